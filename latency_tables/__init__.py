@@ -1,0 +1,1 @@
+"""Measured latencies with their conditions, and the reader that validates them (pandas)."""

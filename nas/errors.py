@@ -1,0 +1,19 @@
+"""The ways a run may end other than well; `nas.cli` turns each into its exit code.
+
+A user's mistake anywhere is a plain `ValueError` (exit code 2) whose message is one clear sentence.
+"""
+
+
+class InfeasibleBudget(Exception):
+    """No network of the space can keep the budget (exit code 3); the message gives the achievable range."""
+
+
+class BudgetMissed(Exception):
+    """No finalist kept the budget when measured (exit code 4)."""
+
+
+class MissingExtra(Exception):
+    """An optional dependency is absent (exit code 1); the message names the extra to install."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; type: pip install 'shrinkwrap-nas[{extra}]'")

@@ -1,0 +1,7 @@
+"""What can be built, and what it costs on paper (NumPy only)."""
+
+from search_spaces.layers import LayerSpec, make_divisible
+from search_spaces.registry import SPACES, get_space
+from search_spaces.space import Costs, Gene, Population, SearchSpace, Slot
+
+__all__ = ["SPACES", "Costs", "Gene", "LayerSpec", "Population", "SearchSpace", "Slot", "get_space", "make_divisible"]

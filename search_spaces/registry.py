@@ -1,0 +1,32 @@
+"""The search spaces by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
+from search_spaces.space import SearchSpace
+
+SPACES: dict[str, Callable[..., SearchSpace]] = {
+    "mobilenet_v3": mobilenet_v3,
+    "mobilenet_v3_small_images": mobilenet_v3_small_images,
+}
+
+
+def get_space(name: str, **options: Any) -> SearchSpace:
+    """Make the search space called `name`.
+
+    Parameters
+    ----------
+    name : a key of `SPACES`.
+    **options : what the space lets one choose (resolutions, num_classes, ...); see its function.
+
+    Raises
+    ------
+    ValueError : unknown name (lists the known ones) or unknown option.
+    """
+    if name not in SPACES:
+        raise ValueError(f"unknown search space {name!r}; known: {', '.join(SPACES)}")
+    try:
+        return SPACES[name](**options)
+    except TypeError as error:
+        raise ValueError(f"search space {name}: {error}") from error
