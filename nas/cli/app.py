@@ -1,0 +1,174 @@
+"""Each verb as a Hydra application, and each way to end as an exit code.
+
+Hydra keeps what it is good at: composing the configuration, multirun, launchers, `.hydra/` in every run
+folder. A job never raises into Hydra: it prints one sentence, and its exit code travels through a small
+file, because a launcher may run it in another process.
+"""
+
+import importlib
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.cli.config import SCHEMAS
+from nas.cli.flags import CommandLine, quote
+from nas.cli.verb import Verb
+from nas.errors import BudgetMissed, InfeasibleBudget
+
+EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
+
+_CODES_FILE = "NAS_EXIT_CODES"
+# Verbs that only list something leave no run folder behind.
+_LISTING = ("devices", "spaces")
+
+
+def run_verb(verb: Verb, line: CommandLine) -> int:
+    """Run one verb with what was typed behind it; return the exit code (of a sweep, the worst)."""
+    try:
+        arguments = _hydra_arguments(verb, line)
+    except ValueError as error:
+        return _fail(verb.name, str(error), EXIT_BAD_ARGUMENT)
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=schema)
+    with tempfile.TemporaryDirectory() as folder:
+        codes = Path(folder) / "codes"
+        os.environ[_CODES_FILE] = str(codes)
+        # Hydra then raises instead of printing a page and exiting with 1.
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        sys.argv = [f"nas {verb.name}", *arguments]
+        task = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=verb.name)(_Job(verb.name))
+        try:
+            task()
+        except (HydraException, OmegaConfBaseException) as error:
+            return _fail(verb.name, _one_sentence(error), EXIT_BAD_ARGUMENT)
+        except KeyboardInterrupt:
+            return _fail(verb.name, "interrupted; what was finished is kept", EXIT_OTHER)
+        finally:
+            del os.environ[_CODES_FILE]
+        ended = [int(code) for code in codes.read_text().split()] if codes.exists() else []
+    return max(ended, default=EXIT_OK)
+
+
+class _Job:
+    """The task function of one verb; picklable, so that launchers can run it elsewhere."""
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.__name__ = verb  # Hydra names the job after its function.
+        self.__module__ = __name__
+
+    def __call__(self, config: DictConfig) -> int:
+        code = _guarded(self.verb, lambda: self._run(config))
+        if codes := os.environ.get(_CODES_FILE):
+            with open(codes, "a", encoding="utf-8") as file:
+                file.write(f"{code}\n")
+        return code
+
+    def _run(self, config: DictConfig) -> int:
+        module = importlib.import_module(f"nas.cli.verbs.{self.verb}")
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        code: int = module.run(OmegaConf.to_object(config), folder)
+        return code
+
+
+def _guarded(verb: str, job: Callable[[], int]) -> int:
+    """Run `job`; a failure becomes one sentence and an exit code (NAS_DEBUG=1 shows the traceback)."""
+    try:
+        return job()
+    except InfeasibleBudget as error:
+        return _fail(verb, str(error), EXIT_INFEASIBLE)
+    except BudgetMissed as error:
+        return _fail(verb, str(error), EXIT_MISSED)
+    except (ValueError, OmegaConfBaseException) as error:
+        return _fail(verb, _one_sentence(error), EXIT_BAD_ARGUMENT)
+    except KeyboardInterrupt:
+        return _fail(verb, "interrupted; what was finished is kept, go on with --resume RUN", EXIT_OTHER)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(verb, f"{error.strerror or error}{where}; what was finished is kept", EXIT_OTHER)
+    except Exception as error:
+        return _fail(verb, f"{type(error).__name__}: {error} (NAS_DEBUG=1 shows where)", EXIT_OTHER)
+
+
+def _fail(verb: str, message: str, code: int) -> int:
+    if os.environ.get("NAS_DEBUG"):
+        traceback.print_exc()
+    print(f"nas {verb}: {message}", file=sys.stderr)
+    return code
+
+
+def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
+    """Hydra's flags first, then all overrides: those of the resumed run, ours, the typed ones."""
+    overrides = list(line.overrides)
+    if line.positional:
+        if verb.positional is None or len(line.positional) > 1:
+            raise ValueError(f"{line.positional[-1]!r} is neither a flag nor key=value; see nas {verb.name} --help")
+        overrides.insert(0, f"{verb.positional[0]}={quote(line.positional[0])}")
+    elif verb.positional and not line.shows_config and not _sets(overrides, verb.positional[0]):
+        raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
+    if line.resume is not None:
+        folder = Path(line.resume)
+        recorded = folder / ".hydra" / "overrides.yaml"
+        if not recorded.is_file():
+            raise ValueError(
+                f"{folder} is no run folder (it has no .hydra/overrides.yaml); runs are under runs/{verb.name}/"
+            )
+        _check_verb(folder, verb.name)
+        past = [str(item) for item in OmegaConf.to_object(OmegaConf.load(recorded))]  # type: ignore[union-attr]
+        overrides = [*past, *overrides, f"hydra.run.dir={quote(str(folder))}"]
+    elif line.out is not None and verb.name == "export":
+        overrides.append(f"out={quote(line.out)}")
+    elif line.out is not None:
+        overrides.append(f"hydra.{'sweep' if line.multirun else 'run'}.dir={quote(line.out)}")
+    if not line.multirun:
+        for override in line.overrides:
+            key, _, value = override.partition("=")
+            if key.startswith("budget.") and "," in value:
+                raise ValueError(f"{value} is a sweep over several budgets; add -m to run one search for each")
+    return [*line.hydra, *overrides]
+
+
+def _sets(overrides: list[str], key: str) -> bool:
+    return any(override.partition("=")[0] == key for override in overrides)
+
+
+def _check_verb(folder: Path, verb: str) -> None:
+    recorded = folder / ".hydra" / "hydra.yaml"
+    if recorded.is_file():
+        name = OmegaConf.select(OmegaConf.load(recorded), "hydra.job.config_name")
+        if name not in (None, verb):
+            raise ValueError(f"{folder} is a run of nas {name}; type: nas {name} --resume {folder}")
+
+
+def _one_sentence(error: BaseException) -> str:
+    """The gist of Hydra's and OmegaConf's many-line messages."""
+    text = str(error)
+    choice = re.search(r"Could not find '(?P<group>[^/']+)/(?P<name>[^']+)'", text)
+    known = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
+    if choice and known:
+        return f"unknown {choice['group']} {choice['name']!r}; known: {', '.join(known)}"
+    key = re.search(r"Could not override '(?P<key>[^']+)'", text)
+    if key:
+        return f"there is no setting {key['key']!r} here; --cfg job prints all of them"
+    lines = [part.strip() for part in text.splitlines() if part.strip()]
+    full_key = re.search(r"full_key: (\S+)", text)
+    where = f"{full_key[1]}: " if full_key else ""
+    return where + (lines[0] if lines else type(error).__name__)
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A configuration as plain JSON-able data, for a run's record."""
+    return dict(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))  # type: ignore[arg-type]

@@ -1,0 +1,135 @@
+"""The configuration of each verb as a dataclass; `conf/<verb>.yaml` fills it, Hydra type-checks every value.
+
+Groups (`space`, `recipe`, `data`) stay plain mappings here: each is checked by what is made of it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class BudgetConfig:
+    """Limits as typed, with units or as a percentage of the max net; none set means no limit."""
+
+    latency: str | None = None
+    memory: str | None = None
+    size: str | None = None
+    macs: str | None = None
+    params: str | None = None
+
+
+@dataclass
+class TrainConfig:
+    """`nas train`.
+
+    Attributes
+    ----------
+    name : last part of the run folder's name.
+    seed : of everything random.
+    threads : CPU threads; all cores if not given. Results repeat exactly at the same number.
+    accelerator : ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    space: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    name: str = MISSING
+    seed: int = 0
+    threads: int | None = None
+    accelerator: str = "auto"
+    runs: str = "runs"
+
+
+@dataclass
+class SearchConfig(TrainConfig):
+    """`nas search`.
+
+    Attributes
+    ----------
+    device : whose budget it is.
+    supernet : a training run's folder; trained first (or found among the runs) if not given.
+    confidence : wanted chance that the chosen network keeps the latency budget.
+    samples : architectures measured to learn a device that nothing is known of.
+    evaluations : subnets evaluated to fit the accuracy predictor.
+    finalists : networks measured in the end.
+    population, generations : of the evolution.
+    batch : of the exported ONNX file; null for a dynamic one.
+    json : print the result as one JSON object.
+    """
+
+    device: str = "cpu"
+    supernet: str | None = None
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    confidence: float = 0.95
+    samples: int = 40
+    evaluations: int = 80
+    finalists: int = 6
+    population: int = 200
+    generations: int = 100
+    batch: int | None = 1
+    json: bool = False
+
+
+@dataclass
+class MeasureConfig:
+    """`nas measure`."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    samples: int = 40
+    suggest: bool = False
+    seed: int = 0
+    name: str = MISSING
+    runs: str = "runs"
+    json: bool = False
+
+
+@dataclass
+class FitConfig:
+    """`nas fit`."""
+
+    space: dict[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
+    seed: int = 0
+    name: str = MISSING
+    runs: str = "runs"
+    json: bool = False
+
+
+@dataclass
+class ExportConfig:
+    """`nas export`."""
+
+    run: str = MISSING
+    out: str | None = None
+    batch: int | None = 1
+    json: bool = False
+
+
+@dataclass
+class ReportConfig:
+    """`nas report`."""
+
+    run: str = MISSING
+
+
+@dataclass
+class ListConfig:
+    """`nas devices` and `nas spaces`."""
+
+    runs: str = "runs"
+    json: bool = False
+
+
+SCHEMAS: dict[str, Any] = {
+    "train": TrainConfig,
+    "search": SearchConfig,
+    "measure": MeasureConfig,
+    "fit": FitConfig,
+    "export": ExportConfig,
+    "report": ReportConfig,
+    "devices": ListConfig,
+    "spaces": ListConfig,
+}

@@ -1,0 +1,17 @@
+"""Where words go: results to stdout, progress and remarks to stderr."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+output = Console(highlight=False)
+remarks = Console(stderr=True, highlight=False)
+
+
+def table(name: str, *numbers: str) -> Table:
+    """An empty table whose first column holds names and whose other columns hold numbers."""
+    made = Table(box=SIMPLE_HEAD)
+    made.add_column(name, no_wrap=True)
+    for heading in numbers:
+        made.add_column(heading, justify="right", no_wrap=True)
+    return made

@@ -1,0 +1,173 @@
+"""Named flags on the command line, translated into Hydra overrides.
+
+Only what is typed daily has a flag; everything else is a Hydra override on the same line.
+"""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A named flag.
+
+    Attributes
+    ----------
+    name : without the dashes.
+    key : the configuration key it sets; empty for the few that need more than that.
+    value : what stands behind it in the help, empty for a switch.
+    help : one line.
+    """
+
+    name: str
+    key: str
+    value: str
+    help: str
+
+
+FLAGS = {
+    flag.name: flag
+    for flag in (
+        Flag("device", "device", "NAME", "the device to search for or measure on; `nas devices` lists them"),
+        Flag("latency", "budget.latency", "20ms|60%", "latency of one image, or a share of the max net's"),
+        Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
+        Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
+        Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
+        Flag("params", "budget.params", "1M|60%", "number of parameters"),
+        Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
+        Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
+        Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
+        Flag("samples", "samples", "N", "architectures to measure"),
+        Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure"),
+        Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
+        Flag("seed", "seed", "N", "seed of everything random (default 0)"),
+        Flag("resume", "", "RUN", "continue a run that was stopped, in its own folder"),
+        Flag("json", "json", "", "print one machine-readable object on stdout"),
+    )
+}
+
+# Hydra's own flags, with the number of values each takes.
+HYDRA_FLAGS = {
+    "--multirun": 0,
+    "-m": 0,
+    "--cfg": 1,
+    "-c": 1,
+    "--resolve": 0,
+    "--package": 1,
+    "-p": 1,
+    "--info": 1,
+    "--config-dir": 1,
+    "-cd": 1,
+    "--config-name": 1,
+    "-cn": 1,
+    "--hydra-help": 0,
+}
+
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:+%~-]+")
+
+
+@dataclass
+class CommandLine:
+    """What was typed, sorted: Hydra's flags must come first and all overrides stand together."""
+
+    hydra: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    positional: list[str] = field(default_factory=list)
+    resume: str | None = None
+    out: str | None = None
+    help: bool = False
+
+    @property
+    def multirun(self) -> bool:
+        """Whether Hydra sweeps."""
+        return bool({"-m", "--multirun"} & set(self.hydra))
+
+    @property
+    def shows_config(self) -> bool:
+        """Whether Hydra only shows something and no verb runs."""
+        return bool({"--cfg", "-c", "--info", "--hydra-help"} & set(self.hydra))
+
+
+def parse(argv: Sequence[str], allowed: Sequence[str]) -> CommandLine:
+    """Sort the words behind the verb.
+
+    Parameters
+    ----------
+    argv : the words.
+    allowed : names of the flags this verb has.
+
+    Raises
+    ------
+    ValueError : an unknown flag, or a flag without its value; the sentence says what to type.
+    """
+    line = CommandLine()
+    given: list[tuple[Flag, str]] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if word in ("--help", "-h"):
+            line.help = True
+        elif word in HYDRA_FLAGS:
+            line.hydra += [word, *(_take(words, word) for _ in range(HYDRA_FLAGS[word]))]
+        elif word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            flag = _lookup(name, allowed)
+            if flag.value and not equals:
+                value = _take(words, f"--{name}")
+            given.append((flag, value if flag.value else "true"))
+        elif word.startswith("-") and len(word) > 1:
+            raise ValueError(f"unknown flag {word}; flags are written out, like --{allowed[0] if allowed else 'help'}")
+        elif "=" in word or word.startswith(("+", "~")):
+            line.overrides.append(word)
+        else:
+            line.positional.append(word)
+    for flag, value in given:
+        _apply(line, flag, value)
+    return line
+
+
+def _take(words: list[str], flag: str) -> str:
+    if not words or words[0].startswith("--"):
+        raise ValueError(f"{flag} needs a value behind it; see --help")
+    return words.pop(0)
+
+
+def _lookup(name: str, allowed: Sequence[str]) -> Flag:
+    if name in allowed:
+        return FLAGS[name]
+    close = difflib.get_close_matches(name, allowed, n=1)
+    hint = f"did you mean --{close[0]}?" if close else f"known: {', '.join('--' + a for a in allowed)}"
+    raise ValueError(f"unknown flag --{name}; {hint}")
+
+
+def _apply(line: CommandLine, flag: Flag, value: str) -> None:
+    if not value:
+        raise ValueError(f"--{flag.name} needs a value behind it, like {flag.value}")
+    if flag.name == "resume":
+        line.resume = value
+    elif flag.name == "out":
+        line.out = value
+    elif flag.name == "data":
+        line.overrides += _data_overrides(value)
+    elif line.multirun:
+        # Commas mean a sweep here, so nothing may be quoted around them.
+        line.overrides.append(f"{flag.key}={','.join(quote(part) for part in value.split(','))}")
+    else:
+        line.overrides.append(f"{flag.key}={quote(value)}")
+
+
+def _data_overrides(value: str) -> list[str]:
+    if "/" in value or value.startswith((".", "~")) or Path(value).is_dir():
+        return ["data=folder", f"data.root={quote(value)}"]
+    return [f"data={value}"]
+
+
+def quote(value: str) -> str:
+    """`value` as one Hydra value: quoted unless Hydra's grammar reads it as plain text anyway."""
+    if _PLAIN_VALUE.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,0 +1,145 @@
+"""The verbs: what each is for, which flags it has, and its help."""
+
+from dataclasses import dataclass
+
+from nas.cli.flags import FLAGS
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of `nas`.
+
+    Attributes
+    ----------
+    name : also the name of its primary configuration in `conf/` and of its module in `nas.cli.verbs`.
+    summary : one line.
+    flags : names of its flags.
+    examples : command lines with a remark each.
+    positional : the configuration key that a bare word sets, and how the help writes it.
+    tail : a last paragraph of the help.
+    """
+
+    name: str
+    summary: str
+    flags: tuple[str, ...]
+    examples: tuple[tuple[str, str], ...]
+    positional: tuple[str, str] | None = None
+    tail: str = ""
+
+
+_EXIT_CODES = """Exit codes:
+  0  done, every budget kept when measured (or the result says that it is predicted only)
+  2  bad arguments    3  infeasible budget    4  budget missed when measured    1  anything else"""
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "search",
+            "Find the most accurate network that keeps a budget; measure it, export it.",
+            (
+                "device",
+                "latency",
+                "memory",
+                "size",
+                "macs",
+                "params",
+                "supernet",
+                "data",
+                "space",
+                "out",
+                "seed",
+                "resume",
+                "json",
+            ),
+            (
+                ("nas search --device cpu --latency 2ms", "on the embedded digits, from nothing"),
+                ("nas search --data ./photos --device cpu --latency 60%", "on your own images"),
+                ("nas search --supernet RUN --latency 1ms,2ms,3ms -m", "three budgets, one supernet"),
+            ),
+            tail=_EXIT_CODES,
+        ),
+        Verb(
+            "train",
+            "Train the supernet that searches start from.",
+            ("data", "space", "out", "seed", "resume"),
+            (
+                ("nas train --data ./photos", "the default recipe on your own images"),
+                ("nas train --data digits recipe.epochs=5", "a short one"),
+                ("nas train --resume RUN", "go on where it was stopped"),
+            ),
+        ),
+        Verb(
+            "measure",
+            "Measure architectures on a device and keep the latencies.",
+            ("device", "space", "samples", "suggest", "seed", "out", "json"),
+            (
+                ("nas measure --device cpu --samples 40", "this machine, forty random architectures"),
+                ("nas measure --device cpu --samples 10 --suggest", "ten that the predictor asks for"),
+            ),
+        ),
+        Verb(
+            "fit",
+            "Learn a device from its measurements: a latency predictor and its error.",
+            ("device", "space", "seed", "out", "json"),
+            (("nas fit --device cpu", "error report and a plot of predicted against measured"),),
+        ),
+        Verb(
+            "export",
+            "Write the network of a finished search as ONNX, checked against PyTorch.",
+            ("out", "json"),
+            (("nas export RUN --out model.onnx", "again, elsewhere"), ("nas export RUN batch=null", "dynamic batch")),
+            positional=("run", "RUN"),
+        ),
+        Verb(
+            "report",
+            "Write report.html and pareto.png of a finished search again.",
+            ("out",),
+            (("nas report runs/search/2026-11-21_120000_digits", ""),),
+            positional=("run", "RUN"),
+        ),
+        Verb("devices", "List the devices, and what is known of each.", ("json",), (("nas devices", ""),)),
+        Verb("spaces", "List the search spaces.", ("json",), (("nas spaces", ""),)),
+    )
+}
+
+
+def overview() -> str:
+    """The help of `nas` itself."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb.name:<{width}}  {verb.summary}" for verb in VERBS.values())
+    return f"""nas: hardware-aware neural architecture search
+
+  nas search --device cpu --latency 2ms --data ./photos
+
+Your own images, your own device, one command, a budget that holds when measured, a file you can deploy.
+
+Verbs:
+{verbs}
+
+`nas VERB --help` shows a verb's flags and examples; `nas --version` the version.
+"""
+
+
+def usage(verb: Verb) -> str:
+    """The help of one verb."""
+    words = f" {verb.positional[1]}" if verb.positional else ""
+    rows = [(f"--{f} {FLAGS[f].value}".rstrip(), FLAGS[f].help) for f in verb.flags]
+    rows.append(("-m", "sweep over comma-separated values, one run each"))
+    width = max(len(left) for left, _ in rows)
+    flags = "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)
+    width = max(len(command) for command, _ in verb.examples)
+    examples = "\n".join(f"  {command:<{width}}  {remark}".rstrip() for command, remark in verb.examples)
+    tail = f"\n{verb.tail}\n" if verb.tail else ""
+    return f"""{verb.summary}
+
+  nas {verb.name}{words} [flags] [key=value ...]
+
+Flags:
+{flags}
+
+Everything else is a Hydra override on the same line (`nas {verb.name} --cfg job` prints all keys).
+
+Examples:
+{examples}
+{tail}"""

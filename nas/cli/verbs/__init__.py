@@ -1,0 +1,1 @@
+"""One module for each verb, with ``run(config) -> int`` (the exit code)."""

@@ -1,0 +1,42 @@
+import pytest
+
+from nas.cli.flags import FLAGS, parse, quote
+
+ALL = tuple(FLAGS)
+
+
+def test_named_flags_become_overrides_and_hydra_flags_come_apart():
+    line = parse(["--device", "cpu", "seed=3", "-m", "--latency=10ms,20ms", "a.b=1"], ALL)
+    assert line.hydra == ["-m"]
+    assert line.overrides == ["seed=3", "a.b=1", "device=cpu", "budget.latency=10ms,20ms"]
+
+
+@pytest.mark.parametrize(
+    ("value", "quoted"), [("20ms", "20ms"), ("60%", "60%"), ("20µs", "'20µs'"), ("<20ms", "'<20ms'"), ("a b", "'a b'")]
+)
+def test_values_that_hydra_cannot_read_are_quoted(value, quoted):
+    assert quote(value) == quoted
+    assert parse(["--latency", value], ALL).overrides == [f"budget.latency={quoted}"]
+
+
+def test_data_may_be_a_name_or_a_folder(tmp_path):
+    assert parse(["--data", "digits"], ALL).overrides == ["data=digits"]
+    assert parse(["--data", str(tmp_path)], ALL).overrides == ["data=folder", f"data.root={tmp_path}"]
+    assert parse(["--data", "./not there"], ALL).overrides == ["data=folder", "data.root='./not there'"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--latncy", "20ms"], "did you mean --latency"),
+        (["--nonsense"], "known: --device"),
+        (["--latency"], "--latency needs a value"),
+        (["--latency", "--json"], "--latency needs a value"),
+        (["--latency="], "--latency needs a value"),
+        (["-x"], "unknown flag -x"),
+    ],
+)
+def test_mistakes_are_one_sentence(words, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        parse(words, ALL)
+    assert "\n" not in str(error.value)
