@@ -1,0 +1,7 @@
+"""Images: read once into memory, split once by seed, prepared in batches on tensors."""
+
+from nas.data.dataset import ImageData, Split
+from nas.data.load import load_data
+from nas.data.transforms import augment, prepare
+
+__all__ = ["ImageData", "Split", "augment", "load_data", "prepare"]
