@@ -74,7 +74,7 @@ class MobileNetV3Space(SearchSpace):
 
     Parameters
     ----------
-    name : the registered name.
+    name : the registered name; another width than 1.0 is appended to it, as in ``mobilenet_v3_w1.2``.
     macro : the fixed part.
     depths : blocks a stage may have, ascending.
     kernels, expansions : choices of every block, ascending.
@@ -124,7 +124,7 @@ class MobileNetV3Space(SearchSpace):
                 genes += [kernel, expansion]
                 slots.append(Slot(place, group, (kernel.name, expansion.name), ("resolution",), needs))
         slots.append(Slot("head", "head", context=("resolution",)))
-        super().__init__(name, genes, slots, num_classes)
+        super().__init__(name if width_mult == 1 else f"{name}_w{width_mult:g}", genes, slots, num_classes)
         self._blocks = {
             f"stage{s}_block{b}": (s - 1, b) for s in range(1, len(macro.stages) + 1) for b in range(1, depths[-1] + 1)
         }

@@ -1,5 +1,6 @@
 """The search spaces by name."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,13 +18,15 @@ def get_space(name: str, **options: Any) -> SearchSpace:
 
     Parameters
     ----------
-    name : a key of `SPACES`.
+    name : a key of `SPACES`, or one with a width multiplier behind it: ``mobilenet_v3_w1.2``.
     **options : what the space lets one choose (resolutions, num_classes, ...); see its function.
 
     Raises
     ------
     ValueError : unknown name (lists the known ones) or unknown option.
     """
+    if name not in SPACES and (widened := re.fullmatch(r"(.+)_w(\d+(?:\.\d+)?)", name)):
+        name, options = widened[1], {"width_mult": float(widened[2])} | options
     if name not in SPACES:
         raise ValueError(f"unknown search space {name!r}; known: {', '.join(SPACES)}")
     try:
