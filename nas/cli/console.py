@@ -1,10 +1,13 @@
 """Where words go: results to stdout, progress and remarks to stderr."""
 
+import sys
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-output = Console(highlight=False)
+# In a pipe or a file there is no terminal to be narrower than the table.
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 remarks = Console(stderr=True, highlight=False)
 
 
