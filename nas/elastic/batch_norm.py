@@ -1,0 +1,56 @@
+"""A batch-norm whose first channels can work alone.
+
+All subnets share one set of running statistics, which fits none of them: calibrate before evaluating
+(`nas.supernet.calibrate_batch_norm`).
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from search_spaces import LayerSpec
+
+
+def plain_batch_norm(spec: LayerSpec, device: str | None = None) -> nn.BatchNorm2d:
+    """The stand-alone batch-norm behind `spec`."""
+    return nn.BatchNorm2d(spec.out_channels, device=device)
+
+
+class ElasticBatchNorm2d(nn.BatchNorm2d):
+    """A batch-norm big enough to stand behind each of `specs`; the widest of them is active at first."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+
+    def __init__(self, specs: Sequence[LayerSpec]) -> None:
+        super().__init__(max(spec.out_channels for spec in specs))
+        self.widest = max(specs, key=lambda spec: spec.out_channels)
+        self.reset()
+
+    def narrow(self, spec: LayerSpec) -> None:
+        """Make the channels of the layer `spec` active."""
+        self.active = spec
+
+    def reset(self) -> None:
+        """Make all channels active."""
+        self.narrow(self.widest)
+
+    def _active_slices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        n = self.active.out_channels
+        return self.running_mean[:n], self.running_var[:n], self.weight[:n], self.bias[:n]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``(B, C, H, W)``; in training mode the active running statistics move by `momentum`."""
+        return F.batch_norm(x, *self._active_slices(), self.training, self.momentum, self.eps)
+
+    def extract(self) -> nn.BatchNorm2d:
+        """A stand-alone copy of the active layer."""
+        plain = plain_batch_norm(self.active, device="meta").to_empty(device=self.weight.device)
+        plain.eps, plain.momentum = self.eps, self.momentum
+        mean, var, weight, bias = (tensor.detach().clone() for tensor in self._active_slices())
+        plain.running_mean, plain.running_var = mean, var
+        plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
+        plain.num_batches_tracked = self.num_batches_tracked.clone()
+        return plain

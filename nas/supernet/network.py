@@ -1,0 +1,115 @@
+"""A chain of slots, each a small graph of layers: what stand-alone and elastic networks have in common."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nas.supernet.layers import ACTIVATIONS, KINDS
+from search_spaces import LayerSpec, Population, SearchSpace
+from search_spaces.layers import SLOT_INPUT
+
+
+class SlotModule(nn.ModuleDict):
+    """One slot: modules by layer name, and the layers that run.
+
+    Parameters
+    ----------
+    modules : by layer name, as `plain_layer` or `elastic_layer` makes them.
+    layers : the layers to run, in order; none passes the input on.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Sequential], layers: Iterable[LayerSpec]) -> None:
+        super().__init__(modules)
+        self.layers = tuple(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the layers on the slot's input ``(B, C, H, W)``."""
+        tensors = {SLOT_INPUT: x}
+        for spec in self.layers:
+            x = KINDS[spec.kind].run(spec, self[spec.name], [tensors[name] for name in spec.inputs])
+            x = tensors[spec.name] = ACTIVATIONS[spec.activation](x)
+        return x
+
+
+class Network(nn.Module):
+    """A chain of slots.
+
+    Parameters
+    ----------
+    space : the search space it is of.
+    slots : one module for each slot of the space, in order.
+    """
+
+    def __init__(self, space: SearchSpace, slots: Iterable[SlotModule]) -> None:
+        super().__init__()
+        self.space = space
+        self.slots = nn.ModuleDict({slot.name: module for slot, module in zip(space.slots, slots, strict=True)})
+
+    @property
+    def n_classes(self) -> int:
+        """Outputs of the classifier."""
+        return self.space.num_classes
+
+    @property
+    def resolution(self) -> int:
+        """Side in pixels of the images that the (active) network is meant for."""
+        return next(spec.size for _, slot in self.named_slots() for spec in slot.layers)
+
+    def named_slots(self) -> Iterable[tuple[str, SlotModule]]:
+        """The slots in network order, by name."""
+        for name, slot in self.slots.items():
+            assert isinstance(slot, SlotModule)
+            yield name, slot
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, n_classes)`` of prepared `images` ``(B, 3, resolution, resolution)``."""
+        x = images
+        for slot in self.slots.values():
+            x = slot(x)
+        return x
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draw all weights anew: Kaiming's fan-out for convolutions, 0.01 for the classifier, biases zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                fan_out = module.out_channels * math.prod(module.kernel_size) // module.groups
+                module.weight.normal_(0, math.sqrt(2 / fan_out))
+            elif isinstance(module, nn.Linear):
+                module.weight.normal_(0, 0.01)
+            elif isinstance(module, nn.BatchNorm2d):
+                module.reset_parameters()
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+                module.bias.zero_()
+
+    @torch.no_grad()
+    def zero_init_residuals(self) -> None:
+        """Let every residual block start as the identity: zero the last batch-norm's weight before its addition.
+
+        Accurate, Large Minibatch SGD (https://arxiv.org/abs/1706.02677), section 5.1.
+        """
+        for _, slot in self.named_slots():
+            for spec in slot.layers:
+                if spec.kind == "add" and SLOT_INPUT in spec.inputs:
+                    for branch in set(spec.inputs) - {SLOT_INPUT}:
+                        for module in slot[branch].modules():
+                            if isinstance(module, nn.BatchNorm2d):
+                                module.weight.zero_()
+
+
+def canonical_row(space: SearchSpace, genotype: NDArray[Any]) -> Population:
+    """The canonical form, shape ``(n_genes,)``, of one genotype.
+
+    Raises
+    ------
+    ValueError : more or less than one genotype, or not of this space.
+    """
+    rows = space.canonical(genotype)
+    if len(rows) != 1:
+        raise ValueError(f"one genotype was expected, {len(rows)} were given")
+    row: Population = rows[0]
+    return row

@@ -1,0 +1,37 @@
+"""A stand-alone network of a search space: ordinary torch layers, nothing elastic left."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from nas.supernet.layers import plain_layer
+from nas.supernet.network import Network, SlotModule, canonical_row
+from search_spaces import SearchSpace
+
+
+class Subnet(Network):
+    """The network of one genotype, randomly initialised.
+
+    Parameters
+    ----------
+    space : any search space.
+    genotype : its genes, shape ``(n_genes,)``.
+
+    Attributes
+    ----------
+    genotype : in canonical form.
+    architecture : its readable name.
+    resolution, n_classes : side of its input images in pixels, and number of its outputs.
+
+    Raises
+    ------
+    ValueError : `genotype` is not one genotype of `space`.
+    """
+
+    def __init__(self, space: SearchSpace, genotype: NDArray[Any]) -> None:
+        self_genotype = canonical_row(space, genotype)
+        slots = [SlotModule({s.name: plain_layer(s) for s in layers}, layers) for layers in space.layers(self_genotype)]
+        super().__init__(space, slots)
+        self.genotype = self_genotype
+        self.architecture: str = space.format(self_genotype)
+        self.initialise()

@@ -1,0 +1,83 @@
+"""All networks of a search space in one set of weights.
+
+Once for all (https://arxiv.org/abs/1908.09791): every subnet is a slice of the biggest network.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from nas.supernet.layers import ElasticLayer, elastic_layer, extract_layer
+from nas.supernet.network import Network, SlotModule, canonical_row
+from nas.supernet.subnet import Subnet
+from search_spaces import LayerSpec, Population, SearchSpace, Slot
+
+
+class Supernet(Network):
+    """The elastic network of `space`; its max net is active at first.
+
+    Parameters
+    ----------
+    space : any search space.
+    kernel_transform : learn matrices that turn large depthwise kernels into smaller ones, as once-for-all.
+
+    Attributes
+    ----------
+    active : genotype of the active subnet, canonical.
+    resolution : side in pixels of the images that the active subnet is meant for.
+    """
+
+    def __init__(self, space: SearchSpace, kernel_transform: bool = False) -> None:
+        slots = []
+        for slot in space.slots:
+            by_name: dict[str, list[LayerSpec]] = {}
+            for spec in dict.fromkeys(spec for layers in _weight_variants(space, slot) for spec in layers):
+                by_name.setdefault(spec.name, []).append(spec)
+            modules = {name: elastic_layer(specs, kernel_transform) for name, specs in by_name.items()}
+            slots.append(SlotModule(modules, ()))
+        super().__init__(space, slots)
+        self.kernel_transform = kernel_transform
+        self.initialise()
+        self.activate(space.max)
+
+    def activate(self, genotype: NDArray[Any]) -> None:
+        """Make the subnet of `genotype` the one that runs, trains and is calibrated.
+
+        Raises
+        ------
+        ValueError : `genotype` is not one genotype of the space.
+        """
+        self.active: Population = canonical_row(self.space, genotype)
+        for (_, slot), layers in zip(self.named_slots(), self.space.layers(self.active), strict=True):
+            slot.layers = layers
+            for spec in layers:
+                for module in slot[spec.name].children():
+                    assert isinstance(module, ElasticLayer)
+                    module.narrow(spec)
+
+    @torch.no_grad()
+    def extract(self, genotype: NDArray[Any]) -> Subnet:
+        """A stand-alone copy of the subnet of `genotype`; the active subnet stays active."""
+        before = self.active
+        self.activate(genotype)
+        try:
+            with torch.device("meta"):
+                subnet = Subnet(self.space, genotype)
+            for (_, slot), (_, target) in zip(self.named_slots(), subnet.named_slots(), strict=True):
+                for spec in slot.layers:
+                    target[spec.name] = extract_layer(slot[spec.name])
+        finally:
+            self.activate(before)
+        return subnet.train(self.training)
+
+
+def _weight_variants(space: SearchSpace, slot: Slot) -> Iterator[tuple[LayerSpec, ...]]:
+    """Layers of every variant of `slot` at the highest resolution; the others have the same weights."""
+    genes = {gene.name: gene for gene in space.genes}
+    choosing = [genes[name] for name in (*slot.context, *slot.genes)]
+    values = [gene.values[-1:] if gene.kind == "resolution" else gene.values for gene in choosing]
+    for choice in product(*values):
+        yield space.slot_layers(slot, {gene.name: value for gene, value in zip(choosing, choice, strict=True)})
