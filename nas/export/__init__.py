@@ -1,0 +1,1 @@
+"""Taking a network out: ONNX built from layer specs, checked against PyTorch. Importing it does not import torch."""
