@@ -6,6 +6,7 @@ All subnets share one set of running statistics, which fits none of them: calibr
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
     running_mean: Tensor
     running_var: Tensor
+    num_batches_tracked: Tensor
     momentum: float
 
     def __init__(self, specs: Sequence[LayerSpec]) -> None:
@@ -47,10 +49,10 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
     def extract(self) -> nn.BatchNorm2d:
         """A stand-alone copy of the active layer."""
-        plain = plain_batch_norm(self.active, device="meta").to_empty(device=self.weight.device)
+        plain = plain_batch_norm(self.active, device="meta")
         plain.eps, plain.momentum = self.eps, self.momentum
         mean, var, weight, bias = (tensor.detach().clone() for tensor in self._active_slices())
         plain.running_mean, plain.running_var = mean, var
+        plain.num_batches_tracked = torch.zeros_like(self.num_batches_tracked)
         plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
-        plain.num_batches_tracked = self.num_batches_tracked.clone()
         return plain

@@ -81,7 +81,8 @@ class ElasticConv2d(nn.Conv2d):
                     break
                 centre = _centre(large, small)
                 flat = weight[:, :, centre, centre].flatten(2)  # (out, 1, small * small)
-                weight = F.linear(flat, self.transforms[f"{large}to{small}"]).unflatten(2, (small, small))
+                turned = F.linear(flat, self.transforms[f"{large}to{small}"])
+                weight = turned.view(*turned.shape[:2], small, small)
         return weight
 
     def forward(self, x: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def elastic_layer(specs: Sequence[LayerSpec], kernel_transform: bool = False) ->
     return layer
 
 
-def extract_layer(layer: nn.Sequential) -> nn.Sequential:
+def extract_layer(layer: nn.Module) -> nn.Sequential:
     """A stand-alone copy of the active layer of an `elastic_layer`."""
     plain = nn.Sequential()
     for name, module in layer.named_children():

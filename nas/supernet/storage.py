@@ -162,7 +162,7 @@ def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for key in sorted(tensors):
         digest.update(key.encode())
-        digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

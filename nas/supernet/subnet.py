@@ -1,5 +1,6 @@
 """A stand-alone network of a search space: ordinary torch layers, nothing elastic left."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,12 +11,13 @@ from search_spaces import SearchSpace
 
 
 class Subnet(Network):
-    """The network of one genotype, randomly initialised.
+    """The network of one genotype.
 
     Parameters
     ----------
     space : any search space.
     genotype : its genes, shape ``(n_genes,)``.
+    slots : ready-made modules; without them new ones are initialised at random.
 
     Attributes
     ----------
@@ -28,10 +30,13 @@ class Subnet(Network):
     ValueError : `genotype` is not one genotype of `space`.
     """
 
-    def __init__(self, space: SearchSpace, genotype: NDArray[Any]) -> None:
-        self_genotype = canonical_row(space, genotype)
-        slots = [SlotModule({s.name: plain_layer(s) for s in layers}, layers) for layers in space.layers(self_genotype)]
+    def __init__(self, space: SearchSpace, genotype: NDArray[Any], slots: Iterable[SlotModule] | None = None) -> None:
+        row = canonical_row(space, genotype)
+        ready = slots is not None
+        if slots is None:
+            slots = [SlotModule({s.name: plain_layer(s) for s in layers}, layers) for layers in space.layers(row)]
         super().__init__(space, slots)
-        self.genotype = self_genotype
-        self.architecture: str = space.format(self_genotype)
-        self.initialise()
+        self.genotype = row
+        self.architecture: str = space.format(row)
+        if not ready:
+            self.initialise()

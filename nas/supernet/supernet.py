@@ -64,14 +64,13 @@ class Supernet(Network):
         before = self.active
         self.activate(genotype)
         try:
-            with torch.device("meta"):
-                subnet = Subnet(self.space, genotype)
-            for (_, slot), (_, target) in zip(self.named_slots(), subnet.named_slots(), strict=True):
-                for spec in slot.layers:
-                    target[spec.name] = extract_layer(slot[spec.name])
+            slots = [
+                SlotModule({spec.name: extract_layer(slot[spec.name]) for spec in slot.layers}, slot.layers)
+                for _, slot in self.named_slots()
+            ]
         finally:
             self.activate(before)
-        return subnet.train(self.training)
+        return Subnet(self.space, genotype, slots).train(self.training)
 
 
 def _weight_variants(space: SearchSpace, slot: Slot) -> Iterator[tuple[LayerSpec, ...]]:
