@@ -1,6 +1,7 @@
 """Elastic networks of a search space, and the stand-alone networks taken out of them."""
 
 from nas.supernet.calibration import calibrate_batch_norm
+from nas.supernet.once_for_all import from_once_for_all
 from nas.supernet.storage import load_subnet, load_supernet, save_subnet, save_supernet, subnet_metadata
 from nas.supernet.subnet import Subnet
 from nas.supernet.supernet import Supernet
@@ -9,6 +10,7 @@ __all__ = [
     "Subnet",
     "Supernet",
     "calibrate_batch_norm",
+    "from_once_for_all",
     "load_subnet",
     "load_supernet",
     "save_subnet",

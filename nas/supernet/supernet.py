@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nas.supernet.layers import ElasticLayer, elastic_layer, extract_layer
 from nas.supernet.network import Network, SlotModule, canonical_row
+from nas.supernet.sorting import sort_slot_channels
 from nas.supernet.subnet import Subnet
 from search_spaces import LayerSpec, Population, SearchSpace, Slot
 
@@ -71,6 +72,20 @@ class Supernet(Network):
         finally:
             self.activate(before)
         return Subnet(self.space, genotype, slots).train(self.training)
+
+    def sort_channels(self) -> None:
+        """Order the inner channels of every slot of the max net by importance, once, before widths shrink.
+
+        The max net computes the same as before. An optimiser's momenta are not reordered with the weights:
+        begin a new one.
+        """
+        before = self.active
+        self.activate(self.space.max)
+        try:
+            for _, slot in self.named_slots():
+                sort_slot_channels(slot)
+        finally:
+            self.activate(before)
 
 
 def _weight_variants(space: SearchSpace, slot: Slot) -> Iterator[tuple[LayerSpec, ...]]:
