@@ -56,13 +56,15 @@ def stem(out_channels: int, *, size: int, stride: int, activation: Activation) -
     return (LayerSpec("conv", "conv", 3, out_channels, size, 3, stride, activation=activation, norm=True),)
 
 
-def mobilenet_v3_head(
-    in_channels: int, *, size: int, expand: int, features: int, num_classes: int
+def mobile_head(
+    in_channels: int, *, size: int, expand: int, features: int | None, activation: Activation, num_classes: int
 ) -> tuple[LayerSpec, ...]:
-    """1x1 expansion, global pooling, feature mixing (no batch-norm, no bias), classifier."""
-    return (
-        LayerSpec("expand", "conv", in_channels, expand, size, activation="hard_swish", norm=True),
+    """1x1 expansion, global pooling, feature mixing (no batch-norm, no bias; may be left out), classifier."""
+    layers = [
+        LayerSpec("expand", "conv", in_channels, expand, size, activation=activation, norm=True),
         LayerSpec("pool", "global_pool", expand, expand, size, inputs=("expand",)),
-        LayerSpec("mix", "conv", expand, features, 1, activation="hard_swish", inputs=("pool",)),
-        LayerSpec("classify", "linear", features, num_classes, 1, bias=True, inputs=("mix",)),
-    )
+    ]
+    if features:
+        layers.append(LayerSpec("mix", "conv", expand, features, 1, activation=activation, inputs=("pool",)))
+    last = layers[-1]
+    return (*layers, LayerSpec("classify", "linear", last.out_channels, num_classes, 1, bias=True, inputs=(last.name,)))

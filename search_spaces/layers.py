@@ -26,6 +26,13 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
+def downsampled(size: int, strides: Sequence[int]) -> int:
+    """Side of a feature map of `size` pixels after layers with these strides."""
+    for stride in strides:
+        size = -(-size // stride)
+    return size
+
+
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
     """One layer: an operator, the normalisation behind it and its activation.
@@ -113,14 +120,18 @@ def peak_activation_elements(layers: Sequence[LayerSpec]) -> int:
     """
     if not layers:
         return 0
-    elements = {SLOT_INPUT: layers[0].input_elements}
     last_read = {SLOT_INPUT: 0}
     for step, layer in enumerate(layers):
-        elements[layer.name] = layer.output_elements
+        last_read[layer.name] = step
         last_read.update(dict.fromkeys(layer.inputs, step))
     last_read[layers[-1].name] = len(layers)
-    written = {SLOT_INPUT: 0} | {layer.name: step for step, layer in enumerate(layers)}
-    return max(
-        sum(elements[t] for t in elements if written[t] <= step <= last_read.get(t, written[t]))
-        for step in range(len(layers))
-    )
+    freed_after = [0] * (len(layers) + 1)
+    freed_after[last_read[SLOT_INPUT]] += layers[0].input_elements
+    alive, peak = layers[0].input_elements, 0
+    for step, layer in enumerate(layers):
+        elements = layer.output_elements
+        freed_after[last_read[layer.name]] += elements
+        alive += elements
+        peak = max(peak, alive)
+        alive -= freed_after[step]
+    return peak

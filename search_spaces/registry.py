@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
+from search_spaces.proxylessnas import proxylessnas
 from search_spaces.space import SearchSpace
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_small_images": mobilenet_v3_small_images,
+    "proxylessnas": proxylessnas,
 }
 
 

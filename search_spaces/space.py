@@ -6,76 +6,22 @@ mixed-radix number of the genes it depends on, so that every cost on paper is an
 and costing a population is one gather and one sum (for peak memory, one maximum).
 """
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.layers import LayerSpec, peak_activation_elements
+from search_spaces.costs import Costs, CostTable
+from search_spaces.genes import Gene, Slot, Token
+from search_spaces.layers import LayerSpec
+from search_spaces.names import Grammar
 
 Population = NDArray[np.int16]
-BYTES_PER_ELEMENT = {"float32": 4, "int8": 1}
-
-
-@dataclass(frozen=True)
-class Gene:
-    """Something search may change.
-
-    Attributes
-    ----------
-    name : unique in its space, e.g. ``stage2_block1_kernel``.
-    kind : what it elastically changes, e.g. ``kernel``; training recipes open genes by kind.
-    symbol : its letters in an architecture's string, e.g. ``k``; empty when the string implies it (depth).
-    values : its choices in ascending cost.
-    labels : how the choices are written, where the bare number would not say (operators).
-    needs : ``(gene, minimum)``: the gene matters only while that earlier gene's value is at least `minimum`.
-    """
-
-    name: str
-    kind: str
-    symbol: str
-    values: tuple[int, ...]
-    labels: tuple[str, ...] = ()
-    needs: tuple[str, int] | None = None
-
-    def label(self, choice: int) -> str:
-        """How choice number `choice` is written in an architecture's string."""
-        return self.symbol + (self.labels[choice] if self.labels else str(self.values[choice]))
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A place in the network.
-
-    Attributes
-    ----------
-    name : unique in its space.
-    group : slots of one group (a stage) stand together in an architecture's string.
-    genes : names of the genes that choose this slot's operator.
-    context : names of further genes its cost depends on (resolution, an elastic input width).
-    needs : as in `Gene`: the slot is empty while that gene's value is below the minimum.
-    """
-
-    name: str
-    group: str
-    genes: tuple[str, ...] = ()
-    context: tuple[str, ...] = ()
-    needs: tuple[str, int] | None = None
-
-
-class Costs(NamedTuple):
-    """Costs on paper of a population; each an integer array of shape ``(n,)``, for one image."""
-
-    macs: NDArray[np.int64]
-    params: NDArray[np.int64]
-    weight_bytes: NDArray[np.int64]
-    peak_activation_bytes: NDArray[np.int64]
+Condition = tuple[str, int] | None
 
 
 class SearchSpace(ABC):
@@ -89,6 +35,8 @@ class SearchSpace(ABC):
     """
 
     def __init__(self, name: str, genes: Sequence[Gene], slots: Sequence[Slot], num_classes: int) -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         self.name = name
         self.genes = tuple(genes)
         self.slots = tuple(slots)
@@ -104,6 +52,11 @@ class SearchSpace(ABC):
     def options(self) -> dict[str, Any]:
         """The keyword arguments that make this space again: ``get_space(space.name, **space.options)``."""
 
+    @cached_property
+    def tokens(self) -> tuple[Token, ...]:
+        """Words of a name, and groups of the encoding: one for each slot that has a choice."""
+        return tuple(Token(slot.group, slot.genes, slot.needs) for slot in self.slots if slot.genes)
+
     # Tables that follow from genes and slots -----------------------------------------------------------
 
     @cached_property
@@ -118,19 +71,21 @@ class SearchSpace(ABC):
             table[i, : len(gene.values)] = gene.values
         return table
 
-    def _condition(self, needs: Sequence[tuple[str, int] | None]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        columns = np.array([self._column[n[0]] if n else 0 for n in needs], dtype=np.intp)
-        # An unconditional entry needs at least the least value there is: always true.
-        minima = np.array([n[1] if n else np.iinfo(np.int64).min for n in needs], dtype=np.int64)
-        return columns, minima
+    def _conditions(self, needs: Sequence[Condition]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
+        """Which entries are conditional, the column each depends on, and the least choice it needs there."""
+        conditional = [(i, self._column[n[0]], n[1]) for i, n in enumerate(needs) if n is not None]
+        entries = np.array([i for i, _, _ in conditional], dtype=np.intp)
+        columns = np.array([column for _, column, _ in conditional], dtype=np.intp)
+        least = [np.searchsorted(self.genes[column].values, minimum) for _, column, minimum in conditional]
+        return entries, columns, np.array(least, dtype=np.int16)
 
     @cached_property
-    def _gene_condition(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        return self._condition([gene.needs for gene in self.genes])
+    def _gene_conditions(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
+        return self._conditions([gene.needs for gene in self.genes])
 
     @cached_property
-    def _slot_condition(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        return self._condition([slot.needs for slot in self.slots])
+    def _slot_conditions(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
+        return self._conditions([slot.needs for slot in self.slots])
 
     def _slot_genes(self, slot: Slot) -> list[Gene]:
         return [self.genes[self._column[name]] for name in (*slot.context, *slot.genes)]
@@ -141,16 +96,20 @@ class SearchSpace(ABC):
         counts = [prod(len(g.values) for g in self._slot_genes(s)) + (s.needs is not None) for s in self.slots]
         return np.array(counts, dtype=np.int64)
 
-    @cached_property
-    def _radix(self) -> NDArray[np.float64]:
-        # Floats because only float matrix products use BLAS; the numbers stay far below 2**53.
-        radix = np.zeros((len(self.genes), len(self.slots)))
-        for s, slot in enumerate(self.slots):
+    def _mixed_radix(self, rows_of_genes: Sequence[Sequence[str]]) -> NDArray[np.floating[Any]]:
+        """Weights that turn a genotype into one number for each list of genes, shape ``(n_genes, n_lists)``."""
+        radix = np.zeros((len(self.genes), len(rows_of_genes)))
+        for i, names in enumerate(rows_of_genes):
             weight = 1
-            for gene in reversed(self._slot_genes(slot)):
-                radix[self._column[gene.name], s] = weight
-                weight *= len(gene.values)
-        return radix
+            for name in reversed(names):
+                radix[self._column[name], i] = weight
+                weight *= len(self.genes[self._column[name]].values)
+        # Floats because only float matrix products use BLAS; exact as long as the numbers fit the mantissa.
+        return radix.astype(np.float32) if (self.n_choices @ radix).max(initial=0) < 2**24 else radix
+
+    @cached_property
+    def _radix(self) -> NDArray[np.floating[Any]]:
+        return self._mixed_radix([(*slot.context, *slot.genes) for slot in self.slots])
 
     # Populations ---------------------------------------------------------------------------------------
 
@@ -174,35 +133,65 @@ class SearchSpace(ABC):
         values: NDArray[np.int64] = self._values[np.arange(len(self.genes)), np.atleast_2d(population)]
         return values
 
+    def from_values(self, values: NDArray[Any]) -> Population:
+        """Canonical genotypes from gene values: the way back from `gene_values`.
+
+        Parameters
+        ----------
+        values : int array of shape (n, n_genes), or without the genes that have a single choice.
+
+        Raises
+        ------
+        ValueError : another number of columns, or a value that its gene does not have.
+        """
+        given = np.atleast_2d(np.asarray(values))
+        free = [i for i, gene in enumerate(self.genes) if len(gene.values) > 1]
+        columns = free if given.shape[1] == len(free) else list(range(len(self.genes)))
+        if given.shape[1] != len(columns):
+            raise ValueError(f"space {self.name} has {len(free)} genes with a choice, the rows have {given.shape[1]}")
+        rows = np.zeros((len(given), len(self.genes)), dtype=np.int16)
+        for column, wanted in zip(columns, given.T, strict=True):
+            matches = wanted[:, None] == np.array(self.genes[column].values)
+            if not matches.any(axis=1).all():
+                gene = self.genes[column]
+                unknown = wanted[~matches.any(axis=1)][0]
+                raise ValueError(f"gene {gene.name} has the values {sorted(gene.values)}, not {unknown}")
+            rows[:, column] = matches.argmax(axis=1)
+        return self.canonical(rows)
+
     def active(self, population: NDArray[Any]) -> NDArray[np.bool_]:
         """Which genes matter, shape ``(n, n_genes)``."""
-        columns, minima = self._gene_condition
-        return self.gene_values(population)[:, columns] >= minima
+        rows = self.as_population(population)
+        genes, columns, least = self._gene_conditions
+        active = np.ones(rows.shape, dtype=bool)
+        active[:, genes] = rows[:, columns] >= least
+        return active
 
     def canonical(self, population: NDArray[Any]) -> Population:
         """Genotypes with the genes of absent blocks set to 0, so that equal networks are equal rows."""
-        rows = self.as_population(population)
-        return np.where(self.active(rows), rows, np.int16(0))
+        return self.as_population(population) * self.active(population)
 
     def sample(self, n: int, rng: np.random.Generator) -> Population:
         """`n` canonical genotypes, every gene uniform over its choices."""
         return self.canonical(self._random_rows(n, rng))
 
     def _random_rows(self, n: int, rng: np.random.Generator) -> Population:
-        return rng.integers(0, self.n_choices, size=(n, len(self.genes)), dtype=np.int16)
+        # Several times faster than integers() with one bound a column; below 1, so the bound is never reached.
+        uniform = rng.random((n, len(self.genes)), dtype=np.float32)
+        return (uniform * self.n_choices.astype(np.float32)).astype(np.int16)
 
     def mutate(self, population: NDArray[Any], rate: float, rng: np.random.Generator) -> Population:
         """Redraw every gene with probability `rate`; genes of blocks that appear by it are drawn afresh."""
         rows = self.as_population(population)
         fresh = self._random_rows(len(rows), rng)
-        redraw = (rng.random(rows.shape) < rate) | ~self.active(rows)
+        redraw = (rng.random(rows.shape, dtype=np.float32) < rate) | ~self.active(rows)
         return self.canonical(np.where(redraw, fresh, rows))
 
     def crossover(self, first: NDArray[Any], second: NDArray[Any], rng: np.random.Generator) -> Population:
         """Uniform crossover row by row; a gene that only one parent uses is taken from that parent."""
         a, b = self.as_population(first), self.as_population(second)
         active_a, active_b = self.active(a), self.active(b)
-        from_a = np.where(active_a == active_b, rng.random(a.shape) < 0.5, active_a)
+        from_a = np.where(active_a == active_b, rng.random(a.shape, dtype=np.float32) < 0.5, active_a)
         return self.canonical(np.where(from_a, a, b))
 
     @cached_property
@@ -233,39 +222,47 @@ class SearchSpace(ABC):
     def variants(self, population: NDArray[Any]) -> NDArray[np.int64]:
         """Variant of every slot, shape ``(n, n_slots)``."""
         rows = self.as_population(population)
-        columns, minima = self._slot_condition
-        present = self.gene_values(rows)[:, columns] >= minima
-        optional = minima > np.iinfo(np.int64).min
-        return np.where(present, (rows @ self._radix).astype(np.int64) + optional, 0)
+        slots, columns, least = self._slot_conditions
+        variants: NDArray[np.int64] = (rows.astype(self._radix.dtype) @ self._radix).astype(np.int64)
+        variants[:, slots] = (variants[:, slots] + 1) * (rows[:, columns] >= least)
+        return variants
 
     @cached_property
-    def _encoding(self) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.int64], int]:
-        """Columns of the context genes, then sizes and starts of the one-hot groups, and the width."""
-        context = list(dict.fromkeys(name for slot in self.slots for name in slot.context))
-        columns = np.array([self._column[name] for name in context], dtype=np.intp)
-        choosing = [prod(len(self.genes[self._column[n]].values) for n in s.genes) for s in self.slots if s.genes]
-        sizes = np.array([*self.n_choices[columns], *choosing], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
-        return columns, sizes, starts, int(sizes.sum())
+    def _context_genes(self) -> list[Gene]:
+        names = dict.fromkeys(name for slot in self.slots for name in slot.context)
+        return [self.genes[self._column[name]] for name in names]
+
+    @cached_property
+    def _encoding(self) -> tuple[list[Token], NDArray[np.floating[Any]], NDArray[np.int64], int]:
+        """The one-hot groups, the weights of genes in them, their first columns, and the width."""
+        groups = [Token("", (gene.name,)) for gene in self._context_genes] + list(self.tokens)
+        sizes = [prod(len(self.genes[self._column[n]].values) for n in group.genes) for group in groups]
+        # A constant says nothing, unless it says whether a block is there.
+        kept = [(g, size) for g, size in zip(groups, sizes, strict=True) if size > 1 or g.needs]
+        starts = np.cumsum([0, *(size for _, size in kept)], dtype=np.int64)
+        radix = self._mixed_radix([group.genes for group, _ in kept])
+        return [group for group, _ in kept], radix, starts[:-1], int(starts[-1])
+
+    @cached_property
+    def _encoding_conditions(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
+        return self._conditions([group.needs for group in self._encoding[0]])
 
     def encode(self, population: NDArray[Any]) -> NDArray[np.float32]:
         """One-hot encoding that predictors read, shape ``(n, width)``.
 
-        One group for each context gene (resolution), then one for each slot that has a choice: one column
-        for each of its operators, all zero where the slot is empty.
+        One group for each context gene (resolution) that has a choice, then one for each token: one column
+        for each of its operators, all zero where the block is absent.
         """
         rows = self.as_population(population)
-        context, sizes, starts, width = self._encoding
-        chosen = [s for s, slot in enumerate(self.slots) if slot.genes]
-        optional = np.array([self.slots[s].needs is not None for s in chosen], dtype=np.int64)
-        operator = self.variants(rows)[:, chosen] - optional
-        present = operator >= 0
-        codes = np.concatenate([rows[:, context], operator % sizes[len(context) :]], axis=1)
-        keep = np.concatenate([np.ones((len(rows), len(context)), dtype=bool), present], axis=1)
-        out = np.zeros((len(rows), width), dtype=np.float32)
-        row, group = np.nonzero(keep)
-        out[row, starts[group] + codes[row, group]] = 1
-        return out
+        groups, radix, starts, width = self._encoding
+        conditional, columns, least = self._encoding_conditions
+        present = np.ones((len(rows), len(groups)), dtype=np.float32)
+        present[:, conditional] = rows[:, columns] >= least
+        cells = (rows.astype(radix.dtype) @ radix).astype(np.int64) + starts
+        cells += width * np.arange(len(rows), dtype=np.int64)[:, None]
+        out = np.zeros(len(rows) * width, dtype=np.float32)
+        out[cells] = present
+        return out.reshape(len(rows), width)
 
     def variant_layers(self, slot: int, variant: int) -> tuple[LayerSpec, ...]:
         """Layers of variant number `variant` of slot number `slot`; empty for an absent block."""
@@ -286,27 +283,8 @@ class SearchSpace(ABC):
         return [self.variant_layers(slot, int(variant)) for slot, variant in enumerate(row)]
 
     @cached_property
-    def _slot_offsets(self) -> NDArray[np.int64]:
-        return np.concatenate([[0], np.cumsum(self.n_variants)[:-1]]).astype(np.int64)
-
-    @cached_property
-    def _cost_tables(self) -> NDArray[np.int64]:
-        """MACs, parameters, weights, biases, peak elements of every (slot, variant), shape ``(5, total)``."""
-        columns = []
-        for slot, n_variants in enumerate(self.n_variants):
-            for variant in range(n_variants):
-                layers = self.variant_layers(slot, variant)
-                weights = sum(layer.weight_count for layer in layers)
-                columns.append(
-                    (
-                        sum(layer.macs for layer in layers),
-                        sum(layer.params for layer in layers),
-                        weights,
-                        sum(layer.weight_bytes(0) for layer in layers),
-                        peak_activation_elements(layers),
-                    )
-                )
-        return np.array(columns, dtype=np.int64).T
+    def _cost_table(self) -> CostTable:
+        return CostTable(self)
 
     def costs(self, population: NDArray[Any], precision: str = "float32") -> Costs:
         """Costs on paper of `population`, for one image.
@@ -320,32 +298,13 @@ class SearchSpace(ABC):
         ------
         ValueError : unknown precision, or genotypes that are not of this space.
         """
-        if precision not in BYTES_PER_ELEMENT:
-            raise ValueError(f"unknown precision {precision!r}; known: {', '.join(BYTES_PER_ELEMENT)}")
-        width = BYTES_PER_ELEMENT[precision]
-        cells = self.variants(population) + self._slot_offsets
-        macs, params, weights, bias_bytes, peak = self._cost_tables
-        return Costs(
-            macs[cells].sum(axis=1),
-            params[cells].sum(axis=1),
-            (width * weights + bias_bytes)[cells].sum(axis=1),
-            width * peak[cells].max(axis=1),
-        )
+        return self._cost_table.costs(self.variants(population), precision)
 
     # Names ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def _groups(self) -> dict[str, list[Slot]]:
-        groups: dict[str, list[Slot]] = {}
-        for slot in self.slots:
-            if slot.genes:
-                groups.setdefault(slot.group, []).append(slot)
-        return groups
-
-    @cached_property
-    def _context_genes(self) -> list[Gene]:
-        names = dict.fromkeys(name for slot in self.slots for name in slot.context)
-        return [self.genes[self._column[name]] for name in names]
+    def _grammar(self) -> Grammar:
+        return Grammar(self.name, {gene.name: gene for gene in self.genes}, self._context_genes, self.tokens)
 
     @overload
     def format(self, population: "np.ndarray[tuple[int], Any]") -> str: ...
@@ -354,26 +313,10 @@ class SearchSpace(ABC):
     @overload
     def format(self, population: NDArray[Any]) -> Any: ...
     def format(self, population: NDArray[Any]) -> Any:
-        """The readable name of a genotype (or a list of them), e.g. ``r160-k3e4_k5e6-k7e3_k3e3``.
-
-        Context genes first, then one part for each group of slots; within it one token for each block that
-        is there. Safe in file names, CSV cells and on the command line.
-        """
-        names = [self._format_row(row) for row in self.canonical(population)]
+        """The readable name of a genotype (or a list of them), e.g. ``r160-k3e4_k5e6-k7e3_k3e3``."""
+        rows = self.canonical(population).tolist()
+        names = [self._grammar.format(dict(zip(self._column, row, strict=True))) for row in rows]
         return names[0] if np.ndim(population) == 1 else names
-
-    def _format_row(self, row: Population) -> str:
-        values = self.gene_values(row)[0]
-        parts = [gene.label(int(row[self._column[gene.name]])) for gene in self._context_genes]
-        for slots in self._groups.values():
-            present = [s for s in slots if s.needs is None or values[self._column[s.needs[0]]] >= s.needs[1]]
-            tokens = ["".join(self._label(name, row) for name in slot.genes) for slot in present]
-            parts.append("_".join(tokens))
-        return "-".join(parts)
-
-    def _label(self, gene: str, row: Population) -> str:
-        column = self._column[gene]
-        return self.genes[column].label(int(row[column]))
 
     def parse(self, text: str) -> Population:
         """The canonical genotype, shape ``(n_genes,)``, of a name made by `format`.
@@ -382,46 +325,7 @@ class SearchSpace(ABC):
         ------
         ValueError : not an architecture of this space; says which part and what is allowed.
         """
-        row = self.min.copy()
-        parts = text.strip().split("-")
-        expected = len(self._context_genes) + len(self._groups)
-        example = self._format_row(self.min)
-        if len(parts) != expected:
-            raise ValueError(
-                f"{text!r} has {len(parts)} parts, an architecture of {self.name} has {expected}, like {example}"
-            )
-        for gene, part in zip(self._context_genes, parts, strict=False):
-            self._parse_token([gene], part, row)
-        for (group, slots), part in zip(self._groups.items(), parts[len(self._context_genes) :], strict=True):
-            tokens = part.split("_")
-            self._parse_depth(group, slots, len(tokens), row)
-            for slot, token in zip(slots, tokens, strict=False):
-                self._parse_token([self.genes[self._column[name]] for name in slot.genes], token, row)
-        (parsed,) = self.canonical(row)
-        return np.asarray(parsed)
-
-    def _parse_depth(self, group: str, slots: list[Slot], n_tokens: int, row: Population) -> None:
-        """Set the gene that says how many of a group's slots are there."""
-        fixed = sum(slot.needs is None for slot in slots)
-        conditions = [slot.needs for slot in slots if slot.needs is not None]
-        if not conditions:
-            allowed = {fixed: 0}
-        else:
-            gene = self.genes[self._column[conditions[0][0]]]
-            allowed = {fixed + sum(v >= minimum for _, minimum in conditions): i for i, v in enumerate(gene.values)}
-        if n_tokens not in allowed:
-            raise ValueError(
-                f"{group} of {self.name} has {' or '.join(map(str, sorted(allowed)))} blocks, not {n_tokens}"
-            )
-        if conditions:
-            row[self._column[conditions[0][0]]] = allowed[n_tokens]
-
-    def _parse_token(self, genes: Sequence[Gene], token: str, row: Population) -> None:
-        pattern = "".join(f"({'|'.join(re.escape(gene.label(i)) for i in range(len(gene.values)))})" for gene in genes)
-        match = re.fullmatch(pattern, token)
-        if match is None:
-            allowed = " then ".join("/".join(g.label(i) for i in range(len(g.values))) for g in genes)
-            raise ValueError(f"{token!r} is not a token of space {self.name}; allowed: {allowed}")
-        for gene, label in zip(genes, match.groups(), strict=True):
-            choice = next(i for i in range(len(gene.values)) if gene.label(i) == label)
-            row[self._column[gene.name]] = choice
+        row = np.zeros(len(self.genes), dtype=np.int16)
+        for gene, choice in self._grammar.parse(text).items():
+            row[self._column[gene]] = choice
+        return row
