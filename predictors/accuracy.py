@@ -1,0 +1,120 @@
+"""The accuracy of a subnet before it is evaluated, learnt from a few dozen that were.
+
+A Gaussian process on operators at positions, operator counts and the logarithms of the costs on paper.
+Accuracy is a fraction in [0, 1].
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import kendalltau
+
+from predictors.encoding import ArchitectureEncoding, pieces
+from predictors.gaussian_process import GroupedGaussianProcess, Term
+from predictors.held_out import coverage
+from search_spaces import SearchSpace
+
+Floats = NDArray[np.float64]
+
+# In units of the observed standard deviation. The costs explain most of what differs, single operators little
+# each; an evaluation on some thousand images leaves noise of a few tenths of what a space spans.
+CONSTANT = Term(1, scale=0.3, spread=0.5)
+POSITIONS, COUNTS, COSTS = 0.4, 0.4, 0.6
+NOISE = 0.2
+
+MIN_OBSERVATIONS = 5
+
+
+class AccuracyPredictor:
+    """Predicts the accuracy of the subnets of one supernet.
+
+    Parameters
+    ----------
+    space : the space of the populations.
+    random_state : kept for the manners of scikit-learn; the fit is in closed form and draws nothing.
+
+    Attributes
+    ----------
+    n_observations_ : subnets it was fitted to.
+    rmse_ : root mean squared error of accuracy, each subnet predicted from all the others.
+    kendall_tau_ : rank correlation (tau b) of the same predictions.
+    coverage_ : share of subnets within one and within two predicted standard deviations, likewise.
+    """
+
+    def __init__(self, space: SearchSpace, random_state: int = 0) -> None:
+        self.space = space
+        self.random_state = random_state
+
+    def fit(self, population: NDArray[Any], accuracy: NDArray[Any]) -> "AccuracyPredictor":
+        """Learn from evaluated subnets.
+
+        Parameters
+        ----------
+        population : int array of shape (n, n_genes).
+        accuracy : shape (n,), fractions in [0, 1].
+
+        Raises
+        ------
+        ValueError : fewer than 5 subnets, as many accuracies as subnets not given, or one outside [0, 1].
+        """
+        rows = self.space.canonical(population)
+        observed = np.asarray(accuracy, dtype=np.float64)
+        if observed.shape != (len(rows),):
+            raise ValueError(f"{len(rows)} subnets need as many accuracies, got an array of shape {observed.shape}")
+        if len(rows) < MIN_OBSERVATIONS:
+            raise ValueError(f"at least {MIN_OBSERVATIONS} evaluated subnets are needed, got {len(rows)}")
+        if not np.isfinite(observed).all() or (observed < 0).any() or (observed > 1).any():
+            raise ValueError("accuracies must be fractions between 0 and 1; divide percentages by 100")
+        self._encoding = ArchitectureEncoding(self.space, costs="logarithmic")
+        self._centre = float(observed.mean())
+        # Equal accuracies (an untrained supernet) still need a unit; a tenth of a percent is below any noise.
+        self._unit = max(float(observed.std()), 1e-3)
+        widths = self._encoding.widths
+        terms = [
+            CONSTANT,
+            Term(widths["positions"], POSITIONS),
+            Term(widths["counts"], COUNTS),
+            Term(widths["costs"], COSTS),
+        ]
+        process = GroupedGaussianProcess(terms, noise_scale=NOISE)
+        process.fit(self._features(rows).astype(np.float64), (observed - self._centre) / self._unit)
+        posterior = process.posterior_
+        self._mean = posterior.mean.astype(np.float32)
+        self._factor = np.linalg.cholesky(posterior.covariance + 1e-9 * np.eye(len(posterior.mean))).astype(np.float32)
+        self._noise = posterior.noise
+        self.n_observations_ = len(rows)
+        self._judge(observed, *process.left_out_)
+        return self
+
+    def _judge(self, observed: Floats, mean: Floats, std: Floats) -> None:
+        predicted = self._centre + self._unit * mean
+        self.rmse_ = float(np.sqrt(np.mean((predicted - observed) ** 2)))
+        self.kendall_tau_ = float(kendalltau(predicted, observed).statistic)
+        self.coverage_ = coverage(observed, predicted, self._unit * std)
+
+    def _features(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        encoded = self._encoding(rows)
+        return np.concatenate([np.ones((len(encoded), 1), dtype=np.float32), encoded], axis=1)
+
+    def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
+        """Predicted accuracy, shape ``(n,)``; with `return_std` also the standard deviation of an evaluation.
+
+        Raises
+        ------
+        ValueError : not fitted yet.
+        """
+        if not hasattr(self, "n_observations_"):
+            raise ValueError("the accuracy predictor is not fitted; call fit(population, accuracy) first")
+        rows = self.space.as_population(population)
+        mean, variance = np.empty(len(rows)), np.empty(len(rows))
+        start = 0
+        for piece in pieces(rows):
+            features = self._features(piece)
+            stop = start + len(piece)
+            mean[start:stop] = features @ self._mean
+            if return_std:
+                variance[start:stop] = np.square(features @ self._factor).sum(axis=1)
+            start = stop
+        accuracy = np.clip(self._centre + self._unit * mean, 0, 1)
+        return (accuracy, self._unit * np.sqrt(variance + self._noise**2)) if return_std else accuracy
