@@ -30,6 +30,7 @@ COLUMNS = (
     "runs",
     "source",
 )
+"""``reference_ms`` may follow: the latency of one same network, timed in the same rounds."""
 REQUIRED = ("space", "architecture", "latency_ms")
 KEY = ("space", "architecture", "batch", "precision")
 """Rows that agree on these are measurements of the same thing."""
@@ -127,6 +128,8 @@ def read_rows(csv: Path, *, find_space: FindSpace | None = None, card: Card | No
         rows[column] = rows["latency_ms"].where(
             ~given, _numbers(csv, rows.loc[given, column], column) if given.any() else 0
         )
+    if "reference_ms" in rows:
+        rows["reference_ms"] = _numbers(csv, rows["reference_ms"], "reference_ms")
     for column in ("batch", "runs"):
         rows[column] = _numbers(csv, rows[column], column, whole=True)
     rows["resolution"] = _numbers(csv, rows["resolution"], "resolution", whole=True, least=0)

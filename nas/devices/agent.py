@@ -1,0 +1,227 @@
+"""Time networks on the machine this file runs on: ``python agent.py < job.json``, one JSON line an event.
+
+A single file that needs Python and the runtime, so that it can be copied to a board as it is. Networks are
+interleaved: every round times each of them, so that a disturbance or a slow drift falls on all alike. Times
+are milliseconds of one inference.
+
+The job: ``models`` ({key: path}), ``runtime``, ``threads``, ``core`` (a number, null for the idlest, -1 for no
+pinning), ``rounds``, ``runs`` (timed in each round), ``seconds`` (to spend on a network), ``limit_s`` (for all).
+Events: ``start`` (machine and versions), ``loaded``, ``round`` (median of each network), ``end``, ``error``.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+MIN_ROUNDS = 5
+WARM_UP_RUNS, WARM_UP_SECONDS = 10, 0.3
+SHORTEST_SLICE_MS = 2.0
+"""Of one network in one round: below it, the clock and the caches' refill after the previous network show."""
+
+
+Run = Callable[[], Any]
+Say = Callable[..., None]
+
+
+class Failure(Exception):
+    """Something the user must hear, in one sentence."""
+
+
+def load_onnxruntime(path: str, threads: int, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Run:
+    """A function that runs the ONNX model once."""
+    import numpy
+    import onnxruntime
+
+    missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
+    if missing:
+        raise Failure(f"this onnxruntime has no {missing[0]}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=list(providers))
+    random = numpy.random.default_rng(0)
+    feeds = {
+        tensor.name: random.standard_normal([d if isinstance(d, int) else 1 for d in tensor.shape], dtype="float32")
+        for tensor in session.get_inputs()
+    }
+    return lambda: session.run(None, feeds)
+
+
+# Runtime -> module whose version is reported, loader(path, threads).
+RUNTIMES: dict[str, tuple[str, Callable[[str, int], Run]]] = {
+    "onnxruntime": ("onnxruntime", load_onnxruntime),
+}
+
+
+def version_of(module: str) -> str:
+    """Version of an installed module; a Failure where it is absent."""
+    import importlib
+    from importlib import metadata
+
+    try:
+        loaded = importlib.import_module(module)
+    except ImportError as error:
+        raise Failure(f"{module} is not installed for {sys.executable} ({error})") from error
+    try:
+        return metadata.version(module.split(".")[0].replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return str(getattr(loaded, "__version__", "unknown"))
+
+
+def read_text(path: str) -> str:
+    """A file's text, empty where it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def machine() -> dict[str, Any]:
+    """What of this machine may move a latency."""
+    lines = [line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line]
+    cpu = {name.strip(): value.strip() for name, value in lines}
+    model = read_text("/proc/device-tree/model").strip("\0")
+    return {
+        "cpu": cpu.get("model name") or cpu.get("Hardware") or model or platform.processor() or platform.machine(),
+        "board": model,
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "governor": read_text("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load_average": load_average(),
+    }
+
+
+def load_average() -> float | None:
+    """Of the last minute, None where the system does not say."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):
+        return None
+
+
+def busy_ticks() -> dict[int, int]:
+    """Ticks each core has worked, by core number."""
+    ticks: dict[int, int] = {}
+    for line in read_text("/proc/stat").splitlines():
+        name, *numbers = line.split()
+        if name.startswith("cpu") and name != "cpu":
+            user, nice, system, _idle, _iowait, *rest = map(int, numbers)
+            ticks[int(name[3:])] = user + nice + system + sum(rest[:3])
+    return ticks
+
+
+def pin(core: int | None, threads: int) -> list[int] | None:
+    """Keep this process on `threads` cores (the idlest ones, or from `core` on); the cores, or None."""
+    if core == -1 or not hasattr(os, "sched_setaffinity"):
+        return None
+    allowed = sorted(os.sched_getaffinity(0))
+    if core is None:
+        before = busy_ticks()
+        time.sleep(0.1)
+        after = busy_ticks()
+        # Among equally idle cores the last: the first ones serve interrupts.
+        chosen = sorted(allowed, key=lambda c: (after.get(c, 0) - before.get(c, 0), -c))[:threads]
+    else:
+        chosen = [c for c in allowed if c >= core][:threads]
+    if len(chosen) < threads:
+        raise Failure(f"{threads} threads need {threads} cores from {core or 0} on, this process may use {allowed}")
+    os.sched_setaffinity(0, chosen)
+    return sorted(chosen)
+
+
+def warm_up(run: Run) -> float:
+    """Run until caches and allocators have settled; median milliseconds."""
+    times: list[float] = []
+    end = time.perf_counter() + WARM_UP_SECONDS
+    while len(times) < 2 or (len(times) < WARM_UP_RUNS and time.perf_counter() < end):
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[len(times) // 2 :])
+
+
+def time_runs(run: Run, runs: int) -> float:
+    """Median milliseconds of `runs` runs, after one untimed run that refills the caches."""
+    run()
+    times = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(times)
+
+
+def measure(job: dict[str, Any], say: Say) -> None:
+    """Carry out a job; `say(event, **fields)` reports."""
+    module, load = RUNTIMES[job["runtime"]]
+    threads, end = job["threads"], time.monotonic() + job["limit_s"]
+    about = machine()
+    cores = pin(job.get("core"), threads)
+    say("start", machine=about, runtime_version=version_of(module), cores=cores)
+    nets: dict[str, Run] = {}
+    typical: dict[str, float] = {}
+    for key, path in job["models"].items():
+        try:
+            nets[key] = load(path, threads)
+            typical[key] = warm_up(nets[key])
+        except Failure:
+            raise
+        except Exception as error:  # whatever a runtime throws at a model, the user must hear which one
+            reason = " ".join(str(error).split())
+            raise Failure(f"{job['runtime']} cannot run {key}: {reason}") from error
+        say("loaded", model=key, ms=typical[key])
+    if not nets:  # a probe: is everything there?
+        return
+    budget_ms = 1e3 * job["seconds"]
+    runs = {
+        key: max(1, min(job["runs"], int(budget_ms / job["rounds"] / ms)), int(SHORTEST_SLICE_MS / ms))
+        for key, ms in typical.items()
+    }
+    rounds = min(job["rounds"], max(MIN_ROUNDS, int(budget_ms / max(typical.values()))))
+    gc.disable()
+    for number in range(rounds):
+        if time.monotonic() > end and number >= MIN_ROUNDS:
+            break
+        wall, cpu = time.perf_counter(), time.process_time()
+        times = {key: time_runs(run, runs[key]) for key, run in nets.items()}
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        gc.collect()
+        say("round", ms=times, runs=runs, waited=max(0.0, 1 - cpu / wall))
+    say("end", load_average=load_average())
+
+
+def main() -> int:
+    """Read a job from stdin, report on stdout."""
+    # Runtimes print as they please: their words go to stderr, so that stdout carries events alone.
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(event: str, **fields: Any) -> None:
+        events.write(json.dumps({"event": event, **fields}) + "\n")
+        events.flush()
+
+    try:
+        measure(json.load(sys.stdin), say)
+    except Failure as failure:
+        say("error", message=str(failure))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # Not sys.exit: some runtimes crash while the interpreter tears them down, after all has been said.
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,127 @@
+"""How a measurement is made, and what its rounds say.
+
+A latency is the median over interleaved rounds of the median of a few runs; p10 and p90 are taken over rounds.
+A reference network is timed in every round: what moves it is the machine, not the networks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+NOISE_LIMIT = 0.15
+DRIFT_LIMIT = 0.08
+WAIT_LIMIT = 0.05
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The numbers behind a measurement.
+
+    Attributes
+    ----------
+    rounds : over all networks of a batch, interleaved.
+    runs : timed inferences of a network in a round.
+    seconds : to spend on one network; slow networks get fewer runs, then fewer rounds (at least 5).
+    batch_of_nets : networks interleaved with each other; bounds memory and what a vanished device costs.
+    silence_s : without a word from the device, it is given up.
+    limit_s : for one batch of networks.
+    """
+
+    rounds: int = 25
+    runs: int = 8
+    seconds: float = 2.0
+    batch_of_nets: int = 10
+    silence_s: float = 120.0
+    limit_s: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value <= 0:
+                raise ValueError(f"measuring: {name} must be positive, got {value}")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Latency of one network.
+
+    Attributes
+    ----------
+    latency_ms : median over rounds.
+    p10_ms, p90_ms : over rounds.
+    runs : timed inferences in all.
+    """
+
+    latency_ms: float
+    p10_ms: float
+    p90_ms: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """What one process on the device reported.
+
+    Attributes
+    ----------
+    start : the agent's first event: machine, versions, cores.
+    ms : ndarray of shape (rounds, networks); the reference is the last column.
+    runs : of each network in a round.
+    waited : share of the time the process did not compute, by round; with one thread, the load of others.
+    load_average : after the last round, None where it was not reached.
+    """
+
+    start: dict[str, Any]
+    ms: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+    runs: tuple[int, ...]
+    waited: tuple[float, ...]
+    load_average: float | None
+
+    def measurements(self) -> list[Measurement]:
+        """One for each network, the reference left out."""
+        p10, median, p90 = np.percentile(self.ms, (10, 50, 90), axis=0)
+        return [
+            Measurement(float(median[i]), float(p10[i]), float(p90[i]), runs * len(self.ms))
+            for i, runs in enumerate(self.runs[:-1])
+        ]
+
+    @property
+    def reference_ms(self) -> float:
+        """Median latency of the reference."""
+        return float(np.median(self.ms[:, -1]))
+
+
+def conditions(batches: Sequence[Rounds], threads: int) -> tuple[dict[str, Any], list[str]]:
+    """What the reference says of a measurement made in several batches, and what the user must hear.
+
+    ``noise`` is (p90 - p10) / median of the reference over all rounds; ``drift`` how much slower it ran in the
+    last third of the rounds than in the first; ``repeatability`` the coefficient of variation of its latency
+    over fresh processes (NaN for a single one); ``waited`` the share of time spent waiting for the core.
+    """
+    reference = np.concatenate([batch.ms[:, -1] for batch in batches])
+    third = max(1, len(reference) // 3)
+    p10, median, p90 = np.percentile(reference, (10, 50, 90))
+    latencies = np.array([batch.reference_ms for batch in batches])
+    found: dict[str, Any] = {
+        "reference_ms": float(median),
+        "noise": float((p90 - p10) / median),
+        "drift": float(np.median(reference[-third:]) / np.median(reference[:third]) - 1),
+        "repeatability": float(latencies.std(ddof=1) / latencies.mean()) if len(latencies) > 1 else float("nan"),
+        "waited": float(np.median(np.concatenate([batch.waited for batch in batches]))),
+        "load_average": [
+            b for b in (batches[0].start["machine"]["load_average"], batches[-1].load_average) if b is not None
+        ],
+    }
+    warnings = []
+    if found["noise"] > NOISE_LIMIT:
+        warnings.append(f"noisy: the same network varied by {found['noise']:.0%} from round to round")
+    if found["drift"] > DRIFT_LIMIT:
+        warnings.append(f"throttling or a growing load: the reference slowed down by {found['drift']:.0%} on the way")
+    if threads == 1 and found["waited"] > WAIT_LIMIT:
+        warnings.append(f"the core was shared: {found['waited']:.0%} of the time went to other processes")
+    return {key: _rounded(value) for key, value in found.items()}, warnings
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
