@@ -1,0 +1,104 @@
+"""The state of a run in one file, so that a killed run goes on to the identical result.
+
+`checkpoint.safetensors` holds the tensors, and in its header one JSON text: the step, the sums since the last
+log record, and what run it belongs to. One file is replaced atomically; two could disagree.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latency_tables.files import atomic_path
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run has come.
+
+    Attributes
+    ----------
+    step : steps taken.
+    seconds : time spent in them, over all sittings.
+    threads : CPU threads; the same number gives the same result.
+    sums : of losses and correct answers since the last log record.
+    validation : accuracy of the max and the min net when last evaluated.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    threads: int = 1
+    sums: dict[str, float] = field(default_factory=dict)
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path, tensors: Mapping[str, Tensor], progress: Progress, identity: Mapping[str, Any]
+) -> None:
+    """Replace the checkpoint in `folder`.
+
+    Parameters
+    ----------
+    identity : JSON-able facts that a run must share with its checkpoint: space, recipe, seed, data.
+
+    Raises
+    ------
+    OSError : it cannot be written; the previous checkpoint is intact.
+    """
+    header = json.dumps({"progress": asdict(progress), "identity": dict(identity)})
+    # Channels-last weights are not contiguous, which the format asks for.
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with atomic_path(folder / FILE) as temporary:
+            save_file(plain, temporary, metadata={"run": header})
+    except (OSError, SafetensorError) as error:
+        kept = "the previous checkpoint is intact" if (folder / FILE).is_file() else "there is no earlier one"
+        raise OSError(
+            f"the checkpoint of step {progress.step} cannot be written to {folder} ({error}); {kept}: "
+            "make room and type the same command again"
+        ) from error
+
+
+def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Progress] | None:
+    """The tensors and the progress of the checkpoint in `folder`; None where there is none.
+
+    Raises
+    ------
+    ValueError : it is damaged, or belongs to a run with another identity (says in what they differ).
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    start_anew = "give another folder, or start anew with resume=false"
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        progress, found = Progress(**header["progress"]), header["identity"]
+    except (SafetensorError, OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        detail = " ".join(str(error).split())
+        raise ValueError(f"the checkpoint {path} is damaged ({detail}); {start_anew}") from error
+    wanted = json.loads(json.dumps(dict(identity)))
+    for name in wanted:
+        if found.get(name) != wanted[name]:
+            there, here = _difference(found.get(name), wanted[name])
+            raise ValueError(f"{path} is of a run with another {name} ({there}, not {here}); {start_anew}")
+    return tensors, progress
+
+
+def _difference(found: Any, wanted: Any) -> tuple[str, str]:
+    """The first place where two JSON values differ, written shortly."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in wanted:
+            if found.get(key) != wanted[key]:
+                there, here = _difference(found.get(key), wanted[key])
+                return f"{key} {there}", here
+    there, here = (text if len(text := json.dumps(value)) <= 40 else text[:37] + "..." for value in (found, wanted))
+    return there, here

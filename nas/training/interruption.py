@@ -1,0 +1,44 @@
+"""Ending a run between two steps instead of in the middle of one."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+
+class Interruption:
+    """While entered, SIGINT and SIGTERM are noted instead of obeyed; a second one is obeyed at once.
+
+    Outside the main thread, where Python lets no one handle signals, it notes nothing.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.noted: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = number
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def obey(self) -> None:
+        """Raise what the noted signal, if any, means: KeyboardInterrupt, or SystemExit as a shell counts it."""
+        if self.noted == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.noted is not None:
+            raise SystemExit(128 + self.noted)
