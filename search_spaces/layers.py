@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["conv", "linear", "global_pool", "add", "mul"]
+Kind = Literal["conv", "linear", "global_pool", "avg_pool", "add", "mul", "shuffle", "identity", "zero"]
 Activation = Literal["none", "relu", "relu6", "hard_swish", "hard_sigmoid"]
 
 SLOT_INPUT = ""
@@ -37,16 +37,19 @@ def downsampled(size: int, strides: Sequence[int]) -> int:
 class LayerSpec:
     """One layer: an operator, the normalisation behind it and its activation.
 
-    Padding is always ``kernel // 2``, so a stride of `s` maps size `n` to ``ceil(n / s)``.
+    Padding is always ``(kernel - 1) // 2``, so a stride of `s` maps size `n` to ``ceil(n / s)`` (an even kernel
+    wants sizes that its stride divides).
 
     Attributes
     ----------
     name : the layer's name, unique inside its slot.
     kind : the operator. ``conv`` covers depthwise (``groups == in_channels``); ``add`` and ``mul`` join two
-        inputs, the second of which may be ``1 x 1`` and is then broadcast.
+        inputs, the second of which may be ``1 x 1`` and is then broadcast; ``avg_pool`` leaves the padding out
+        of its means; ``shuffle`` reads channels (groups, rest) and writes them (rest, groups); ``identity``
+        holds a norm or an activation that stands alone; ``zero`` is a tensor of zeros in the input's shape.
     in_channels, out_channels : channels of the (first) input and of the output.
     size : side of the (first) input in pixels.
-    kernel, stride, groups : as in a convolution; 1 for the other kinds.
+    kernel, stride, groups : as in a convolution, as far as the kind has them; otherwise 1.
     activation : applied last; counts as done in place.
     norm : followed by a batch-norm (two parameters a channel; folded away at deployment).
     bias : the operator has a bias of its own.
@@ -96,9 +99,9 @@ class LayerSpec:
         return self.weight_count + self.out_channels * (int(self.bias) + 2 * int(self.norm))
 
     def weight_bytes(self, bytes_per_weight: int = 4) -> int:
-        """Bytes of the deployed weights: batch-norm folded, so one 4-byte bias a channel."""
-        biases = self.out_channels if (self.norm or self.bias) else 0
-        return self.weight_count * bytes_per_weight + 4 * biases
+        """Bytes of the deployed weights: batch-norm folded, so one 4-byte bias a channel; two where it stands alone."""
+        vectors = 2 if self.norm and self.kind == "identity" else int(self.norm or self.bias)
+        return self.weight_count * bytes_per_weight + 4 * vectors * self.out_channels
 
     @property
     def input_elements(self) -> int:

@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from search_spaces.fbnet import fbnet, fbnet_imagenet
 from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
+from search_spaces.nasbench201 import nasbench201
 from search_spaces.proxylessnas import proxylessnas
 from search_spaces.space import SearchSpace
 
@@ -12,6 +14,9 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_small_images": mobilenet_v3_small_images,
     "proxylessnas": proxylessnas,
+    "fbnet": fbnet,
+    "fbnet_imagenet": fbnet_imagenet,
+    "nasbench201": nasbench201,
 }
 
 

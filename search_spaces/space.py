@@ -9,6 +9,7 @@ and costing a population is one gather and one sum (for peak memory, one maximum
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import product
 from math import prod
 from typing import Any, overload
 
@@ -281,6 +282,14 @@ class SearchSpace(ABC):
         """The layers of one network, slot by slot; an absent block is an empty tuple."""
         (row,) = self.variants(genotype)
         return [self.variant_layers(slot, int(variant)) for slot, variant in enumerate(row)]
+
+    def weight_layers(self, slot: Slot) -> list[LayerSpec]:
+        """Every layer that some variant of `slot` has, at the highest resolution; others have the same weights."""
+        genes = self._slot_genes(slot)
+        names = [gene.name for gene in genes]
+        values = [gene.values[-1:] if gene.kind == "resolution" else gene.values for gene in genes]
+        variants = (self.slot_layers(slot, dict(zip(names, choice, strict=True))) for choice in product(*values))
+        return list(dict.fromkeys(layer for layers in variants for layer in layers))
 
     @cached_property
     def _cost_table(self) -> CostTable:
