@@ -1,0 +1,128 @@
+"""Everything a search has evaluated, each network once.
+
+A network is recognised by a 64-bit hash of its canonical genotype. The hash is a dot product with fixed
+odd numbers modulo 2**64, the same in every process whatever PYTHONHASHSEED; two networks of a search
+collide with probability below 1e-9, and then one of them is merely left out.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import Population
+
+
+class Scores(NamedTuple):
+    """What a search needs to know of n networks.
+
+    Attributes
+    ----------
+    objectives : (n, m), minimised.
+    violations : (n, c), > 0 means violated; c may be 0.
+    """
+
+    objectives: NDArray[np.float64]
+    violations: NDArray[np.float64]
+
+
+def row_keys(population: NDArray[Any]) -> NDArray[np.uint64]:
+    """A 64-bit key of every row, shape ``(n,)``; equal rows have equal keys."""
+    rng = np.random.default_rng(0x5EED)
+    factors = rng.integers(0, 2**63, size=population.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    return np.asarray((population.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64))
+
+
+class Archive:
+    """Evaluated networks in the order they came.
+
+    Attributes
+    ----------
+    population : int16 (n, n_genes), canonical.
+    objectives, violations : as in `Scores`.
+    generations : rows known at the end of each generation, for convergence plots.
+    interrupted : the search was stopped by the user; what is here is the best so far.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Population, Scores]] = []
+        self._joined: tuple[Population, Scores] | None = None
+        self._keys = np.empty(0, dtype=np.uint64)
+        self.generations: list[int] = []
+        self.interrupted = False
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def unseen(self, canonical: Population) -> Population:
+        """The rows that are not in the archive, each once, in their order."""
+        keys, first = np.unique(row_keys(canonical), return_index=True)
+        place = np.searchsorted(self._keys, keys)
+        known = np.zeros(len(keys), dtype=bool)
+        inside = place < len(self._keys)
+        known[inside] = self._keys[place[inside]] == keys[inside]
+        return canonical[np.sort(first[~known])]
+
+    def add(self, unseen: Population, scores: Scores) -> None:
+        """Append networks that `unseen` let through, with their scores.
+
+        Raises
+        ------
+        ValueError : a score is not a finite number.
+        """
+        if not (np.isfinite(scores.objectives).all() and np.isfinite(scores.violations).all()):
+            raise ValueError("a predictor returned a value that is not a finite number; fit it again")
+        keys = np.sort(row_keys(unseen))
+        self._keys = np.insert(self._keys, np.searchsorted(self._keys, keys), keys)
+        self._parts.append((unseen, scores))
+        self._joined = None
+        self.generations.append(len(self))
+
+    def _join(self) -> tuple[Population, Scores]:
+        if self._joined is None:
+            if not self._parts:
+                raise ValueError("the search was stopped before it evaluated anything")
+            rows, scores = zip(*self._parts, strict=True)
+            objectives, violations = zip(*scores, strict=True)
+            self._joined = np.concatenate(rows), Scores(np.concatenate(objectives), np.concatenate(violations))
+            self._parts = [self._joined]
+        return self._joined
+
+    @property
+    def population(self) -> Population:
+        """int16 (n, n_genes)."""
+        return self._join()[0]
+
+    @property
+    def objectives(self) -> NDArray[np.float64]:
+        """(n, m), minimised."""
+        return self._join()[1].objectives
+
+    @property
+    def violation(self) -> NDArray[np.float64]:
+        """Sum of what each network is over its limits, shape (n,); 0 means feasible."""
+        return total_violation(self._join()[1].violations)
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Which networks keep every limit, shape (n,)."""
+        return np.asarray(self.violation == 0)
+
+    @property
+    def best(self) -> int:
+        """Index of the feasible network with the least first objective, else of the least violation."""
+        return int(np.lexsort((self.objectives[:, 0], self.violation))[0])
+
+    def convergence(self) -> NDArray[np.float64]:
+        """Best feasible first objective after each generation, (n_generations, 2): evaluations, objective.
+
+        Infinite while nothing feasible was known.
+        """
+        value = np.where(self.feasible, self.objectives[:, 0], np.inf)
+        ends = np.array(self.generations, dtype=np.intp)
+        return np.stack([ends, np.minimum.accumulate(value)[ends - 1]], axis=1)
+
+
+def total_violation(violations: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the positive parts over the limits, (n,)."""
+    return np.asarray(np.maximum(violations, 0).sum(axis=1))

@@ -1,0 +1,192 @@
+"""Budgets: what a network may cost, as typed (``20ms``, ``512KB``, ``10M``, ``60%``), and how far one is off.
+
+Units: latency in milliseconds, memory in bytes, counts as plain numbers. ``KB`` and ``MB`` are decimal
+(1,000 and 1,000,000 bytes), ``KiB`` and ``MiB`` are binary (1,024 and 1,048,576). A percentage is of what
+the space's max net costs.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+_TIME = {"us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}  # both the micro sign and the Greek letter
+_BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1024.0, "mib": 1024.0**2, "gib": 1024.0**3}
+_COUNT = {"k": 1e3, "m": 1e6, "g": 1e9}
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(\D*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Something a budget may limit.
+
+    Attributes
+    ----------
+    flag : the word on the command line, e.g. ``memory``.
+    key : its column among costs, e.g. ``peak_activation_bytes``; the unit is in the name.
+    title : how reports call it.
+    units : accepted units (lower case) and what one is worth in `key`'s unit.
+    suggestion : the unit that a bare number most likely meant.
+    """
+
+    flag: str
+    key: str
+    title: str
+    units: Mapping[str, float]
+    suggestion: str
+
+    def format(self, value: float) -> str:
+        """`value` with a unit, to three significant digits and readable back."""
+        if self.units is _TIME:
+            return f"{_digits(value)} ms" if value >= 0.1 else f"{_digits(value * 1e3)} us"
+        steps = (("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1)) if self.units is _BYTES else _COUNT_STEPS
+        unit, worth = next((step for step in steps if value >= step[1]), steps[-1])
+        return f"{_digits(value / worth)} {unit}".rstrip()
+
+
+_COUNT_STEPS = (("G", 1e9), ("M", 1e6), ("K", 1e3))
+
+METRICS = (
+    Metric("latency", "latency_ms", "latency", _TIME, "ms"),
+    Metric("memory", "peak_activation_bytes", "peak activation memory", _BYTES, "KB"),
+    Metric("size", "weight_bytes", "weight size", _BYTES, "KB"),
+    Metric("macs", "macs", "MACs", _COUNT, "M"),
+    Metric("params", "params", "parameters", _COUNT, "M"),
+)
+_BY_FLAG = {metric.flag: metric for metric in METRICS}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One constraint: `metric` at most `value`; `value` is a fraction of the max net's until resolved.
+
+    Attributes
+    ----------
+    metric : what is limited.
+    value : the limit in the unit of ``metric.key``, or a fraction of the max net's when `relative`.
+    typed : as the user wrote it.
+    relative : `value` is a fraction.
+    """
+
+    metric: Metric
+    value: float
+    typed: str
+    relative: bool = False
+
+    @classmethod
+    def parse(cls, flag: str, typed: str | float) -> "Limit":
+        """Read what was typed behind ``--<flag>``.
+
+        Raises
+        ------
+        ValueError : unknown flag, no unit, an unknown unit, or a number that is not positive and finite.
+        """
+        if flag not in _BY_FLAG:
+            raise ValueError(f"unknown budget {flag!r}; known: {', '.join(_BY_FLAG)}")
+        metric, text = _BY_FLAG[flag], str(typed).strip()
+        units = ", ".join(unit for unit in _SHOWN[metric.suggestion])
+        match = _NUMBER.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                f"--{flag} {text!r} is not a budget; type a number and a unit ({units} or %), "
+                f"like 20{metric.suggestion} or 60%"
+            )
+        number, unit = float(match[1]), match[2].strip().lower()
+        if not unit:
+            raise ValueError(
+                f"--{flag} {text!r} has no unit; type {text}{metric.suggestion} (units: {units}, or % of the max net)"
+            )
+        if unit != "%" and unit not in metric.units:
+            raise ValueError(f"--{flag} {text!r} has an unknown unit; known: {units}, or % of the max net")
+        value = number * (0.01 if unit == "%" else metric.units[unit])
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"--{flag} {text!r} must be a positive, finite amount, like 20{metric.suggestion}")
+        if unit == "%" and number > 100:
+            raise ValueError(f"--{flag} {text!r} is more than the max net needs; type a percentage up to 100%")
+        return cls(metric, value, text, relative=unit == "%")
+
+    def __str__(self) -> str:
+        if self.relative:
+            return f"{self.metric.title} at most {self.typed} of the max net"
+        return f"{self.metric.title} at most {self.metric.format(self.value)}"
+
+
+_SHOWN = {"ms": ("us", "ms", "s"), "KB": ("B", "KB", "MB", "KiB", "MiB"), "M": ("K", "M", "G")}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits that hold together; an empty budget limits nothing."""
+
+    limits: tuple[Limit, ...] = ()
+
+    @classmethod
+    def parse(cls, **typed: str | float | None) -> "Budget":
+        """Read several limits by flag, e.g. ``Budget.parse(latency="20ms", memory="512KB")``; None is no limit.
+
+        Raises
+        ------
+        ValueError : see `Limit.parse`.
+        """
+        return cls(tuple(Limit.parse(flag, text) for flag, text in typed.items() if text is not None))
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.limits)) or "no limit"
+
+    def __getitem__(self, key: str) -> Limit:
+        return next(limit for limit in self.limits if limit.metric.key == key)
+
+    def __contains__(self, key: object) -> bool:
+        return any(limit.metric.key == key for limit in self.limits)
+
+    @property
+    def is_relative(self) -> bool:
+        """Some limit is still a percentage of the max net."""
+        return any(limit.relative for limit in self.limits)
+
+    def resolve(self, max_net: Mapping[str, float]) -> "Budget":
+        """The budget with percentages turned into amounts.
+
+        Parameters
+        ----------
+        max_net : what the max net costs, by metric key.
+        """
+        return Budget(
+            tuple(
+                replace(limit, value=limit.value * float(max_net[limit.metric.key]), relative=False)
+                if limit.relative
+                else limit
+                for limit in self.limits
+            )
+        )
+
+    def violations(self, costs: Mapping[str, NDArray[np.number]]) -> NDArray[np.float64]:
+        """How far each network is over each limit, in units of the limit: > 0 means violated.
+
+        Parameters
+        ----------
+        costs : array of shape (n,) for each limited metric's key.
+
+        Returns
+        -------
+        ndarray of shape (n, n_limits) : ``(cost - limit) / limit``.
+
+        Raises
+        ------
+        ValueError : a limit is still a percentage.
+        """
+        if self.is_relative:
+            raise ValueError(f"{self} must be resolved against the max net before it can be judged")
+        n = len(next(iter(costs.values()))) if costs else 0
+        out = np.empty((n, len(self.limits)))
+        for column, limit in enumerate(self.limits):
+            out[:, column] = (costs[limit.metric.key] - limit.value) / limit.value
+        return out
+
+
+def _digits(value: float) -> str:
+    """Three significant digits without an exponent."""
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,186 @@
+"""Vectorised constrained evolution over genotypes, for one best network or for a whole front.
+
+A generation is a handful of array operations over all its children; nothing loops over individuals.
+Constraints follow Deb's rules (https://doi.org/10.1016/S0045-7825(99)00389-8): feasible beats infeasible,
+then less violation, then the objective. Whole fronts use NSGA-II's ranking
+(https://doi.org/10.1109/4235.996017). Networks are canonical and none is evaluated twice. Deterministic
+for a given generator; Ctrl-C returns the best so far.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.archive import Archive, Scores, total_violation
+from nas.search.pareto import crowding_distance, non_dominated_rank
+from search_spaces import Population, SearchSpace
+
+Score = Callable[[Population], Scores]
+Order = Callable[[Scores], NDArray[np.intp]]
+"""Indices from fittest to least fit."""
+
+
+@dataclass(frozen=True)
+class EvolutionSettings:
+    """How a search spends its evaluations.
+
+    Attributes
+    ----------
+    evaluations : networks evaluated at most.
+    parents : networks that survive a generation.
+    children : networks bred in a generation.
+    changes : genes that a mutation redraws, on average.
+    patience : generations without a better network before the search restarts.
+    """
+
+    evaluations: int = 20_000
+    parents: int = 100
+    children: int = 250
+    changes: float = 1.0
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("evaluations", "parents", "children", "changes", "patience"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"search setting {name} must be positive, got {getattr(self, name)}")
+
+
+def by_constraint_domination(scores: Scores) -> NDArray[np.intp]:
+    """Feasible first by the first objective, then the others by how much they violate."""
+    return np.lexsort((scores.objectives[:, 0], total_violation(scores.violations)))
+
+
+def by_rank_and_crowding(scores: Scores) -> NDArray[np.intp]:
+    """NSGA-II: feasible first by front, loneliest first within a front; then the others by violation."""
+    violation = total_violation(scores.violations)
+    feasible = violation == 0
+    rank = np.zeros(len(violation), dtype=np.int64)
+    crowding = np.zeros(len(violation))
+    if feasible.any():
+        rank[feasible] = non_dominated_rank(scores.objectives[feasible])
+        crowding[feasible] = crowding_distance(scores.objectives[feasible], rank[feasible])
+    return np.lexsort((-crowding, rank, violation))
+
+
+def evolve(
+    space: SearchSpace,
+    score: Score,
+    *,
+    rng: np.random.Generator,
+    settings: EvolutionSettings = EvolutionSettings(),
+    start: Population | None = None,
+) -> Archive:
+    """Search for the network with the least first objective that keeps all limits.
+
+    Parameters
+    ----------
+    space : where to search.
+    score : objectives (minimised) and violations (> 0 means violated) of a population.
+    rng : source of all randomness.
+    settings : see `EvolutionSettings`.
+    start : genotypes (n, n_genes) worth trying first.
+
+    Returns
+    -------
+    Archive : everything evaluated; ``archive.best`` is the answer.
+    """
+    return _Search(space, score, by_constraint_domination, rng, settings).run(start, restarts=True)
+
+
+def evolve_front(
+    space: SearchSpace,
+    score: Score,
+    *,
+    rng: np.random.Generator,
+    settings: EvolutionSettings = EvolutionSettings(),
+    start: Population | None = None,
+) -> Archive:
+    """Search for the whole Pareto front of two or more objectives; parameters as for `evolve`."""
+    return _Search(space, score, by_rank_and_crowding, rng, settings).run(start, restarts=False)
+
+
+class _Search:
+    """The loop that both searches share; they differ in what counts as fit."""
+
+    def __init__(
+        self, space: SearchSpace, score: Score, order: Order, rng: np.random.Generator, settings: EvolutionSettings
+    ) -> None:
+        self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
+        self.archive = Archive()
+        self.rate = min(1.0, settings.changes / len(space.genes))
+
+    def run(self, start: Population | None, *, restarts: bool) -> Archive:
+        try:
+            self._run(start, restarts=restarts)
+        except KeyboardInterrupt:
+            self.archive.interrupted = True
+        return self.archive
+
+    def _run(self, start: Population | None, *, restarts: bool) -> None:
+        first = self._founders()
+        if start is not None:
+            first = np.concatenate([self.space.canonical(start), first])
+        parents, scores = self._evaluate(first)
+        stale, barren, champion = 0, 0, self._fitness(scores)
+        while len(self.archive) < self.settings.evaluations and barren < self.settings.patience:
+            children, child_scores = self._evaluate(self._breed(parents))
+            # A small space runs out of networks: that, not stagnation, is the other way to be done.
+            barren = 0 if len(children) else barren + 1
+            parents, scores = self._select(parents, scores, children, child_scores)
+            fittest = self._fitness(scores)
+            stale = 0 if fittest < champion else stale + 1
+            champion = min(champion, fittest)
+            if restarts and stale >= self.settings.patience:
+                founders, founder_scores = self._evaluate(self._founders())
+                if len(founders):  # what was found so far stays in the archive
+                    parents, scores = founders, founder_scores
+                    stale, champion = 0, self._fitness(scores)
+
+    def _founders(self) -> Population:
+        n, rng = self.settings.parents, self.rng
+        sample = self.space.sample(n, rng)
+        # Random networks all cost about the same; mixing them with the extremes covers the range.
+        ends = np.stack([self.space.min, self.space.max])
+        mixed = self.space.crossover(sample, ends[rng.integers(0, 2, n)], rng)
+        return np.concatenate([ends, sample, mixed])
+
+    def _evaluate(self, population: Population) -> tuple[Population, Scores]:
+        rows = self.archive.unseen(population)[: self.settings.evaluations - len(self.archive)]
+        scores = self.score(rows)
+        self.archive.add(rows, scores)
+        order = self.order(scores)
+        return rows[order], _rows(scores, order)
+
+    def _breed(self, parents: Population) -> Population:
+        n = self.settings.children
+        mother, father = (self._tournament(len(parents), n) for _ in range(2))
+        children = parents[mother]
+        crossed = self.rng.random(n) < 0.5
+        children[crossed] = self.space.crossover(parents[mother[crossed]], parents[father[crossed]], self.rng)
+        return self.space.mutate(children, self.rate, self.rng)
+
+    def _tournament(self, n_parents: int, n: int) -> NDArray[np.intp]:
+        # Parents stand in order of fitness, so the winner of two is the one with the smaller index.
+        return np.asarray(self.rng.integers(0, n_parents, size=(2, n)).min(axis=0))
+
+    def _select(
+        self, parents: Population, scores: Scores, children: Population, child_scores: Scores
+    ) -> tuple[Population, Scores]:
+        rows, scores = _join(parents, scores, children, child_scores)
+        order = self.order(scores)[: self.settings.parents]
+        return rows[order], _rows(scores, order)
+
+    def _fitness(self, scores: Scores) -> tuple[float, float]:
+        """Violation and first objective of the fittest; rows stand in order of fitness."""
+        return float(total_violation(scores.violations)[0]), float(scores.objectives[0, 0])
+
+
+def _rows(scores: Scores, index: NDArray[np.intp] | slice) -> Scores:
+    return Scores(scores.objectives[index], scores.violations[index])
+
+
+def _join(a: Population, a_scores: Scores, b: Population, b_scores: Scores) -> tuple[Population, Scores]:
+    objectives, violations = (np.concatenate(pair) for pair in zip(a_scores, b_scores, strict=True))
+    return np.concatenate([a, b]), Scores(objectives, violations)
