@@ -4,12 +4,13 @@ Every slot has a table of its variants; a row is worked out when it is first ask
 tens of thousands of variants costs nothing until they are used. Slots that are the same share one table.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.layers import peak_activation_elements
+from search_spaces.layers import LayerSpec, peak_activation_elements
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
@@ -66,13 +67,18 @@ class CostTable:
     def _fill(self, cells: NDArray[np.int64]) -> None:
         owners = np.searchsorted(self._starts, cells, side="right") - 1
         slots = self._owners[owners]
-        for cell, slot, variant in zip(cells, slots, cells - self._offsets[slots], strict=True):
-            layers = self._space.variant_layers(int(slot), int(variant))
-            self._rows[:, cell] = (
-                sum(layer.macs for layer in layers),
-                sum(layer.params for layer in layers),
-                sum(layer.weight_count for layer in layers),
-                sum(layer.weight_bytes(0) for layer in layers),
-                peak_activation_elements(layers),
-            )
+        variants = cells - self._offsets[slots]
+        rows = []
+        for slot, variant in zip(slots.tolist(), variants.tolist(), strict=True):
+            layers = self._space.variant_layers(slot, variant)
+            sums = map(sum, zip(*map(_layer_costs, layers), strict=True)) if layers else (0, 0, 0, 0)
+            rows.append((*sums, peak_activation_elements(layers)))
+        if rows:
+            self._rows[:, cells] = np.array(rows).T
         self._known[cells] = True
+
+
+# The same layer stands in many variants.
+@lru_cache(maxsize=50_000)
+def _layer_costs(layer: LayerSpec) -> tuple[int, int, int, int]:
+    return layer.macs, layer.params, layer.weight_count, layer.weight_bytes(0)

@@ -246,7 +246,7 @@ def test_what_does_not_belong_is_refused(space: SearchSpace) -> None:
     with pytest.raises(ValueError, match="unknown precision 'int3'; known: float32, int8"):
         space.costs(space.min, "int3")
     name = space.format(space.min)
-    with pytest.raises(ValueError, match=rf"has \d+ parts, an architecture of {space.name} has \d+, like {name}"):
+    with pytest.raises(ValueError, match=rf"has \d+ parts, an architecture of {space.name} has \d+, like "):
         space.parse(name + "-k3")
     with pytest.raises(ValueError, match=f"'q' is not a word of space {space.name}; allowed: "):
         space.parse("-".join(["q", *name.split("-")[1:]]))
