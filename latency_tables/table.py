@@ -2,9 +2,10 @@
 
 Latencies are milliseconds for one inference of the whole batch. A reader trusts nothing: every problem is one
 sentence with the file and the line. What an architecture is, only a search space knows; as this package stands
-below the spaces, they are handed in (`search_spaces.labels.space_from_label`).
+below the spaces, they are handed in (`search_spaces.get_space`).
 """
 
+import csv as csv_module
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ class LatencyTable:
     def select(
         self, space: str | None = None, *, batch: int | None = None, precision: str | None = None
     ) -> pd.DataFrame:
-        """The rows of one space (by its label), batch and precision; None takes all."""
+        """The rows of one space (by its name), batch and precision; None takes all."""
         keep = np.ones(len(self.rows), dtype=bool)
         for column, value in (("space", space), ("batch", batch), ("precision", precision)):
             if value is not None:
@@ -196,21 +197,28 @@ def _read_columns(csv: Path) -> pd.DataFrame:
         raise ValueError(f"{csv} is not UTF-8 text (it contains zero bytes); save it as UTF-8 CSV")
     if not content.strip():
         raise ValueError(f"{csv} is empty")
+    reader = csv_module.reader(io.StringIO(content), strict=True)
+    lines, records = [], []
     try:
-        rows = pd.read_csv(
-            io.StringIO(content), dtype=str, keep_default_na=False, skip_blank_lines=False, index_col=False
-        )
-    except pd.errors.ParserError as error:
-        raise ValueError(f"{csv}: {str(error).strip().removeprefix('Error tokenizing data. C error: ')}") from error
-    rows.columns = rows.columns.str.strip()
+        header = [column.strip() for column in next(reader)]
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(header):
+                raise ValueError(f"{csv}, line {reader.line_num}: {len(cells)} cells where line 1 has {len(header)}")
+            lines.append(reader.line_num)
+            records.append([cell.strip() for cell in cells])
+    except csv_module.Error as error:
+        raise ValueError(f"{csv}, line {reader.line_num}: {error}") from error
+    rows = pd.DataFrame(records, columns=header, index=lines, dtype=object)
+    twice = rows.columns[rows.columns.duplicated()]
+    if len(twice):
+        raise ValueError(f"{csv}, line 1: two columns are called {twice[0]}")
     missing = [column for column in REQUIRED if column not in rows]
     if missing:
         raise ValueError(
             f"{csv}, line 1: no column {', '.join(missing)}; the columns are {', '.join(COLUMNS)}, separated by commas"
         )
-    rows.index = rows.index + 2  # the header is line 1
-    rows = pd.DataFrame({column: rows[column].fillna("").str.strip() for column in rows})
-    rows = rows.loc[(rows != "").any(axis=1)]
     if rows.empty:
         raise ValueError(f"{csv} has no rows")
     return rows

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from latency_tables.card import Card
 from latency_tables.table import COLUMNS, LatencyTable, read_table, write_table
+from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable, Transport
-from search_spaces import SearchSpace
-from search_spaces.labels import space_from_label, space_label
+from search_spaces import SearchSpace, get_space
 
 DEVICES_FOLDER = Path("runs/devices")
 ENOUGH_ROUNDS = 10
@@ -55,10 +55,19 @@ class Device:
     spec : its card.
     folder : where its latency table is kept; None stands for ``runs/devices/<name>``.
     protocol : how it is measured.
+    transport : the way to it; None makes the one its card describes.
     """
 
-    def __init__(self, spec: DeviceSpec, *, folder: Path | None = None, protocol: Protocol | None = None) -> None:
+    def __init__(
+        self,
+        spec: DeviceSpec,
+        *,
+        folder: Path | None = None,
+        protocol: Protocol | None = None,
+        transport: Transport | None = None,
+    ) -> None:
         self.spec = spec
+        self.transport = transport
         self.folder = DEVICES_FOLDER / spec.name if folder is None else folder
         self.protocol = protocol or Protocol()
 
@@ -79,7 +88,7 @@ class Device:
 
     def read_table(self) -> LatencyTable | None:
         """Everything measured on it so far, None where that is nothing."""
-        return read_table(self.table_path, find_space=space_from_label) if self.table_path.exists() else None
+        return read_table(self.table_path, find_space=get_space) if self.table_path.exists() else None
 
     def probe(self) -> dict[str, Any]:
         """Reach the device and ask for its machine and versions.
@@ -123,7 +132,7 @@ class Device:
         DeviceUnavailable : it cannot be reached, lacks the runtime, or vanished; what was measured is kept.
         ValueError : the device has no transport, or its table belongs to another machine.
         """
-        label = space_label(space)
+        label = space.name
         wanted = space.format(np.atleast_2d(population))
         rows_by_name = dict(zip(wanted, space.canonical(population), strict=True))
         table = self.read_table()
@@ -196,8 +205,8 @@ class Device:
     # One batch of networks -----------------------------------------------------------------------------
 
     def _transport(self) -> Transport:
-        from nas.devices.local import Local
-
+        if self.transport is not None:
+            return self.transport
         if self.spec.transport == "local":
             return Local(*([self.spec.python] if self.spec.python else []))
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")
@@ -299,7 +308,7 @@ class Device:
             conditions={
                 **{key: machine[key] for key in ("cpu", "cores", "governor", "system", "python") if machine.get(key)},
                 "pinned_to": start["cores"],
-                "protocol": f"median of {self.protocol.rounds} interleaved rounds x {self.protocol.runs} runs",
+                "protocol": f"lower quartile of {self.protocol.rounds} interleaved rounds x {self.protocol.runs} runs",
                 "sessions": sessions,
             },
             date=today,

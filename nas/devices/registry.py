@@ -24,7 +24,7 @@ class KnownDevice:
     spec : its card.
     table : of its latencies, None where there is none yet.
     card : of that table.
-    spaces : labels of the spaces that were measured on it, with the number of networks.
+    spaces : names of the spaces that were measured on it, with the number of networks.
     """
 
     spec: DeviceSpec

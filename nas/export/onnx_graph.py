@@ -71,7 +71,7 @@ def onnx_graph(
         written = {"": tensor}
         for spec in slot_specs:
             tensor = written[spec.name] = writer.layer(f"{slot}/{spec.name}", spec, [written[i] for i in spec.inputs])
-    writer.nodes[-1].output[0] = OUTPUT
+    writer.node("Identity", OUTPUT, [tensor])
     rows: int | str = "batch" if batch is None else batch
     side = specs[0].size
     graph = helper.make_graph(
@@ -89,8 +89,17 @@ def onnx_graph(
     return model
 
 
+def state_name(name: str) -> str:
+    """What a state dict calls layer ``slot/layer``."""
+    return "slots." + name.replace("/", ".")
+
+
 class ArraySource:
     """Where a layer's folded weight and bias come from."""
+
+    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Scale and shift, each ``(out_channels,)``, that a batch-norm amounts to."""
+        raise NotImplementedError
 
     def arrays(
         self, name: str, spec: LayerSpec, shape: tuple[int, ...]
@@ -103,6 +112,9 @@ class _RandomArrays(ArraySource):
     def __init__(self, seed: int) -> None:
         # Repeating a few thousand numbers costs a tenth of drawing millions; the prime length keeps rows different.
         self.noise = np.random.default_rng(seed).standard_normal(65521, dtype=np.float32)
+
+    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        return np.ones(spec.out_channels), np.zeros(spec.out_channels)
 
     def arrays(
         self, name: str, spec: LayerSpec, shape: tuple[int, ...]
@@ -124,20 +136,24 @@ class _GivenArrays(ArraySource):
             raise ValueError(f"{name} has shape {array.shape}, this network needs {shape}")
         return array
 
+    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        gamma, beta, mean, variance = (
+            self._array(f"{state_name(name)}.norm.{part}", (spec.out_channels,))
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = gamma / np.sqrt(variance + NORM_EPSILON)
+        return scale, beta - mean * scale
+
     def arrays(
         self, name: str, spec: LayerSpec, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        prefix = "slots." + name.replace("/", ".")
+        prefix = state_name(name)
         weight = self._array(f"{prefix}.{spec.kind}.weight", shape)
         bias = self._array(f"{prefix}.{spec.kind}.bias", shape[:1]) if spec.bias else np.zeros(shape[0])
         if spec.norm:
-            gamma, beta, mean, variance = (
-                self._array(f"{prefix}.norm.{part}", shape[:1])
-                for part in ("weight", "bias", "running_mean", "running_var")
-            )
-            scale = gamma / np.sqrt(variance + NORM_EPSILON)
+            scale, shift = self.norm(name, spec)
             weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-            bias = (bias - mean) * scale + beta
+            bias = bias * scale + shift
         return weight.astype(np.float32), bias.astype(np.float32) if spec.norm or spec.bias else None
 
 
@@ -154,6 +170,8 @@ class GraphWriter:
         if spec.kind not in _OPERATORS:
             raise ValueError(f"layer {name}: ONNX export knows no kind {spec.kind!r}; known: {', '.join(_OPERATORS)}")
         tensor = _OPERATORS[spec.kind](self, name, spec, inputs)
+        if spec.norm and spec.kind not in _WEIGHTED:
+            tensor = self.norm(f"{name}/norm", tensor, *self.source.norm(name, spec))
         return _ACTIVATIONS[spec.activation](self, f"{name}/{spec.activation}", tensor)
 
     def node(self, operator: str, name: str, inputs: list[str], **attributes: Any) -> str:
@@ -165,6 +183,12 @@ class GraphWriter:
         """Write one initializer."""
         self.initializers.append(numpy_helper.from_array(np.asarray(array), name))
         return name
+
+    def norm(self, name: str, tensor: str, scale: NDArray[Any], shift: NDArray[Any]) -> str:
+        """Write a batch-norm that no weights are there to take."""
+        arrays = {"scale": scale, "shift": shift, "mean": np.zeros(len(scale)), "variance": np.ones(len(scale))}
+        names = [self.constant(f"{name}/{part}", array.astype(np.float32)) for part, array in arrays.items()]
+        return self.node("BatchNormalization", name, [tensor, *names], epsilon=0.0)
 
     def weighted(self, name: str, spec: LayerSpec, shape: tuple[int, ...]) -> list[str]:
         """Write the weight and, where there is one, the bias of a layer; return their names."""
@@ -184,7 +208,7 @@ def _conv(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) ->
         inputs + writer.weighted(name, spec, shape),
         kernel_shape=[spec.kernel] * 2,
         strides=[spec.stride] * 2,
-        pads=[spec.kernel // 2] * 4,
+        pads=[(spec.kernel - 1) // 2] * 4,
         group=spec.groups,
     )
 
@@ -201,6 +225,32 @@ def _plain(operator: str) -> Operator:
     return lambda writer, name, spec, inputs: writer.node(operator, name, inputs)
 
 
+def _avg_pool(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    return writer.node(
+        "AveragePool",
+        name,
+        inputs,
+        kernel_shape=[spec.kernel] * 2,
+        strides=[spec.stride] * 2,
+        pads=[(spec.kernel - 1) // 2] * 4,
+        count_include_pad=0,
+    )
+
+
+def _shuffle(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    rest = spec.in_channels // spec.groups
+    # A 0 keeps that dimension, whatever the batch.
+    apart = writer.constant(f"{name}/apart", np.array([0, spec.groups, rest, spec.size**2]))
+    whole = writer.constant(f"{name}/whole", np.array([0, spec.in_channels, spec.size, spec.size]))
+    tensor = writer.node("Reshape", f"{name}/grouped", [*inputs, apart])
+    tensor = writer.node("Transpose", f"{name}/swapped", [tensor], perm=[0, 2, 1, 3])
+    return writer.node("Reshape", name, [tensor, whole])
+
+
+def _zero(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    return writer.node("Mul", name, [*inputs, writer.constant(f"{name}/nothing", np.float32(0))])
+
+
 def _relu6(writer: GraphWriter, name: str, tensor: str) -> str:
     bounds = [writer.constant(f"{name}/{bound}", np.float32(bound)) for bound in (0, 6)]
     return writer.node("Clip", name, [tensor, *bounds])
@@ -212,7 +262,14 @@ _OPERATORS: dict[str, Operator] = {
     "global_pool": _plain("GlobalAveragePool"),
     "add": _plain("Add"),
     "mul": _plain("Mul"),
+    "avg_pool": _avg_pool,
+    "shuffle": _shuffle,
+    "identity": lambda writer, name, spec, inputs: inputs[0],
+    "zero": _zero,
 }
+_WEIGHTED = ("conv", "linear")
+"""Kinds that take a batch-norm behind them into their own weights."""
+
 
 _ACTIVATIONS: dict[str, Callable[[GraphWriter, str, str], str]] = {
     "none": lambda writer, name, tensor: tensor,

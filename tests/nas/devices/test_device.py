@@ -1,0 +1,208 @@
+"""Measuring for real on this machine, and on machines that misbehave."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from latency_tables import table as tables
+from nas.devices.device import Device
+from nas.devices.local import Local
+from nas.devices.protocol import Protocol
+from nas.devices.spec import DeviceSpec
+from nas.devices.transport import AGENT, DeviceUnavailable, Events, Transport
+from nas.export.onnx_graph import network_layers, onnx_graph
+from search_spaces import get_space
+
+SPACE = get_space("mobilenet_v3_small_images")
+QUICK = Protocol(rounds=5, runs=2, batch_of_nets=2)
+CPU = DeviceSpec("cpu")
+
+
+def population(n: int) -> np.ndarray:
+    return SPACE.sample(n, np.random.default_rng(0))
+
+
+class FakeBoard(Transport):
+    """Says what an agent would say; every network takes as long as its file is large."""
+
+    def __init__(self, vanish_after: int | None = None, cpu: str = "Fake CPU") -> None:
+        self.vanish_after = vanish_after
+        self.cpu = cpu
+        self.asked: list[int] = []
+
+    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
+        self.asked.append(len(models) - 1)
+        machine = {"cpu": self.cpu, "cores": 4, "load_average": 0.0}
+        yield {"event": "start", "machine": machine, "runtime_version": "1.0", "cores": [0]}
+        for number in range(job["rounds"]):
+            if number == self.vanish_after:
+                raise DeviceUnavailable("the board went away")
+            ms = {key: path.stat().st_size / 1e6 for key, path in models.items()}
+            yield {"event": "round", "ms": ms, "runs": dict.fromkeys(models, job["runs"]), "waited": 0.0}
+        yield {"event": "end", "load_average": 0.1}
+
+
+def test_this_machine_is_measured_stored_and_not_measured_twice(tmp_path: Path) -> None:
+    device = Device(CPU, folder=tmp_path, protocol=QUICK)
+    seen: list[tuple[int, int]] = []
+    rows = population(3)
+    table = device.measure(SPACE, rows, progress=lambda done, total: seen.append((done, total)))
+    assert table.rows["architecture"].tolist() == SPACE.format(rows)
+    assert seen == [(0, 3), (2, 3), (3, 3)]
+    assert (table.rows["p10_ms"] <= table.rows["latency_ms"]).all()
+    assert (table.rows["latency_ms"] <= table.rows["p90_ms"]).all()
+    assert table.rows["latency_ms"].between(0.01, 100).all()
+    assert (table.rows["runs"] >= 10).all()
+    conditions = table.card.conditions
+    assert conditions["cores"] == os.cpu_count()
+    assert len(conditions["pinned_to"]) == 1
+    assert conditions["sessions"][0]["networks"] == 3
+    assert {"noise", "drift", "repeatability", "waited", "load_average"} <= set(conditions["sessions"][0])
+    assert isinstance(conditions["warnings"], list)
+
+    again = Device(CPU, folder=tmp_path, transport=FakeBoard(vanish_after=0)).measure(SPACE, rows[::-1])
+    assert again.rows["latency_ms"].tolist() == pytest.approx(table.rows["latency_ms"].tolist()[::-1], rel=1e-4)
+
+
+def test_the_max_net_takes_longer_than_the_min_net(tmp_path: Path) -> None:
+    device = Device(CPU, folder=tmp_path, protocol=Protocol(rounds=10, runs=4))
+    rows = device.measure(SPACE, np.stack([SPACE.min, SPACE.max])).rows
+    assert rows["latency_ms"][1] > 1.3 * rows["latency_ms"][0]
+
+
+def test_exported_files_are_measured_with_the_conditions(tmp_path: Path) -> None:
+    paths = []
+    for i, genotype in enumerate(population(3)):
+        paths.append(tmp_path / f"finalist{i}.onnx")
+        paths[-1].write_bytes(onnx_graph(network_layers(SPACE, genotype)).SerializeToString())
+    measured = Device(CPU, folder=tmp_path, protocol=QUICK).measure_models(paths)
+    assert [m.latency_ms > 0 for m in measured.measurements] == [True] * 3
+    assert measured.conditions["machine"]["cores"] == os.cpu_count()
+    assert list(tmp_path.glob("*.csv")) == []
+    with pytest.raises(ValueError, match=r"measures .onnx files, got net.tflite"):
+        Device(CPU).measure_models([Path("net.tflite")])
+
+
+def test_a_broken_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.onnx").write_bytes(b"nothing")
+    with pytest.raises(DeviceUnavailable, match="this machine: onnxruntime cannot run net0"):
+        Device(CPU, protocol=QUICK).measure_models([tmp_path / "bad.onnx"])
+
+
+def test_a_vanished_board_keeps_what_was_measured_and_the_next_call_continues(tmp_path: Path) -> None:
+    board = FakeBoard()
+    protocol = Protocol(rounds=20, batch_of_nets=2)
+    device = Device(CPU, folder=tmp_path, protocol=protocol, transport=board)
+    rows = population(5)
+    device.measure(SPACE, rows[:2])
+
+    board.vanish_after = 15  # three quarters of the rounds: these two networks count
+    with pytest.raises(DeviceUnavailable, match="went away"):
+        device.measure(SPACE, rows)
+    assert len(tables.read_table(device.table_path)) == 4
+    board.vanish_after = 3  # too few
+    with pytest.raises(DeviceUnavailable, match="went away"):
+        device.measure(SPACE, rows)
+    assert len(tables.read_table(device.table_path)) == 4
+
+    board.vanish_after, board.asked = None, []
+    assert len(device.measure(SPACE, rows)) == 5
+    assert board.asked == [1]
+
+
+def test_measuring_afresh_replaces_rows(tmp_path: Path) -> None:
+    board = FakeBoard()
+    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=board)
+    device.measure(SPACE, population(2))
+    table = tables.read_table(device.table_path)
+    tables.write_table(device.table_path, replace(table, rows=table.rows.assign(latency_ms=9.0, p90_ms=9.5)))
+    assert (device.measure(SPACE, population(2)).rows["latency_ms"] == 9).all()
+    assert (device.measure(SPACE, population(2), fresh=True).rows["latency_ms"] < 9).all()
+    assert len(tables.read_table(device.table_path)) == 2
+    assert len(board.asked) == 2
+
+
+def test_another_machine_does_not_mix_in(tmp_path: Path) -> None:
+    Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard(cpu="Old")).measure(SPACE, population(1))
+    with pytest.raises(ValueError, match="was measured on Old, device cpu is now New"):
+        Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard(cpu="New")).measure(SPACE, population(2))
+    assert len(tables.read_table(tmp_path / "cpu.csv")) == 1
+
+
+def test_kill_minus_nine_loses_nothing_that_was_reported(tmp_path: Path) -> None:
+    script = f"""
+import numpy as np
+from pathlib import Path
+from nas.devices.device import Device
+from nas.devices.protocol import Protocol
+from nas.devices.spec import DeviceSpec
+from search_spaces import get_space
+space = get_space("mobilenet_v3_small_images")
+device = Device(DeviceSpec("cpu"), folder=Path({str(tmp_path)!r}), protocol=Protocol(rounds=5, runs=2, batch_of_nets=1))
+rows = space.sample(50, np.random.default_rng(0))
+device.measure(space, rows, progress=lambda done, total: print(done, flush=True))
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        reported = next(int(line) for line in process.stdout if int(line) >= 2)
+        process.send_signal(signal.SIGKILL)
+    device = Device(CPU, folder=tmp_path, protocol=replace(QUICK, batch_of_nets=10))
+    table = device.read_table()
+    assert table is not None
+    assert reported <= len(table) <= reported + 1
+    assert len(device.measure(SPACE, population(50)[: len(table) + 1])) == len(table) + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('import time; print(\'{"event": "start"}\', flush=True); time.sleep(60)', "no sign of life for 1 s"),
+        ("import sys; sys.exit('ImportError: no such module')", "ended with code 1: ImportError: no such module"),
+        ("import os; os.kill(os.getpid(), 9)", "stopped by signal 9"),
+        ('print(\'{"event": "error", "message": "no runtime"}\')', "this machine: no runtime"),
+        ("print('hello')", "ended without measuring anything"),
+    ],
+)
+def test_an_agent_that_misbehaves_ends_in_one_sentence(
+    body: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = tmp_path / "agent.py"
+    agent.write_text(body)
+    monkeypatch.setattr("nas.devices.local.AGENT", agent)
+    device = Device(CPU, folder=tmp_path, protocol=replace(QUICK, silence_s=1))
+    start = time.monotonic()
+    with pytest.raises(DeviceUnavailable, match=message):
+        device.measure(SPACE, population(1))
+    assert time.monotonic() - start < 20
+
+
+def test_a_missing_interpreter_and_a_missing_runtime() -> None:
+    with pytest.raises(DeviceUnavailable, match="the program /no/python is not installed"):
+        Device(replace(CPU, python="/no/python")).probe()
+    # An interpreter without site-packages stands for a board without the runtime.
+    with pytest.raises(DeviceUnavailable, match="onnxruntime is not installed for"):
+        Device(CPU, transport=Isolated()).probe()
+    assert Device(CPU).probe()["machine"]["cores"] == os.cpu_count()
+
+
+class Isolated(Local):
+    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
+        from nas.devices.transport import stream_events
+
+        command = [sys.executable, "-S", "-I", str(AGENT)]
+        text = '{"runtime": "onnxruntime", "threads": 1, "limit_s": 9, "models": {}}'
+        yield from stream_events(command, stdin=text, silence_s=silence_s, limit_s=limit_s, where="board")
+
+
+def test_a_device_known_from_papers_cannot_be_measured() -> None:
+    with pytest.raises(ValueError, match="known by published figures alone"):
+        Device(DeviceSpec("pixel1", transport="none")).measure(SPACE, population(1))
