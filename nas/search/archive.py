@@ -39,7 +39,7 @@ class Archive:
     Attributes
     ----------
     population : int16 (n, n_genes), canonical.
-    objectives, violations : as in `Scores`.
+    scores : objectives and violations.
     generations : rows known at the end of each generation, for convergence plots.
     interrupted : the search was stopped by the user; what is here is the best so far.
     """
@@ -92,6 +92,11 @@ class Archive:
     def population(self) -> Population:
         """int16 (n, n_genes)."""
         return self._join()[0]
+
+    @property
+    def scores(self) -> Scores:
+        """Objectives and violations of every row."""
+        return self._join()[1]
 
     @property
     def objectives(self) -> NDArray[np.float64]:

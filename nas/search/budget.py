@@ -30,6 +30,7 @@ class Metric:
     title : how reports call it.
     units : accepted units (lower case) and what one is worth in `key`'s unit.
     suggestion : the unit that a bare number most likely meant.
+    steps : units to show amounts in, largest first.
     """
 
     flag: str
@@ -37,24 +38,24 @@ class Metric:
     title: str
     units: Mapping[str, float]
     suggestion: str
+    steps: tuple[tuple[str, float], ...]
 
-    def format(self, value: float) -> str:
-        """`value` with a unit, to three significant digits and readable back."""
-        if self.units is _TIME:
-            return f"{_digits(value)} ms" if value >= 0.1 else f"{_digits(value * 1e3)} us"
-        steps = (("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1)) if self.units is _BYTES else _COUNT_STEPS
-        unit, worth = next((step for step in steps if value >= step[1]), steps[-1])
-        return f"{_digits(value / worth)} {unit}".rstrip()
+    def format(self, value: float, *, round_up: bool = False) -> str:
+        """`value` with a unit, to three significant digits; rounded up where it shall do as a limit."""
+        unit, worth = next((step for step in self.steps if value >= step[1]), self.steps[-1])
+        return f"{_digits(value / worth, round_up=round_up)} {unit}"
 
 
-_COUNT_STEPS = (("G", 1e9), ("M", 1e6), ("K", 1e3))
+_SHOW_TIME = (("ms", 1.0), ("us", 1e-3))
+_SHOW_BYTES = (("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1.0))
+_SHOW_COUNT = (("G", 1e9), ("M", 1e6), ("K", 1e3))
 
 METRICS = (
-    Metric("latency", "latency_ms", "latency", _TIME, "ms"),
-    Metric("memory", "peak_activation_bytes", "peak activation memory", _BYTES, "KB"),
-    Metric("size", "weight_bytes", "weight size", _BYTES, "KB"),
-    Metric("macs", "macs", "MACs", _COUNT, "M"),
-    Metric("params", "params", "parameters", _COUNT, "M"),
+    Metric("latency", "latency_ms", "latency", _TIME, "ms", _SHOW_TIME),
+    Metric("memory", "peak_activation_bytes", "peak activation memory", _BYTES, "KB", _SHOW_BYTES),
+    Metric("size", "weight_bytes", "weight size", _BYTES, "KB", _SHOW_BYTES),
+    Metric("macs", "macs", "MACs", _COUNT, "M", _SHOW_COUNT),
+    Metric("params", "params", "parameters", _COUNT, "M", _SHOW_COUNT),
 )
 _BY_FLAG = {metric.flag: metric for metric in METRICS}
 
@@ -187,6 +188,13 @@ class Budget:
         return out
 
 
-def _digits(value: float) -> str:
+def _digits(value: float, *, round_up: bool) -> str:
     """Three significant digits without an exponent."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+    if value <= 0:
+        return "0"
+    exponent = math.floor(math.log10(value)) - 2
+    # A hair less, so that 1.62 is not rounded up to 1.63 for its last binary digit.
+    scaled = value / 10.0**exponent
+    digits = math.ceil(scaled * (1 - 1e-12)) if round_up else round(scaled)
+    text = f"{digits * 10.0**exponent:.{max(0, -exponent)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -94,9 +94,14 @@ class Estimator:
         """The score of a search for the most accurate network within `budget`."""
         return BudgetScore(self, budget)
 
-    def front_scorer(self, budget: Budget, cost: str) -> "FrontScore":
-        """The score of a search for the front of accuracy against `cost` (a metric key)."""
-        return FrontScore(self, budget, cost)
+    @property
+    def front_cost(self) -> str:
+        """What accuracy is traded against: latency where there is a device, else MACs."""
+        return LATENCY if self.latency is not None else "macs"
+
+    def front_scorer(self, budget: Budget) -> "FrontScore":
+        """The score of a search for the front of accuracy against `front_cost`."""
+        return FrontScore(self, budget)
 
     def chance(self, mean: NDArray[np.float64], std: NDArray[np.float64], limit_ms: float) -> NDArray[np.float64]:
         """Probability that each latency is at most `limit_ms`, by the predictions, (n,)."""
@@ -121,19 +126,18 @@ class BudgetScore:
 
 @dataclass(frozen=True)
 class FrontScore:
-    """Objectives: minus the accuracy, and a cost (latency as its mean). Violations: of the budget."""
+    """Objectives: minus the accuracy, and the front's cost (latency as its mean). Violations: of the budget."""
 
     estimator: Estimator
     budget: Budget
-    cost: str
 
     def __call__(self, population: Population) -> Scores:
         """Score a population."""
         accuracy, violations = BudgetScore(self.estimator, self.budget)(population)
-        if self.cost == LATENCY:
-            cost = self.estimator.predicted_latency(population)[0]
+        if self.estimator.latency is not None:
+            cost = _column(self.estimator.latency.predict(population)) * self.estimator.latency_scale
         else:
-            cost = _column(self.estimator.space.costs(population, self.estimator.precision)._asdict()[self.cost])
+            cost = _column(self.estimator.space.costs(population, self.estimator.precision).macs)
         return Scores(np.stack([accuracy[:, 0], cost], axis=1), violations)
 
 

@@ -148,6 +148,8 @@ class _Search:
 
     def _evaluate(self, population: Population) -> tuple[Population, Scores]:
         rows = self.archive.unseen(population)[: self.settings.evaluations - len(self.archive)]
+        if not len(rows):  # only after the first batch; predictors need not cope with empty ones
+            return rows, _rows(self.archive.scores, slice(0))
         scores = self.score(rows)
         self.archive.add(rows, scores)
         order = self.order(scores)

@@ -1,0 +1,158 @@
+"""Can the budget be met at all? Answered before any search, in well under a second.
+
+The cheapest network under a cost is found by steepest descent over single genes from the min net. Where
+the cost is a sum over independent genes (the paper costs of fixed-resolution spaces) the first local
+optimum is the true one; elsewhere random starts guard against a bad one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nas.errors import InfeasibleBudget
+from nas.search.archive import total_violation
+from nas.search.budget import Budget
+from nas.search.estimates import LATENCY, Estimator
+from search_spaces import Population, SearchSpace
+
+_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Feasibility:
+    """What the budget asks for and what the space offers.
+
+    Attributes
+    ----------
+    budget : resolved, no percentages left.
+    table : one row a limit: budget, limit, min_net, middle_net, max_net, cheapest, satisfiable. Costs are in
+        the unit of the metric's key; latency is the upper quantile that the search is held to.
+    starts : int16 (n, n_genes), networks to start a search from: the cheapest under each limit and, first, the
+        one that keeps all of them.
+    """
+
+    budget: Budget
+    table: pd.DataFrame
+    starts: Population
+
+
+def check_feasibility(estimator: Estimator, budget: Budget, rng: np.random.Generator) -> Feasibility:
+    """Find for each limit the cheapest network, and one that keeps all limits together.
+
+    Raises
+    ------
+    InfeasibleBudget : there is none; the message gives the achievable range.
+    """
+    space = estimator.space
+    if budget.is_relative:
+        budget = budget.resolve(estimator.max_net(budget))
+    middle = (space.n_choices // 2).astype(np.int16)
+    landmarks = space.canonical(np.stack([space.min, middle, space.max]))
+    if not budget.limits:
+        return Feasibility(budget, _table(budget, np.empty((3, 0)), np.empty(0)), landmarks[:1])
+
+    def over(population: Population) -> NDArray[np.float64]:
+        return budget.violations(estimator.costs(population, budget))
+
+    sample = np.concatenate([landmarks, space.sample(_SAMPLES, rng)])
+    violations = over(sample)
+    cheapest, least = [], []
+    for column in range(len(budget.limits)):
+        best = np.unique([0, violations[:, column].argmin()])
+        rows, values = zip(
+            *(descend(space, lambda p, c=column: over(p)[:, c], sample[i]) for i in best),  # type: ignore[misc]
+            strict=True,
+        )
+        cheapest.append(rows[int(np.argmin(values))])
+        least.append(min(values))
+    limits = np.array([limit.value for limit in budget.limits])
+    table = _table(budget, (violations[:3] + 1) * limits, (np.array(least) + 1) * limits)
+    if not table["satisfiable"].all():
+        raise InfeasibleBudget(_one_too_tight(estimator, table, budget))
+    together, value = _keeping_all(space, lambda p: total_violation(over(p)), np.stack([*cheapest, *sample]))
+    if value > 0:
+        raise InfeasibleBudget(_too_tight_together(estimator, budget, together))
+    return Feasibility(budget, table, np.stack([together, *cheapest]))
+
+
+def descend(
+    space: SearchSpace, cost: Callable[[Population], NDArray[np.float64]], start: Population
+) -> tuple[Population, float]:
+    """Change one gene at a time, always the one that saves most, until none saves.
+
+    Returns
+    -------
+    genotype (n_genes,) and its cost.
+    """
+    gene = np.repeat(np.arange(len(space.genes)), space.n_choices)
+    choice = np.concatenate([np.arange(n) for n in space.n_choices])
+    best, value = start, float(cost(start[None])[0])
+    while True:
+        rows = np.repeat(best[None], len(gene), axis=0)
+        rows[np.arange(len(gene)), gene] = choice
+        rows = space.canonical(rows)
+        costs = cost(rows)
+        if not costs.min() < value:
+            return best, value
+        best, value = rows[costs.argmin()], float(costs.min())
+
+
+def _keeping_all(
+    space: SearchSpace, violation: Callable[[Population], NDArray[np.float64]], starts: Population
+) -> tuple[Population, float]:
+    """The network of least total violation; stops at the first that violates nothing."""
+    values = violation(starts)
+    best, value = starts[values.argmin()], float(values.min())
+    for index in np.argsort(values, kind="stable")[:5]:
+        if value == 0:
+            break
+        row, reached = descend(space, violation, starts[index])
+        if reached < value:
+            best, value = row, reached
+    return best, value
+
+
+def _table(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.float64]) -> pd.DataFrame:
+    # A hair of tolerance: the limit may be the cheapest network's own cost, gone through a division and back.
+    limits = np.array([limit.value for limit in budget.limits])
+    return pd.DataFrame(
+        {
+            "budget": [limit.metric.flag for limit in budget.limits],
+            "limit": limits,
+            "min_net": landmarks[0],
+            "middle_net": landmarks[1],
+            "max_net": landmarks[2],
+            "cheapest": cheapest,
+            "satisfiable": cheapest <= limits * (1 + 1e-12),
+        }
+    )
+
+
+def _one_too_tight(estimator: Estimator, table: pd.DataFrame, budget: Budget) -> str:
+    sentences = []
+    for limit, row in zip(budget.limits, table.to_dict("records"), strict=True):
+        if row["satisfiable"]:
+            continue
+        metric = limit.metric
+        sure = f" (at {estimator.confidence:.0%} confidence)" if metric.key == LATENCY else ""
+        least = metric.format(float(row["cheapest"]), round_up=True)
+        sentences.append(
+            f"no network of {estimator.space.name} keeps --{metric.flag} {limit.typed}{sure}: the cheapest needs "
+            f"{least}, the max net {metric.format(float(row['max_net']))}; ask for {least} or more"
+        )
+    return "; ".join(sentences)
+
+
+def _too_tight_together(estimator: Estimator, budget: Budget, closest: Population) -> str:
+    costs = estimator.costs(closest[None], budget)
+    needs = ", ".join(
+        f"{limit.metric.title} {limit.metric.format(float(costs[limit.metric.key][0]), round_up=True)}"
+        for limit in budget.limits
+    )
+    return (
+        f"no network of {estimator.space.name} was found that keeps {budget} together, though each can be kept "
+        f"alone; the closest needs {needs}"
+    )

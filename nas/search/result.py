@@ -1,0 +1,201 @@
+"""What a search leaves behind: the answer, the tables behind it, and their files.
+
+``result.json`` holds the answer; ``pareto.csv`` the front, ``cloud.csv`` random networks for comparison,
+``finalists.csv`` predicted and measured figures side by side, ``convergence.csv`` the best accuracy known
+after so many evaluations. Accuracies are fractions, latencies milliseconds.
+"""
+
+import json
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from latency_tables.files import write_text
+from nas.search.archive import Archive
+from nas.search.budget import Budget
+from nas.search.estimates import LATENCY, Estimator
+from nas.search.feasibility import Feasibility
+from nas.search.pareto import front
+from nas.search.verification import EVALUATED, MEASURED, Verdict, describe
+from search_spaces import Population
+
+_PACKAGES = ("shrinkwrap-nas", "numpy", "scikit-learn", "torch", "onnx", "onnxruntime")
+_CLOUD = 2000  # random networks, enough to show where the space lies
+
+
+@dataclass
+class SearchResult:
+    """The answer and how it was found; accuracies are fractions, latencies milliseconds.
+
+    Attributes
+    ----------
+    genotype : (n_genes,), the chosen network.
+    architecture : its readable name.
+    status : ``met`` by measurement, ``predicted`` only, or ``missed`` when measured.
+    predicted : accuracy, accuracy_std, latency_ms, latency_std_ms and the chance to keep the latency budget.
+    measured : accuracy, latency_ms, p10_ms, p90_ms; None where not measured.
+    costs : macs, params, weight_bytes, peak_activation_bytes.
+    budgets : one record a limit: flag, key, typed, limit, value, source (``measured``, ``predicted`` or
+        ``paper``) and met.
+    feasibility : the table of min, middle and max net, as records.
+    front, cloud, finalists, convergence : tables; see the files of the same names.
+    """
+
+    space: dict[str, Any]
+    device: str | None
+    genotype: Population
+    architecture: str
+    status: str
+    confidence: float
+    seed: int
+    predicted: dict[str, float | None]
+    measured: dict[str, float | None]
+    costs: dict[str, int]
+    budgets: list[dict[str, Any]]
+    feasibility: list[dict[str, Any]]
+    evaluations: int
+    rounds: int
+    search_seconds: float
+    versions: dict[str, str]
+    interrupted: bool
+    front: pd.DataFrame = field(repr=False)
+    cloud: pd.DataFrame = field(repr=False)
+    finalists: pd.DataFrame = field(repr=False)
+    convergence: pd.DataFrame = field(repr=False)
+
+    TABLES = ("front", "cloud", "finalists", "convergence")
+    FILES = {
+        "front": "pareto.csv",
+        "cloud": "cloud.csv",
+        "finalists": "finalists.csv",
+        "convergence": "convergence.csv",
+    }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the tables, ready for ``result.json``."""
+        record = {key: value for key, value in vars(self).items() if key not in self.FILES}
+        return record | {"genotype": self.genotype.tolist()}
+
+    def write(self, folder: Path) -> None:
+        """Write ``result.json`` and the tables into `folder`."""
+        for table, name in self.FILES.items():
+            write_text(folder / name, getattr(self, table).to_csv(index=False))
+        write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2) + "\n")
+
+
+def assemble(
+    estimator: Estimator,
+    feasibility: Feasibility,
+    verdict: Verdict,
+    searches: list[Archive],
+    whole: Archive | None,
+    *,
+    seed: int,
+    device: str | None,
+    seconds: float,
+) -> SearchResult:
+    """Put the answer together.
+
+    Parameters
+    ----------
+    searches : what each round's search evaluated.
+    whole : what the search for the whole front evaluated.
+    seconds : time spent searching.
+    """
+    archives = [*searches, whole] if whole is not None else searches
+    space, budget = estimator.space, feasibility.budget
+    genotype = verdict.population[verdict.winner]
+    row = verdict.finalists.iloc[verdict.winner]
+    front_table, cloud = _landscape(estimator, archives, seed)
+    predicted = {
+        key.removeprefix("predicted_"): _number(row.get(key))
+        for key in ("predicted_accuracy", "predicted_accuracy_std", "predicted_latency_ms", "predicted_latency_std_ms")
+    }
+    predicted["chance"] = None
+    if LATENCY in budget:
+        mean, std = (np.array([row[key]]) for key in ("predicted_latency_ms", "predicted_latency_std_ms"))
+        predicted["chance"] = float(estimator.chance(mean, std, budget[LATENCY].value)[0])
+    measured = {column.removeprefix("measured_"): _number(row[column]) for column in (EVALUATED, *MEASURED)}
+    costs = {key: int(row[key]) for key in space.costs(genotype[None])._fields}
+    return SearchResult(
+        space={"name": space.name, "options": space.options, "size": space.size},
+        device=device,
+        genotype=genotype,
+        architecture=str(row["architecture"]),
+        status=verdict.status,
+        confidence=estimator.confidence,
+        seed=seed,
+        predicted=predicted,
+        measured=measured,
+        costs=costs,
+        budgets=_judge(budget, predicted, measured, costs),
+        feasibility=[{str(key): value for key, value in r.items()} for r in feasibility.table.to_dict("records")],
+        evaluations=sum(map(len, archives)),
+        rounds=verdict.rounds,
+        search_seconds=round(seconds, 3),
+        versions=_versions(),
+        interrupted=any(archive.interrupted for archive in archives),
+        front=front_table,
+        cloud=cloud,
+        finalists=verdict.finalists,
+        convergence=pd.DataFrame(searches[0].convergence(), columns=["evaluations", "predicted_accuracy"]).assign(
+            predicted_accuracy=lambda t: -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]))
+        ),
+    )
+
+
+def _landscape(estimator: Estimator, archives: list[Archive], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The front of everything evaluated, and a random part of the rest to show where the space lies."""
+    cost = estimator.front_cost
+    score = estimator.front_scorer(Budget())
+    population = np.concatenate([archive.population for archive in archives])
+    # Once more by the predictors as they are now: measurements may have taught them something on the way.
+    objectives = score(population).objectives
+    keep = front(objectives)
+    table = describe(estimator, population[keep]).drop(columns="round")
+    scores = score(estimator.space.sample(_CLOUD, np.random.default_rng(seed))).objectives
+    name = "predicted_latency_ms" if cost == LATENCY else cost
+    return table, pd.DataFrame({"predicted_accuracy": -scores[:, 0], name: scores[:, 1]})
+
+
+def _judge(
+    budget: Budget, predicted: dict[str, float | None], measured: dict[str, float | None], costs: dict[str, int]
+) -> list[dict[str, Any]]:
+    records = []
+    for limit in budget.limits:
+        key = limit.metric.key
+        value, source = float(costs.get(key, 0)), "paper"
+        if key == LATENCY:
+            known = measured["latency_ms"]
+            value, source = (known, "measured") if known is not None else (predicted["latency_ms"] or 0.0, "predicted")
+        records.append(
+            {
+                "flag": limit.metric.flag,
+                "key": key,
+                "typed": limit.typed,
+                "limit": limit.value,
+                "value": value,
+                "source": source,
+                "met": bool(value <= limit.value),
+            }
+        )
+    return records
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or pd.isna(value) else float(value)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

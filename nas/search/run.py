@@ -1,0 +1,177 @@
+"""A whole search: feasibility, evolution, the Pareto front, finalists measured, the answer and its files.
+
+Everything that needs weights or a device comes in as a function, so the search runs anywhere the
+predictors do. A search is a function of its seed, its predictors and what was measured; measurements are
+kept in ``measurements.csv``, and the rest takes about a second, so a killed search resumes by starting
+again in its folder.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_tables.files import write_text
+from nas.errors import BudgetMissed
+from nas.search.archive import Archive
+from nas.search.budget import Budget
+from nas.search.estimates import LATENCY, Estimator
+from nas.search.evolution import EvolutionSettings, evolve, evolve_front
+from nas.search.feasibility import check_feasibility
+from nas.search.result import SearchResult, assemble
+from nas.search.verification import MEASURED, Evaluate, Ledger, Measure, Refit, verify
+from search_spaces import Population
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How thorough a search is.
+
+    Attributes
+    ----------
+    evolution : for the best network within the budget; run again after each round that taught something.
+    front : for the whole front.
+    finalists : networks measured in a round.
+    rounds : rounds at most.
+    """
+
+    evolution: EvolutionSettings = EvolutionSettings()
+    front: EvolutionSettings = EvolutionSettings(evaluations=10_000)
+    finalists: int = 8
+    rounds: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("finalists", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"search setting {name} must be at least 1, got {getattr(self, name)}")
+
+
+def run_search(
+    estimator: Estimator,
+    budget: Budget,
+    *,
+    seed: int = 0,
+    settings: SearchSettings = SearchSettings(),
+    folder: Path | None = None,
+    device: str | None = None,
+    measure: Measure | None = None,
+    evaluate: Evaluate | None = None,
+    refit: Refit | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> SearchResult:
+    """Find the most accurate network within `budget` and prove it where `measure` is given.
+
+    Parameters
+    ----------
+    estimator : space, predictors and confidence. Its predictors may be refitted on the way.
+    budget : see `Budget.parse`; percentages are of the max net as predicted.
+    seed : of all randomness.
+    settings : see `SearchSettings`.
+    folder : where ``result.json``, the tables and the measurements go; a former, killed run of the same search
+        in it is continued.
+    device : the device's name, for the record.
+    measure, evaluate, refit : see `nas.search.verification`; None leaves that step out.
+    say : is told in a sentence what happens next.
+
+    Raises
+    ------
+    InfeasibleBudget : no network of the space can keep the budget.
+    BudgetMissed : no finalist kept it when measured; the files are written before this is raised.
+    ValueError : `folder` holds another search, or the latency is limited but there is no latency predictor.
+    """
+    feasibility = check_feasibility(estimator, budget, _generator(seed, 0))
+    budget = feasibility.budget
+    if folder is not None:
+        _claim(folder, _identity(estimator, budget, seed, settings, device))
+    searches: list[Archive] = []
+    seconds = 0.0
+
+    def search(measured: Population) -> Archive:
+        """Search once more with the predictors as they are; the first round's was done already."""
+        nonlocal seconds
+        if len(searches) == 1 and not len(measured):
+            return searches[0]
+        say(f"searching {settings.evolution.evaluations:,} candidates for {budget}")
+        started = time.perf_counter()
+        rng = _generator(seed, 2 + len(searches))
+        score, starts = estimator.scorer(budget), feasibility.starts
+        searches.append(evolve(estimator.space, score, rng=rng, settings=settings.evolution, start=starts))
+        seconds += time.perf_counter() - started
+        return searches[-1]
+
+    def announced(population: Population) -> Any:
+        assert measure is not None
+        say(f"measuring {len(population)} finalists on {device}")
+        return measure(population)
+
+    first = search(np.empty((0, len(estimator.space.genes)), dtype=np.int16))
+    whole = None
+    if not first.interrupted:
+        score, starts = estimator.front_scorer(Budget()), feasibility.starts
+        whole = evolve_front(estimator.space, score, rng=_generator(seed, 1), settings=settings.front, start=starts)
+    # Who pressed Ctrl-C wants the best so far, not measurements that take minutes.
+    stopped = whole is None or whole.interrupted
+    verdict = verify(
+        estimator,
+        budget,
+        search,
+        Ledger(None if folder is None else folder / "measurements.csv"),
+        measure=announced if measure and not stopped else None,
+        evaluate=None if stopped else evaluate,
+        refit=refit,
+        n_finalists=settings.finalists,
+        rounds=settings.rounds,
+    )
+    result = assemble(estimator, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
+    if folder is not None:
+        result.write(folder)
+    if verdict.status == "missed":
+        raise BudgetMissed(_missed(result, budget))
+    return result
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng([seed, stream])
+
+
+def _identity(
+    estimator: Estimator, budget: Budget, seed: int, settings: SearchSettings, device: str | None
+) -> dict[str, Any]:
+    return {
+        "space": estimator.space.name,
+        "space_options": estimator.space.options,
+        "budget": {limit.metric.key: limit.typed for limit in budget.limits},
+        "confidence": estimator.confidence,
+        "precision": estimator.precision,
+        "seed": seed,
+        "device": device,
+        "settings": asdict(settings),
+    }
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Refuse to mix two searches in one folder."""
+    path = folder / "search.json"
+    text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
+    if path.exists() and (old := path.read_text(encoding="utf-8")) != text:
+        try:
+            other = json.loads(old)
+            changed = [key for key in identity if other.get(key) != identity[key]]
+        except json.JSONDecodeError:
+            changed = ["an unreadable search.json"]
+        raise ValueError(f"{folder} holds another search (it differs in {', '.join(changed)}); choose another folder")
+    write_text(path, text)
+
+
+def _missed(result: SearchResult, budget: Budget) -> str:
+    latency = budget[LATENCY]
+    slowest, fastest = (getattr(result.finalists[MEASURED[0]], end)() for end in ("max", "min"))
+    return (
+        f"none of the {len(result.finalists)} finalists kept {latency.metric.format(latency.value)} when measured on "
+        f"{result.device}: they took {fastest:.3g} to {slowest:.3g} ms; ask for at least "
+        f"{latency.metric.format(fastest, round_up=True)}, or give the search more rounds"
+    )
