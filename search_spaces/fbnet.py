@@ -67,27 +67,19 @@ def fbnet_block(block: Block, in_channels: int, out_channels: int, size: int, st
         skip = LayerSpec("skip", "conv", in_channels, out_channels, size, stride=stride, activation="relu", norm=True)
         return () if same_shape else (skip,)
     mid, groups = in_channels * block.expansion, block.groups
-    # A grouped layer's weights see other channels than a dense one's: another name, so that they share nothing.
+    # Grouped layers see other channels than dense ones do: named apart, so that a supernet does not share them.
     suffix = "_grouped" if groups > 1 else ""
-    layers = [LayerSpec(f"expand{suffix}", "conv", in_channels, mid, size, groups=groups, activation="relu", norm=True)]
+    expand, depthwise, project = (f"{name}{suffix}" for name in ("expand", "depthwise", "project"))
+    layers = [LayerSpec(expand, "conv", in_channels, mid, size, groups=groups, activation="relu", norm=True)]
     if groups > 1:
-        layers.append(LayerSpec("shuffle", "shuffle", mid, mid, size, groups=groups, inputs=(layers[-1].name,)))
-    depthwise = LayerSpec(
-        "depthwise", "conv", mid, mid, size, block.kernel, stride, mid, "relu", norm=True, inputs=(layers[-1].name,)
-    )
-    project = LayerSpec(
-        f"project{suffix}",
-        "conv",
-        mid,
-        out_channels,
-        depthwise.out_size,
-        groups=groups,
-        norm=True,
-        inputs=("depthwise",),
-    )
-    layers += [depthwise, project]
+        layers.append(LayerSpec("shuffle", "shuffle", mid, mid, size, groups=groups, inputs=(expand,)))
+    source, out_size = layers[-1].name, downsampled(size, [stride])
+    layers += [
+        LayerSpec(depthwise, "conv", mid, mid, size, block.kernel, stride, mid, "relu", norm=True, inputs=(source,)),
+        LayerSpec(project, "conv", mid, out_channels, out_size, groups=groups, norm=True, inputs=(depthwise,)),
+    ]
     if same_shape:
-        layers.append(LayerSpec("residual", "add", out_channels, out_channels, size, inputs=(project.name, SLOT_INPUT)))
+        layers.append(LayerSpec("residual", "add", out_channels, out_channels, size, inputs=(project, SLOT_INPUT)))
     return tuple(layers)
 
 

@@ -43,6 +43,7 @@ class SearchSpace(ABC):
         self.slots = tuple(slots)
         self.num_classes = num_classes
         self._column = {gene.name: i for i, gene in enumerate(self.genes)}
+        self._weight_layers: dict[str, tuple[LayerSpec, ...]] = {}
 
     @abstractmethod
     def slot_layers(self, slot: Slot, choice: Mapping[str, int]) -> tuple[LayerSpec, ...]:
@@ -283,13 +284,16 @@ class SearchSpace(ABC):
         (row,) = self.variants(genotype)
         return [self.variant_layers(slot, int(variant)) for slot, variant in enumerate(row)]
 
-    def weight_layers(self, slot: Slot) -> list[LayerSpec]:
+    def weight_layers(self, slot: Slot) -> tuple[LayerSpec, ...]:
         """Every layer that some variant of `slot` has, at the highest resolution; others have the same weights."""
-        genes = self._slot_genes(slot)
-        names = [gene.name for gene in genes]
-        values = [gene.values[-1:] if gene.kind == "resolution" else gene.values for gene in genes]
-        variants = (self.slot_layers(slot, dict(zip(names, choice, strict=True))) for choice in product(*values))
-        return list(dict.fromkeys(layer for layers in variants for layer in layers))
+        key = slot.same_as or slot.name
+        if key not in self._weight_layers:
+            genes = self._slot_genes(slot)
+            names = [gene.name for gene in genes]
+            values = [gene.values[-1:] if gene.kind == "resolution" else gene.values for gene in genes]
+            variants = (self.slot_layers(slot, dict(zip(names, choice, strict=True))) for choice in product(*values))
+            self._weight_layers[key] = tuple(dict.fromkeys(layer for layers in variants for layer in layers))
+        return self._weight_layers[key]
 
     @cached_property
     def _cost_table(self) -> CostTable:

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ class Kind:
     Attributes
     ----------
     run : maps the spec, its module and its inputs ``(B, C, H, W)`` to the output, before the activation.
-    has_weights : a module holds the layer's weights; else `run` is given an empty one.
+    has_weights : a module holds the operator's weights; else `run` is given an empty one, or the norm alone.
     keeps_channels : output channel `i` comes from input channel `i` alone, of every input. (Depthwise
         convolutions do too; see `LayerSpec.is_depthwise`.)
     """
@@ -39,12 +40,20 @@ class Kind:
     keeps_channels: bool = False
 
 
+def _avg_pool(spec: LayerSpec, x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, spec.kernel, spec.stride, (spec.kernel - 1) // 2, count_include_pad=False)
+
+
 KINDS: dict[str, Kind] = {
     "conv": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
     "linear": Kind(lambda spec, module, inputs: module(inputs[0].flatten(1)), has_weights=True),
     "global_pool": Kind(lambda spec, module, inputs: inputs[0].mean((2, 3), keepdim=True), keeps_channels=True),
+    "avg_pool": Kind(lambda spec, module, inputs: _avg_pool(spec, inputs[0]), keeps_channels=True),
     "add": Kind(lambda spec, module, inputs: inputs[0] + inputs[1], keeps_channels=True),
     "mul": Kind(lambda spec, module, inputs: inputs[0] * inputs[1], keeps_channels=True),
+    "shuffle": Kind(lambda spec, module, inputs: torch.channel_shuffle(inputs[0], spec.groups)),
+    "identity": Kind(lambda spec, module, inputs: module(inputs[0]), keeps_channels=True),
+    "zero": Kind(lambda spec, module, inputs: torch.zeros_like(inputs[0]), keeps_channels=True),
 }
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -57,12 +66,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def plain_layer(spec: LayerSpec) -> nn.Sequential:
-    """The stand-alone module of `spec`: ``conv`` or ``linear``, then ``norm``; empty where it has no weights."""
+    """The stand-alone module of `spec`: ``conv`` or ``linear``, then ``norm``; empty where it has neither."""
     layer = nn.Sequential()
     if KINDS[spec.kind].has_weights:
         layer.add_module(spec.kind, plain_conv(spec) if spec.kind == "conv" else plain_linear(spec))
-        if spec.norm:
-            layer.add_module("norm", plain_batch_norm(spec))
+    if spec.norm:
+        layer.add_module("norm", plain_batch_norm(spec))
     return layer
 
 
@@ -80,8 +89,8 @@ def elastic_layer(specs: Sequence[LayerSpec], kernel_transform: bool = False) ->
     if KINDS[spec.kind].has_weights:
         operator = ElasticConv2d(specs, kernel_transform) if spec.kind == "conv" else ElasticLinear(specs)
         layer.add_module(spec.kind, operator)
-        if spec.norm:
-            layer.add_module("norm", ElasticBatchNorm2d(specs))
+    if spec.norm:
+        layer.add_module("norm", ElasticBatchNorm2d(specs))
     return layer
 
 

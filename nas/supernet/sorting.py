@@ -23,7 +23,7 @@ def sort_slot_channels(slot: SlotModule) -> None:
     reads it (an inverted residual's projection, a gate's expansion) does so.
     """
     for members in _channel_groups(slot.layers):
-        writers = [spec for spec in slot.layers if spec.name in members and KINDS[spec.kind].has_weights]
+        writers = [spec for spec in slot.layers if spec.name in members and list(slot[spec.name].children())]
         readers = [spec for spec in slot.layers if _is_dense(spec) and spec.inputs[0] in members]
         if not (writers and readers):
             continue

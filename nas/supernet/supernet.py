@@ -3,8 +3,6 @@
 Once for all (https://arxiv.org/abs/1908.09791): every subnet is a slice of the biggest network.
 """
 
-from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from nas.supernet.layers import ElasticLayer, elastic_layer, extract_layer
 from nas.supernet.network import Network, SlotModule, canonical_row
 from nas.supernet.sorting import sort_slot_channels
 from nas.supernet.subnet import Subnet
-from search_spaces import LayerSpec, Population, SearchSpace, Slot
+from search_spaces import LayerSpec, Population, SearchSpace
 
 
 class Supernet(Network):
@@ -35,7 +33,7 @@ class Supernet(Network):
         slots = []
         for slot in space.slots:
             by_name: dict[str, list[LayerSpec]] = {}
-            for spec in dict.fromkeys(spec for layers in _weight_variants(space, slot) for spec in layers):
+            for spec in space.weight_layers(slot):
                 by_name.setdefault(spec.name, []).append(spec)
             modules = {name: elastic_layer(specs, kernel_transform) for name, specs in by_name.items()}
             slots.append(SlotModule(modules, ()))
@@ -86,12 +84,3 @@ class Supernet(Network):
                 sort_slot_channels(slot)
         finally:
             self.activate(before)
-
-
-def _weight_variants(space: SearchSpace, slot: Slot) -> Iterator[tuple[LayerSpec, ...]]:
-    """Layers of every variant of `slot` at the highest resolution; the others have the same weights."""
-    genes = {gene.name: gene for gene in space.genes}
-    choosing = [genes[name] for name in (*slot.context, *slot.genes)]
-    values = [gene.values[-1:] if gene.kind == "resolution" else gene.values for gene in choosing]
-    for choice in product(*values):
-        yield space.slot_layers(slot, {gene.name: value for gene, value in zip(choosing, choice, strict=True)})

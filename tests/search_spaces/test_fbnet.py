@@ -63,7 +63,7 @@ def test_blocks() -> None:
     assert [layer.name for layer in grouped] == [
         "expand_grouped",
         "shuffle",
-        "depthwise",
+        "depthwise_grouped",
         "project_grouped",
         "residual",
     ]

@@ -1,0 +1,51 @@
+"""Layer kinds against what they are said to compute, and networks of every space against their specs."""
+
+import numpy as np
+import pytest
+import torch
+
+from nas.supernet.layers import ACTIVATIONS, KINDS, plain_layer
+from nas.supernet.subnet import Subnet
+from search_spaces import SPACES, LayerSpec, get_space
+
+
+def run(spec: LayerSpec, *inputs: torch.Tensor) -> torch.Tensor:
+    return ACTIVATIONS[spec.activation](KINDS[spec.kind].run(spec, plain_layer(spec).eval(), inputs))
+
+
+def test_shuffle_writes_groups_side_by_side() -> None:
+    x = torch.arange(6.0).view(1, 6, 1, 1)
+    assert run(LayerSpec("s", "shuffle", 6, 6, 1, groups=2), x).flatten().tolist() == [0, 3, 1, 4, 2, 5]
+    assert run(LayerSpec("s", "shuffle", 6, 6, 1, groups=3), x).flatten().tolist() == [0, 2, 4, 1, 3, 5]
+
+
+def test_average_pooling_leaves_padding_out() -> None:
+    assert (run(LayerSpec("p", "avg_pool", 2, 2, 5, 3), torch.ones(1, 2, 5, 5)) == 1).all()
+    halves = run(LayerSpec("p", "avg_pool", 1, 1, 4, 2, 2), torch.arange(16.0).view(1, 1, 4, 4))
+    assert halves.flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+
+
+def test_identity_and_zero() -> None:
+    x = torch.tensor([-1.0, 2.0]).view(1, 2, 1, 1)
+    assert run(LayerSpec("i", "identity", 2, 2, 1, activation="relu"), x).flatten().tolist() == [0, 2]
+    norm = plain_layer(LayerSpec("i", "identity", 2, 2, 1, norm=True))
+    assert [name for name, _ in norm.named_parameters()] == ["norm.weight", "norm.bias"]
+    assert run(LayerSpec("z", "zero", 2, 2, 1), x).abs().max() == 0
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_subnets_have_the_parameters_and_shapes_of_their_specs(name: str) -> None:
+    space = get_space(name)
+    for row in (space.max, space.min, *space.sample(2, np.random.default_rng(0))):
+        subnet = Subnet(space, row).eval()
+        assert sum(p.numel() for p in subnet.parameters()) == space.costs(row).params[0]
+    outputs: dict[str, tuple[int, ...]] = {}
+    for slot, module in subnet.named_slots():
+        module.register_forward_hook(lambda _m, _x, y, slot=slot: outputs.update({slot: tuple(y.shape[1:])}))
+    with torch.no_grad():
+        logits = subnet(torch.zeros(1, 3, subnet.resolution, subnet.resolution))
+    assert logits.shape == (1, space.num_classes)
+    for slot, module in list(subnet.named_slots())[:-1]:
+        if module.layers:
+            last = module.layers[-1]
+            assert outputs[slot] == (last.out_channels, last.out_size, last.out_size)
