@@ -12,7 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from latency_tables.files import atomic_path
-from nas.export.onnx_graph import network_layers, onnx_graph
+from nas.export.layer_graph import network_layers
+from nas.export.onnx_graph import onnx_graph
 from search_spaces import SearchSpace
 
 WriteModel = Callable[[SearchSpace, NDArray[Any], int, Path], None]

@@ -10,7 +10,8 @@ import onnx
 
 from latency_tables.files import atomic_path
 from nas import __version__
-from nas.export.onnx_graph import Weights, network_layers, onnx_graph
+from nas.export.layer_graph import Weights, network_layers
+from nas.export.onnx_graph import onnx_graph
 
 if TYPE_CHECKING:
     from nas.supernet.subnet import Subnet

@@ -5,7 +5,7 @@ The same builder serves measuring (random weights: latency does not depend on th
 in `_ACTIVATIONS`. Format: https://github.com/onnx/onnx/blob/main/docs/IR.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from search_spaces import LayerSpec, SearchSpace
+from nas.export.layer_graph import WEIGHTED, ArraySource, Layers, Weights, array_source, ends, walk
+from search_spaces import LayerSpec
 
 OPSET = 17
 """HardSwish is an operator from 14 on; 17 runs on every onnxruntime since 1.12 (2022) and on its peers."""
 IR_VERSION = 8
 """The file format that came with opset 17; newer ones are refused by older runtimes."""
-NORM_EPSILON = 1e-5
-"""Of every batch-norm, PyTorch's default."""
 INPUT, OUTPUT = "images", "logits"
-
-Weights = Mapping[str, NDArray[Any]]
-"""Arrays by the names in `Subnet.state_dict()`, e.g. ``slots.stem.conv.conv.weight``."""
-
-
-def network_layers(space: SearchSpace, genotype: NDArray[Any]) -> dict[str, tuple[LayerSpec, ...]]:
-    """The layers of one network by slot name, in network order."""
-    return {slot.name: layers for slot, layers in zip(space.slots, space.layers(genotype), strict=True)}
 
 
 def onnx_graph(
-    layers: Mapping[str, Sequence[LayerSpec]],
+    layers: Layers,
     *,
     weights: Weights | None = None,
     batch: int | None = 1,
@@ -45,8 +36,7 @@ def onnx_graph(
     Parameters
     ----------
     layers : the layer specs by slot name in network order, as `network_layers` gives them.
-    weights : arrays by state-dict name; random ones (He's scale, so that activations neither explode nor
-        become denormal) where None.
+    weights : arrays by state-dict name; random ones where None.
     batch : images an inference takes; None leaves it open (a dimension called ``batch``).
     seed : of the random weights.
     metadata : stored in the model's ``metadata_props``.
@@ -59,26 +49,18 @@ def onnx_graph(
     ------
     ValueError : no layers, a weight is missing or has another shape, a batch below 1.
     """
-    specs = [spec for slot in layers.values() for spec in slot]
-    if not specs:
-        raise ValueError("the network has no layers")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, or None for a dynamic one, got {batch}")
-    source: ArraySource = _RandomArrays(seed) if weights is None else _GivenArrays(weights)
-    writer = GraphWriter(source)
-    tensor = INPUT
-    for slot, slot_specs in layers.items():
-        written = {"": tensor}
-        for spec in slot_specs:
-            tensor = written[spec.name] = writer.layer(f"{slot}/{spec.name}", spec, [written[i] for i in spec.inputs])
+    writer = GraphWriter(array_source(weights, seed))
+    tensor = walk(layers, INPUT, writer.layer)
+    first, last = ends(layers)
     writer.node("Identity", OUTPUT, [tensor])
     rows: int | str = "batch" if batch is None else batch
-    side = specs[0].size
     graph = helper.make_graph(
         writer.nodes,
         "subnet",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [rows, specs[0].in_channels, side, side])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [rows, specs[-1].out_channels])],
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [rows, first.in_channels, first.size, first.size])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [rows, last.out_channels])],
         writer.initializers,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -87,74 +69,6 @@ def onnx_graph(
     model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     onnx.checker.check_model(model)
     return model
-
-
-def state_name(name: str) -> str:
-    """What a state dict calls layer ``slot/layer``."""
-    return "slots." + name.replace("/", ".")
-
-
-class ArraySource:
-    """Where a layer's folded weight and bias come from."""
-
-    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Scale and shift, each ``(out_channels,)``, that a batch-norm amounts to."""
-        raise NotImplementedError
-
-    def arrays(
-        self, name: str, spec: LayerSpec, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Weight of `shape` and bias ``(out_channels,)`` (None where the layer has none) of layer ``slot/layer``."""
-        raise NotImplementedError
-
-
-class _RandomArrays(ArraySource):
-    def __init__(self, seed: int) -> None:
-        # Repeating a few thousand numbers costs a tenth of drawing millions; the prime length keeps rows different.
-        self.noise = np.random.default_rng(seed).standard_normal(65521, dtype=np.float32)
-
-    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
-        return np.ones(spec.out_channels), np.zeros(spec.out_channels)
-
-    def arrays(
-        self, name: str, spec: LayerSpec, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        weight = np.resize(self.noise, shape) * np.float32(np.sqrt(2 / np.prod(shape[1:])))
-        bias = np.resize(self.noise, shape[0]) * np.float32(0.1)
-        return weight, bias if spec.norm or spec.bias else None
-
-
-class _GivenArrays(ArraySource):
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
-
-    def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        if name not in self.weights:
-            raise ValueError(f"the weights have no {name}; they belong to another network")
-        array = np.asarray(self.weights[name], dtype=np.float64)
-        if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}, this network needs {shape}")
-        return array
-
-    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
-        gamma, beta, mean, variance = (
-            self._array(f"{state_name(name)}.norm.{part}", (spec.out_channels,))
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        scale = gamma / np.sqrt(variance + NORM_EPSILON)
-        return scale, beta - mean * scale
-
-    def arrays(
-        self, name: str, spec: LayerSpec, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        prefix = state_name(name)
-        weight = self._array(f"{prefix}.{spec.kind}.weight", shape)
-        bias = self._array(f"{prefix}.{spec.kind}.bias", shape[:1]) if spec.bias else np.zeros(shape[0])
-        if spec.norm:
-            scale, shift = self.norm(name, spec)
-            weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-            bias = bias * scale + shift
-        return weight.astype(np.float32), bias.astype(np.float32) if spec.norm or spec.bias else None
 
 
 class GraphWriter:
@@ -170,7 +84,7 @@ class GraphWriter:
         if spec.kind not in _OPERATORS:
             raise ValueError(f"layer {name}: ONNX export knows no kind {spec.kind!r}; known: {', '.join(_OPERATORS)}")
         tensor = _OPERATORS[spec.kind](self, name, spec, inputs)
-        if spec.norm and spec.kind not in _WEIGHTED:
+        if spec.norm and spec.kind not in WEIGHTED:
             tensor = self.norm(f"{name}/norm", tensor, *self.source.norm(name, spec))
         return _ACTIVATIONS[spec.activation](self, f"{name}/{spec.activation}", tensor)
 
@@ -267,8 +181,6 @@ _OPERATORS: dict[str, Operator] = {
     "identity": lambda writer, name, spec, inputs: inputs[0],
     "zero": _zero,
 }
-_WEIGHTED = ("conv", "linear")
-"""Kinds that take a batch-norm behind them into their own weights."""
 
 
 _ACTIVATIONS: dict[str, Callable[[GraphWriter, str, str], str]] = {

@@ -19,7 +19,8 @@ from nas.devices.local import Local
 from nas.devices.protocol import Protocol
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import AGENT, DeviceUnavailable, Events, Transport
-from nas.export.onnx_graph import network_layers, onnx_graph
+from nas.export.layer_graph import network_layers
+from nas.export.onnx_graph import onnx_graph
 from search_spaces import get_space
 
 SPACE = get_space("mobilenet_v3_small_images")

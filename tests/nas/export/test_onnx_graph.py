@@ -7,7 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from nas.export.onnx_graph import IR_VERSION, OPSET, network_layers, onnx_graph
+from nas.export.layer_graph import network_layers
+from nas.export.onnx_graph import IR_VERSION, OPSET, onnx_graph
 from search_spaces import SPACES, LayerSpec, get_space
 
 

@@ -1,0 +1,138 @@
+"""What every exporter shares: the walk over a network's layers, and the weights with batch-norm folded in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import LayerSpec, SearchSpace
+
+NORM_EPSILON = 1e-5
+"""Of every batch-norm, PyTorch's default."""
+WEIGHTED = ("conv", "linear")
+"""Kinds that have weights; they take the batch-norm behind them into these."""
+
+Weights = Mapping[str, NDArray[Any]]
+"""Arrays by the names in `Subnet.state_dict()`, e.g. ``slots.stem.conv.conv.weight``."""
+Layers = Mapping[str, Sequence[LayerSpec]]
+"""Layer specs by slot name, in network order."""
+
+
+def network_layers(space: SearchSpace, genotype: NDArray[Any]) -> dict[str, tuple[LayerSpec, ...]]:
+    """The layers of one network by slot name, in network order."""
+    return {slot.name: layers for slot, layers in zip(space.slots, space.layers(genotype), strict=True)}
+
+
+def walk(layers: Layers, tensor: Any, write: Callable[[str, LayerSpec, list[Any]], Any]) -> Any:
+    """Call ``write(name, spec, inputs)`` for every layer in order; it returns what later layers read.
+
+    Parameters
+    ----------
+    layers : the network.
+    tensor : what the first layer reads.
+    write : gets the layer's name as ``slot/layer``.
+
+    Returns
+    -------
+    What the last layer wrote.
+
+    Raises
+    ------
+    ValueError : the network has no layers.
+    """
+    if not any(layers.values()):
+        raise ValueError("the network has no layers")
+    for slot, specs in layers.items():
+        written = {"": tensor}
+        for spec in specs:
+            tensor = written[spec.name] = write(f"{slot}/{spec.name}", spec, [written[i] for i in spec.inputs])
+    return tensor
+
+
+def ends(layers: Layers) -> tuple[LayerSpec, LayerSpec]:
+    """The first and the last layer."""
+    specs = [spec for slot in layers.values() for spec in slot]
+    return specs[0], specs[-1]
+
+
+def array_source(weights: Weights | None, seed: int = 0) -> "ArraySource":
+    """The given weights, or random ones."""
+    return RandomArrays(seed) if weights is None else GivenArrays(weights)
+
+
+def state_name(name: str) -> str:
+    """What a state dict calls layer ``slot/layer``."""
+    return "slots." + name.replace("/", ".")
+
+
+class ArraySource(ABC):
+    """Where a layer's folded weight and bias come from."""
+
+    @abstractmethod
+    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Scale and shift, each ``(out_channels,)``, that a batch-norm amounts to."""
+
+    @abstractmethod
+    def arrays(
+        self, name: str, spec: LayerSpec, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Weight of `shape` and bias ``(out_channels,)`` (None where the layer has none) of layer ``slot/layer``."""
+
+
+class RandomArrays(ArraySource):
+    """Random ones at He's scale, so that activations neither explode nor become denormal."""
+
+    def __init__(self, seed: int) -> None:
+        # Repeating a few thousand numbers costs a tenth of drawing millions; the prime length keeps rows different.
+        self.noise = np.random.default_rng(seed).standard_normal(65521, dtype=np.float32)
+
+    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See `ArraySource.norm`."""
+        return np.ones(spec.out_channels), np.zeros(spec.out_channels)
+
+    def arrays(
+        self, name: str, spec: LayerSpec, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """See `ArraySource.arrays`."""
+        weight = np.resize(self.noise, shape) * np.float32(np.sqrt(2 / np.prod(shape[1:])))
+        bias = np.resize(self.noise, shape[0]) * np.float32(0.1)
+        return weight, bias if spec.norm or spec.bias else None
+
+
+class GivenArrays(ArraySource):
+    """Those of a state dict; a batch-norm goes into the weights before it."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+
+    def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        if name not in self.weights:
+            raise ValueError(f"the weights have no {name}; they belong to another network")
+        array = np.asarray(self.weights[name], dtype=np.float64)
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}, this network needs {shape}")
+        return array
+
+    def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See `ArraySource.norm`."""
+        gamma, beta, mean, variance = (
+            self._array(f"{state_name(name)}.norm.{part}", (spec.out_channels,))
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = gamma / np.sqrt(variance + NORM_EPSILON)
+        return scale, beta - mean * scale
+
+    def arrays(
+        self, name: str, spec: LayerSpec, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """See `ArraySource.arrays`."""
+        prefix = state_name(name)
+        weight = self._array(f"{prefix}.{spec.kind}.weight", shape)
+        bias = self._array(f"{prefix}.{spec.kind}.bias", shape[:1]) if spec.bias else np.zeros(shape[0])
+        if spec.norm:
+            scale, shift = self.norm(name, spec)
+            weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+            bias = bias * scale + shift
+        return weight.astype(np.float32), bias.astype(np.float32) if spec.norm or spec.bias else None
