@@ -25,7 +25,7 @@ from nas.training.evaluation import calibration_batches, evaluate_subnets
 from nas.training.interruption import Interruption
 from nas.training.log import RunLog
 from nas.training.recipe import Recipe
-from nas.training.step import Trainer, add
+from nas.training.step import ADVICE, Trainer, TrainingDiverged, add
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ def train(
     precision : of forward passes; ``auto`` is bfloat16 on CUDA and float32 on a CPU, where bfloat16 pays
         only for large networks on chips that multiply it natively.
     resume : go on from the checkpoint in `folder`, if there is one; else start anew over it.
-    checkpoint_every, log_every : steps between two; both also happen at the end of every epoch.
+    checkpoint_every, log_every : steps between two, counted from the start of each epoch; both also happen at
+        its end.
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
         the end.
     about : JSON-able facts to write into the supernet's card besides our own.
@@ -87,7 +88,7 @@ def train(
     ------
     ValueError : data and space do not fit, there is no such device, or the checkpoint is damaged or of
         another run.
-    TrainingDiverged : a gradient is not finite; the last checkpoint is from before.
+    TrainingDiverged : a gradient or a weight is not finite; the last checkpoint is from before.
     OSError : a file cannot be written; the last checkpoint is intact.
     KeyboardInterrupt, SystemExit : SIGINT or SIGTERM came; the step was finished and a checkpoint written.
     """
@@ -118,7 +119,10 @@ def train(
     evaluated = {round((i + 1) * recipe.epochs / evaluations) for i in range(evaluations)} | {recipe.epochs}
 
     def checkpoint() -> None:
-        save_checkpoint(folder, trainer.tensors(), progress, identity)
+        tensors = trainer.tensors()
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise TrainingDiverged(f"training diverged at step {progress.step}: a weight is not finite; {ADVICE}")
+        save_checkpoint(folder, tensors, progress, identity)
 
     with Interruption() as interruption, Display(schedule.n_steps, progress.step) as display:
         while progress.step < schedule.n_steps:
@@ -133,7 +137,7 @@ def train(
                 validation = progress.validation = _validate(supernet, data)
             progress.seconds += perf_counter() - began
             display.step(progress.step, phase.name)
-            if rest == 0 or progress.step % log_every == 0:
+            if rest % log_every == 0:
                 record = {
                     "step": progress.step,
                     "epoch": progress.step / schedule.steps_per_epoch,
@@ -146,7 +150,7 @@ def train(
                 progress.sums = {}
                 log.write(record)
                 display.record(record)
-            if rest == 0 or progress.step % checkpoint_every == 0 or interruption.noted is not None:
+            if rest % checkpoint_every == 0 or interruption.noted is not None:
                 checkpoint()
             interruption.obey()
 

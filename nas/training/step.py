@@ -23,9 +23,11 @@ from search_spaces import Population
 ORDER, STEP = 0, 1
 """Streams of random numbers under one seed: the order of an epoch's images; a step's subnets and crops."""
 
+ADVICE = "try a lower recipe.learning_rate, a longer recipe.warmup or a recipe.clip_norm"
+
 
 class TrainingDiverged(ArithmeticError):
-    """A loss or a gradient is no longer finite; the weights are those before the step that found out."""
+    """A loss, a gradient or a weight is no longer finite."""
 
 
 def add(sums: dict[str, float], more: Mapping[str, float]) -> None:
@@ -100,8 +102,7 @@ class Trainer:
         if not np.isfinite(gradient_norm):
             losses = ", ".join(f"{role} {loss:g}" for role, (loss, _) in zip(roles, rows, strict=True))
             raise TrainingDiverged(
-                f"training diverged at step {step}: a gradient is not finite (losses: {losses}); "
-                "try a lower recipe.learning_rate, a longer recipe.warmup or a recipe.clip_norm"
+                f"training diverged at step {step}: a gradient is not finite (losses: {losses}); {ADVICE}"
             )
         if self.recipe.clip_norm is not None and gradient_norm > self.recipe.clip_norm:
             torch._foreach_mul_(gradients, self.recipe.clip_norm / gradient_norm)
@@ -202,12 +203,11 @@ class Trainer:
     def _enter(self, phase: Phase) -> None:
         """What happens once, before the first step of `phase`."""
         if phase.sort_channels:
-            self.supernet.activate(self.supernet.space.max)
             self.supernet.sort_channels()
             self.optimizer.state.clear()  # momenta of channels that have moved
         self.teacher = None
         if phase.target == "teacher":
-            self.teacher = self.supernet.extract(self.supernet.space.max).to(self.device)
+            self.teacher = self.supernet.extract(self.supernet.space.max)
             calibrate_batch_norm(self.teacher, calibration_batches(self.data, self.teacher.resolution, self.device))
             self.teacher.eval()
 

@@ -1,0 +1,129 @@
+"""Recipes are refused when read, and mean what they say."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tiny_run import tiny_recipe
+
+from nas.training import Phase, Recipe
+from nas.training.samplers import sample_step, smallest_open
+from nas.training.schedule import Schedule
+from search_spaces import get_space
+
+RECIPES = sorted((Path(__file__).parents[3] / "conf" / "recipe").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_shipped_recipes_are_valid(file: Path) -> None:
+    recipe = Recipe.from_dict(yaml.safe_load(file.read_text()))
+    assert recipe.name == file.stem
+    assert "https://" in recipe.paper
+    assert Recipe.from_dict(recipe.as_dict()) == recipe
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch": 3}, "has no field 'epoch'; allowed: name, paper, epochs"),
+        ({"epochs": 0}, "epochs must be a whole number at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"weight_decay": "1e-4"}, r"weight_decay must be a number at least 0, got '1e-4' \(write 1.0e-4"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be a number at least 0 and below 1"),
+        ({"learning_rate": float("nan")}, "learning_rate must be"),
+        ({"phases": []}, "has no phases"),
+        ({"phases": None}, "phases must be a list"),
+        ({"momentum": 0.0}, "nesterov needs a momentum"),
+    ],
+)
+def test_bad_recipes_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny_recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("phase", "message"),
+    [
+        ({"share": 0.5}, "shares of its phases must sum to 1, they sum to 0.5"),
+        ({"sampler": "sandwhich"}, "sampler must be one of max, min, uniform, sandwich, got 'sandwhich'"),
+        ({"target": "max_net"}, "target max_net needs the max net in every step"),
+        ({"sampler": "uniform"}, "trains n_random subnets a step; set it"),
+        ({"n_random": 2}, "trains no random subnets"),
+        ({"open": {"kernal": 2}}, "a key of open must be one of resolution, depth, kernel"),
+        ({"open": "all"}, "open maps gene kinds"),
+        ({"teacher": True}, "has no field 'teacher'"),
+        ({"sort_channels": 1}, "must be true or false"),
+    ],
+)
+def test_bad_phases_are_refused(phase: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny_recipe(phases=[{"name": "p", "share": 1.0} | phase])
+
+
+def test_missing_fields_are_named() -> None:
+    with pytest.raises(ValueError, match="lacks paper, batch_size"):
+        Recipe.from_dict({"name": "x", "epochs": 1, "phases": [{"name": "p", "share": 1.0}]})
+
+
+def test_closed_genes_stay_at_their_largest() -> None:
+    space = get_space("mobilenet_v3", resolutions=(128, 160, 192))
+    phase = Phase(name="p", share=1.0, open={"kernel": 0, "depth": 2}, sampler="uniform", n_random=200)
+    rows = sample_step(space, phase, np.random.default_rng(0))
+    assert len(rows) == 200
+    values, active = space.gene_values(rows), space.active(rows)
+    seen = {kind: Counter[int]() for kind in ("kernel", "depth", "expansion", "resolution")}
+    for column, gene in enumerate(space.genes):
+        seen[gene.kind].update(values[active[:, column], column].tolist())
+    assert {kind: set(counts) for kind, counts in seen.items()} == {
+        "kernel": {3, 5, 7}, "depth": {3, 4}, "expansion": {6}, "resolution": {192},
+    }  # fmt: skip
+
+
+def test_sandwich_has_max_and_smallest_open_net() -> None:
+    space = get_space("mobilenet_v3_small_images")
+    phase = Phase(name="p", share=1.0, open={"expansion": 0}, sampler="sandwich", n_random=2)
+    rows = sample_step(space, phase, np.random.default_rng(0))
+    assert len(rows) == 4
+    assert (rows[0] == space.max).all()
+    assert (rows[1] == space.canonical(smallest_open(space, phase))[0]).all()
+    macs = space.costs(rows).macs
+    assert macs[0] > macs[2:].max() >= macs[2:].min() > macs[1]
+
+
+def test_whole_space_is_open_by_default() -> None:
+    space = get_space("mobilenet_v3_small_images")
+    rows = sample_step(space, Phase(name="p", share=1.0, sampler="min"), np.random.default_rng(0))
+    assert (rows == space.min).all()
+
+
+def test_schedule_follows_from_the_shares() -> None:
+    recipe = tiny_recipe(epochs=10, warmup=0.1, learning_rate=0.5)
+    schedule = Schedule(recipe, n_images=85)  # 5 full batches of 16
+    assert schedule.n_steps == 50
+    assert schedule.starts == [0, 25, 50]
+    assert [schedule.phase(step).name for step in (0, 24, 25, 49)] == ["max", "max", "all", "all"]
+    rates = [schedule.learning_rate(step) for step in range(50)]
+    assert np.argmax(rates) == 5
+    assert rates[5] == 0.5
+    assert rates[0] == pytest.approx(0.5 / 6)
+    assert 0 < rates[-1] < 0.002
+    assert schedule.ramp(25) < 0.2
+    assert schedule.ramp(25 + 8) == 1.0
+
+
+def test_phase_with_its_own_learning_rate_starts_over() -> None:
+    phases = [{"name": "a", "share": 0.5}, {"name": "b", "share": 0.5, "learning_rate": 0.01}]
+    schedule = Schedule(tiny_recipe(epochs=10, learning_rate=0.5, phases=phases), n_images=80)
+    assert schedule.learning_rate(24) > 0.2
+    assert schedule.learning_rate(25) == pytest.approx(0.01)
+    assert schedule.learning_rate(49) < 0.001
+
+
+def test_more_phases_than_steps() -> None:
+    phases = [{"name": str(i), "share": 0.1} for i in range(10)]
+    schedule = Schedule(tiny_recipe(epochs=1, phases=phases), n_images=48)
+    assert schedule.n_steps == 3
+    assert [schedule.phase(step).name for step in range(3)] == ["1", "4", "8"]

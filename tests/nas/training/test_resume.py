@@ -1,0 +1,168 @@
+"""A run that is killed, in whatever way, comes to the result of one that is not."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_run import tiny_data, tiny_recipe, tiny_run
+
+import nas.training.checkpoint
+from nas.supernet import Supernet, load_supernet
+from nas.training import Trainer, TrainingDiverged, read_log, train
+from search_spaces import get_space
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    torch.set_num_threads(1)
+    tiny_run(folder)
+    return folder
+
+
+def start_and_signal(folder: Path, number: int, after_step: int) -> int:
+    """Start the run in another process, send it a signal once it has logged `after_step`; its exit code."""
+    script = Path(__file__).with_name("tiny_run.py")
+    process = subprocess.Popen([sys.executable, str(script), str(folder)], stderr=subprocess.PIPE)
+    try:
+        deadline = time.monotonic() + 120
+        while not any(record["step"] >= after_step for record in read_log(folder)):
+            assert process.poll() is None, process.stderr.read().decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(process.pid, number)
+        return process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def assert_same_run(folder: Path, expected: Path) -> None:
+    ours, theirs = load_file(folder / "supernet.safetensors"), load_file(expected / "supernet.safetensors")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+    def log(path: Path) -> list[dict[str, object]]:
+        return [{key: value for key, value in record.items() if key != "seconds"} for record in read_log(path)]
+
+    assert log(folder) == log(expected)
+
+
+def test_terminated_then_killed_run_resumes_to_the_identical_result(tmp_path: Path, uninterrupted: Path) -> None:
+    assert start_and_signal(tmp_path, signal.SIGTERM, after_step=4) == 128 + signal.SIGTERM
+    assert not (tmp_path / "supernet.safetensors").exists()
+    # The killed one has logged steps that its checkpoint does not know of.
+    assert start_and_signal(tmp_path, signal.SIGKILL, after_step=14) == -signal.SIGKILL
+    tiny_run(tmp_path)
+    assert_same_run(tmp_path, uninterrupted)
+    steps = [record["step"] for record in read_log(tmp_path)]
+    assert steps == sorted(set(steps))
+
+
+def test_ctrl_c_finishes_the_step_and_keeps_it(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_step = Trainer.train_step
+
+    def interrupted(self: Trainer, step: int) -> dict[str, float]:
+        if step == 10:
+            os.kill(os.getpid(), signal.SIGINT)
+        return train_step(self, step)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_run(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.undo()
+    # Step 10 is not taken again: the resumed run would fail on it.
+    monkeypatch.setattr(Trainer, "_enter", lambda self, phase: pytest.fail("phase entered again"))
+    tiny_run(tmp_path)
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_finished_run_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe(epochs=1)
+    first = tiny_run(tmp_path, recipe=recipe)
+    weights = load_file(tmp_path / "supernet.safetensors")
+    (tmp_path / "supernet.safetensors").unlink()
+    monkeypatch.setattr(Trainer, "train_step", lambda self, step: pytest.fail("trained again"))
+    again = tiny_run(tmp_path, recipe=recipe)
+    assert again.validation == first.validation
+    assert all(torch.equal(t, weights[k]) for k, t in load_file(tmp_path / "supernet.safetensors").items())
+
+
+def test_full_disk_leaves_the_previous_checkpoint(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file, calls = nas.training.checkpoint.save_file, []
+
+    def full(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        calls.append(path)
+        if len(calls) > 3:
+            Path(path).write_bytes(b"half a file")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(nas.training.checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device.*the previous checkpoint is intact"):
+        tiny_run(tmp_path)
+    monkeypatch.undo()
+    tiny_run(tmp_path)
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_diverging_run_stops_and_keeps_a_finite_checkpoint(tmp_path: Path) -> None:
+    recipe = tiny_recipe(learning_rate=1e18)
+    with pytest.raises(TrainingDiverged, match="training diverged at step .*recipe.learning_rate"):
+        tiny_run(tmp_path, recipe=recipe, checkpoint_every=1)
+    tensors = load_file(tmp_path / "checkpoint.safetensors")
+    assert tensors
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert not (tmp_path / "supernet.safetensors").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 6, 200, -1])
+def test_truncated_checkpoint_is_one_sentence(tmp_path: Path, uninterrupted: Path, kept: int) -> None:
+    content = (uninterrupted / "checkpoint.safetensors").read_bytes()
+    (tmp_path / "checkpoint.safetensors").write_bytes(content[:kept])
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*resume=false") as error:
+        tiny_run(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_checkpoint_of_another_run_says_what_differs(uninterrupted: Path) -> None:
+    with pytest.raises(ValueError, match=r"another seed \(0, not 1\).*resume=false"):
+        tiny_run(uninterrupted, seed=1)
+    with pytest.raises(ValueError, match=r"another recipe \(epochs 4, not 5\)"):
+        tiny_run(uninterrupted, recipe=tiny_recipe(epochs=5))
+
+
+def test_run_folder_has_everything(uninterrupted: Path) -> None:
+    supernet, card = load_supernet(uninterrupted)
+    assert card["classes"] == ["a", "b", "c"]
+    assert card["steps"] == 20
+    assert card["validation"] == read_log(uninterrupted)[-1]["validation"]
+    losses = [record["loss_max"] for record in read_log(uninterrupted)]
+    assert min(losses) < 0.9 * losses[0]
+    assert (uninterrupted / "splits.json").is_file()
+    assert not list(uninterrupted.glob("*.partial"))
+
+
+def test_new_run_over_an_old_one(tmp_path: Path) -> None:
+    recipe = tiny_recipe(epochs=1)
+    tiny_run(tmp_path, recipe=recipe, seed=1)
+    tiny_run(tmp_path, recipe=recipe, seed=2, resume=False)
+    assert [record["step"] for record in read_log(tmp_path)] == [2, 4, 5]
+
+
+def test_wrong_number_of_classes_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="num_classes=3"):
+        train(Supernet(get_space("mobilenet_v3_small_images")), tiny_data(), tiny_recipe(), tmp_path)
