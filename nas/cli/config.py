@@ -53,8 +53,8 @@ class SearchConfig(TrainConfig):
     confidence : wanted chance that the chosen network keeps the latency budget.
     samples : architectures measured to learn a device that nothing is known of.
     evaluations : subnets evaluated to fit the accuracy predictor.
-    finalists : networks measured in the end.
-    population, generations : of the evolution.
+    candidates : networks that the evolution may evaluate by prediction.
+    finalists, rounds : networks measured in a round, and rounds at most.
     batch : of the exported ONNX file; null for a dynamic one.
     json : print the result as one JSON object.
     """
@@ -65,9 +65,9 @@ class SearchConfig(TrainConfig):
     confidence: float = 0.95
     samples: int = 40
     evaluations: int = 80
-    finalists: int = 6
-    population: int = 200
-    generations: int = 100
+    candidates: int = 20_000
+    finalists: int = 8
+    rounds: int = 3
     batch: int | None = 1
     json: bool = False
 

@@ -1,9 +1,12 @@
 """Where words go: results to stdout, progress and remarks to stderr."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 # In a pipe or a file there is no terminal to be narrower than the table.
@@ -18,3 +21,11 @@ def table(name: str, *numbers: str) -> Table:
     for heading in numbers:
         made.add_column(heading, justify="right", no_wrap=True)
     return made
+
+
+@contextmanager
+def track(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr (nothing where that is no terminal); gives a function of things done and of all."""
+    with Progress(console=remarks, transient=True, disable=not remarks.is_terminal) as bars:
+        bar = bars.add_task(title, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

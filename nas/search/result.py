@@ -44,6 +44,7 @@ class SearchResult:
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
     front, cloud, finalists, convergence : tables; see the files of the same names.
+    deployment : what came of exporting the network (see `nas.deployment.deploy`); empty until then.
     """
 
     space: dict[str, Any]
@@ -67,6 +68,7 @@ class SearchResult:
     cloud: pd.DataFrame = field(repr=False)
     finalists: pd.DataFrame = field(repr=False)
     convergence: pd.DataFrame = field(repr=False)
+    deployment: dict[str, Any] = field(default_factory=dict)
 
     TABLES = ("front", "cloud", "finalists", "convergence")
     FILES = {

@@ -1,0 +1,233 @@
+"""The whole road: learn the device, train, search, measure, export, report. What `nas search` runs.
+
+Each step leaves its product in a folder, and a second run picks it up instead of doing the work again. The
+budget is checked as early as can be: against the device before anything is trained, and before torch is
+imported, so that an infeasible one is answered at once.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.devices import Device, get_device
+from nas.search.budget import Budget
+from nas.search.estimates import Estimator
+from nas.search.evolution import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.result import SearchResult
+from nas.search.run import SearchSettings, run_search
+from nas.search.verification import Refit
+from predictors.latency import LatencyPredictor
+from search_spaces import Population, SearchSpace, get_space
+
+Progress = Callable[[int, int], None]
+"""Called with the number of things done and of all that there are to do."""
+
+SUPERNET_CARD = "supernet.json"
+POOL = 1_000  # random networks among which the first ones to measure are chosen
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how it goes.
+
+    Attributes
+    ----------
+    say : takes a sentence about what happens next.
+    track : takes what is being done; gives a context in which progress can be reported.
+    """
+
+    say: Callable[[str], None] = lambda sentence: None
+    track: Callable[[str], AbstractContextManager[Progress]] = lambda title: nullcontext(lambda done, total: None)
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is asked for.
+
+    Attributes
+    ----------
+    budget : limits by flag name, as typed (``{"latency": "20ms", "macs": None}``).
+    device : the device's name.
+    supernet : folder of a training run; None trains one, or finds the one trained with these settings.
+    space, data, recipe : settings for that training; see `nas.training.run.train_supernet`.
+    runs : the folder of all runs.
+    seed : of everything random.
+    threads, accelerator : for training.
+    confidence : chance with which the network shall keep a latency budget.
+    samples : networks to measure on a device that little is known of.
+    evaluations : subnets to fit the accuracy predictor to.
+    candidates : networks that the evolution may evaluate by prediction.
+    finalists, rounds : networks to measure in a round, and rounds at most.
+    batch : of the exported file; None leaves it open.
+    """
+
+    budget: Mapping[str, str | None]
+    device: str = "cpu"
+    supernet: Path | None = None
+    space: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    runs: Path = Path("runs")
+    seed: int = 0
+    threads: int | None = None
+    accelerator: str = "auto"
+    confidence: float = 0.95
+    samples: int = 40
+    evaluations: int = 80
+    candidates: int = 20_000
+    finalists: int = 8
+    rounds: int = 3
+    batch: int | None = 1
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the supernet is, or will be: the same settings, the same folder."""
+        if self.supernet is not None:
+            return self.supernet
+        settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return self.runs / "train" / f"{self.data['name']}_{digest[:10]}"
+
+
+def search(request: SearchRequest, folder: Path, listener: Listener = Listener()) -> SearchResult:
+    """Find the most accurate network within the budget, prove it and export it into `folder`.
+
+    Parameters
+    ----------
+    request : what is asked for.
+    folder : the run folder; a killed run of the same request in it is continued.
+    listener : is told how it goes.
+
+    Returns
+    -------
+    The result, as written to ``result.json``.
+
+    Raises
+    ------
+    InfeasibleBudget : no network of the space can keep the budget.
+    BudgetMissed : no finalist kept it when measured.
+    ValueError : something asked for cannot work.
+    """
+    budget = Budget.parse(**request.budget)
+    device = get_device(request.device, folder=request.runs / "devices")
+    space = _space(request)
+    latency = learn_device(device, space, request.samples, request.seed, listener)
+    check_feasibility(Estimator(space, _Unknown(), latency, request.confidence), budget, np.random.default_rng(0))
+
+    # From here on torch is needed, whose import alone takes seconds.
+    from nas.deployment import deploy, measure_exported
+    from nas.training.run import TrainedSupernet, train_supernet
+
+    if not (request.training_folder / SUPERNET_CARD).is_file() and request.supernet is None:
+        listener.say(f"training a supernet in {request.training_folder}")
+        train_supernet(
+            request.training_folder,
+            space=request.space,
+            data=request.data,
+            recipe=request.recipe,
+            seed=request.seed,
+            threads=request.threads,
+            accelerator=request.accelerator,
+        )
+    trained = TrainedSupernet.open(request.training_folder)
+    with listener.track("evaluating subnets") as progress:
+        accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
+    listener.say(
+        f"accuracy predictor: error {100 * accuracy.rmse_:.2f} points, rank correlation {accuracy.kendall_tau_:.2f} "
+        f"(each of {accuracy.n_observations_} subnets predicted from the others)"
+    )
+    result = run_search(
+        Estimator(trained.space, accuracy, latency, request.confidence),
+        budget,
+        seed=request.seed,
+        settings=SearchSettings(
+            EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds
+        ),
+        folder=folder,
+        device=device.name,
+        measure=measure_exported(trained, device, listener.track) if device.can_measure else None,
+        evaluate=trained.evaluated,
+        refit=_refit(latency),
+        say=listener.say,
+    )
+    listener.say("exporting")
+    result.deployment = deploy(trained, result.genotype, folder, batch=request.batch)
+    result.write(folder)
+    return result
+
+
+def learn_device(
+    device: Device, space: SearchSpace, samples: int, seed: int = 0, listener: Listener = Listener()
+) -> LatencyPredictor:
+    """A latency predictor of `device` for `space`, measuring first where too little is known.
+
+    Parameters
+    ----------
+    device : its table is read, and grows by what is measured.
+    space : whose networks.
+    samples : networks that should have been measured before the predictor is trusted: the extremes, and those
+        that tell most about the others.
+
+    Raises
+    ------
+    ValueError : nothing is known of the device and nothing can be measured on it.
+    """
+    table = device.read_table()
+    known = None if table is None else table.select(space.name, batch=1, precision=device.spec.precision)
+    if known is None or len(known) < samples:
+        if not device.can_measure:
+            raise ValueError(f"nothing was ever measured on {device.name} in space {space.name}; see `nas devices`")
+        listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
+        with listener.track("measuring networks") as progress:
+            known = device.measure(space, telling_sample(space, samples, seed), progress=progress).rows
+    population = np.stack([space.parse(name) for name in known["architecture"]])
+    predictor = LatencyPredictor(space).fit().adapt(population, known["latency_ms"].to_numpy())
+    errors = predictor.errors_
+    listener.say(
+        f"latency predictor of {device.name}: error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank "
+        f"correlation {errors.spearman:.2f} (each of {len(known)} networks predicted from the others)"
+    )
+    return predictor
+
+
+def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
+    """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
+    extremes = np.stack([space.min, space.max])
+    pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
+    chosen = LatencyPredictor(space, random_state=seed).fit().suggest(pool, max(0, n - 2))
+    return np.concatenate([extremes, pool[chosen]])
+
+
+class _Unknown:
+    """Stands for the accuracy predictor while only costs are asked about."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        raise NotImplementedError
+
+
+def _space(request: SearchRequest) -> SearchSpace:
+    """The space of the supernet, from its card alone where there is one."""
+    card = request.training_folder / SUPERNET_CARD
+    if card.is_file():
+        record = json.loads(card.read_text(encoding="utf-8"))["space"]
+        return get_space(record["name"], **record["options"])
+    if request.supernet is not None:
+        raise ValueError(f"{request.supernet} is no trained supernet; give the folder of a finished `nas train` run")
+    return get_space(**request.space)
+
+
+def _refit(latency: LatencyPredictor) -> Refit:
+    measured, latency_ms = latency.measured_, latency.latency_ms_
+
+    def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
+        latency.adapt(np.concatenate([measured, population]), np.concatenate([latency_ms, finalists_ms]))
+
+    return refit
