@@ -146,7 +146,8 @@ class NASBench201Space(SearchSpace):
     @cached_property
     def min(self) -> Population:
         """The cheapest network that is connected: every cell passes its input on."""
-        row: Population = self.from_values(np.array([[NONE, NONE, NONE, SKIP, NONE, NONE]]))[0]
+        row = np.zeros(len(self.genes), dtype=np.int16)
+        row[1 + EDGES.index((3, 0))] = list(OPERATORS).index(SKIP)
         return row
 
     def connected(self, population: NDArray[Any]) -> NDArray[np.bool_]:
