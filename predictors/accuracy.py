@@ -66,7 +66,7 @@ class AccuracyPredictor:
             raise ValueError(f"at least {MIN_OBSERVATIONS} evaluated subnets are needed, got {len(rows)}")
         if not np.isfinite(observed).all() or (observed < 0).any() or (observed > 1).any():
             raise ValueError("accuracies must be fractions between 0 and 1; divide percentages by 100")
-        self._encoding = ArchitectureEncoding(self.space, costs="logarithmic")
+        self._encoding = ArchitectureEncoding(self.space, target="accuracy")
         self._centre = float(observed.mean())
         # Equal accuracies (an untrained supernet) still need a unit; a tenth of a percent is below any noise.
         self._unit = max(float(observed.std()), 1e-3)

@@ -1,17 +1,18 @@
 """What predictors read of an architecture: operators at positions, operators counted, costs on paper.
 
-Every group of columns is centred and scaled over a fixed random sample of the space so that a row has about
-unit length: a prior of a group's weight then means the same in every space.
+Every group of columns is centred and scaled over a fixed random sample of the space, so that the prior of a
+group's weights means the same in every space.
 """
 
 from collections.abc import Iterator
 from functools import cached_property
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
 from search_spaces import SearchSpace
 
 Rows = NDArray[np.float32]
@@ -26,27 +27,37 @@ def pieces(population: NDArray[Any]) -> Iterator[NDArray[Any]]:
         yield population[start : start + ROWS_AT_ONCE]
 
 
+class _Standard(NamedTuple):
+    """The columns of a group that vary, their means over the reference and what they are multiplied by."""
+
+    columns: NDArray[np.intp]
+    centre: Rows
+    factor: Rows
+
+
 class ArchitectureEncoding:
-    """Turns populations of `space` into feature rows, in three groups.
+    """Turns populations of `space` into feature rows, group by group.
 
     ``positions`` is one-hot: operators at their places, and the context genes. ``counts`` says how often each
-    operator occurs, wherever it stands. ``costs`` are MACs, parameters, peak activation and number of blocks.
+    operator occurs, wherever it stands. Both are scaled to unit length. Then, for latency, ``totals``: launches,
+    MACs, elements moved and weights of each class of layers, as fractions of what the average network has of
+    the quantity (latency is about linear in them), and ``dead``: the part of them that no output depends on. Or,
+    for accuracy, ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
 
     Parameters
     ----------
     space : where the populations come from.
-    costs : ``relative`` gives the costs as fractions of the average network's (latency is about linear in
-        them), ``logarithmic`` their logarithms (accuracy saturates).
+    target : what the features are to predict.
     """
 
-    def __init__(self, space: SearchSpace, costs: Literal["relative", "logarithmic"] = "relative") -> None:
+    def __init__(self, space: SearchSpace, target: Literal["latency", "accuracy"]) -> None:
         self.space = space
-        self.costs = costs
+        self.target = target
 
     @property
     def widths(self) -> dict[str, int]:
-        """Columns of each group, in order."""
-        return {name: len(centre) for name, (centre, _) in self._standards.items()}
+        """Columns of each group, in order; 0 where a group does not vary."""
+        return {name: len(standard.columns) for name, standard in self._standards.items()}
 
     @cached_property
     def _operator_columns(self) -> Rows:
@@ -73,14 +84,20 @@ class ArchitectureEncoding:
                 table[column, operators.index(operator)] = 1
         return table
 
+    @cached_property
+    def _totals(self) -> OperatorTotals:
+        return OperatorTotals(self.space)
+
     def _raw(self, population: NDArray[Any]) -> dict[str, Rows]:
         positions = self.space.encode(population)
         counts = positions @ self._operator_columns
+        groups = {"positions": positions, "counts": counts}
+        if self.target == "latency":
+            totals = self._totals(population)
+            return groups | {"totals": totals[:, :WIDTH], "dead": totals[:, :WIDTH] - totals[:, WIDTH:]}
         costs = self.space.costs(population)
         on_paper = np.stack([costs.macs, costs.params, costs.peak_activation_bytes, counts.sum(axis=1)], axis=1)
-        if self.costs == "logarithmic":
-            on_paper = np.log(np.maximum(on_paper, 1))
-        return {"positions": positions, "counts": counts, "costs": on_paper.astype(np.float32)}
+        return groups | {"costs": np.log(np.maximum(on_paper, 1)).astype(np.float32)}
 
     @cached_property
     def reference(self) -> NDArray[np.int16]:
@@ -88,20 +105,25 @@ class ArchitectureEncoding:
         return self.space.sample(REFERENCE_SIZE, np.random.default_rng(0))
 
     @cached_property
-    def _standards(self) -> dict[str, tuple[Rows, Rows]]:
-        """Centre and factor of each group's columns."""
+    def _standards(self) -> dict[str, _Standard]:
+        raw = self._raw(self.reference)
         standards = {}
-        for name, columns in self._raw(self.reference).items():
-            centre = columns.mean(axis=0)
-            length = np.sqrt(np.square(columns - centre).sum(axis=1).mean())
-            factor = np.full_like(centre, 1 / max(float(length), 1e-9))
-            if name == "costs":
-                spread = centre if self.costs == "relative" else columns.std(axis=0)
-                factor = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0).astype(np.float32)
-            standards[name] = (centre, factor)
+        for name, features in raw.items():
+            columns = np.flatnonzero(np.ptp(features, axis=0) > 0)
+            centre = features.mean(axis=0)
+            if name in ("positions", "counts"):
+                length = np.sqrt(np.square(features - centre).sum(axis=1).mean())
+                factor = np.full_like(centre, 1 / max(float(length), 1e-9))
+            elif name == "costs":
+                factor = 1 / np.maximum(features.std(axis=0), 1e-6)
+            else:
+                average = raw["totals"].mean(axis=0).reshape(len(QUANTITIES), len(CLASSES)).sum(axis=1)
+                factor = np.repeat(1 / np.maximum(average, 1e-9), len(CLASSES)).astype(np.float32)
+            standards[name] = _Standard(columns, centre[columns], factor[columns])
         return standards
 
     def __call__(self, population: NDArray[Any]) -> Rows:
         """Feature rows, shape ``(n, sum of widths)``, float32."""
         raw = self._raw(population)
-        return np.concatenate([(raw[k] - c) * f for k, (c, f) in self._standards.items()], axis=1, dtype=np.float32)
+        groups = [(raw[name][:, s.columns] - s.centre) * s.factor for name, s in self._standards.items()]
+        return np.concatenate(groups, axis=1, dtype=np.float32)

@@ -1,0 +1,40 @@
+"""Which networks to measure next: those that make the rest of the pool most certain.
+
+Greedy A-optimal design: each choice is the network whose measurement lowers the summed predictive variance
+over the pool most. Design of experiments with Gaussian processes: Krause, Singh and Guestrin (JMLR 2008),
+https://jmlr.org/papers/v9/krause08a.html.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def a_optimal(covariance: Floats, noise_variance: Floats, n: int, taken: NDArray[Any]) -> NDArray[np.intp]:
+    """Choose `n` rows of a pool one after the other.
+
+    Parameters
+    ----------
+    covariance : of the pool's latencies, shape (pool, pool).
+    noise_variance : of a measurement of each, shape (pool,).
+    n : how many to choose, at most as many as are not taken.
+    taken : bool, shape (pool,); rows not to be chosen.
+
+    Returns
+    -------
+    int array of shape (n,), the row most worth measuring first.
+    """
+    covariance = covariance.copy()
+    open_rows = ~taken
+    chosen = np.empty(n, dtype=np.intp)
+    for step in range(n):
+        total = np.diagonal(covariance) + noise_variance
+        gain = np.where(open_rows, np.square(covariance).sum(axis=0) / total, -np.inf)
+        best = int(gain.argmax())
+        covariance -= np.outer(covariance[:, best], covariance[best] / total[best])
+        open_rows[best] = False
+        chosen[step] = best
+    return chosen
