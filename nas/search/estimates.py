@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from nas.search.archive import Scores
 from nas.search.budget import Budget
@@ -105,9 +106,7 @@ class Estimator:
 
     def chance(self, mean: NDArray[np.float64], std: NDArray[np.float64], limit_ms: float) -> NDArray[np.float64]:
         """Probability that each latency is at most `limit_ms`, by the predictions, (n,)."""
-        from scipy.stats import norm
-
-        return np.asarray(norm.cdf((limit_ms - mean) / np.maximum(std, 1e-12)))
+        return np.asarray(ndtr((limit_ms - mean) / np.maximum(std, 1e-12)))
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,24 @@ class SearchResult:
         write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2) + "\n")
 
 
+def annotate(folder: Path, **facts: Any) -> None:
+    """Add what became known after the search to ``result.json``, for the report.
+
+    The report knows these facts; values are JSON.
+
+    command : what was typed.
+    test_accuracy : of the exported network on the test split, a fraction.
+    classes : names of the classes. data : what it was trained on, a name.
+    parity : ``max_abs_difference``, ``top1_agreement`` (a fraction) and ``n`` images, exported against PyTorch.
+    files : what else the run left, ``{file name: what it is}``.
+    predictors : held-out errors, ``{predictor: sentence}``.
+    notes : sentences worth knowing.
+    """
+    path = folder / "result.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    write_text(path, json.dumps(record | facts, indent=2) + "\n")
+
+
 def assemble(
     estimator: Estimator,
     feasibility: Feasibility,

@@ -45,8 +45,8 @@ class Ledger:
         self._table = pd.DataFrame(columns=[*MEASURED, EVALUATED], dtype=np.float64)
         self._table.index.name = "architecture"
         if path is not None and path.exists():
-            # Other parsers are faster, but only this one gives back the float that was written.
-            self._table = pd.read_csv(path, index_col="architecture", float_precision="round_trip")
+            # Through text: pandas before 3 does not read back exactly the float that was written.
+            self._table = pd.read_csv(path, index_col="architecture", dtype=str).astype(np.float64)
 
     def lookup(self, architectures: pd.Series) -> pd.DataFrame:
         """The measured columns of `architectures`, not-a-number where nothing is known yet."""

@@ -65,10 +65,10 @@ def test_front_covers_the_whole_range(estimator: Estimator, everything: NDArray[
     score = estimator.front_scorer(Budget())
     true = score(everything).objectives
     archive = evolve_front(
-        estimator.space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(evaluations=4000)
+        estimator.space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(evaluations=2500)
     )
     reference = true.max(axis=0)
-    assert hypervolume(archive.objectives, reference) >= 0.999 * hypervolume(true, reference)
+    assert hypervolume(archive.objectives, reference) >= 0.995 * hypervolume(true, reference)
     found, exact = archive.objectives[front(archive.objectives)], true[front(true)]
     np.testing.assert_allclose([found[0], found[-1]], [exact[0], exact[-1]])
 

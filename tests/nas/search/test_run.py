@@ -1,0 +1,199 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from nas.errors import BudgetMissed, InfeasibleBudget
+from nas.search.budget import Budget
+from nas.search.estimates import Estimator
+from nas.search.evolution import EvolutionSettings
+from nas.search.run import SearchSettings, run_search
+from nas.search.verification import choose_finalists
+from search_spaces import Population
+
+QUICK = SearchSettings(EvolutionSettings(evaluations=2000), EvolutionSettings(evaluations=1500), finalists=6, rounds=3)
+BUDGET = Budget.parse(latency="3.2ms", macs="2.5M")
+
+
+class Bench:
+    """A pretended device and supernet: slower than predicted by `factor`, counting what it is asked."""
+
+    def __init__(self, estimator: Estimator, factor: float, dies_after: int | None = None) -> None:
+        # Its own copies of the predictors: the truth must not move when the estimator learns.
+        self.latency, self.accuracy = estimator.latency, estimator.accuracy
+        self.factor, self.dies_after = factor, dies_after
+        self.measured: list[str] = []
+        self.evaluated: list[str] = []
+        self.space = estimator.space
+
+    def measure(self, population: Population) -> tuple[NDArray[np.float64], ...]:
+        self.measured += self.space.format(population)
+        median = self.latency.predict(population) * self.factor  # type: ignore[union-attr]
+        return median, median * 0.97, median * 1.08
+
+    def evaluate(self, population: Population) -> NDArray[np.float64]:
+        if self.dies_after is not None and len(self.evaluated) >= self.dies_after:
+            raise KeyboardInterrupt
+        self.evaluated += self.space.format(population)
+        # Unlike what was predicted, so that the order of the finalists changes.
+        return self.accuracy.predict(population) - 0.05 + 0.01 * (population.sum(axis=1) % 3)
+
+
+def test_winner_is_the_most_accurate_that_holds_when_measured(estimator: Estimator, tmp_path: Path) -> None:
+    bench = Bench(estimator, factor=1.12)
+    result = run_search(
+        estimator,
+        BUDGET,
+        settings=QUICK,
+        folder=tmp_path,
+        device="bench",
+        measure=bench.measure,
+        evaluate=bench.evaluate,
+    )
+    table = result.finalists
+    holds = table["measured_latency_ms"] <= 3.2
+    assert 0 < holds.sum() < len(table) == 6  # the fastest saved it
+    best = table[holds].sort_values("measured_accuracy").iloc[-1]
+    assert result.architecture == best["architecture"]
+    assert result.status == "met"
+    assert result.measured["latency_ms"] == best["measured_latency_ms"] <= 3.2
+    assert result.predicted["latency_ms"] == best["predicted_latency_ms"] != result.measured["latency_ms"]
+    assert [b["met"] for b in result.budgets] == [True, True]
+    assert [b["source"] for b in result.budgets] == ["measured", "paper"]
+    np.testing.assert_array_equal(estimator.space.parse(result.architecture), result.genotype)
+
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["status"] == "met"
+    assert record["genotype"] == result.genotype.tolist()
+    front = pd.read_csv(tmp_path / "pareto.csv")
+    assert front["predicted_latency_ms"].is_monotonic_increasing
+    assert front["predicted_accuracy"].is_monotonic_increasing
+    assert {"cloud.csv", "finalists.csv", "convergence.csv", "measurements.csv"} <= {p.name for p in tmp_path.iterdir()}
+
+
+def test_learns_from_a_device_that_is_slower_than_predicted(estimator: Estimator) -> None:
+    bench = Bench(estimator, factor=1.3)
+    taught: list[int] = []
+
+    def refit(population: Population, latency_ms: NDArray[np.float64]) -> None:
+        assert len(population) == len(latency_ms)
+        taught.append(len(population))
+
+    result = run_search(estimator, BUDGET, settings=QUICK, measure=bench.measure, refit=refit)
+    assert result.status == "met"
+    assert result.rounds == 2
+    assert taught == [6]
+    assert set(result.finalists["round"]) == {1, 2}
+    assert estimator.latency_scale == pytest.approx(1.3)
+    assert result.measured["latency_ms"] is not None
+    assert result.measured["latency_ms"] <= 3.2
+    assert len(bench.measured) == len(set(bench.measured)) == 12
+
+
+def test_budget_that_nothing_keeps_when_measured(estimator: Estimator, tmp_path: Path) -> None:
+    bench = Bench(estimator, factor=5)
+    with pytest.raises(BudgetMissed) as error:
+        run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path, device="bench", measure=bench.measure)
+    assert "18 finalists kept 3.2 ms when measured on bench" in str(error.value)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["status"] == "missed"
+    assert record["budgets"][0]["met"] is False
+    # It came as close as it could: later rounds are faster.
+    by_round = pd.read_csv(tmp_path / "finalists.csv").groupby("round")["measured_latency_ms"].min()
+    assert by_round[3] < by_round[1]
+
+
+def test_without_a_device_it_says_predicted_and_how_sure(estimator: Estimator) -> None:
+    result = run_search(estimator, BUDGET, settings=QUICK)
+    assert result.status == "predicted"
+    assert result.measured == {"accuracy": None, "latency_ms": None, "p10_ms": None, "p90_ms": None}
+    assert result.predicted["chance"] is not None
+    assert result.predicted["chance"] >= 0.95
+    assert result.budgets[0]["source"] == "predicted"
+
+
+def test_paper_budgets_need_no_latency_predictor(estimator: Estimator, everything: NDArray[np.int16]) -> None:
+    bare = Estimator(estimator.space, estimator.accuracy, None)
+    result = run_search(bare, Budget.parse(macs="3M"), settings=QUICK)
+    allowed = everything[estimator.space.costs(everything).macs <= 3e6]
+    assert result.predicted["accuracy"] == pytest.approx(estimator.accuracy.predict(allowed).max())
+    assert result.costs["macs"] <= 3e6
+    assert result.predicted["latency_ms"] is None
+    assert list(result.cloud.columns) == ["predicted_accuracy", "macs"]
+
+
+@pytest.mark.parametrize("dies_after", [0, 3, 6])
+def test_killed_search_resumes_to_the_same_result(estimator: Estimator, tmp_path: Path, dies_after: int) -> None:
+    def run(folder: Path, bench: Bench) -> dict[str, object]:
+        fresh = replace(estimator, latency_scale=1.0)
+        record = run_search(
+            fresh, BUDGET, settings=QUICK, folder=folder, measure=bench.measure, evaluate=bench.evaluate
+        ).to_dict()
+        del record["search_seconds"]
+        return record
+
+    undisturbed = Bench(estimator, 1.3)
+    expected = run(tmp_path / "whole", undisturbed)
+    killed, resumed = Bench(estimator, 1.3, dies_after=dies_after), Bench(estimator, 1.3)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", killed)
+    assert run(tmp_path / "killed", resumed) == expected
+    assert killed.measured + resumed.measured == undisturbed.measured
+    assert killed.evaluated + resumed.evaluated == undisturbed.evaluated
+    for name in ("finalists.csv", "pareto.csv"):
+        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    again = Bench(estimator, 1.3)
+    assert run(tmp_path / "killed", again) == expected
+    assert not again.measured
+    assert not again.evaluated
+
+
+def test_a_folder_holds_one_search(estimator: Estimator, tmp_path: Path) -> None:
+    run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"holds another search \(it differs in seed\)"):
+        run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path, seed=1)
+    (tmp_path / "search.json").write_text('{"seed": ')
+    with pytest.raises(ValueError, match="unreadable"):
+        run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path)
+
+
+def test_infeasible_budget_writes_nothing(estimator: Estimator, tmp_path: Path) -> None:
+    with pytest.raises(InfeasibleBudget):
+        run_search(estimator, Budget.parse(latency="1us"), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_searching_gives_the_best_so_far(estimator: Estimator) -> None:
+    bench = Bench(estimator, 1.0)
+    predict, calls = estimator.accuracy.predict, 0
+
+    def impatient(population: Population, return_std: bool = False) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return predict(population, return_std)
+
+    estimator.accuracy.predict = impatient  # type: ignore[method-assign]
+    result = run_search(estimator, BUDGET, settings=QUICK, measure=bench.measure)
+    assert result.interrupted
+    assert result.status == "predicted"
+    assert not bench.measured
+
+
+def test_finalists_are_unlike_each_other_and_leave_growing_room(estimator: Estimator) -> None:
+    from nas.search.evolution import evolve
+
+    space = estimator.space
+    archive = evolve(space, estimator.scorer(BUDGET), rng=np.random.default_rng(0), settings=QUICK.evolution)
+    chosen = choose_finalists(space, archive, BUDGET, 6, archive.population[:0])
+    assert len(np.unique(chosen, axis=0)) == 6
+    upper = estimator.costs(chosen, BUDGET)["latency_ms"]
+    assert (upper <= 3.2 * (1 - 0.1 * np.arange(6) / 5) + 1e-9).all()
+    np.testing.assert_array_equal(chosen[0], archive.population[archive.best])
+    others = choose_finalists(space, archive, BUDGET, 6, chosen)
+    assert not (others[:, None] == chosen[None]).all(axis=2).any()
