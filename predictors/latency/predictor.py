@@ -53,7 +53,8 @@ class LatencyPredictor:
     ----------
     devices_ : names of the fleet's devices.
     measured_, latency_ms_ : what it was adapted to.
-    errors_ : held-out errors on the device: every measured network predicted from all the others.
+    left_out_ms_, left_out_std_ms_ : every measured network predicted from all the others.
+    errors_ : the errors of these held-out predictions.
     """
 
     def __init__(self, space: SearchSpace, random_state: int = 0) -> None:
@@ -125,9 +126,8 @@ class LatencyPredictor:
         self._factor = np.linalg.cholesky(process.posterior_.covariance + jitter).astype(np.float32)
         self._noise = process.posterior_.noise
         left_out = process.left_out_
-        self.errors_: LatencyErrors = latency_errors(
-            latency, self._unit_ms * (mean + left_out.mean), self._unit_ms * left_out.std
-        )
+        self.left_out_ms_, self.left_out_std_ms_ = self._unit_ms * (mean + left_out.mean), self._unit_ms * left_out.std
+        self.errors_: LatencyErrors = latency_errors(latency, self.left_out_ms_, self.left_out_std_ms_)
         return self
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
