@@ -16,10 +16,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.costs import Costs, CostTable
+from search_spaces.costs import N_QUANTITIES, Costs, costs_of_cells, layers_costs
 from search_spaces.genes import Gene, Slot, Token
 from search_spaces.layers import LayerSpec
 from search_spaces.names import Grammar
+from search_spaces.tables import SlotTable
 
 Population = NDArray[np.int16]
 Condition = tuple[str, int] | None
@@ -309,8 +310,8 @@ class SearchSpace(ABC):
         return self._weight_layers[key]
 
     @cached_property
-    def _cost_table(self) -> CostTable:
-        return CostTable(self)
+    def _cost_table(self) -> SlotTable:
+        return SlotTable(self, layers_costs, N_QUANTITIES, np.int64)
 
     def costs(self, population: NDArray[Any], precision: str = "float32") -> Costs:
         """Costs on paper of `population`, for one image.
@@ -324,7 +325,7 @@ class SearchSpace(ABC):
         ------
         ValueError : unknown precision, or genotypes that are not of this space.
         """
-        return self._cost_table.costs(self.variants(population), precision)
+        return costs_of_cells(self._cost_table, self._cost_table.cells(population), precision)
 
     # Names ---------------------------------------------------------------------------------------------
 
