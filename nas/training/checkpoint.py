@@ -89,7 +89,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
     for name in wanted:
         if found.get(name) != wanted[name]:
             there, here = _difference(found.get(name), wanted[name])
-            raise ValueError(f"{path} is of a run with another {name} ({there}, not {here}); {start_anew}")
+            raise ValueError(f"{path} is of another run: its {name} differs ({there}, not {here}); {start_anew}")
     return tensors, progress
 
 

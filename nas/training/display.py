@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +18,11 @@ class Display(AbstractContextManager["Display"]):
     def __init__(self, n_steps: int, done: int = 0) -> None:
         console = Console(stderr=True)
         self.n_steps = n_steps
+        self._validation = ""
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
             console=console,
@@ -44,13 +45,11 @@ class Display(AbstractContextManager["Display"]):
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Show the figures of a log record."""
-        figures = " · ".join(
-            f"{role} loss {record[f'loss_{role}']:.3f} accuracy {record[f'accuracy_{role}']:.1%}"
-            for role in ("max", "min")
-            if f"loss_{role}" in record
-        )
-        for role, accuracy in record.get("validation", {}).items():
-            figures += f" · validation {role} {accuracy:.1%}"
+        roles = [role for role in ("max", "min") if f"loss_{role}" in record]
+        parts = [f"{role} {record[f'accuracy_{role}']:.1%} loss {record[f'loss_{role}']:.2f}" for role in roles]
+        if validation := record.get("validation"):
+            self._validation = "validation " + " ".join(f"{role} {value:.1%}" for role, value in validation.items())
+        figures = " · ".join([*parts, self._validation] if self._validation else parts)
         self._bar.update(self._task, figures=figures)
         if self._bar.disable:
             logger.info("step %d/%d (%s): %s", record["step"], self.n_steps, record["phase"], figures)

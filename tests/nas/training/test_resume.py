@@ -139,9 +139,9 @@ def test_truncated_checkpoint_is_one_sentence(tmp_path: Path, uninterrupted: Pat
 
 
 def test_checkpoint_of_another_run_says_what_differs(uninterrupted: Path) -> None:
-    with pytest.raises(ValueError, match=r"another seed \(0, not 1\).*resume=false"):
+    with pytest.raises(ValueError, match=r"its seed differs \(0, not 1\).*resume=false"):
         tiny_run(uninterrupted, seed=1)
-    with pytest.raises(ValueError, match=r"another recipe \(epochs 4, not 5\)"):
+    with pytest.raises(ValueError, match=r"its recipe differs \(epochs 4, not 5\)"):
         tiny_run(uninterrupted, recipe=tiny_recipe(epochs=5))
 
 
