@@ -41,6 +41,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
     def _active_slices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         n = self.active.out_channels
+        if n == self.num_features:  # A view would add a node to the graph and a copy to its gradient.
+            return self.running_mean, self.running_var, self.weight, self.bias
         return self.running_mean[:n], self.running_var[:n], self.weight[:n], self.bias[:n]
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ from search_spaces import LayerSpec
 
 
 def plain_conv(spec: LayerSpec, device: str | None = None) -> nn.Conv2d:
-    """The stand-alone convolution of `spec`, padded by ``kernel // 2``."""
+    """The stand-alone convolution of `spec`, padded by ``(kernel - 1) // 2``."""
     return nn.Conv2d(
         spec.in_channels,
         spec.out_channels,
         spec.kernel,
         spec.stride,
-        spec.kernel // 2,
+        (spec.kernel - 1) // 2,
         groups=spec.groups,
         bias=spec.bias,
         device=device,
@@ -85,18 +85,24 @@ class ElasticConv2d(nn.Conv2d):
                 weight = turned.view(*turned.shape[:2], small, small)
         return weight
 
+    def _active_bias(self) -> Tensor | None:
+        if self.bias is None or self.active.out_channels == self.out_channels:
+            return self.bias
+        return self.bias[: self.active.out_channels]
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(B, in, H, W)`` with the active slice."""
         spec = self.active
-        bias = None if self.bias is None else self.bias[: spec.out_channels]
-        return F.conv2d(x, self.active_weight(), bias, spec.stride, spec.kernel // 2, groups=spec.groups)
+        return F.conv2d(
+            x, self.active_weight(), self._active_bias(), spec.stride, (spec.kernel - 1) // 2, groups=spec.groups
+        )
 
     def extract(self) -> nn.Conv2d:
         """A stand-alone copy of the active layer."""
         plain = plain_conv(self.active, device="meta")
         plain.weight = nn.Parameter(self.active_weight().detach().clone(memory_format=torch.contiguous_format))
-        if self.bias is not None:
-            plain.bias = nn.Parameter(self.bias[: self.active.out_channels].detach().clone())
+        if (bias := self._active_bias()) is not None:
+            plain.bias = nn.Parameter(bias.detach().clone())
         return plain
 
 

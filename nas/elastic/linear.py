@@ -38,10 +38,14 @@ class ElasticLinear(nn.Linear):
 
     def active_weight(self) -> Tensor:
         """The active slice of the weight, (out, in), on the autograd graph."""
+        if self.active.weight_count == self.weight.numel():
+            return self.weight
         return self.weight[: self.active.out_channels, : self.active.in_channels]
 
     def _active_bias(self) -> Tensor | None:
-        return None if self.bias is None else self.bias[: self.active.out_channels]
+        if self.bias is None or self.active.out_channels == self.out_features:
+            return self.bias
+        return self.bias[: self.active.out_channels]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in)`` to ``(B, out)`` with the active slice."""

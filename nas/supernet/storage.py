@@ -101,8 +101,7 @@ def load_subnet(path: Path) -> Subnet:
     tensors = load_file(path)
     if _tensor_digest(tensors) != header["sha256"]:
         raise ValueError(f"{path} is damaged: its weights are not the ones that were saved")
-    with torch.device("meta"):
-        subnet = Subnet(space, space.parse(header["architecture"]))
+    subnet = Subnet(space, space.parse(header["architecture"]))
     _load(subnet, tensors, path)
     return subnet
 
@@ -145,7 +144,7 @@ def _load(net: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
     wrong += [key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape]
     if wrong:
         raise ValueError(f"{path} does not fit space {net.space.name}: {len(wrong)} weights differ, first {wrong[0]}")
-    net.load_state_dict(tensors, assign=True)
+    net.load_state_dict(tensors)
 
 
 def _weights(net: Network) -> dict[str, Tensor]:
