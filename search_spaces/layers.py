@@ -126,7 +126,8 @@ def peak_activation_elements(layers: Sequence[LayerSpec]) -> int:
     last_read = {SLOT_INPUT: 0}
     for step, layer in enumerate(layers):
         last_read[layer.name] = step
-        last_read.update(dict.fromkeys(layer.inputs, step))
+        for name in layer.inputs:
+            last_read[name] = step
     last_read[layers[-1].name] = len(layers)
     freed_after = [0] * (len(layers) + 1)
     freed_after[last_read[SLOT_INPUT]] += layers[0].input_elements
