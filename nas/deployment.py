@@ -6,6 +6,7 @@ Latency is measured on the exported file with its trained weights, not on a stan
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def deploy(trained: TrainedSupernet, genotype: Population, folder: Path, *, batc
 
     Returns
     -------
-    JSON-able facts: files, their sizes, parity with PyTorch on test images, accuracy on the test split.
+    JSON-able facts for the record: accuracy on the test split, parity with PyTorch on test images, files.
 
     Raises
     ------
@@ -57,13 +58,13 @@ def deploy(trained: TrainedSupernet, genotype: Population, folder: Path, *, batc
     subnet = trained.subnet(genotype)
     save_subnet(folder / WEIGHTS, subnet, about(trained))
     parity = export_checked(subnet, trained, folder / MODEL, batch=batch)
+    data = trained.data
     return {
-        "onnx": MODEL,
-        "onnx_bytes": (folder / MODEL).stat().st_size,
-        "batch": batch,
-        "parity": vars(parity),
-        "test_accuracy": evaluate_on_test(subnet, trained.data),
-        "test_images": len(trained.data.test),
+        "test_accuracy": evaluate_on_test(subnet, data),
+        "test_images": len(data.test),
+        "classes": list(data.classes),
+        "parity": asdict(parity),
+        "files": {"network": MODEL, "weights": WEIGHTS},
     }
 
 

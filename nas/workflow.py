@@ -24,7 +24,7 @@ from nas.search.feasibility import check_feasibility
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from nas.search.verification import Refit
-from predictors.latency import LatencyPredictor
+from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from search_spaces import Population, SearchSpace, get_space
 
 Progress = Callable[[int, int], None]
@@ -67,6 +67,7 @@ class SearchRequest:
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks to measure in a round, and rounds at most.
     batch : of the exported file; None leaves it open.
+    command : what was typed, for the record.
     """
 
     budget: Mapping[str, str | None]
@@ -86,6 +87,7 @@ class SearchRequest:
     finalists: int = 8
     rounds: int = 3
     batch: int | None = 1
+    command: str = ""
 
     @property
     def training_folder(self) -> Path:
@@ -124,6 +126,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
 
     # From here on torch is needed, whose import alone takes seconds.
     from nas.deployment import deploy, measure_exported
+    from nas.report.html import write_report
     from nas.training.run import TrainedSupernet, train_supernet
 
     if not (request.training_folder / SUPERNET_CARD).is_file() and request.supernet is None:
@@ -140,10 +143,11 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     trained = TrainedSupernet.open(request.training_folder)
     with listener.track("evaluating subnets") as progress:
         accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
-    listener.say(
-        f"accuracy predictor: error {100 * accuracy.rmse_:.2f} points, rank correlation {accuracy.kendall_tau_:.2f} "
-        f"(each of {accuracy.n_observations_} subnets predicted from the others)"
+    accuracy_error = (
+        f"error {100 * accuracy.rmse_:.2f} points, rank correlation (Kendall) {accuracy.kendall_tau_:.2f}, "
+        f"each of {accuracy.n_observations_} subnets predicted from the others"
     )
+    listener.say(f"accuracy predictor: {accuracy_error}")
     result = run_search(
         Estimator(trained.space, accuracy, latency, request.confidence),
         budget,
@@ -159,8 +163,15 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
         say=listener.say,
     )
     listener.say("exporting")
-    result.deployment = deploy(trained, result.genotype, folder, batch=request.batch)
+    result.about = {
+        "command": request.command,
+        "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
+        "supernet": str(request.training_folder),
+        "predictors": {"accuracy": accuracy_error, "latency": describe_errors(latency)},
+        **deploy(trained, result.genotype, folder, batch=request.batch),
+    }
     result.write(folder)
+    write_report(folder)
     return result
 
 
@@ -187,21 +198,42 @@ def learn_device(
             raise ValueError(f"nothing was ever measured on {device.name} in space {space.name}; see `nas devices`")
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
-            known = device.measure(space, telling_sample(space, samples, seed), progress=progress).rows
-    population = np.stack([space.parse(name) for name in known["architecture"]])
-    predictor = LatencyPredictor(space).fit().adapt(population, known["latency_ms"].to_numpy())
-    errors = predictor.errors_
-    listener.say(
-        f"latency predictor of {device.name}: error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank "
-        f"correlation {errors.spearman:.2f} (each of {len(known)} networks predicted from the others)"
-    )
+            device.measure(space, telling_sample(space, samples, seed), progress=progress)
+    predictor = device_predictor(device, space)
+    listener.say(f"latency predictor of {device.name}: {describe_errors(predictor)}")
     return predictor
+
+
+def describe_errors(predictor: LatencyPredictor) -> str:
+    """The held-out errors of a latency predictor in a few words."""
+    errors = predictor.errors_
+    return (
+        f"error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
+        f"{errors.spearman:.2f}, each of {errors.n} networks predicted from the others"
+    )
+
+
+def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
+    """A latency predictor adapted to everything in the device's table; unadapted where that is too little."""
+    predictor = LatencyPredictor(space).fit()
+    table = device.read_table()
+    known = None if table is None else table.select(space.name, batch=1, precision=device.spec.precision)
+    if known is not None and len(known) >= MIN_MEASUREMENTS:
+        population = np.stack([space.parse(name) for name in known["architecture"]])
+        predictor.adapt(population, known["latency_ms"].to_numpy())
+    return predictor
+
+
+def profile_path(device: Device, space: SearchSpace) -> Path:
+    """Where `nas fit` keeps what it learnt of a device."""
+    return device.folder / f"{device.name}.{space.name}.profile.json"
 
 
 def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
+    pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]
     chosen = LatencyPredictor(space, random_state=seed).fit().suggest(pool, max(0, n - 2))
     return np.concatenate([extremes, pool[chosen]])
 

@@ -8,12 +8,12 @@ file, because a launcher may run it in another process.
 import importlib
 import os
 import re
+import shlex
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -145,6 +145,12 @@ def _sets(overrides: list[str], key: str) -> bool:
     return any(override.partition("=")[0] == key for override in overrides)
 
 
+def command() -> str:
+    """What the running job was typed as, with its overrides."""
+    hydra_config = HydraConfig.get()
+    return shlex.join(["nas", str(hydra_config.job.config_name), *hydra_config.overrides.task])
+
+
 def _check_verb(folder: Path, verb: str) -> None:
     recorded = folder / ".hydra" / "hydra.yaml"
     if recorded.is_file():
@@ -167,8 +173,3 @@ def _one_sentence(error: BaseException) -> str:
     full_key = re.search(r"full_key: (\S+)", text)
     where = f"{full_key[1]}: " if full_key else ""
     return where + (lines[0] if lines else type(error).__name__)
-
-
-def as_dict(config: Any) -> dict[str, Any]:
-    """A configuration as plain JSON-able data, for a run's record."""
-    return dict(OmegaConf.to_container(OmegaConf.structured(config), resolve=True))  # type: ignore[arg-type]

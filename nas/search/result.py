@@ -44,7 +44,7 @@ class SearchResult:
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
     front, cloud, finalists, convergence : tables; see the files of the same names.
-    deployment : what came of exporting the network (see `nas.deployment.deploy`); empty until then.
+    about : further JSON-able facts for the record: test_accuracy, parity, files, classes, data, predictors, command.
     """
 
     space: dict[str, Any]
@@ -68,7 +68,7 @@ class SearchResult:
     cloud: pd.DataFrame = field(repr=False)
     finalists: pd.DataFrame = field(repr=False)
     convergence: pd.DataFrame = field(repr=False)
-    deployment: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
 
     TABLES = ("front", "cloud", "finalists", "convergence")
     FILES = {
@@ -80,8 +80,8 @@ class SearchResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the tables, ready for ``result.json``."""
-        record = {key: value for key, value in vars(self).items() if key not in self.FILES}
-        return record | {"genotype": self.genotype.tolist()}
+        record = {key: value for key, value in vars(self).items() if key not in (*self.FILES, "about")}
+        return record | {"genotype": self.genotype.tolist()} | self.about
 
     def write(self, folder: Path) -> None:
         """Write ``result.json`` and the tables into `folder`."""

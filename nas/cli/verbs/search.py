@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from nas.cli.app import command
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.search.budget import METRICS
@@ -31,6 +32,7 @@ def run(config: SearchConfig, folder: Path) -> int:
         finalists=config.finalists,
         rounds=config.rounds,
         batch=config.batch,
+        command=command(),
     )
     result = search(request, folder, Listener(say=remarks.print, track=track))
     if config.json:
@@ -61,5 +63,5 @@ def _show(result: SearchResult, folder: Path) -> None:
             cells = ("", metric.format(result.costs[metric.key]))
         shown.add_row(metric.title, *cells, "" if limit is None else metric.format(limit["limit"]))
     output.print(shown)
-    output.print(f"test accuracy {result.deployment['test_accuracy']:.2%}   architecture {result.architecture}")
-    output.print(f"network  {folder / result.deployment['onnx']}\nreport   {folder / 'report.html'}", soft_wrap=True)
+    output.print(f"test accuracy {result.about['test_accuracy']:.2%}   architecture {result.architecture}")
+    output.print(f"network  {folder / 'subnet.onnx'}\nreport   {folder / 'report.html'}", soft_wrap=True)

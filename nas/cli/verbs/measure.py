@@ -1,0 +1,47 @@
+"""`nas measure`: latencies of networks on a device, kept in its table."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from nas.cli.config import MeasureConfig
+from nas.cli.console import output, remarks, table, track
+from nas.devices import get_device
+from nas.workflow import POOL, device_predictor
+from search_spaces import get_space
+
+
+def run(config: MeasureConfig, folder: Path) -> int:
+    """Measure, and show what the device's table now holds of the space."""
+    if config.samples < 1:
+        raise ValueError(f"--samples must be at least 1, got {config.samples}")
+    device = get_device(config.device, folder=Path(config.runs) / "devices")
+    space = get_space(**config.space)
+    rng = np.random.default_rng(config.seed)
+    if config.suggest:
+        pool = space.sample(POOL, rng, tilt=1.5)
+        population = pool[device_predictor(device, space).suggest(pool, config.samples)]
+    else:
+        population = space.sample(config.samples, rng, tilt=1.5)
+    with track(f"measuring on {device.name}") as progress:
+        measured = device.measure(space, population, progress=progress)
+    for warning in measured.card.conditions["warnings"]:
+        remarks.print(f"warning: {warning}")
+    latency = measured.rows["latency_ms"]
+    whole = device.read_table()
+    known = 0 if whole is None else len(whole.select(space.name))
+    if config.json:
+        rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
+        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table_path), "rows": rows}))
+        return 0
+    shown = table("architecture", "ms", "p10", "p90")
+    for row in measured.rows.sort_values("latency_ms").to_dict("records"):
+        shown.add_row(row["architecture"], *(f"{row[key]:.3f}" for key in ("latency_ms", "p10_ms", "p90_ms")))
+    output.print(shown)
+    output.print(
+        f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
+        f"{known} of {space.name} are known on {device.name} ({device.table_path})"
+    )
+    remarks.print(f"next: nas fit --device {device.name}")
+    return 0
