@@ -46,7 +46,7 @@ class Metric:
         return f"{_digits(value / worth, round_up=round_up)} {unit}"
 
 
-_SHOW_TIME = (("ms", 1.0), ("us", 1e-3))
+_SHOW_TIME = (("ms", 0.1), ("us", 1e-3))
 _SHOW_BYTES = (("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1.0))
 _SHOW_COUNT = (("G", 1e9), ("M", 1e6), ("K", 1e3))
 

@@ -1,0 +1,1 @@
+"""Showing what a search found: figures and a page that stands alone (no torch)."""

@@ -1,0 +1,215 @@
+"""The figures of a search: the front, predicted against measured, and convergence.
+
+Explicit figures on the Agg canvas, no pyplot and so no global state. Colours are Okabe and Ito's
+(https://jfly.uni-koeln.de/color/), told apart by colour-blind readers too; marks differ in shape as well.
+Accuracies are drawn in percent, latencies in milliseconds.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from nas.report.run_folder import SearchRun
+
+BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Ink, paper and what lies between."""
+
+    ink: str
+    paper: str
+    faint: str
+    front: str
+
+
+LIGHT = Theme(ink="#1f2328", paper="#ffffff", faint="#c9ced4", front=BLUE)
+DARK = Theme(ink="#e6e9ec", paper="#1b1f24", faint="#4b535c", front="#56B4E9")
+
+
+def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
+    """Accuracy against latency (or MACs): random networks, the front, the finalists, the choice, the budget."""
+    figure, axes = _canvas(theme, (7.6, 4.6))
+    scale = 1.0 if run.has_latency else 1e-6
+    axes.scatter(
+        run.cloud[run.cost] * scale,
+        run.cloud["predicted_accuracy"] * 100,
+        s=5,
+        color=theme.faint,
+        linewidths=0,
+        label="random networks, predicted",
+    )
+    axes.plot(
+        run.front[run.cost] * scale,
+        run.front["predicted_accuracy"] * 100,
+        color=theme.front,
+        linewidth=2.2,
+        label="best found, predicted",
+    )
+    if run.has_latency:
+        _finalists_on_front(axes, run, theme)
+    x, y = _place_of_choice(run, scale)
+    axes.scatter(
+        [x], [y], marker="*", s=330, color=GREEN, edgecolors=theme.ink, linewidths=0.9, zorder=6, label="chosen network"
+    )
+    limit = run.limit("latency_ms" if run.has_latency else "macs")
+    if limit is not None:
+        axes.axvline(limit * scale, color=theme.ink, linewidth=1.4, linestyle=(0, (5, 3)))
+        axes.annotate(
+            f" budget {limit * scale:.4g}{' ms' if run.has_latency else ' M'}",
+            (limit * scale, 0.02),
+            xycoords=("data", "axes fraction"),
+            color=theme.ink,
+            fontsize=9.5,
+        )
+    axes.set_xlabel(f"latency on {run.record['device'] or 'the device'} (ms)" if run.has_latency else "MACs (millions)")
+    axes.set_ylabel("accuracy (%)")
+    _legend(axes, theme)
+    return figure
+
+
+def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
+    """Predicted against measured, for every finalist: latency, and accuracy where it was evaluated."""
+    panels: list[tuple[str, str, str, float]] = []
+    if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
+        panels.append(("latency (ms)", "latency_ms", "latency_std_ms", 1.0))
+    if run.finalists["measured_accuracy"].notna().any():
+        panels.append(("accuracy (%)", "accuracy", "accuracy_std", 100.0))
+    figure = Figure(figsize=(7.6, 3.7), facecolor=theme.paper, layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (title, column, std, scale) in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        _style(axes, theme)
+        table = run.finalists.dropna(subset=[f"measured_{column}"])
+        predicted, measured = table[f"predicted_{column}"] * scale, table[f"measured_{column}"] * scale
+        spread = table[f"predicted_{std}"] * scale
+        vertical = None
+        if column == "latency_ms":
+            vertical = np.stack([measured - table["measured_p10_ms"], table["measured_p90_ms"] - measured]).clip(0)
+        low = min((predicted - spread).min(), measured.min())
+        high = max((predicted + spread).max(), measured.max())
+        ends = np.array([low, high]) + np.array([-0.06, 0.06]) * max(high - low, 1e-9)
+        axes.plot(ends, ends, color=theme.faint, linewidth=1.2, zorder=1)
+        axes.errorbar(predicted, measured, xerr=spread, yerr=vertical, **_error_style(theme, VERMILION))
+        chosen = table["architecture"] == run.record["architecture"]
+        axes.scatter(
+            predicted[chosen], measured[chosen], marker="*", s=260, color=GREEN, edgecolors=theme.ink, zorder=6
+        )
+        if column == "latency_ms" and (limit := run.limit("latency_ms")) is not None:
+            axes.axhline(limit, color=theme.ink, linewidth=1.2, linestyle=(0, (5, 3)))
+            axes.annotate("budget", (0.015, limit), xycoords=("axes fraction", "data"), color=theme.ink, va="bottom")
+        axes.set_xlim(*ends)
+        axes.set_xlabel(f"predicted {title}")
+        axes.set_ylabel(f"measured {title}")
+    return figure
+
+
+def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
+    """The best predicted accuracy within the budget after so many evaluations."""
+    figure, axes = _canvas(theme, (7.6, 2.7))
+    axes.plot(
+        run.convergence["evaluations"],
+        run.convergence["predicted_accuracy"] * 100,
+        color=theme.front,
+        linewidth=2,
+        drawstyle="steps-post",
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("networks evaluated by the predictors")
+    axes.set_ylabel("best accuracy within\nthe budget, predicted (%)")
+    return figure
+
+
+def png(figure: Figure, dpi: int = 160) -> bytes:
+    """The figure as a PNG file; equal figures give equal bytes."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor(), metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _finalists_on_front(axes: Axes, run: SearchRun, theme: Theme) -> None:
+    table = run.finalists
+    accuracy = table["measured_accuracy"].fillna(table["predicted_accuracy"]) * 100
+    measured = table["measured_latency_ms"].notna()
+    for _, row in table[measured].assign(shown=accuracy[measured]).iterrows():
+        axes.plot(
+            [row["predicted_latency_ms"], row["measured_latency_ms"]],
+            [row["predicted_accuracy"] * 100, row["shown"]],
+            color=theme.ink,
+            linewidth=0.6,
+            alpha=0.45,
+            zorder=3,
+        )
+    axes.errorbar(
+        table["predicted_latency_ms"],
+        table["predicted_accuracy"] * 100,
+        xerr=table["predicted_latency_std_ms"],
+        yerr=table["predicted_accuracy_std"] * 100,
+        label="finalists, predicted ± one standard deviation",
+        **_error_style(theme, ORANGE, hollow=True),
+    )
+    if measured.any():
+        median = table.loc[measured, "measured_latency_ms"]
+        spread = np.stack(
+            [median - table.loc[measured, "measured_p10_ms"], table.loc[measured, "measured_p90_ms"] - median]
+        )
+        axes.errorbar(
+            median,
+            accuracy[measured],
+            xerr=spread.clip(0),
+            label="finalists, measured (p10 to p90)",
+            **_error_style(theme, VERMILION),
+        )
+
+
+def _place_of_choice(run: SearchRun, scale: float) -> tuple[float, float]:
+    measured, predicted = run.record["measured"], run.record["predicted"]
+    accuracy = predicted["accuracy"] if measured["accuracy"] is None else measured["accuracy"]
+    if not run.has_latency:
+        return run.record["costs"]["macs"] * scale, accuracy * 100
+    latency = predicted["latency_ms"] if measured["latency_ms"] is None else measured["latency_ms"]
+    return latency, accuracy * 100
+
+
+def _error_style(theme: Theme, colour: str, *, hollow: bool = False) -> dict[str, Any]:
+    return {
+        "fmt": "o" if hollow else "s",
+        "color": colour,
+        "markerfacecolor": theme.paper if hollow else colour,
+        "markersize": 5.5,
+        "elinewidth": 1,
+        "capsize": 2,
+        "zorder": 4 if hollow else 5,
+    }
+
+
+def _canvas(theme: Theme, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    _style(axes, theme)
+    return figure, axes
+
+
+def _style(axes: Axes, theme: Theme) -> None:
+    axes.set_facecolor(theme.paper)
+    axes.grid(color=theme.faint, linewidth=0.5, alpha=0.5)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=theme.ink, labelsize=9.5)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(theme.faint)
+    axes.xaxis.label.set_color(theme.ink)
+    axes.yaxis.label.set_color(theme.ink)
+
+
+def _legend(axes: Axes, theme: Theme) -> None:
+    legend = axes.legend(loc="lower right", fontsize=9, frameon=True, facecolor=theme.paper, edgecolor=theme.faint)
+    for text in legend.get_texts():
+        text.set_color(theme.ink)

@@ -1,0 +1,265 @@
+"""``report.html``: what was found, how sure that is, and how to get it again, on one page that stands alone.
+
+No script, no font, no image from elsewhere; readable in light and dark. Every string that came from outside
+(class names, paths, commands) is escaped. Accuracies are shown in percent, latencies in milliseconds.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Collection, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from latency_tables.files import atomic_path, write_text
+from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.layers import layer_table
+from nas.report.run_folder import SearchRun
+from nas.report.sentences import badge, headline, notes, subline
+from nas.search.budget import METRICS
+from search_spaces import get_space
+
+_METRIC = {metric.key: metric for metric in METRICS}
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``pareto.png`` and ``report.html`` into the run folder of a search.
+
+    Returns
+    -------
+    The page's path.
+
+    Raises
+    ------
+    ValueError : `folder` is not that of a finished search.
+    """
+    run = SearchRun.read(folder)
+    with atomic_path(folder / "pareto.png") as temporary:
+        temporary.write_bytes(png(pareto_figure(run)))
+    page = folder / "report.html"
+    write_text(page, render(run))
+    return page
+
+
+def render(run: SearchRun) -> str:
+    """The page as a string."""
+    record = run.record
+    sections = [_front(run), _budgets(run), _finalists(run), _network(run), _reproduce(run), _honesty(run)]
+    template = Template(files("nas.report").joinpath("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(f"nas search: {record['architecture']}"),
+        status=escape(record["status"]),
+        badge=escape(badge(record)),
+        headline=escape(headline(record)),
+        subline=f"<code>{escape(record['architecture'])}</code><br>{escape(subline(record))}",
+        tiles="\n".join(_tiles(run)),
+        sections="\n".join(section for section in sections if section),
+    )
+
+
+def _tiles(run: SearchRun) -> list[str]:
+    record = run.record
+    predicted, measured, costs = record["predicted"], record["measured"], record["costs"]
+    expected = f"predicted {_percent(predicted['accuracy'], predicted['accuracy_std'])}"
+    tiles = []
+    if record.get("test_accuracy") is not None:
+        on_validation = "" if measured["accuracy"] is None else f"search-validation {_percent(measured['accuracy'])}; "
+        tiles.append(
+            _tile("Accuracy on the test split", _percent(record["test_accuracy"]), f"{on_validation}{expected}")
+        )
+    elif measured["accuracy"] is not None:
+        tiles.append(_tile("Accuracy on search-validation", _percent(measured["accuracy"]), expected))
+    else:
+        shown = _percent(predicted["accuracy"], predicted["accuracy_std"])
+        tiles.append(_tile("Accuracy, predicted", shown, "not evaluated"))
+    if run.has_latency:
+        expected = f"{predicted['latency_ms']:.3g} ± {predicted['latency_std_ms']:.2g} ms"
+        if measured["latency_ms"] is not None:
+            detail = f"p10 {measured['p10_ms']:.3g}, p90 {measured['p90_ms']:.3g} ms; predicted {expected}"
+            tiles.append(_tile(f"Latency on {record['device']}", f"{measured['latency_ms']:.3g} ms", detail))
+        else:
+            tiles.append(_tile("Latency, predicted", expected, "not measured"))
+    for key in ("macs", "params", "weight_bytes", "peak_activation_bytes"):
+        metric = _METRIC[key]
+        title = metric.title if metric.title.startswith("MAC") else metric.title.capitalize()
+        tiles.append(_tile(title, metric.format(costs[key]), "on paper, for one image"))
+    return tiles
+
+
+def _tile(name: str, figure: str, detail: str) -> str:
+    return (
+        f'<div class="tile"><div class="name">{escape(name)}</div><div class="figure">{escape(figure)}</div>'
+        f'<div class="detail">{escape(detail)}</div></div>'
+    )
+
+
+def _front(run: SearchRun) -> str:
+    against = "latency" if run.has_latency else "MACs"
+    caption = (
+        f"Accuracy against {against}. Grey: random networks of the space; line: the best found at each {against}, all "
+        "as predicted."
+    )
+    if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
+        caption += " A thin line leads from what was predicted of a finalist to what was measured."
+    return _section("Where it stands", _image(run, pareto_figure, caption))
+
+
+def _budgets(run: SearchRun) -> str:
+    offers = {row["budget"]: row for row in run.record["feasibility"]}
+    rows = []
+    for budget in run.record["budgets"]:
+        metric, offer = _METRIC[budget["key"]], offers[budget["flag"]]
+        met = '<span class="yes">✓ met</span>' if budget["met"] else '<span class="no">✗ not met</span>'
+        typed = metric.format(budget["limit"]) + (f" ({budget['typed']})" if "%" in budget["typed"] else "")
+        cells = [escape(metric.title), escape(typed), escape(metric.format(budget["value"])), escape(budget["source"])]
+        landmarks = [escape(metric.format(offer[key])) for key in ("cheapest", "min_net", "middle_net", "max_net")]
+        rows.append([*cells, met, *landmarks])
+    if not rows:
+        return ""
+    head = ["", "at most", "chosen net", "known by", "", "cheapest", "min net", "middle net", "max net"]
+    quantile = ""
+    if run.limit("latency_ms") is not None:
+        quantile = (
+            f'<p class="soft">Before any search, latencies are judged by the upper end of their prediction '
+            f"({run.record['confidence']:.0%} confidence): so are the four columns on the right.</p>"
+        )
+    return _section("The budget, and what the space offers", _table(head, rows, numbers={1, 2, 5, 6, 7, 8}) + quantile)
+
+
+def _finalists(run: SearchRun) -> str:
+    table = run.finalists
+    measured = [column for column in ("measured_latency_ms", "measured_accuracy") if table[column].notna().any()]
+    image = ""
+    if measured:
+        caption = "On the diagonal, prediction and measurement agree. Bars: one standard deviation; p10 to p90."
+        image = _image(run, finalists_figure, caption)
+    head = ["round", "network", "accuracy,<br>predicted", "accuracy,<br>evaluated"]
+    if run.has_latency:
+        head += ["latency,<br>predicted", "latency,<br>measured", "p10 to p90"]
+    rows, chosen = [], set()
+    for number, (_, row) in enumerate(table.iterrows()):
+        cells = [
+            str(int(row["round"])),
+            f"<code>{escape(row['architecture'])}</code>",
+            _percent(row["predicted_accuracy"], row["predicted_accuracy_std"]),
+            _percent(row["measured_accuracy"]),
+        ]
+        if run.has_latency:
+            cells += [
+                f"{row['predicted_latency_ms']:.3g} ± {row['predicted_latency_std_ms']:.2g} ms",
+                _or_dash(row["measured_latency_ms"], "{:.3g} ms"),
+                "–"
+                if pd.isna(row["measured_p10_ms"])
+                else f"{row['measured_p10_ms']:.3g} to {row['measured_p90_ms']:.3g} ms",
+            ]
+        rows.append(cells)
+        if row["architecture"] == run.record["architecture"]:
+            chosen.add(number)
+    listing = _table(head, rows, numbers=set(range(2, len(head))), chosen=chosen)
+    title = "Finalists: predicted against measured" if measured else "Finalists, as predicted"
+    state = "" if image else " open"
+    listing = f"<details{state}><summary>All {len(rows)} finalists</summary>{listing}</details>"
+    return _section(title, image + listing)
+
+
+def _network(run: SearchRun) -> str:
+    space = get_space(run.record["space"]["name"], **run.record["space"]["options"])
+    layers = layer_table(space, run.record["architecture"])
+    most = max(int(layers["macs"].max()), 1)
+    rows, previous = [], None
+    for _, layer in layers.iterrows():
+        share = f'<td class="number share" style="--share: {100 * layer["macs"] / most:.1f}%">'
+        rows.append(
+            f'<tr><td class="slot">{"" if layer["slot"] == previous else escape(layer["slot"])}</td>'
+            f"<td>{escape(layer['layer'])}</td><td>{escape(layer['operator'])}</td><td>{escape(layer['kernel'])}</td>"
+            f'<td class="number">{escape(layer["channels"])}</td><td class="number">{escape(layer["size"])}</td>'
+            f'{share}{layer["macs"]:,}</td><td class="number">{layer["params"]:,}</td></tr>'
+        )
+        previous = layer["slot"]
+    heads = ["slot", "layer", "operator", "kernel / stride", "channels", "size (px)", "MACs", "parameters"]
+    head = "".join(_cell("th", escape(text), number=column > 3) for column, text in enumerate(heads))
+    total = f"{len(layers)} layers, {layers['macs'].sum():,} MACs, {layers['params'].sum():,} parameters"
+    return _section(
+        "The chosen network, layer by layer",
+        f'<p class="soft">{total}. Bars show where the MACs go.</p><details><summary>Layers</summary><div class="wide">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>",
+    )
+
+
+def _reproduce(run: SearchRun) -> str:
+    record = run.record
+    command = f"<pre>{escape(record['command'])}</pre>" if record.get("command") else ""
+    facts = [
+        ("seed", str(record["seed"])),
+        ("space", f"{record['space']['name']}, {int(record['space']['size']):.3g} networks"),
+        ("device", record["device"] or "none"),
+        ("candidates predicted", f"{record['evaluations']:,} in {record['search_seconds']:.2f} s of search"),
+        ("rounds of finalists", str(record["rounds"])),
+    ]
+    if record.get("data"):
+        facts.append(("data", str(record["data"])))
+    if record.get("classes"):
+        names = [str(name) for name in record["classes"]]
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        facts.append(("classes", ", ".join(names[:20]) + more))
+    facts += [(f"error of the {name} predictor", str(text)) for name, text in record.get("predictors", {}).items()]
+    facts.append(("versions", ", ".join(f"{name} {number}" for name, number in record["versions"].items())))
+    facts += [(name, str(what)) for name, what in record.get("files", {}).items()]
+    rows = [[escape(name), escape(value)] for name, value in facts]
+    convergence = _image(run, convergence_figure, "How the search went: steps that flatten out mean it was done.")
+    convergence = f"<details><summary>Convergence</summary>{convergence}</details>"
+    return _section("How to get this again", command + _table([], rows) + convergence)
+
+
+def _honesty(run: SearchRun) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes(run))
+    return _section("Worth knowing", f"<ul>{items}</ul>")
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{body}\n</section>"
+
+
+def _cell(tag: str, html: str, *, number: bool) -> str:
+    return f'<{tag} class="number">{html}</{tag}>' if number else f"<{tag}>{html}</{tag}>"
+
+
+def _table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Collection[int] = (),
+    chosen: Collection[int] = (),
+) -> str:
+    """A table of cells that are HTML already; `numbers` are columns set flush right, `chosen` rows set bold."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "".join(_cell(tag, cell, number=column in numbers) for column, cell in enumerate(cells))
+
+    top = f"<thead><tr>{line(head, 'th')}</tr></thead>" if head else ""
+    body = "".join(
+        f"<tr{' class=chosen' if number in chosen else ''}>{line(row, 'td')}</tr>" for number, row in enumerate(rows)
+    )
+    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+
+
+def _image(run: SearchRun, draw: Callable[[SearchRun, Theme], Figure], caption: str) -> str:
+    """The figure in both themes; the browser shows the one that fits."""
+    light, dark = (f"data:image/png;base64,{b64encode(png(draw(run, theme))).decode()}" for theme in (LIGHT, DARK))
+    return (
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img src="{light}" alt="{escape(caption)}"></picture><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def _percent(value: Any, std: Any = None) -> str:
+    if value is None or pd.isna(value):
+        return "–"
+    return f"{100 * value:.2f} %" if std is None or pd.isna(std) else f"{100 * value:.2f} ± {100 * std:.2f} %"
+
+
+def _or_dash(value: Any, pattern: str) -> str:
+    return "–" if pd.isna(value) else pattern.format(value)

@@ -1,0 +1,84 @@
+"""What a report says in words: the verdict, and what a reader should know before trusting it."""
+
+from typing import Any
+
+from nas.report.run_folder import SearchRun
+from nas.search.budget import METRICS
+
+_METRIC = {metric.key: metric for metric in METRICS}
+
+
+def badge(record: dict[str, Any]) -> str:
+    """The verdict in three words."""
+    if record["status"] == "met":
+        return "measured: budget met" if record["budgets"] else "measured"
+    return {"predicted": "predicted, not measured", "missed": "measured: budget missed"}[record["status"]]
+
+
+def headline(record: dict[str, Any]) -> str:
+    """The answer in one sentence."""
+    measured, predicted = record["measured"], record["predicted"]
+    if record.get("test_accuracy") is not None:
+        accuracy = f"{record['test_accuracy']:.1%} accuracy on the test images"
+    elif measured["accuracy"] is not None:
+        accuracy = f"{measured['accuracy']:.1%} accuracy"
+    else:
+        accuracy = f"{predicted['accuracy']:.1%} accuracy (predicted)"
+    limit = next((b for b in record["budgets"] if b["key"] == "latency_ms"), None)
+    if limit is None:
+        kept = " and ".join(
+            f"{_METRIC[b['key']].format(b['value'])} of {_METRIC[b['key']].title}" for b in record["budgets"]
+        )
+        return f"{accuracy} with {kept}." if kept else f"{accuracy}, without any limit."
+    allowed = _METRIC["latency_ms"].format(limit["limit"])
+    if record["status"] == "met":
+        return f"{accuracy} in {measured['latency_ms']:.3g} ms: measured on {record['device']}, within {allowed}."
+    if record["status"] == "missed":
+        return (
+            f"No finalist kept {allowed} when measured on {record['device']}; the fastest took "
+            f"{measured['latency_ms']:.3g} ms."
+        )
+    return f"{accuracy} within {allowed}: predicted to hold with {predicted['chance']:.0%} probability, not measured."
+
+
+def subline(record: dict[str, Any]) -> str:
+    """Where the answer comes from."""
+    device = f" on {record['device']}" if record["device"] else ""
+    return (
+        f"Chosen from {int(record['space']['size']):.3g} networks of {record['space']['name']}{device}; "
+        f"{record['evaluations']:,} of them were predicted."
+    )
+
+
+def notes(run: SearchRun) -> list[str]:
+    """Sentences on how far to trust the figures."""
+    record = run.record
+    said = []
+    if record["interrupted"]:
+        said.append("The search was stopped by hand; this is the best found until then, and nothing was measured.")
+    if run.has_latency and record["measured"]["latency_ms"] is None:
+        said.append("Latency is predicted only: no network was measured on the device in this search.")
+    elif run.has_latency:
+        said.append(
+            "Measured latency is the median of interleaved rounds on a pinned core; differences of a few percent are "
+            "noise, and another runtime, thread count or load gives other numbers."
+        )
+    if record["measured"]["accuracy"] is None:
+        said.append("Accuracy is predicted only: no network was evaluated in this search.")
+    else:
+        said.append(
+            "Finalists were evaluated on the search-validation split with the supernet's weights, batch-norm "
+            "recalibrated. The winner was chosen by that number, so it is a little optimistic."
+        )
+    if record.get("test_accuracy") is not None:
+        said.append("The test split was used once, for the chosen network, after the search.")
+    else:
+        said.append("The test split was not touched.")
+    parity = record.get("parity")
+    if parity:
+        said.append(
+            f"The exported file was compared with PyTorch on {parity['n']} images: outputs differ by at most "
+            f"{parity['max_abs_difference']:.2g}, the predicted class agrees on {parity['top1_agreement']:.2%}."
+        )
+    said.append("MACs, parameters and bytes are computed from the layers, for one image; batch-norm counts as folded.")
+    return said + [str(note) for note in record.get("notes", [])]
