@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module, metadata
 from typing import Any
 
 MIN_ROUNDS = 5
@@ -56,19 +57,115 @@ def load_onnxruntime(path: str, threads: int, providers: Sequence[str] = ("CPUEx
     return lambda: session.run(None, feeds)
 
 
+def load_onnxruntime_cuda(path: str, threads: int) -> Run:
+    """The same on an NVIDIA GPU; a run ends when its outputs are back."""
+    return load_onnxruntime(path, threads, ("CUDAExecutionProvider", "CPUExecutionProvider"))
+
+
+def load_litert(path: str, threads: int) -> Run:
+    """A function that runs the TFLite model once, through XNNPACK."""
+    import numpy
+
+    interpreter = import_module("ai_edge_litert.interpreter").Interpreter(model_path=path, num_threads=threads)
+    interpreter.allocate_tensors()
+    random = numpy.random.default_rng(0)
+    for tensor in interpreter.get_input_details():
+        values = 40 * random.standard_normal(tensor["shape"])
+        interpreter.set_tensor(tensor["index"], values.astype(tensor["dtype"]))
+    invoke: Run = interpreter.invoke
+    return invoke
+
+
+def load_openvino(path: str, threads: int) -> Run:
+    """A function that runs the ONNX model once; in float32, not the bfloat16 that OpenVINO would choose."""
+    import numpy
+
+    openvino = import_module("openvino")
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,  # it is pinned already
+    }
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    request = compiled.create_infer_request()
+    shape = list(compiled.input(0).shape)
+    request.set_input_tensor(openvino.Tensor(numpy.random.default_rng(0).standard_normal(shape).astype("float32")))
+    infer: Run = request.infer
+    return infer
+
+
+def load_ncnn(path: str, threads: int) -> Run:
+    """A function that runs the network once: ncnn's text and, behind a zero byte, its weights; in float32."""
+    import numpy
+
+    ncnn = import_module("ncnn")
+    with open(path, "rb") as file:
+        head, _, weights = file.read().partition(b"\0")
+    text = head.decode()
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    for option in dir(net.opt):
+        if option.startswith(("use_fp16", "use_bf16")):
+            setattr(net.opt, option, False)
+    if net.load_param_mem(text) != 0:
+        raise Failure(f"ncnn cannot read {path}")
+    net.load_model_mem(weights)
+    width, height, channels = (int(field.split("=")[1]) for field in text.split("\n")[2].split()[5:])
+    image = ncnn.Mat(numpy.random.default_rng(0).standard_normal((channels, height, width)).astype("float32")).clone()
+
+    def run() -> Any:
+        extractor = net.create_extractor()
+        extractor.input("images", image)
+        return extractor.extract("logits"), weights  # the weights are used where they lie: keep them
+
+    return run
+
+
+def load_pytorch(path: str, threads: int, compiled: bool = False) -> Run:
+    """A function that runs the network once in PyTorch; needs this project, which knows how to build it."""
+    import torch
+
+    from nas.supernet.subnet import Subnet
+    from search_spaces import get_space
+
+    with open(path, encoding="utf-8") as file:
+        card = json.load(file)
+    torch.set_num_threads(threads)
+    space = get_space(card["space"], **card["options"])
+    net = Subnet(space, space.parse(card["architecture"])).eval()
+    images = torch.randn(card["batch"], 3, net.resolution, net.resolution)
+    forward = torch.compile(net) if compiled else net
+
+    @torch.inference_mode()
+    def run() -> Any:
+        return forward(images)
+
+    return run
+
+
+def load_pytorch_compiled(path: str, threads: int) -> Run:
+    """The same through torch.compile: half a minute for each network before it runs."""
+    return load_pytorch(path, threads, compiled=True)
+
+
 # Runtime -> module whose version is reported, loader(path, threads).
 RUNTIMES: dict[str, tuple[str, Callable[[str, int], Run]]] = {
     "onnxruntime": ("onnxruntime", load_onnxruntime),
+    "onnxruntime-cuda": ("onnxruntime", load_onnxruntime_cuda),
+    "litert": ("ai_edge_litert", load_litert),
+    "openvino": ("openvino", load_openvino),
+    "ncnn": ("ncnn", load_ncnn),
+    "pytorch": ("torch", load_pytorch),
+    "pytorch-compiled": ("torch", load_pytorch_compiled),
 }
 
 
 def version_of(module: str) -> str:
     """Version of an installed module; a Failure where it is absent."""
-    import importlib
-    from importlib import metadata
-
     try:
-        loaded = importlib.import_module(module)
+        loaded = import_module(module)
     except ImportError as error:
         raise Failure(f"{module} is not installed for {sys.executable} ({error})") from error
     try:

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from latency_tables.card import Card
+from latency_tables.files import atomic_path
 from latency_tables.table import COLUMNS, LatencyTable, read_table, write_table
 from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
@@ -208,13 +209,17 @@ class Device:
         if self.transport is not None:
             return self.transport
         if self.spec.transport == "local":
+            if not self.spec.python:
+                RUNTIMES[self.spec.runtime].require()
             return Local(*([self.spec.python] if self.spec.python else []))
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")
 
     def _write(self, space: SearchSpace, genotype: NDArray[Any], batch: int, folder: Path, name: str) -> Path:
         runtime = RUNTIMES[self.spec.runtime]
         path = folder / f"{name}{runtime.suffix}"
-        runtime.precisions[self.spec.precision](space, genotype, batch, path)
+        content = runtime.precisions[self.spec.precision](space, genotype, batch)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
         return path
 
     def _run(self, models: Mapping[str, Path], protocol: Protocol) -> tuple[Rounds, DeviceUnavailable | None]:

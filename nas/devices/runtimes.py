@@ -1,23 +1,29 @@
 """What runs networks on a device, and the file each runtime wants.
 
 A runtime here is its name, its precisions and a way to write a network for it; how it is run is the agent's
-business (`nas/devices/agent.py`), which needs nothing else of this package.
+business (`nas/devices/agent.py`), which needs nothing else of this package. Runtimes rank networks differently
+(a 7x7 depthwise layer costs XNNPACK twenty times a 5x5 one, onnxruntime hardly more), so each is a device.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.files import atomic_path
+from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
+from nas.export.ncnn_graph import ncnn_graph
 from nas.export.onnx_graph import onnx_graph
+from nas.export.quantization import quantize_onnx, quantize_tflite
+from nas.export.tflite_graph import tflite_graph
 from search_spaces import SearchSpace
 
-WriteModel = Callable[[SearchSpace, NDArray[Any], int, Path], None]
-"""(space, genotype, batch, path): write the network with random weights."""
+WriteModel = Callable[[SearchSpace, NDArray[Any], int], bytes]
+"""(space, genotype, batch): the network with random weights, as the content of a file."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +34,74 @@ class Runtime:
     ----------
     suffix : of its model files.
     precisions : those it can run here, each with the way to write a network for it.
+    package, module : what must be installed where it runs.
     extra : of this project, that installs it; empty where it is always there.
     """
 
     suffix: str
     precisions: dict[str, WriteModel]
+    package: str
+    module: str
     extra: str = ""
 
+    def require(self) -> None:
+        """See that it is installed here.
 
-def _write_onnx(space: SearchSpace, genotype: NDArray[Any], batch: int, path: Path) -> None:
+        Raises
+        ------
+        MissingExtra : it is not.
+        """
+        if find_spec(self.module) is None:
+            raise MissingExtra(self.package, self.extra)
+
+
+def _onnx(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    return bytes(onnx_graph(network_layers(space, genotype), batch=batch).SerializeToString())
+
+
+def _onnx_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     model = onnx_graph(network_layers(space, genotype), batch=batch)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+    return bytes(
+        quantize_onnx(model, _noise(model.graph.input[0].type.tensor_type.shape.dim[2].dim_value)).SerializeToString()
+    )
+
+
+def _tflite(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    return tflite_graph(network_layers(space, genotype), batch=batch)
+
+
+def _tflite_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    layers = network_layers(space, genotype)
+    if batch != 1:
+        raise ValueError("int8 TFLite networks are measured at batch 1")
+    return quantize_tflite(tflite_graph(layers), _noise(next(specs[0].size for specs in layers.values() if specs)))
+
+
+def _ncnn(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    if batch != 1:
+        raise ValueError("ncnn runs one image at a time; measure at batch 1")
+    text, weights = ncnn_graph(network_layers(space, genotype))
+    return text.encode() + b"\0" + weights
+
+
+def _subnet(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    card = {"space": space.name, "options": space.options, "architecture": space.format(genotype), "batch": batch}
+    return json.dumps(card).encode()
+
+
+def _noise(side: int) -> NDArray[np.float32]:
+    """Calibration images for random weights: their ranges move no latency."""
+    return np.random.default_rng(0).standard_normal((2, 3, side, side), dtype=np.float32)
 
 
 RUNTIMES: dict[str, Runtime] = {
-    "onnxruntime": Runtime(".onnx", {"float32": _write_onnx}),
+    "onnxruntime": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "onnxruntime", "onnxruntime"),
+    "onnxruntime-cuda": Runtime(".onnx", {"float32": _onnx}, "onnxruntime-gpu", "onnxruntime"),
+    "litert": Runtime(
+        ".tflite", {"float32": _tflite, "int8": _tflite_int8}, "ai-edge-litert", "ai_edge_litert", "tflite"
+    ),
+    "openvino": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"),
+    "ncnn": Runtime(".ncnn", {"float32": _ncnn}, "ncnn", "ncnn", "runtimes"),
+    "pytorch": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
+    "pytorch-compiled": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
 }

@@ -17,6 +17,7 @@ from nas.export.layer_graph import WEIGHTED, ArraySource, Layers, Weights, array
 from search_spaces import LayerSpec
 
 INPUT, OUTPUT = "images", "logits"
+SIGNATURE = "serving_default"
 SCHEMA_VERSION = 3
 ALIGNMENT = 16
 """Of weights in the file, in bytes; what runtimes ask for that use them where they lie."""
@@ -64,6 +65,7 @@ def tflite_graph(
     model.description = "shrinkwrap-nas"
     model.operatorCodes = [_operator_code(schema, code) for code in writer.codes]
     model.subgraphs = [subgraph]
+    model.signatureDefs = [_signature(schema, {INPUT: source}, {OUTPUT: result})]
     model.metadata = [writer.metadata(key, text) for key, text in (metadata or {}).items()]
     model.buffers = writer.buffers
     builder = flatbuffers.Builder(1 << 20)
@@ -98,6 +100,22 @@ def _operator_code(schema: Any, code: int) -> Any:
     operator = schema.OperatorCodeT()
     operator.builtinCode = operator.deprecatedBuiltinCode = code
     return operator
+
+
+def _signature(schema: Any, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> Any:
+    """The names under which a program reaches the model's ends."""
+
+    def entry(name: str, tensor: int) -> Any:
+        made = schema.TensorMapT()
+        made.name, made.tensorIndex = name, tensor
+        return made
+
+    signature = schema.SignatureDefT()
+    signature.signatureKey = SIGNATURE
+    signature.subgraphIndex = 0
+    signature.inputs = [entry(*pair) for pair in inputs.items()]
+    signature.outputs = [entry(*pair) for pair in outputs.items()]
+    return signature
 
 
 class TfliteWriter:

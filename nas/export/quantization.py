@@ -1,0 +1,119 @@
+"""Static int8: weights by output channel, activations by tensor, ranges from calibration images.
+
+What each runtime's own tools make of a float model is what its users deploy, so these tools do the work:
+onnxruntime's (QDQ form, unsigned activations: signed ones are slow on x86) and AI Edge Quantizer for TFLite.
+"""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from nas.errors import MissingExtra
+from nas.export.onnx_graph import INPUT
+from nas.export.tflite_graph import SIGNATURE
+
+
+def quantize_onnx(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
+    """The int8 form of a float32 model made by `nas.export.onnx_graph`.
+
+    Parameters
+    ----------
+    model : of any batch size.
+    images : prepared calibration images, (n, 3, R, R).
+    """
+    from onnxruntime import quantization
+
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    with tempfile.TemporaryDirectory(prefix="nas-") as scratch, _Quiet():
+        source, result = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
+        onnx.save(model, source)  # given the model itself, the tool would empty it
+        # The usual pre-processing (folding, shapes) has been done by the graph's builder.
+        quantization.quantize_static(
+            source,
+            result,
+            _Reader(_feeds(model, images)),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+        quantized = onnx.load(result)
+    onnx.helper.set_model_props(quantized, metadata | {"precision": "int8"})
+    return quantized
+
+
+@dataclass
+class _Reader:
+    """What onnxruntime calls a CalibrationDataReader: one feed after another, then None."""
+
+    feeds: Iterator[dict[str, NDArray[np.float32]]]
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        return next(self.feeds, None)
+
+
+def _feeds(model: onnx.ModelProto, images: NDArray[np.float32]) -> Iterator[dict[str, NDArray[np.float32]]]:
+    batch = model.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
+    for start in range(0, len(images), batch):
+        yield {INPUT: np.resize(images[start : start + batch], (batch, *images.shape[1:]))}
+
+
+def quantize_tflite(content: bytes, images: NDArray[np.float32]) -> bytes:
+    """The int8 form (input and output too) of a float32 file made by `nas.export.tflite_graph`.
+
+    Parameters
+    ----------
+    content : the file.
+    images : prepared calibration images, (n, 3, R, R) as everywhere; they are turned channels-last here.
+
+    Raises
+    ------
+    MissingExtra : AI Edge Quantizer is not installed.
+    """
+    try:
+        quantizer, recipe = import_module("ai_edge_quantizer.quantizer"), import_module("ai_edge_quantizer.recipe")
+    except ImportError:
+        raise MissingExtra("ai-edge-quantizer", "tflite") from None
+    with _Quiet():
+        tool = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+        ranges: dict[str, Any] = {}
+        for image in images.transpose(0, 2, 3, 1):
+            # One call an image: over several, the tool averages their ranges and cuts off what is rare.
+            found = tool.calibrate({SIGNATURE: [{INPUT: image[None]}]}, num_threads=1)
+            ranges = {name: _widest(ranges.get(name), range_) for name, range_ in found.items()}
+        result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def _widest(known: Any, found: Any) -> Any:
+    if known is None or not {"min", "max"} <= set(found):
+        return found
+    return {**found, "min": np.minimum(known["min"], found["min"]), "max": np.maximum(known["max"], found["max"])}
+
+
+class _Quiet:
+    """Keeps the tools' warnings, progress bars and log lines away; errors come through."""
+
+    def __enter__(self) -> None:
+        self.stack = contextlib.ExitStack()
+        self.stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        self.stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        self.stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        self.level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *error: object) -> None:
+        logging.disable(self.level)
+        self.stack.close()
