@@ -121,11 +121,13 @@ class SearchSpace(ABC):
 
         Raises
         ------
-        ValueError : wrong number of genes, or a choice that its gene does not have.
+        ValueError : wrong number of genes, not integers, or a choice that its gene does not have.
         """
         rows = np.atleast_2d(np.asarray(population))
         if rows.ndim != 2 or rows.shape[1] != len(self.genes):
             raise ValueError(f"space {self.name} has {len(self.genes)} genes, the genotypes have {rows.shape[-1]}")
+        if rows.size and rows.dtype.kind not in "iu":
+            raise ValueError(f"genotypes of {self.name} are rows of integers (choice indices), not {rows.dtype}")
         if rows.size and ((rows < 0) | (rows >= self.n_choices)).any():
             gene = self.genes[int(np.argwhere((rows < 0) | (rows >= self.n_choices))[0, 1])]
             raise ValueError(f"gene {gene.name} has choices 0 to {len(gene.values) - 1}, a genotype is outside them")

@@ -198,6 +198,24 @@ def test_layers_of_one_name_can_share_weights(space: SearchSpace) -> None:
                 )
 
 
+def test_weight_layers_are_those_of_every_network(space: SearchSpace) -> None:
+    def weights(layer: LayerSpec) -> tuple[object, ...]:
+        return layer.name, layer.kind, layer.in_channels, layer.out_channels, layer.kernel, layer.groups
+
+    have = [{weights(layer) for layer in space.weight_layers(slot)} for slot in space.slots]
+    for row in np.vstack([population(space, 7, 100), space.min, space.max]):
+        for known, layers in zip(have, space.layers(row), strict=True):
+            assert known.issuperset(map(weights, layers))
+
+
+def test_nobody_is_a_population_too(space: SearchSpace) -> None:
+    nobody = space.sample(0, np.random.default_rng(0))
+    assert space.format(nobody) == []
+    assert space.encode(nobody).shape == (0, space.encode(space.min).shape[1])
+    assert [len(column) for column in space.costs(nobody)] == [0] * 4
+    assert space.mutate(nobody, 0.5, np.random.default_rng(0)).shape == nobody.shape
+
+
 def test_encoding_is_one_hot(space: SearchSpace) -> None:
     rows = population(space, 5, 300)
     encoded = space.encode(rows)
@@ -243,6 +261,8 @@ def test_what_does_not_belong_is_refused(space: SearchSpace) -> None:
         space.costs(too_big)
     with pytest.raises(ValueError, match=r"has \d+ genes, the genotypes have 3"):
         space.encode(np.zeros((2, 3), dtype=int))
+    with pytest.raises(ValueError, match="are rows of integers .*, not float64"):
+        space.variants(space.min + 0.5)
     with pytest.raises(ValueError, match="unknown precision 'int3'; known: float32, int8"):
         space.costs(space.min, "int3")
     name = space.format(space.min)
