@@ -26,24 +26,24 @@ class Theme:
     ink: str
     paper: str
     faint: str
+    dots: str
     front: str
 
 
-LIGHT = Theme(ink="#1f2328", paper="#ffffff", faint="#c9ced4", front=BLUE)
-DARK = Theme(ink="#e6e9ec", paper="#1b1f24", faint="#4b535c", front="#56B4E9")
+LIGHT = Theme(ink="#1f2328", paper="#ffffff", faint="#c9ced4", dots="#b4bbc3", front=BLUE)
+DARK = Theme(ink="#e6e9ec", paper="#1b1f24", faint="#4b535c", dots="#727d88", front="#56B4E9")
 
 
 def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     """Accuracy against latency (or MACs): random networks, the front, the finalists, the choice, the budget."""
-    figure, axes = _canvas(theme, (7.6, 4.6))
+    figure, axes = _canvas(theme, (7.6, 5.0))
     scale = 1.0 if run.has_latency else 1e-6
     axes.scatter(
         run.cloud[run.cost] * scale,
         run.cloud["predicted_accuracy"] * 100,
         s=5,
-        color=theme.faint,
+        color=theme.dots,
         linewidths=0,
-        label="random networks, predicted",
     )
     axes.plot(
         run.front[run.cost] * scale,
@@ -55,22 +55,25 @@ def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     if run.has_latency:
         _finalists_on_front(axes, run, theme)
     x, y = _place_of_choice(run, scale)
-    axes.scatter(
-        [x], [y], marker="*", s=330, color=GREEN, edgecolors=theme.ink, linewidths=0.9, zorder=6, label="chosen network"
-    )
+    axes.scatter([x], [y], marker="*", s=330, color=GREEN, edgecolors=theme.ink, linewidths=0.9, zorder=6)
+    # Both again for the legend, at sizes that show there.
+    axes.plot([], [], "o", color=theme.dots, markersize=4, label="random networks, predicted")
+    axes.plot([], [], "*", color=GREEN, markeredgecolor=theme.ink, markersize=12, label="chosen network")
     limit = run.limit("latency_ms" if run.has_latency else "macs")
     if limit is not None:
         axes.axvline(limit * scale, color=theme.ink, linewidth=1.4, linestyle=(0, (5, 3)))
         axes.annotate(
-            f" budget {limit * scale:.4g}{' ms' if run.has_latency else ' M'}",
-            (limit * scale, 0.02),
+            f"budget {limit * scale:.3g} {'ms' if run.has_latency else 'M'}",
+            (limit * scale, 1.01),
             xycoords=("data", "axes fraction"),
             color=theme.ink,
-            fontsize=9.5,
+            ha="center",
         )
     axes.set_xlabel(f"latency on {run.record['device'] or 'the device'} (ms)" if run.has_latency else "MACs (millions)")
     axes.set_ylabel("accuracy (%)")
-    _legend(axes, theme)
+    legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
+    for text in legend.get_texts():
+        text.set_color(theme.ink)
     return figure
 
 
@@ -151,7 +154,7 @@ def _finalists_on_front(axes: Axes, run: SearchRun, theme: Theme) -> None:
         table["predicted_accuracy"] * 100,
         xerr=table["predicted_latency_std_ms"],
         yerr=table["predicted_accuracy_std"] * 100,
-        label="finalists, predicted ± one standard deviation",
+        label="finalists, predicted (± 1 std)",
         **_error_style(theme, ORANGE, hollow=True),
     )
     if measured.any():
@@ -207,9 +210,3 @@ def _style(axes: Axes, theme: Theme) -> None:
         spine.set_color(theme.faint)
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)
-
-
-def _legend(axes: Axes, theme: Theme) -> None:
-    legend = axes.legend(loc="lower right", fontsize=9, frameon=True, facecolor=theme.paper, edgecolor=theme.faint)
-    for text in legend.get_texts():
-        text.set_color(theme.ink)

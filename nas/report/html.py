@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from latency_tables.files import atomic_path, write_text
 from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
-from nas.report.layers import layer_table
+from nas.report.layers import layer_table, slot_table
 from nas.report.run_folder import SearchRun
 from nas.report.sentences import badge, headline, notes, subline
 from nas.search.budget import METRICS
@@ -54,7 +54,7 @@ def render(run: SearchRun) -> str:
         title=escape(f"nas search: {record['architecture']}"),
         status=escape(record["status"]),
         badge=escape(badge(record)),
-        headline=escape(headline(record)),
+        headline=escape(headline(record).replace(" ms", "\N{NO-BREAK SPACE}ms")),
         subline=f"<code>{escape(record['architecture'])}</code><br>{escape(subline(record))}",
         tiles="\n".join(_tiles(run)),
         sections="\n".join(section for section in sections if section),
@@ -99,9 +99,10 @@ def _tile(name: str, figure: str, detail: str) -> str:
 
 def _front(run: SearchRun) -> str:
     against = "latency" if run.has_latency else "MACs"
+    others = " that keep the other limits" if len(run.record["budgets"]) > (run.limit("latency_ms") is not None) else ""
     caption = (
-        f"Accuracy against {against}. Grey: random networks of the space; line: the best found at each {against}, all "
-        "as predicted."
+        f"Accuracy against {against}. Grey: random networks{others}; line: the best found at each {against}; both as "
+        "predicted."
     )
     if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
         caption += " A thin line leads from what was predicted of a finalist to what was measured."
@@ -113,7 +114,9 @@ def _budgets(run: SearchRun) -> str:
     rows = []
     for budget in run.record["budgets"]:
         metric, offer = _METRIC[budget["key"]], offers[budget["flag"]]
-        met = '<span class="yes">✓ met</span>' if budget["met"] else '<span class="no">✗ not met</span>'
+        met = '<span class="no">✗ not met</span>'
+        if budget["met"]:
+            met = "expected" if budget["source"] == "predicted" else '<span class="yes">✓ met</span>'
         typed = metric.format(budget["limit"]) + (f" ({budget['typed']})" if "%" in budget["typed"] else "")
         cells = [escape(metric.title), escape(typed), escape(metric.format(budget["value"])), escape(budget["source"])]
         landmarks = [escape(metric.format(offer[key])) for key in ("cheapest", "min_net", "middle_net", "max_net")]
@@ -137,28 +140,24 @@ def _finalists(run: SearchRun) -> str:
     if measured:
         caption = "On the diagonal, prediction and measurement agree. Bars: one standard deviation; p10 to p90."
         image = _image(run, finalists_figure, caption)
-    head = ["round", "network", "accuracy,<br>predicted", "accuracy,<br>evaluated"]
+    columns: dict[str, Callable[[pd.Series], str]] = {
+        "round": lambda row: str(int(row["round"])),
+        "network": lambda row: f"<code>{escape(row['architecture'])}</code>",
+        "accuracy,<br>predicted": lambda row: _percent(row["predicted_accuracy"], row["predicted_accuracy_std"]),
+    }
+    if "measured_accuracy" in measured:
+        columns["accuracy,<br>evaluated"] = lambda row: _percent(row["measured_accuracy"])
     if run.has_latency:
-        head += ["latency,<br>predicted", "latency,<br>measured", "p10 to p90"]
-    rows, chosen = [], set()
-    for number, (_, row) in enumerate(table.iterrows()):
-        cells = [
-            str(int(row["round"])),
-            f"<code>{escape(row['architecture'])}</code>",
-            _percent(row["predicted_accuracy"], row["predicted_accuracy_std"]),
-            _percent(row["measured_accuracy"]),
-        ]
-        if run.has_latency:
-            cells += [
-                f"{row['predicted_latency_ms']:.3g} ± {row['predicted_latency_std_ms']:.2g} ms",
-                _or_dash(row["measured_latency_ms"], "{:.3g} ms"),
-                "–"
-                if pd.isna(row["measured_p10_ms"])
-                else f"{row['measured_p10_ms']:.3g} to {row['measured_p90_ms']:.3g} ms",
-            ]
-        rows.append(cells)
-        if row["architecture"] == run.record["architecture"]:
-            chosen.add(number)
+        columns["latency,<br>predicted"] = lambda row: (
+            f"{row['predicted_latency_ms']:.3g} ± {row['predicted_latency_std_ms']:.2g} ms"
+        )
+    if "measured_latency_ms" in measured:
+        columns["latency,<br>measured"] = lambda row: _milliseconds(row["measured_latency_ms"])
+        columns["p10"] = lambda row: _milliseconds(row["measured_p10_ms"])
+        columns["p90"] = lambda row: _milliseconds(row["measured_p90_ms"])
+    head = list(columns)
+    rows = [[cell(row) for cell in columns.values()] for _, row in table.iterrows()]
+    chosen = set((table["architecture"] == run.record["architecture"]).to_numpy().nonzero()[0].tolist())
     listing = _table(head, rows, numbers=set(range(2, len(head))), chosen=chosen)
     title = "Finalists: predicted against measured" if measured else "Finalists, as predicted"
     state = "" if image else " open"
@@ -169,24 +168,23 @@ def _finalists(run: SearchRun) -> str:
 def _network(run: SearchRun) -> str:
     space = get_space(run.record["space"]["name"], **run.record["space"]["options"])
     layers = layer_table(space, run.record["architecture"])
-    most = max(int(layers["macs"].max()), 1)
-    rows, previous = [], None
-    for _, layer in layers.iterrows():
-        share = f'<td class="number share" style="--share: {100 * layer["macs"] / most:.1f}%">'
-        rows.append(
-            f'<tr><td class="slot">{"" if layer["slot"] == previous else escape(layer["slot"])}</td>'
-            f"<td>{escape(layer['layer'])}</td><td>{escape(layer['operator'])}</td><td>{escape(layer['kernel'])}</td>"
-            f'<td class="number">{escape(layer["channels"])}</td><td class="number">{escape(layer["size"])}</td>'
-            f'{share}{layer["macs"]:,}</td><td class="number">{layer["params"]:,}</td></tr>'
-        )
-        previous = layer["slot"]
-    heads = ["slot", "layer", "operator", "kernel / stride", "channels", "size (px)", "MACs", "parameters"]
-    head = "".join(_cell("th", escape(text), number=column > 3) for column, text in enumerate(heads))
-    total = f"{len(layers)} layers, {layers['macs'].sum():,} MACs, {layers['params'].sum():,} parameters"
+    slots = slot_table(layers)
+    heads = ["slot", "convolutions (window / stride)", "channels", "size (px)", "MACs", "parameters"]
+    most = max(int(slots["macs"].max()), 1)
+    rows = []
+    for _, slot in slots.iterrows():
+        bar = f'<span class="bar" style="width: {4 * slot["macs"] / most:.2f}rem"></span>{slot["macs"]:,}'
+        texts = [escape(slot[column]) for column in ("slot", "windows", "channels", "size")]
+        rows.append([*texts, bar, f"{slot['params']:,}"])
+    every = [
+        [*map(escape, layer[:6]), f"{layer[6]:,}", f"{layer[7]:,}"]
+        for layer in layers.itertuples(index=False, name=None)
+    ]
+    names = ["slot", "layer", "operator", "window / stride", "channels", "size (px)", "MACs", "parameters"]
     return _section(
-        "The chosen network, layer by layer",
-        f'<p class="soft">{total}. Bars show where the MACs go.</p><details><summary>Layers</summary><div class="wide">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>",
+        "The chosen network",
+        _table(heads, rows, numbers={2, 3, 4, 5})
+        + f"<details><summary>All {len(layers)} layers</summary>{_table(names, every, numbers={4, 5, 6, 7})}</details>",
     )
 
 
@@ -261,5 +259,5 @@ def _percent(value: Any, std: Any = None) -> str:
     return f"{100 * value:.2f} %" if std is None or pd.isna(std) else f"{100 * value:.2f} ± {100 * std:.2f} %"
 
 
-def _or_dash(value: Any, pattern: str) -> str:
-    return "–" if pd.isna(value) else pattern.format(value)
+def _milliseconds(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3g} ms"

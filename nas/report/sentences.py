@@ -38,7 +38,11 @@ def headline(record: dict[str, Any]) -> str:
             f"No finalist kept {allowed} when measured on {record['device']}; the fastest took "
             f"{measured['latency_ms']:.3g} ms."
         )
-    return f"{accuracy} within {allowed}: predicted to hold with {predicted['chance']:.0%} probability, not measured."
+    device = f" on {record['device']}" if record["device"] else ""
+    return (
+        f"{accuracy} within {allowed}{device}: predicted to hold with {predicted['chance']:.0%} probability, not "
+        "measured."
+    )
 
 
 def subline(record: dict[str, Any]) -> str:

@@ -30,7 +30,7 @@ class Metric:
     title : how reports call it.
     units : accepted units (lower case) and what one is worth in `key`'s unit.
     suggestion : the unit that a bare number most likely meant.
-    steps : units to show amounts in, largest first.
+    steps : units to show amounts in: unit, what one is worth, least amount to show in it; largest first.
     """
 
     flag: str
@@ -38,17 +38,17 @@ class Metric:
     title: str
     units: Mapping[str, float]
     suggestion: str
-    steps: tuple[tuple[str, float], ...]
+    steps: tuple[tuple[str, float, float], ...]
 
     def format(self, value: float, *, round_up: bool = False) -> str:
         """`value` with a unit, to three significant digits; rounded up where it shall do as a limit."""
-        unit, worth = next((step for step in self.steps if value >= step[1]), self.steps[-1])
+        unit, worth, _ = next(step for step in self.steps if value >= step[2])
         return f"{_digits(value / worth, round_up=round_up)} {unit}"
 
 
-_SHOW_TIME = (("ms", 0.1), ("us", 1e-3))
-_SHOW_BYTES = (("GB", 1e9), ("MB", 1e6), ("KB", 1e3), ("B", 1.0))
-_SHOW_COUNT = (("G", 1e9), ("M", 1e6), ("K", 1e3))
+_SHOW_TIME = (("ms", 1.0, 0.1), ("us", 1e-3, 0.0))
+_SHOW_BYTES = (("GB", 1e9, 1e9), ("MB", 1e6, 1e6), ("KB", 1e3, 1e3), ("B", 1.0, 0.0))
+_SHOW_COUNT = (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("K", 1e3, 0.0))
 
 METRICS = (
     Metric("latency", "latency_ms", "latency", _TIME, "ms", _SHOW_TIME),
@@ -142,6 +142,10 @@ class Budget:
 
     def __contains__(self, key: object) -> bool:
         return any(limit.metric.key == key for limit in self.limits)
+
+    def without(self, key: str) -> "Budget":
+        """The budget less its limit on the metric `key`, if it has one."""
+        return Budget(tuple(limit for limit in self.limits if limit.metric.key != key))
 
     @property
     def is_relative(self) -> bool:

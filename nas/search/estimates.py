@@ -101,8 +101,8 @@ class Estimator:
         return LATENCY if self.latency is not None else "macs"
 
     def front_scorer(self, budget: Budget) -> "FrontScore":
-        """The score of a search for the front of accuracy against `front_cost`."""
-        return FrontScore(self, budget)
+        """The score of a search for the front of accuracy against `front_cost`, within the other limits."""
+        return FrontScore(self, budget.without(self.front_cost))
 
     def chance(self, mean: NDArray[np.float64], std: NDArray[np.float64], limit_ms: float) -> NDArray[np.float64]:
         """Probability that each latency is at most `limit_ms`, by the predictions, (n,)."""

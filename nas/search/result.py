@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from latency_tables.files import write_text
-from nas.search.archive import Archive
+from nas.search.archive import Archive, total_violation
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator
 from nas.search.feasibility import Feasibility
@@ -131,7 +132,7 @@ def assemble(
     space, budget = estimator.space, feasibility.budget
     genotype = verdict.population[verdict.winner]
     row = verdict.finalists.iloc[verdict.winner]
-    front_table, cloud = _landscape(estimator, archives, seed)
+    front_table, cloud = _landscape(estimator, archives, budget, seed)
     predicted = {
         key.removeprefix("predicted_"): _number(row.get(key))
         for key in ("predicted_accuracy", "predicted_accuracy_std", "predicted_latency_ms", "predicted_latency_std_ms")
@@ -169,18 +170,23 @@ def assemble(
     )
 
 
-def _landscape(estimator: Estimator, archives: list[Archive], seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The front of everything evaluated, and a random part of the rest to show where the space lies."""
-    cost = estimator.front_cost
-    score = estimator.front_scorer(Budget())
-    population = np.concatenate([archive.population for archive in archives])
+def _landscape(
+    estimator: Estimator, archives: list[Archive], budget: Budget, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The front of everything evaluated, and random networks to show where the space lies, within the other limits."""
+    score = estimator.front_scorer(budget)
+
+    def within(population: Population) -> tuple[Population, NDArray[np.float64]]:
+        scores = score(population)
+        keep = total_violation(scores.violations) == 0
+        return population[keep], scores.objectives[keep]
+
     # Once more by the predictors as they are now: measurements may have taught them something on the way.
-    objectives = score(population).objectives
-    keep = front(objectives)
-    table = describe(estimator, population[keep]).drop(columns="round")
-    scores = score(estimator.space.sample(_CLOUD, np.random.default_rng(seed))).objectives
-    name = "predicted_latency_ms" if cost == LATENCY else cost
-    return table, pd.DataFrame({"predicted_accuracy": -scores[:, 0], name: scores[:, 1]})
+    population, objectives = within(np.concatenate([archive.population for archive in archives]))
+    table = describe(estimator, population[front(objectives)]).drop(columns="round")
+    _, cloud = within(estimator.space.sample(_CLOUD, np.random.default_rng(seed)))
+    name = "predicted_latency_ms" if estimator.front_cost == LATENCY else estimator.front_cost
+    return table, pd.DataFrame({"predicted_accuracy": -cloud[:, 0], name: cloud[:, 1]})
 
 
 def _judge(

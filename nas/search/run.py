@@ -111,7 +111,7 @@ def run_search(
     first = search(np.empty((0, len(estimator.space.genes)), dtype=np.int16))
     whole = None
     if not first.interrupted:
-        score, starts = estimator.front_scorer(Budget()), feasibility.starts
+        score, starts = estimator.front_scorer(budget), feasibility.starts
         whole = evolve_front(estimator.space, score, rng=_generator(seed, 1), settings=settings.front, start=starts)
     # Who pressed Ctrl-C wants the best so far, not measurements that take minutes.
     stopped = whole is None or whole.interrupted

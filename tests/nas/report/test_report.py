@@ -1,0 +1,172 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.html import write_report
+from nas.report.layers import layer_table, slot_table
+from nas.report.run_folder import SearchRun
+from nas.search.budget import Budget
+from nas.search.estimates import Estimator
+from nas.search.evolution import EvolutionSettings
+from nas.search.result import annotate
+from nas.search.run import SearchSettings, run_search
+from search_spaces import Population, get_space
+
+SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
+QUICK = SearchSettings(EvolutionSettings(600), EvolutionSettings(600), finalists=4)
+HOSTILE = '<script>alert("pwned")</script>&\'"'
+
+
+class FromMacs:
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        macs = SPACE.costs(population).macs
+        value = self.low + (self.high - self.low) * (macs - 1e6) / 9e6
+        return (value, np.full(len(value), 0.02 * (self.high - self.low))) if return_std else value
+
+
+def measure(population: Population) -> tuple[Any, ...]:
+    latency = FromMacs(1, 5).predict(population) * 1.01
+    return latency, latency * 0.98, latency * 1.05
+
+
+def evaluate(population: Population) -> Any:
+    return FromMacs(0.7, 0.95).predict(population) - 0.01
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    estimator = Estimator(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
+    budget = Budget.parse(latency="2.4ms", memory="90%")
+    run_search(
+        estimator, budget, settings=QUICK, folder=folder, device=f"cpu {HOSTILE}", measure=measure, evaluate=evaluate
+    )
+    annotate(
+        folder,
+        command=f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
+        classes=[HOSTILE, "dog"],
+        test_accuracy=0.8421,
+        parity={"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
+        notes=[HOSTILE],
+        predictors={"latency": HOSTILE},
+        files={HOSTILE: "odd"},
+    )
+    write_report(folder)
+    return folder
+
+
+class Elements(HTMLParser):
+    VOID = ("meta", "img", "source", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def parsed(folder: Path) -> Elements:
+    elements = Elements()
+    elements.feed((folder / "report.html").read_text(encoding="utf-8"))
+    assert not elements.open  # every element is closed, in order
+    return elements
+
+
+def test_page_stands_alone_and_escapes_what_came_from_outside(run_folder: Path) -> None:
+    elements = parsed(run_folder)
+    assert "script" not in {tag for tag, _ in elements.seen}
+    for tag, attributes in elements.seen:
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "srcset", "href"):
+            assert (attributes.get(name) or "data:").startswith("data:"), tag
+    page = (run_folder / "report.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://|@import|url\(", page)
+    assert elements.text.count(HOSTILE) >= 5  # shown, as text
+
+
+def test_page_says_what_was_found(run_folder: Path) -> None:
+    text = parsed(run_folder).text
+    record = json.loads((run_folder / "result.json").read_text())
+    assert record["architecture"] in text
+    assert f"{record['measured']['latency_ms']:.3g} ms" in text
+    assert "84.21 %" in text
+    assert "measured: budget met" in text
+    assert text.count("✓ met") == 2
+    assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
+    assert "256 images" in text
+    assert "The test split was used once" in text
+    assert "predicted only" not in text
+
+
+def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
+    estimator = Estimator(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
+    run_search(estimator, Budget.parse(latency="60%"), settings=QUICK, folder=tmp_path, device="pixel")
+    write_report(tmp_path)
+    text = parsed(tmp_path).text
+    assert "predicted, not measured" in text
+    assert "Latency is predicted only" in text
+    assert "Accuracy is predicted only" in text
+    assert "✓ met" not in text
+    assert "probability" in text
+
+
+@pytest.mark.parametrize("limits", [{"macs": "3M"}, {}])
+def test_page_without_a_device(tmp_path: Path, limits: dict[str, str]) -> None:
+    run_search(Estimator(SPACE, FromMacs(0.7, 0.95), None), Budget.parse(**limits), settings=QUICK, folder=tmp_path)
+    write_report(tmp_path)
+    text = parsed(tmp_path).text
+    assert "Accuracy against MACs" in text
+    assert "Latency" not in text
+
+
+def test_figures_differ_by_theme_and_are_the_same_every_time(run_folder: Path) -> None:
+    run = SearchRun.read(run_folder)
+    for draw in (pareto_figure, finalists_figure, convergence_figure):
+        first = png(draw(run), dpi=50)
+        assert first.startswith(b"\x89PNG")
+        assert first == png(draw(run), dpi=50)
+        assert first != png(draw(run, DARK), dpi=50)
+    assert (run_folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_layer_table_adds_up_to_the_paper_costs() -> None:
+    genotype = SPACE.sample(1, np.random.default_rng(0))[0]
+    layers = layer_table(SPACE, SPACE.format(genotype))
+    costs = SPACE.costs(genotype[None])
+    assert layers["macs"].sum() == costs.macs[0]
+    assert layers["params"].sum() == costs.params[0]
+    slots = slot_table(layers)
+    assert slots["macs"].sum() == costs.macs[0]
+    assert slots["slot"].tolist() == layers["slot"].drop_duplicates().tolist()
+    first = slots.iloc[0]
+    assert (first["channels"], first["size"], first["windows"]) == ("3 → 8", "32", "3×3")
+    depthwise = layers[layers["layer"] == "depthwise"]
+    assert depthwise["operator"].str.startswith("depthwise convolution").all()
+
+
+def test_a_folder_without_a_search_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
+        write_report(tmp_path)
+    (tmp_path / "result.json").write_text('{"status": ')
+    with pytest.raises(ValueError, match="not the folder of a finished search"):
+        write_report(tmp_path)
