@@ -1,9 +1,10 @@
 """A device: networks in, measured latencies out, nothing measured ever lost."""
 
 import datetime
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+import latency_tables
 from latency_tables.card import Card
 from latency_tables.files import atomic_path
 from latency_tables.table import COLUMNS, LatencyTable, read_table, write_table
@@ -19,10 +21,12 @@ from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
+from nas.devices.ssh import Ssh
 from nas.devices.transport import DeviceUnavailable, Transport
-from search_spaces import SearchSpace, get_space
+from search_spaces import Population, SearchSpace
 
 DEVICES_FOLDER = Path("runs/devices")
+SHIPPED_TABLES = Path(latency_tables.__file__).parent
 ENOUGH_ROUNDS = 10
 """What a vanished device must have done of a batch for its networks to count."""
 SESSIONS_KEPT = 20
@@ -88,8 +92,30 @@ class Device:
         return self.folder / f"{self.name}.csv"
 
     def read_table(self) -> LatencyTable | None:
-        """Everything measured on it so far, None where that is nothing."""
-        return read_table(self.table_path, find_space=get_space) if self.table_path.exists() else None
+        """Everything measured on it so far, else the published figures of it, None where there is neither."""
+        return self._own_table() or self._read(SHIPPED_TABLES / f"{self.name}.csv")
+
+    def _own_table(self) -> LatencyTable | None:
+        return self._read(self.table_path)
+
+    def _read(self, path: Path) -> LatencyTable | None:
+        # Not checked against spaces: it may hold networks of one space made with other options.
+        return read_table(path) if path.exists() else None
+
+    def known(self, space: SearchSpace, batch: int = 1) -> tuple[Population, NDArray[np.float64]]:
+        """What was measured of `space`: genotypes (n, n_genes) and latencies in milliseconds (n,).
+
+        Networks that only the same space with other options has (resolutions, depths) are left out.
+        """
+        table = self.read_table()
+        genotypes, latency_ms = [], []
+        if table is not None:
+            rows = table.select(space.name, batch=batch, precision=self.spec.precision)
+            for name, latency in zip(rows["architecture"], rows["latency_ms"], strict=True):
+                with suppress(ValueError):
+                    genotypes.append(space.parse(name))
+                    latency_ms.append(latency)
+        return np.array(genotypes, dtype=np.int16).reshape(-1, len(space.genes)), np.array(latency_ms)
 
     def probe(self) -> dict[str, Any]:
         """Reach the device and ask for its machine and versions.
@@ -136,7 +162,7 @@ class Device:
         label = space.name
         wanted = space.format(np.atleast_2d(population))
         rows_by_name = dict(zip(wanted, space.canonical(population), strict=True))
-        table = self.read_table()
+        table = self._own_table()
         known = (
             set()
             if table is None
@@ -206,12 +232,15 @@ class Device:
     # One batch of networks -----------------------------------------------------------------------------
 
     def _transport(self) -> Transport:
+        spec = self.spec
         if self.transport is not None:
             return self.transport
-        if self.spec.transport == "local":
-            if not self.spec.python:
-                RUNTIMES[self.spec.runtime].require()
-            return Local(*([self.spec.python] if self.spec.python else []))
+        if spec.transport == "local":
+            if not spec.python:
+                RUNTIMES[spec.runtime].require()
+            return Local(spec.python or sys.executable)
+        if spec.transport == "ssh":
+            return Ssh(spec.host, spec.python or "python3", spec.folder, spec.ssh_config)
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")
 
     def _write(self, space: SearchSpace, genotype: NDArray[Any], batch: int, folder: Path, name: str) -> Path:
