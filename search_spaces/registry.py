@@ -1,4 +1,8 @@
-"""The search spaces by name."""
+"""The search spaces by name.
+
+A new space is a subclass of `SearchSpace` that lists its genes and slots and gives the layers of a slot's
+choice, and one function here; ``tests/search_spaces/test_conformance.py`` then holds it to what all keep to.
+"""
 
 import re
 from collections.abc import Callable
