@@ -95,27 +95,28 @@ class Device:
         """Everything measured on it so far, else the published figures of it, None where there is neither."""
         return self._own_table() or self._read(SHIPPED_TABLES / f"{self.name}.csv")
 
+    def known(self, space: SearchSpace, *, batch: int = 1) -> tuple[Population, NDArray[np.float64]]:
+        """The networks of `space` in its table: genotypes (n, n_genes) and latencies (n,) in milliseconds.
+
+        Networks that `space` with its options cannot hold (another resolution, say) are left out.
+        """
+        table = self.read_table()
+        rows, latencies = [], []
+        if table is not None:
+            known = table.select(space.name, batch=batch, precision=self.spec.precision)
+            for name, latency_ms in zip(known["architecture"], known["latency_ms"], strict=True):
+                with suppress(ValueError):
+                    rows.append(space.parse(name))
+                    latencies.append(latency_ms)
+        population = np.array(rows, dtype=np.int16).reshape(len(rows), len(space.genes))
+        return population, np.array(latencies, dtype=np.float64)
+
     def _own_table(self) -> LatencyTable | None:
         return self._read(self.table_path)
 
     def _read(self, path: Path) -> LatencyTable | None:
-        # Not checked against spaces: it may hold networks of one space made with other options.
+        # Without looking at the architectures: they may be of a space with other options than it has by default.
         return read_table(path) if path.exists() else None
-
-    def known(self, space: SearchSpace, batch: int = 1) -> tuple[Population, NDArray[np.float64]]:
-        """What was measured of `space`: genotypes (n, n_genes) and latencies in milliseconds (n,).
-
-        Networks that only the same space with other options has (resolutions, depths) are left out.
-        """
-        table = self.read_table()
-        genotypes, latency_ms = [], []
-        if table is not None:
-            rows = table.select(space.name, batch=batch, precision=self.spec.precision)
-            for name, latency in zip(rows["architecture"], rows["latency_ms"], strict=True):
-                with suppress(ValueError):
-                    genotypes.append(space.parse(name))
-                    latency_ms.append(latency)
-        return np.array(genotypes, dtype=np.int16).reshape(-1, len(space.genes)), np.array(latency_ms)
 
     def probe(self) -> dict[str, Any]:
         """Reach the device and ask for its machine and versions.

@@ -25,5 +25,9 @@ class Local(Transport):
         """See `Transport.run`."""
         content = json.dumps({**job, "models": {key: str(path.resolve()) for key, path in models.items()}})
         yield from stream_events(
-            [self.python, str(AGENT)], stdin=content, silence_s=silence_s, limit_s=limit_s, where="this machine"
+            [self.python, str(AGENT)],
+            stdin=content.encode(),
+            silence_s=silence_s,
+            limit_s=limit_s,
+            where="this machine",
         )

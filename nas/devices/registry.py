@@ -4,15 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import conf
-import latency_tables
 from latency_tables.card import Card, read_card
 from latency_tables.table import read_rows
-from nas.devices.device import DEVICES_FOLDER, Device
+from nas.devices.device import DEVICES_FOLDER, SHIPPED_TABLES, Device
 from nas.devices.spec import DeviceSpec, read_spec
 
 OWN_CARDS = Path("devices")
 SHIPPED_CARDS = Path(conf.__file__).parent / "devices"
-SHIPPED_TABLES = Path(latency_tables.__file__).parent
 
 
 @dataclass(frozen=True)

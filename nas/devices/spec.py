@@ -30,9 +30,10 @@ class DeviceSpec:
     threads : CPU threads of one inference.
     core : first core to pin to; None takes the idlest, -1 does not pin.
     python : the interpreter on the device, where it is not the usual one.
-    host, port, identity : of ssh: ``user@host``, port, private key file.
+    host : of ssh, as ssh takes it: ``user@host``, ``ssh://user@host:port`` or a name from its configuration.
+    ssh_config : a configuration file for ssh (keys, jump hosts), where the user's own will not do.
     serial : of adb, where several phones are attached.
-    folder : on the device, for models and the agent (ssh, adb).
+    folder : on the device, for models and the agent (ssh, adb); they are removed afterwards.
     command : of adb: a command line that times one model there, ``{model}`` and ``{threads}`` filled in;
         empty runs the agent with `python`.
     """
@@ -47,8 +48,7 @@ class DeviceSpec:
     core: int | None = None
     python: str = ""
     host: str = ""
-    port: int = 22
-    identity: str = ""
+    ssh_config: str = ""
     serial: str = ""
     folder: str = ""
     command: str = ""
@@ -82,7 +82,7 @@ def read_spec(path: Path) -> DeviceSpec:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("name"), str):
         raise ValueError(f"{path} must be a YAML mapping with at least a name")
-    kinds: dict[str, Any] = {"aliases": list, "threads": int, "port": int, "core": (int, type(None))}
+    kinds: dict[str, Any] = {"aliases": list, "threads": int, "core": (int, type(None))}
     known = [field.name for field in dataclasses.fields(DeviceSpec)]
     for key, value in content.items():
         if key not in known:

@@ -15,6 +15,7 @@ from typing import Any
 
 Events = Generator[dict[str, Any], None, None]
 """A generator, so that closing it ends what runs on the device."""
+PIECE_BYTES = 1 << 20
 AGENT = Path(__file__).with_name("agent.py")
 
 
@@ -35,7 +36,7 @@ class Transport(ABC):
         """
 
 
-def stream_events(command: Sequence[str], *, stdin: str, silence_s: float, limit_s: float, where: str) -> Events:
+def stream_events(command: Sequence[str], *, stdin: bytes, silence_s: float, limit_s: float, where: str) -> Events:
     """Run `command`, feed it `stdin`, yield the JSON lines it prints; it never outlives this call.
 
     Raises
@@ -48,9 +49,6 @@ def stream_events(command: Sequence[str], *, stdin: str, silence_s: float, limit
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
             start_new_session=True,
         )
     except FileNotFoundError:
@@ -59,18 +57,17 @@ def stream_events(command: Sequence[str], *, stdin: str, silence_s: float, limit
     stderr: list[str] = []
     threads = [
         threading.Thread(target=_pump_lines, args=(process, lines), daemon=True),
-        threading.Thread(target=lambda: stderr.extend(process.stderr or ()), daemon=True),
+        threading.Thread(target=_pump_words, args=(process, stderr), daemon=True),
+        threading.Thread(target=_feed, args=(process, stdin, lines), daemon=True),
     ]
     for thread in threads:
         thread.start()
     end = time.monotonic() + limit_s
     try:
-        with suppress(BrokenPipeError):
-            assert process.stdin is not None
-            process.stdin.write(stdin)
-            process.stdin.close()
         while (line := _next_line(lines, silence_s, end, where)) is not None:
             event = _parse_event(line)
+            if not line.strip():
+                continue
             if event is None:
                 stderr.append(line)
             elif event["event"] == "error":
@@ -87,10 +84,25 @@ def stream_events(command: Sequence[str], *, stdin: str, silence_s: float, limit
         process.wait()
 
 
-def _pump_lines(process: "subprocess.Popen[str]", lines: "queue.Queue[str | None]") -> None:
+def _feed(process: "subprocess.Popen[bytes]", content: bytes, lines: "queue.Queue[str | None]") -> None:
+    """Write stdin piece by piece; each piece that is taken is a sign of life."""
+    assert process.stdin is not None
+    with suppress(OSError), process.stdin:
+        for start in range(0, len(content), PIECE_BYTES):
+            process.stdin.write(content[start : start + PIECE_BYTES])
+            process.stdin.flush()
+            lines.put("")
+
+
+def _pump_lines(process: "subprocess.Popen[bytes]", lines: "queue.Queue[str | None]") -> None:
     for line in process.stdout or ():
-        lines.put(line)
+        lines.put(line.decode(errors="replace"))
     lines.put(None)
+
+
+def _pump_words(process: "subprocess.Popen[bytes]", words: list[str]) -> None:
+    for line in process.stderr or ():
+        words.append(line.decode(errors="replace"))
 
 
 def _next_line(lines: "queue.Queue[str | None]", silence_s: float, end: float, where: str) -> str | None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,10 @@ import pytest
 
 from latency_tables import table as tables
 from nas.devices.device import Device
-from nas.devices.local import Local
 from nas.devices.protocol import Protocol
 from nas.devices.spec import DeviceSpec
-from nas.devices.transport import AGENT, DeviceUnavailable, Events, Transport
+from nas.devices.transport import DeviceUnavailable, Events, Transport
+from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
 from nas.export.onnx_graph import onnx_graph
 from search_spaces import get_space
@@ -186,24 +187,33 @@ def test_an_agent_that_misbehaves_ends_in_one_sentence(
     assert time.monotonic() - start < 20
 
 
-def test_a_missing_interpreter_and_a_missing_runtime() -> None:
+def test_a_missing_interpreter_and_a_missing_runtime(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="the program /no/python is not installed"):
         Device(replace(CPU, python="/no/python")).probe()
-    # An interpreter without site-packages stands for a board without the runtime.
+    venv.create(tmp_path)
     with pytest.raises(DeviceUnavailable, match="onnxruntime is not installed for"):
-        Device(CPU, transport=Isolated()).probe()
+        Device(replace(CPU, python=str(tmp_path / "bin" / "python"))).probe()
     assert Device(CPU).probe()["machine"]["cores"] == os.cpu_count()
 
 
-class Isolated(Local):
-    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
-        from nas.devices.transport import stream_events
-
-        command = [sys.executable, "-S", "-I", str(AGENT)]
-        text = '{"runtime": "onnxruntime", "threads": 1, "limit_s": 9, "models": {}}'
-        yield from stream_events(command, stdin=text, silence_s=silence_s, limit_s=limit_s, where="board")
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.devices.runtimes.find_spec", lambda module: None)
+    with pytest.raises(MissingExtra, match=r"pip install 'shrinkwrap-nas\[runtimes\]'"):
+        Device(replace(CPU, runtime="ncnn")).probe()
 
 
 def test_a_device_known_from_papers_cannot_be_measured() -> None:
     with pytest.raises(ValueError, match="known by published figures alone"):
         Device(DeviceSpec("pixel1", transport="none")).measure(SPACE, population(1))
+
+
+def test_what_is_known_of_a_space_is_what_its_options_allow(tmp_path: Path) -> None:
+    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard())
+    large = get_space(SPACE.name, resolutions=[32, 64])
+    assert device.known(SPACE)[0].shape == (0, len(SPACE.genes))
+    device.measure(large, np.stack([large.min, large.max]))
+    device.measure(SPACE, SPACE.max[None])
+    population, latency_ms = device.known(SPACE)
+    assert SPACE.format(population) == SPACE.format(np.stack([SPACE.min, SPACE.max]))
+    assert latency_ms.shape == (2,)
+    assert len(device.known(large)[0]) == 3
