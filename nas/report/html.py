@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable, Collection, Sequence
 from html import escape
 from importlib.resources import files
+from math import sqrt
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -66,11 +67,11 @@ def _tiles(run: SearchRun) -> list[str]:
     predicted, measured, costs = record["predicted"], record["measured"], record["costs"]
     expected = f"predicted {_percent(predicted['accuracy'], predicted['accuracy_std'])}"
     tiles = []
-    if record.get("test_accuracy") is not None:
+    if (share := record.get("test_accuracy")) is not None:
         on_validation = "" if measured["accuracy"] is None else f"search-validation {_percent(measured['accuracy'])}; "
-        tiles.append(
-            _tile("Accuracy on the test split", _percent(record["test_accuracy"]), f"{on_validation}{expected}")
-        )
+        images = record.get("test_images")
+        shown = _percent(share, sqrt(share * (1 - share) / images) if images else None)
+        tiles.append(_tile("Accuracy on the test split", shown, f"{on_validation}{expected}"))
     elif measured["accuracy"] is not None:
         tiles.append(_tile("Accuracy on search-validation", _percent(measured["accuracy"]), expected))
     else:

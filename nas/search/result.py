@@ -45,7 +45,9 @@ class SearchResult:
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
     front, cloud, finalists, convergence : tables; see the files of the same names.
-    about : further JSON-able facts for the record: test_accuracy, parity, files, classes, data, predictors, command.
+    about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
+        many); parity (max_abs_difference, top1_agreement, n); files (what: file name); classes; data; predictors
+        (which: its held-out error in words); command (as typed); notes (sentences).
     """
 
     space: dict[str, Any]
@@ -71,7 +73,6 @@ class SearchResult:
     convergence: pd.DataFrame = field(repr=False)
     about: dict[str, Any] = field(default_factory=dict)
 
-    TABLES = ("front", "cloud", "finalists", "convergence")
     FILES = {
         "front": "pareto.csv",
         "cloud": "cloud.csv",
@@ -89,24 +90,6 @@ class SearchResult:
         for table, name in self.FILES.items():
             write_text(folder / name, getattr(self, table).to_csv(index=False))
         write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2) + "\n")
-
-
-def annotate(folder: Path, **facts: Any) -> None:
-    """Add what became known after the search to ``result.json``, for the report.
-
-    The report knows these facts; values are JSON.
-
-    command : what was typed.
-    test_accuracy : of the exported network on the test split, a fraction.
-    classes : names of the classes. data : what it was trained on, a name.
-    parity : ``max_abs_difference``, ``top1_agreement`` (a fraction) and ``n`` images, exported against PyTorch.
-    files : what else the run left, ``{file name: what it is}``.
-    predictors : held-out errors, ``{predictor: sentence}``.
-    notes : sentences worth knowing.
-    """
-    path = folder / "result.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    write_text(path, json.dumps(record | facts, indent=2) + "\n")
 
 
 def assemble(

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, parity_figure, png
 from nas.report.html import write_report
 from nas.report.layers import layer_table, slot_table
 from nas.report.run_folder import SearchRun
 from nas.search.budget import Budget
 from nas.search.estimates import Estimator
 from nas.search.evolution import EvolutionSettings
-from nas.search.result import annotate
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 
@@ -47,19 +46,20 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     estimator = Estimator(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
     budget = Budget.parse(latency="2.4ms", memory="90%")
-    run_search(
+    result = run_search(
         estimator, budget, settings=QUICK, folder=folder, device=f"cpu {HOSTILE}", measure=measure, evaluate=evaluate
     )
-    annotate(
-        folder,
-        command=f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
-        classes=[HOSTILE, "dog"],
-        test_accuracy=0.8421,
-        parity={"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
-        notes=[HOSTILE],
-        predictors={"latency": HOSTILE},
-        files={HOSTILE: "odd"},
-    )
+    result.about = {
+        "command": f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
+        "classes": [HOSTILE, "dog"],
+        "test_accuracy": 0.8421,
+        "test_images": 400,
+        "parity": {"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
+        "notes": [HOSTILE],
+        "predictors": {"latency": HOSTILE},
+        "files": {HOSTILE: "odd"},
+    }
+    result.write(folder)
     write_report(folder)
     return folder
 
@@ -109,7 +109,7 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     record = json.loads((run_folder / "result.json").read_text())
     assert record["architecture"] in text
     assert f"{record['measured']['latency_ms']:.3g} ms" in text
-    assert "84.21 %" in text
+    assert "84.21 ± 1.82 %" in text  # the error of a share of 400
     assert "measured: budget met" in text
     assert text.count("✓ met") == 2
     assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
@@ -147,6 +147,15 @@ def test_figures_differ_by_theme_and_are_the_same_every_time(run_folder: Path) -
         assert first == png(draw(run), dpi=50)
         assert first != png(draw(run, DARK), dpi=50)
     assert (run_folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_parity_figure_shows_every_network() -> None:
+    measured = np.array([1.0, 2.0, 3.0])
+    figure = parity_figure(measured, measured * 1.05, np.full(3, 0.1), "cpu, a space")
+    axes = figure.axes[0]
+    assert axes.get_title() == "cpu, a space"
+    points = axes.containers[0].lines[0].get_xydata()
+    np.testing.assert_allclose(points, np.stack([measured * 1.05, measured], axis=1))
 
 
 def test_layer_table_adds_up_to_the_paper_costs() -> None:
