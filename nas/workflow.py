@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nas.devices import Device, get_device
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
+from nas.search.estimates import LATENCY, Estimator
 from nas.search.evolution import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.result import SearchResult
@@ -121,8 +121,13 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     budget = Budget.parse(**request.budget)
     device = get_device(request.device, folder=request.runs / "devices")
     space = _space(request)
+
+    def check(latency: LatencyPredictor | None, budget: Budget) -> None:
+        check_feasibility(Estimator(space, _Unknown(), latency, request.confidence), budget, np.random.default_rng(0))
+
+    check(None, budget.without(LATENCY))
     latency = learn_device(device, space, request.samples, request.seed, listener)
-    check_feasibility(Estimator(space, _Unknown(), latency, request.confidence), budget, np.random.default_rng(0))
+    check(latency, budget)
 
     # From here on torch is needed, whose import alone takes seconds.
     from nas.deployment import deploy, measure_exported
@@ -191,9 +196,7 @@ def learn_device(
     ------
     ValueError : nothing is known of the device and nothing can be measured on it.
     """
-    table = device.read_table()
-    known = None if table is None else table.select(space.name, batch=1, precision=device.spec.precision)
-    if known is None or len(known) < samples:
+    if len(device.known(space)[0]) < samples:
         if not device.can_measure:
             raise ValueError(f"nothing was ever measured on {device.name} in space {space.name}; see `nas devices`")
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
@@ -216,11 +219,9 @@ def describe_errors(predictor: LatencyPredictor) -> str:
 def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """A latency predictor adapted to everything in the device's table; unadapted where that is too little."""
     predictor = LatencyPredictor(space).fit()
-    table = device.read_table()
-    known = None if table is None else table.select(space.name, batch=1, precision=device.spec.precision)
-    if known is not None and len(known) >= MIN_MEASUREMENTS:
-        population = np.stack([space.parse(name) for name in known["architecture"]])
-        predictor.adapt(population, known["latency_ms"].to_numpy())
+    population, latency_ms = device.known(space)
+    if len(population) >= MIN_MEASUREMENTS:
+        predictor.adapt(population, latency_ms)
     return predictor
 
 

@@ -161,7 +161,8 @@ def _check_verb(folder: Path, verb: str) -> None:
 
 def _one_sentence(error: BaseException) -> str:
     """The gist of Hydra's and OmegaConf's many-line messages."""
-    text = str(error)
+    # Hydra wraps what is wrong with a value in what it was doing at the time.
+    text = str(error.__cause__ or error) if str(error).startswith("Error merging override") else str(error)
     choice = re.search(r"Could not find '(?P<group>[^/']+)/(?P<name>[^']+)'", text)
     known = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
     if choice and known:

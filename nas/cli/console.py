@@ -11,7 +11,7 @@ from rich.table import Table
 
 # In a pipe or a file there is no terminal to be narrower than the table.
 output = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
-remarks = Console(stderr=True, highlight=False)
+remarks = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def table(name: str, *numbers: str) -> Table:

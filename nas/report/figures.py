@@ -37,7 +37,7 @@ DARK = Theme(ink="#e6e9ec", paper="#1b1f24", faint="#4b535c", dots="#727d88", fr
 
 def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     """Accuracy against latency (or MACs): random networks, the front, the finalists, the choice, the budget."""
-    figure, axes = _canvas(theme, (7.6, 5.0))
+    figure, axes = canvas(theme, (7.6, 5.0))
     scale = 1.0 if run.has_latency else 1e-6
     axes.scatter(
         run.cloud[run.cost] * scale,
@@ -116,7 +116,7 @@ def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
 
 def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     """The best predicted accuracy within the budget after so many evaluations."""
-    figure, axes = _canvas(theme, (7.6, 2.7))
+    figure, axes = canvas(theme, (7.6, 2.7))
     axes.plot(
         run.convergence["evaluations"],
         run.convergence["predicted_accuracy"] * 100,
@@ -138,7 +138,7 @@ def parity_figure(
     theme: Theme = LIGHT,
 ) -> Figure:
     """Predicted against measured latency of held-out networks, each (n,); on the diagonal they agree."""
-    figure, axes = _canvas(theme, (5.0, 4.6))
+    figure, axes = canvas(theme, (5.0, 4.6))
     values = np.concatenate([measured_ms, predicted_ms])
     ends = np.array([values.min(), values.max()]) + np.array([-0.04, 0.04]) * max(np.ptp(values), 1e-9)
     axes.plot(ends, ends, color=theme.faint, linewidth=1.2, zorder=1)
@@ -212,7 +212,8 @@ def _error_style(theme: Theme, colour: str, *, hollow: bool = False) -> dict[str
     }
 
 
-def _canvas(theme: Theme, size: tuple[float, float]) -> tuple[Figure, Axes]:
+def canvas(theme: Theme, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """An empty figure of `size` inches with one styled set of axes."""
     figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

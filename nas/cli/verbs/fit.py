@@ -8,7 +8,8 @@ from latency_tables.files import atomic_path
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
-from nas.report.figures import parity_figure, png
+from nas.report.figures import png
+from nas.report.held_out import held_out_figure
 from nas.workflow import device_predictor, profile_path
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces import get_space
@@ -27,7 +28,7 @@ def run(config: FitConfig, folder: Path) -> int:
     profile = profile_path(device, space)
     predictor.save(profile)
     errors = predictor.errors_
-    figure = parity_figure(
+    figure = held_out_figure(
         predictor.latency_ms_, predictor.left_out_ms_, predictor.left_out_std_ms_, f"{device.name}, {space.name}"
     )
     with atomic_path(folder / "parity.png") as temporary:

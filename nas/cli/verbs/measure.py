@@ -29,8 +29,7 @@ def run(config: MeasureConfig, folder: Path) -> int:
     for warning in measured.card.conditions["warnings"]:
         remarks.print(f"warning: {warning}")
     latency = measured.rows["latency_ms"]
-    whole = device.read_table()
-    known = 0 if whole is None else len(whole.select(space.name))
+    known = len(device.known(space)[0])
     if config.json:
         rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
         print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table_path), "rows": rows}))

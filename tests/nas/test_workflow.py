@@ -1,0 +1,152 @@
+"""The whole road on the embedded digits, in small: one run of the console script, looked at from all sides."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import torch
+
+from nas.data import load_data, prepare
+from nas.export.onnx_export import read_metadata
+from nas.supernet import load_subnet
+
+SMALL = [
+    "+space.depths=[1,2]",
+    "+space.width_mult=0.5",
+    "space.resolutions=[16]",
+    "data.resolution=16",
+    "recipe.epochs=2",
+    "samples=8",
+    "evaluations=6",
+    "candidates=2000",
+    "finalists=3",
+    "threads=1",
+]
+NAS = str(Path(sys.executable).with_name("nas"))
+
+
+def nas(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([NAS, *words], cwd=cwd, capture_output=True, text=True, timeout=280, check=False)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory) -> tuple[Path, Path, dict]:
+    """A folder with runs, the run folder of a search in it, and what the search printed as JSON."""
+    home = tmp_path_factory.mktemp("home")
+    done = nas("search", "--latency", "90%", "--macs", "3M", "--json", "--out", "runs/search/first", *SMALL, cwd=home)
+    assert done.returncode == 0, done.stderr
+    return home, home / "runs/search/first", json.loads(done.stdout)
+
+
+def test_the_budget_holds_as_measured(searched):
+    _, folder, record = searched
+    assert record["status"] == "met"
+    assert {budget["flag"]: budget["met"] for budget in record["budgets"]} == {"latency": True, "macs": True}
+    limit = next(budget["limit"] for budget in record["budgets"] if budget["flag"] == "latency")
+    assert record["measured"]["latency_ms"] <= limit
+    finalists = pd.read_csv(folder / "finalists.csv")
+    kept = finalists[finalists["measured_latency_ms"] <= limit]
+    assert record["measured"]["accuracy"] == kept["measured_accuracy"].max()
+
+
+def test_the_onnx_file_is_the_network(searched):
+    home, folder, record = searched
+    data = load_data(resolution=16)
+    images = prepare(data.test.images[:32], 16, data.mean, data.std)
+    with torch.no_grad():
+        expected = load_subnet(folder / "subnet.safetensors").eval()(images).numpy()
+    session = onnxruntime.InferenceSession(str(folder / "subnet.onnx"), providers=["CPUExecutionProvider"])
+    outputs = np.concatenate([session.run(None, {"images": image[None].numpy()})[0] for image in images])
+    np.testing.assert_allclose(outputs, expected, atol=1e-4)
+    metadata = read_metadata(folder / "subnet.onnx")
+    assert metadata["architecture"] == record["architecture"]
+    assert json.loads(metadata["classes"]) == list(data.classes)
+
+
+def test_the_report_stands_alone(searched):
+    _, folder, record = searched
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert record["architecture"] in page
+    assert 'src="http' not in page
+    assert (folder / "pareto.png").stat().st_size > 10_000
+
+
+def test_a_second_search_trains_and_measures_nothing_again(searched):
+    home, _, _ = searched
+    table = (home / "runs/devices/cpu/cpu.csv").read_bytes()
+    done = nas("search", "--latency", "95%", "--out", "runs/search/second", *SMALL, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert "training" not in done.stderr
+    assert (home / "runs/devices/cpu/cpu.csv").read_bytes() == table
+
+
+def test_resuming_a_finished_search_gives_the_same_answer(searched):
+    home, folder, record = searched
+    measurements = (folder / "measurements.csv").read_bytes()
+    done = nas("search", "--resume", str(folder), cwd=home)
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "result.json").read_text())
+    assert {key: again[key] for key in ("architecture", "measured", "predicted")} == {
+        key: record[key] for key in ("architecture", "measured", "predicted")
+    }
+    assert (folder / "measurements.csv").read_bytes() == measurements
+
+
+def test_an_infeasible_budget_is_answered_with_the_range(searched):
+    home, _, _ = searched
+    done = nas("search", "--latency", "1us", *SMALL, cwd=home)
+    assert done.returncode == 3, done.stderr
+    assert "the cheapest needs" in done.stderr.splitlines()[-1]
+    unmeasured = nas("search", "--params", "0.1K", "runs=elsewhere", *SMALL, cwd=home)
+    assert unmeasured.returncode == 3, unmeasured.stderr
+    assert not (home / "elsewhere").exists()
+
+
+def test_a_sweep_runs_every_budget_and_ends_with_the_worst_code(searched):
+    home, _, _ = searched
+    done = nas("search", "--macs", "100K,90%", "-m", "--out", "runs/search/sweep", *SMALL, cwd=home)
+    assert done.returncode == 3, done.stderr
+    assert json.loads((home / "runs/search/sweep/1/result.json").read_text())["status"] == "met"
+
+
+def test_export_writes_the_network_again(searched):
+    home, folder, _ = searched
+    done = nas("export", str(folder), "--out", "dynamic.onnx", "batch=null", "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    session = onnxruntime.InferenceSession(str(home / "dynamic.onnx"), providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 3, 16, 16]
+
+
+def test_measure_and_fit(searched):
+    home, _, _ = searched
+    space = [word.removeprefix("+") if "resolutions" in word else word for word in SMALL if "space." in word]
+    done = nas("measure", "--samples", "2", "--suggest", "--json", *space, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["rows"]) == 2
+    done = nas("fit", "--out", "fitted", "--json", *space, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["errors"]["n"] >= 10
+    assert (home / "fitted/parity.png").exists()
+
+
+def test_an_interrupted_training_goes_on(tmp_path):
+    words = [NAS, "train", "--out", "run", *(w for w in SMALL if w.startswith(("+space", "space", "data", "threads")))]
+    process = subprocess.Popen([*words, "recipe.epochs=50"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run/log.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "--resume" in said.strip().splitlines()[-1]
+    assert (tmp_path / "run/checkpoint.safetensors").exists()
