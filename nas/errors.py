@@ -12,7 +12,11 @@ class BudgetMissed(Exception):
     """No finalist kept the budget when measured (exit code 4)."""
 
 
-class MissingExtra(Exception):
+class Failure(Exception):
+    """Something failed that is no mistake of the user's (exit code 1); the message is one clear sentence."""
+
+
+class MissingExtra(Failure):
     """An optional dependency is absent (exit code 1); the message names the extra to install."""
 
     def __init__(self, package: str, extra: str) -> None:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nas.cli.config import SCHEMAS
 from nas.cli.flags import CommandLine, quote
 from nas.cli.verb import Verb
-from nas.errors import BudgetMissed, InfeasibleBudget
+from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 
 EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
 
@@ -99,6 +99,8 @@ def _guarded(verb: str, job: Callable[[], int]) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _fail(verb, f"{error.strerror or error}{where}; what was finished is kept", EXIT_OTHER)
+    except Failure as error:
+        return _fail(verb, str(error), EXIT_OTHER)
     except Exception as error:
         return _fail(verb, f"{type(error).__name__}: {error} (NAS_DEBUG=1 shows where)", EXIT_OTHER)
 

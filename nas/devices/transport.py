@@ -13,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nas.errors import Failure
+
 Events = Generator[dict[str, Any], None, None]
 """A generator, so that closing it ends what runs on the device."""
 PIECE_BYTES = 1 << 20
 AGENT = Path(__file__).with_name("agent.py")
 
 
-class DeviceUnavailable(Exception):
+class DeviceUnavailable(Failure):
     """The device cannot be reached, lacks its runtime, or went silent (exit code 1)."""
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.errors import Failure
+
 if TYPE_CHECKING:
     from nas.supernet.subnet import Subnet
 
@@ -16,7 +18,7 @@ TOLERANCE = 1e-3
 of summation has been seen to cost in float32, and far below what changes a decision."""
 
 
-class ParityFailed(Exception):
+class ParityFailed(Failure):
     """An exported file computes something else than the network it was made from (exit code 1)."""
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.data import ImageData, augment, prepare
+from nas.errors import Failure
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 from nas.training.evaluation import calibration_batches
 from nas.training.losses import DISTILLATION, cross_entropy
@@ -26,7 +27,7 @@ ORDER, STEP = 0, 1
 ADVICE = "try a lower recipe.learning_rate, a longer recipe.warmup or a recipe.clip_norm"
 
 
-class TrainingDiverged(ArithmeticError):
+class TrainingDiverged(Failure, ArithmeticError):
     """A loss, a gradient or a weight is no longer finite."""
 
 
