@@ -17,6 +17,7 @@ import latency_tables
 from latency_tables.card import Card
 from latency_tables.files import atomic_path
 from latency_tables.table import COLUMNS, LatencyTable, read_table, write_table
+from nas.devices.adb import FOLDER, Adb
 from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
@@ -242,6 +243,8 @@ class Device:
             return Local(spec.python or sys.executable)
         if spec.transport == "ssh":
             return Ssh(spec.host, spec.python or "python3", spec.folder, spec.ssh_config)
+        if spec.transport == "adb":
+            return Adb(spec.serial, spec.command, spec.python or "python3", spec.folder or FOLDER)
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")
 
     def _write(self, space: SearchSpace, genotype: NDArray[Any], batch: int, folder: Path, name: str) -> Path:
@@ -275,6 +278,9 @@ class Device:
                     events.setdefault(event["event"], []).append(event)
         except DeviceUnavailable as error:
             failure = error
+        # A lost connection may look like a good end: only the agent's last word says that it was one.
+        if failure is None and models and not events["end"]:
+            failure = DeviceUnavailable(f"device {self.name} stopped before it was done")
         rounds = events["round"]
         if failure is not None and len(rounds) < ENOUGH_ROUNDS:
             rounds = []
@@ -285,8 +291,6 @@ class Device:
             waited=tuple(event["waited"] for event in rounds),
             load_average=events["end"][0]["load_average"] if events["end"] else None,
         )
-        if failure is None and models and not rounds:
-            failure = DeviceUnavailable(f"device {self.name} ended without measuring anything")
         return result, failure
 
     # The table -----------------------------------------------------------------------------------------

@@ -34,8 +34,8 @@ class DeviceSpec:
     ssh_config : a configuration file for ssh (keys, jump hosts), where the user's own will not do.
     serial : of adb, where several phones are attached.
     folder : on the device, for models and the agent (ssh, adb); they are removed afterwards.
-    command : of adb: a command line that times one model there, ``{model}`` and ``{threads}`` filled in;
-        empty runs the agent with `python`.
+    command : of adb: a benchmark's command line there; ``{model}``, ``{threads}`` and ``{runs}`` are filled in.
+        Empty runs the agent with `python`.
     """
 
     name: str
@@ -65,6 +65,8 @@ class DeviceSpec:
                 raise ValueError(f"{where}: {self.runtime} runs {' or '.join(precisions)}, not {self.precision!r}")
         if self.threads < 1 and self.transport != "none":
             raise ValueError(f"{where}: threads must be at least 1, got {self.threads}")
+        if self.command and "{model}" not in self.command:
+            raise ValueError(f"{where}: the command must say where the model goes, with {{model}}")
         if self.transport == "ssh" and not self.host:
             raise ValueError(f"{where}: a device behind ssh needs a host, like host: user@192.168.0.7")
 

@@ -16,7 +16,7 @@ from typing import Any
 from nas.devices.transport import AGENT, Events, Transport, stream_events
 
 CONNECT_TIMEOUT_S = 10
-_UNPACK_AND_RUN = """
+UNPACK_AND_RUN = """
 import shutil, subprocess, sys, tarfile, tempfile
 folder = tempfile.mkdtemp(dir=sys.argv[1] or None)
 try:
@@ -55,7 +55,7 @@ class Ssh(Transport):
             *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
         ]
         config = ["-F", self.config] if self.config else []
-        far_command = shlex.join([self.python, "-c", _UNPACK_AND_RUN, self.folder])
+        far_command = shlex.join([self.python, "-c", UNPACK_AND_RUN, self.folder])
         command = ["ssh", "-T", *config, *options, self.host, far_command]
         yield from stream_events(command, stdin=content, silence_s=silence_s, limit_s=limit_s, where=self.host)
 

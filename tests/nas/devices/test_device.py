@@ -171,7 +171,7 @@ device.measure(space, rows, progress=lambda done, total: print(done, flush=True)
         ("import sys; sys.exit('ImportError: no such module')", "ended with code 1: ImportError: no such module"),
         ("import os; os.kill(os.getpid(), 9)", "stopped by signal 9"),
         ('print(\'{"event": "error", "message": "no runtime"}\')', "this machine: no runtime"),
-        ("print('hello')", "ended without measuring anything"),
+        ("print('hello')", "device cpu stopped before it was done"),
     ],
 )
 def test_an_agent_that_misbehaves_ends_in_one_sentence(
