@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from nas.report.run_folder import SearchRun
 
@@ -127,25 +126,6 @@ def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     axes.set_xscale("log")
     axes.set_xlabel("networks evaluated by the predictors")
     axes.set_ylabel("best accuracy within\nthe budget, predicted (%)")
-    return figure
-
-
-def parity_figure(
-    measured_ms: NDArray[np.float64],
-    predicted_ms: NDArray[np.float64],
-    std_ms: NDArray[np.float64],
-    title: str,
-    theme: Theme = LIGHT,
-) -> Figure:
-    """Predicted against measured latency of held-out networks, each (n,); on the diagonal they agree."""
-    figure, axes = canvas(theme, (5.0, 4.6))
-    values = np.concatenate([measured_ms, predicted_ms])
-    ends = np.array([values.min(), values.max()]) + np.array([-0.04, 0.04]) * max(np.ptp(values), 1e-9)
-    axes.plot(ends, ends, color=theme.faint, linewidth=1.2, zorder=1)
-    axes.errorbar(predicted_ms, measured_ms, xerr=std_ms, **_error_style(theme, VERMILION))
-    axes.set_xlabel("predicted latency (ms, ± one standard deviation)")
-    axes.set_ylabel("measured latency (ms)")
-    axes.set_title(title, color=theme.ink, fontsize=10.5)
     return figure
 
 

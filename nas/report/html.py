@@ -128,8 +128,8 @@ def _budgets(run: SearchRun) -> str:
     quantile = ""
     if run.limit("latency_ms") is not None:
         quantile = (
-            f'<p class="soft">Before any search, latencies are judged by the upper end of their prediction '
-            f"({run.record['confidence']:.0%} confidence): so are the four columns on the right.</p>"
+            '<p class="soft">In the four columns on the right a latency is the upper end of its prediction '
+            f"({run.record['confidence']:.0%} confidence), as the search judges it.</p>"
         )
     return _section("The budget, and what the space offers", _table(head, rows, numbers={1, 2, 5, 6, 7, 8}) + quantile)
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, parity_figure, png
+from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.held_out import held_out_figure
 from nas.report.html import write_report
 from nas.report.layers import layer_table, slot_table
 from nas.report.run_folder import SearchRun
@@ -149,13 +150,12 @@ def test_figures_differ_by_theme_and_are_the_same_every_time(run_folder: Path) -
     assert (run_folder / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_parity_figure_shows_every_network() -> None:
+def test_held_out_figure_shows_every_network() -> None:
     measured = np.array([1.0, 2.0, 3.0])
-    figure = parity_figure(measured, measured * 1.05, np.full(3, 0.1), "cpu, a space")
-    axes = figure.axes[0]
+    axes = held_out_figure(measured, measured * 1.05, np.full(3, 0.1), "cpu, a space").axes[0]
     assert axes.get_title() == "cpu, a space"
     points = axes.containers[0].lines[0].get_xydata()
-    np.testing.assert_allclose(points, np.stack([measured * 1.05, measured], axis=1))
+    np.testing.assert_allclose(points, np.stack([measured, measured * 1.05], axis=1))
 
 
 def test_layer_table_adds_up_to_the_paper_costs() -> None:
