@@ -14,10 +14,12 @@ output = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 remarks = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def table(name: str, *numbers: str) -> Table:
-    """An empty table whose first column holds names and whose other columns hold numbers."""
+def table(name: str, *numbers: str, words: tuple[str, ...] = ()) -> Table:
+    """An empty table: a column of names, then columns of words, then columns of numbers."""
     made = Table(box=SIMPLE_HEAD)
     made.add_column(name, no_wrap=True)
+    for heading in words:
+        made.add_column(heading)
     for heading in numbers:
         made.add_column(heading, justify="right", no_wrap=True)
     return made

@@ -27,12 +27,12 @@ def run(config: ListConfig, folder: Path) -> int:
         ]
         print(json.dumps(rows))
         return 0
-    shown = table("device", "chip", "reached by", "runtime", "measured networks")
+    shown = table("device", words=("chip", "reached by", "runtime", "known networks"))
     for known in devices:
         spec = known.spec
         shown.add_row(
             ", ".join((spec.name, *spec.aliases)),
-            spec.chip or (known.card.chip if known.card else ""),
+            spec.chip or (known.card.chip if known.card else "this machine" if spec.transport == "local" else ""),
             "published figures" if spec.transport == "none" else spec.transport,
             f"{spec.runtime} {spec.precision}",
             ", ".join(f"{count} {space}" for space, count in known.spaces) or "none yet",
