@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from nas.search.archive import Archive, Scores, total_violation
 from nas.search.pareto import crowding_distance, non_dominated_rank
