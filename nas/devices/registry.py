@@ -48,21 +48,22 @@ def get_device(name: str, *, folder: Path = DEVICES_FOLDER) -> Device:
     ------
     ValueError : unknown name (lists the known ones), or a broken card.
     """
-    specs = device_specs()
+    specs = device_specs(folder)
     for spec in specs:
         if name == spec.name or name in spec.aliases:
             return Device(spec, folder=folder / spec.name)
     raise ValueError(f"unknown device {name!r}; known: {', '.join(sorted(spec.name for spec in specs))}")
 
 
-def device_specs() -> list[DeviceSpec]:
-    """All cards: your own first (they may replace shipped ones), then the shipped, then published devices."""
+def device_specs(folder: Path = DEVICES_FOLDER) -> list[DeviceSpec]:
+    """All cards: your own first (they may replace shipped ones), the shipped, imported and published devices."""
     specs: dict[str, DeviceSpec] = {}
-    for folder in (OWN_CARDS, SHIPPED_CARDS):
-        for path in sorted(folder.glob("*.yaml")):
+    for cards in (OWN_CARDS, SHIPPED_CARDS):
+        for path in sorted(cards.glob("*.yaml")):
             spec = read_spec(path)
             specs.setdefault(spec.name, spec)
-    for path in sorted(SHIPPED_TABLES.glob("*.yaml")):
+    tables = [csv.with_suffix(".yaml") for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]
+    for path in [*tables, *sorted(SHIPPED_TABLES.glob("*.yaml"))]:
         card = read_card(path)
         specs.setdefault(card.name, _published(card))
     return list(specs.values())
@@ -71,7 +72,7 @@ def device_specs() -> list[DeviceSpec]:
 def list_devices(*, folder: Path = DEVICES_FOLDER) -> list[KnownDevice]:
     """Every device with what is known of it; the tables are read, not checked against their spaces."""
     found = []
-    for spec in device_specs():
+    for spec in device_specs(folder):
         tables = (folder / spec.name / f"{spec.name}.csv", SHIPPED_TABLES / f"{spec.name}.csv")
         table = next((path for path in tables if path.exists()), None)
         if table is None:

@@ -1,0 +1,82 @@
+"""Other people's measurements as a device's latency table: a CSV with the documented columns, or block tables."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from latency_tables.card import Card, read_card
+from latency_tables.table import COLUMNS, LatencyTable, card_path, merge_repeats, read_rows, write_table
+from nas.devices.block_table import read_block_table
+from nas.devices.device import DEVICES_FOLDER
+from search_spaces import SearchSpace, get_space
+
+SAMPLES = 300
+"""Networks that stand for a block table: enough to learn every block of a space from."""
+
+
+def import_table(
+    paths: Sequence[Path],
+    name: str,
+    *,
+    space: SearchSpace | None = None,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    folder: Path = DEVICES_FOLDER,
+) -> LatencyTable:
+    """Make the latencies in `paths` those of device `name`, which can then be named like any other.
+
+    Parameters
+    ----------
+    paths : one CSV (with a card beside it, where there is one), or once-for-all's YAML block tables (one for
+        each resolution).
+    name : of the device; rows are added to what its table already holds.
+    space : whose networks a block table is summed for; a CSV says it itself, in its column ``space``.
+    samples, seed : how many networks of the space, and which.
+    folder : where devices' tables lie.
+
+    Returns
+    -------
+    The device's table as written.
+
+    Raises
+    ------
+    ValueError : anything wrong with the files (one sentence with file and line), or no space for a block table.
+    """
+    if not paths:
+        raise ValueError("nothing to import: name a CSV file or block tables")
+    first = Path(paths[0])
+    if first.suffix == ".csv":
+        if len(paths) > 1:
+            raise ValueError(f"one CSV at a time, got {len(paths)} files")
+        beside = card_path(first)
+        card = read_card(beside) if beside.exists() else Card(name, provenance=f"imported from {first.name}")
+        find_space = get_space if space is None else lambda label: space if label == space.name else get_space(label)
+        rows = read_rows(first, find_space=find_space, card=card)
+    elif first.suffix in (".yaml", ".yml"):
+        if space is None:
+            raise ValueError(f"{first} holds blocks: name the search space whose networks they make up")
+        card = Card(name, provenance=f"sums of block latencies from {first.name}")
+        rows = _sums(paths, space, samples, seed)
+    else:
+        raise ValueError(f"{first} is neither a CSV file nor a YAML block table")
+    target = folder / name / f"{name}.csv"
+    if target.exists():
+        rows = merge_repeats(pd.concat([read_rows(target), rows], ignore_index=True), target)
+    card = replace(card, name=name, date=card.date or datetime.date.today().isoformat())
+    table = LatencyTable(rows, card)
+    write_table(target, table)
+    return table
+
+
+def _sums(paths: Sequence[Path], space: SearchSpace, samples: int, seed: int) -> pd.DataFrame:
+    blocks = read_block_table(*paths)
+    population = np.unique(space.sample(samples, np.random.default_rng(seed)), axis=0)
+    latency_ms = blocks.latency_ms(space, population)
+    rows = pd.DataFrame({"space": space.name, "architecture": space.format(population)})
+    rows["resolution"] = [next(layers[0].size for layers in space.layers(row) if layers) for row in population]
+    rows = rows.assign(batch=1, precision="float32", latency_ms=latency_ms, p10_ms=latency_ms, p90_ms=latency_ms)
+    return rows.assign(runs=1, source="sum of blocks")[list(COLUMNS)]
