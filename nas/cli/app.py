@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import shlex
+import shutil
 import sys
 import tempfile
 import traceback
@@ -72,6 +73,8 @@ class _Job:
 
     def __call__(self, config: DictConfig) -> int:
         code = _guarded(self.verb, lambda: self._run(config))
+        if code in (EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE):
+            _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
         if codes := os.environ.get(_CODES_FILE):
             with open(codes, "a", encoding="utf-8") as file:
                 file.write(f"{code}\n")
@@ -82,6 +85,12 @@ class _Job:
         folder = Path(HydraConfig.get().runtime.output_dir)
         code: int = module.run(OmegaConf.to_object(config), folder)
         return code
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a run folder in which nothing was done, so that refused requests leave no litter."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} == {".hydra"}:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _guarded(verb: str, job: Callable[[], int]) -> int:
