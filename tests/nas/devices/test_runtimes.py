@@ -1,0 +1,62 @@
+"""Every runtime passes the same test: its own file is written, run in its process, and a larger net takes longer."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nas.devices.agent import RUNTIMES as LOADERS
+from nas.devices.device import Device
+from nas.devices.protocol import Protocol
+from nas.devices.runtimes import RUNTIMES
+from nas.devices.spec import DeviceSpec
+from nas.devices.transport import DeviceUnavailable
+from nas.errors import MissingExtra
+from search_spaces import get_space
+
+SPACE = get_space("mobilenet_v3_small_images")
+SLOW = ("pytorch-compiled",)  # half a minute a network
+
+
+def test_the_agent_runs_every_runtime_that_is_offered() -> None:
+    assert {name: runtime.module for name, runtime in RUNTIMES.items()} == {
+        n: module for n, (module, _) in LOADERS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"),
+    [(name, precision) for name, runtime in RUNTIMES.items() if name not in SLOW for precision in runtime.precisions],
+)
+def test_runtimes_measure(runtime: str, precision: str, tmp_path: Path) -> None:
+    spec = DeviceSpec("x", runtime=runtime, precision=precision)
+    device = Device(spec, folder=tmp_path, protocol=Protocol(rounds=5, runs=3, seconds=0.5))
+    try:
+        table = device.measure(SPACE, np.stack([SPACE.min, SPACE.max]))
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    except DeviceUnavailable as error:
+        if "CUDAExecutionProvider" not in str(error):
+            raise
+        pytest.skip("no NVIDIA GPU")
+    smallest, largest = table.rows["latency_ms"]
+    assert 0.01 < smallest < largest < 1000
+    assert table.rows["precision"].tolist() == [precision] * 2
+    assert table.card.runtime == runtime
+    assert table.card.runtime_version not in ("", "unknown")
+
+
+def test_some_run_one_image_at_a_time(tmp_path: Path) -> None:
+    device = Device(DeviceSpec("x", runtime="ncnn"), folder=tmp_path)
+    with pytest.raises(ValueError, match="one image at a time"):
+        device.measure(SPACE, SPACE.min[None], batch=8)
+
+
+def test_a_batch_takes_longer_than_an_image(tmp_path: Path) -> None:
+    device = Device(DeviceSpec("x"), folder=tmp_path, protocol=Protocol(rounds=5, runs=3))
+    one = device.measure(SPACE, SPACE.min[None]).rows["latency_ms"][0]
+    eight = device.measure(SPACE, SPACE.min[None], batch=8).rows["latency_ms"][0]
+    assert eight > 2 * one
+    stored = device.read_table()
+    assert stored is not None
+    assert stored.rows["batch"].tolist() == [1, 8]
