@@ -17,12 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import norm, qmc
+from scipy.stats import t as student
 
 Floats = NDArray[np.float64]
 
 # Rows that the hyper-parameters are judged on: the cost of a draw is cubic in them, and 150 settle them.
 MAX_ROWS_FOR_HYPERPARAMETERS = 150
 N_ROUNDS = 3
+OUTLIER_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class GroupedGaussianProcess:
     terms : the groups of feature columns.
     noise_scale, noise_spread : the log-normal prior of the noise's standard deviation, as in `Term`.
     n_draws : hyper-parameter settings drawn in each of three rounds.
+    degrees_of_freedom : of Student's t that the noise follows; few mean that outliers are expected. Infinity is a
+        normal distribution.
 
     Attributes
     ----------
@@ -78,12 +82,23 @@ class GroupedGaussianProcess:
     """
 
     def __init__(
-        self, terms: Sequence[Term], *, noise_scale: float = 0.03, noise_spread: float = 1.0, n_draws: int = 256
+        self,
+        terms: Sequence[Term],
+        *,
+        noise_scale: float = 0.03,
+        noise_spread: float = 1.0,
+        n_draws: int = 256,
+        degrees_of_freedom: float = np.inf,
     ) -> None:
         self.terms = tuple(terms)
         self.noise_scale = noise_scale
         self.noise_spread = noise_spread
         self.n_draws = n_draws
+        self.degrees_of_freedom = degrees_of_freedom
+
+    @property
+    def _heavy_tailed(self) -> bool:
+        return bool(np.isfinite(self.degrees_of_freedom))
 
     @property
     def groups(self) -> list[slice]:
@@ -129,7 +144,9 @@ class GroupedGaussianProcess:
             spread = (weights[:, None] * (draws - centre)).T @ (draws - centre)
             # Never narrower than a fifth of the prior: one lucky draw must not end the search.
             proposals.append((centre, np.linalg.cholesky(spread + 0.04 * np.eye(width))))
-        keep = weights > 1e-4 * weights.max()
+        # Likely draws only, and fewer of them the more rows there are: each costs an inverse.
+        most = np.sort(weights)[::-1][: max(64, 10_000 // target.size)]
+        keep = weights >= max(most[-1], 1e-4 * most[0])
         return self._variances(draws[keep]), weights[keep] / weights[keep].sum()
 
     def fit(self, features: Floats, target: Floats, noise_scale: Floats | None = None) -> "GroupedGaussianProcess":
@@ -143,16 +160,33 @@ class GroupedGaussianProcess:
         """
         features = np.asarray(features, dtype=np.float64)
         relative = np.ones(len(target)) if noise_scale is None else np.asarray(noise_scale, dtype=np.float64)
-        grams = np.stack([features[:, g] @ features[:, g].T for g in self.groups] + [np.diag(relative**2)])
+        self._fit(features, target, relative, relative)
+        if self._heavy_tailed:
+            # Student's t as a scale mixture of normals, by expectation maximisation. The distance is that of a
+            # row from what the others say: with few rows an outlier drags the fit to itself.
+            for _ in range(OUTLIER_ROUNDS):
+                distance = (target - self.left_out_.mean) / self.left_out_.std
+                weights = (self.degrees_of_freedom + 1) / (self.degrees_of_freedom + distance**2)
+                self._fit(features, target, relative, relative / np.sqrt(weights))
+        return self
+
+    def _fit(self, features: Floats, target: Floats, nominal: Floats, noise_scale: Floats) -> None:
+        grams = np.stack([features[:, g] @ features[:, g].T for g in self.groups] + [np.diag(noise_scale**2)])
         rows = np.linspace(0, len(target) - 1, min(len(target), MAX_ROWS_FOR_HYPERPARAMETERS)).astype(int)
         draws, weights = self._weigh_draws(grams[:, rows[:, None], rows], target[rows])
-        self.posterior_ = self._posterior(features, target, grams, draws, weights)
+        self.posterior_, left_out = self._posterior(features, target, grams, draws, weights)
         self.term_scales_ = np.sqrt(weights @ draws[:, :-1])
-        return self
+        # The normal distribution that has 68 % within one deviation where Student's t has them.
+        widening = float(student.ppf(norm.cdf(1), self.degrees_of_freedom)) if self._heavy_tailed else 1.0
+        self.posterior_ = self.posterior_._replace(noise=widening * self.posterior_.noise)
+        # A row that counts less is still expected to have the noise of its kind.
+        noise = self.posterior_.noise**2
+        variance = left_out.std**2 - noise * (np.square(noise_scale / widening) - nominal**2)
+        self.left_out_ = LeftOut(left_out.mean, np.sqrt(np.maximum(variance, noise * nominal**2)))
 
     def _posterior(
         self, features: Floats, target: Floats, grams: Floats, draws: Floats, weights: Floats
-    ) -> WeightPosterior:
+    ) -> tuple[WeightPosterior, LeftOut]:
         """Mean and covariance of a mixture: mean of the covariances plus covariance of the means."""
         spread_out = np.repeat(np.eye(len(self.terms)), [t.width for t in self.terms], axis=1)  # (terms, width)
         kernels = np.tensordot(draws, grams, axes=1)  # (draws, n, n)
@@ -166,8 +200,9 @@ class GroupedGaussianProcess:
                 covariance[columns_a, columns_b] -= features[:, columns_a].T @ joint @ features[:, columns_b]
         centred = means - mean
         covariance += (weights[:, None] * centred).T @ centred
-        self.left_out_ = _leave_one_out(inverses, target, weights)
-        return WeightPosterior(mean, covariance, float(np.sqrt(weights @ draws[:, -1])))
+        # The median of the noise, not its mean square: the typical row should be within one deviation.
+        noise = float(np.exp(weights @ np.log(draws[:, -1]) / 2))
+        return WeightPosterior(mean, covariance, noise), _leave_one_out(inverses, target, weights)
 
 
 def _leave_one_out(inverses: Floats, target: Floats, weights: Floats) -> LeftOut:
@@ -193,13 +228,18 @@ def _log_normal(points: Floats, centre: Floats, factor: Floats) -> Floats:
 def _log_likelihood(draws: Floats, grams: Floats, target: Floats) -> Floats:
     """Log marginal likelihood of `target` under each draw, shape ``(n_draws,)``, without the constant."""
     out = np.empty(len(draws))
-    # In pieces, so that 256 kernels of 150 rows never stand in memory at once.
-    step = max(1, 2_000_000 // max(1, target.size**2))
+    n = target.size
+    # A last row behind the kernel comes out of the factorisation as the whitened target; its corner only has to
+    # be large. In pieces, so that 256 kernels of 150 rows never stand in memory at once.
+    step = max(1, 2_000_000 // (n + 1) ** 2)
+    bordered = np.zeros((min(step, len(draws)), n + 1, n + 1))
+    bordered[:, n, :n] = target
+    bordered[:, n, n] = 1e30
     for start in range(0, len(draws), step):
-        piece = slice(start, start + step)
-        kernels = np.tensordot(draws[piece], grams, axes=1)
+        piece = draws[start : start + step]
+        kernels = bordered[: len(piece)]
+        kernels[:, :n, :n] = np.tensordot(piece, grams, axes=1)
         factors = np.linalg.cholesky(kernels)
-        whitened = np.linalg.solve(factors, np.broadcast_to(target[:, None], (len(kernels), target.size, 1)))[..., 0]
-        log_determinant = 2 * np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
-        out[piece] = -0.5 * (np.square(whitened).sum(axis=1) + log_determinant)
+        log_determinant = 2 * np.log(np.diagonal(factors, axis1=1, axis2=2)[:, :n]).sum(axis=1)
+        out[start : start + step] = -0.5 * (np.square(factors[:, n, :n]).sum(axis=1) + log_determinant)
     return out

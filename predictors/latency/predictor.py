@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.encoding import ArchitectureEncoding, Rows, pieces
-from predictors.gaussian_process import GroupedGaussianProcess, Term
+from predictors.gaussian_process import GroupedGaussianProcess, LeftOut, Term
 from predictors.held_out import LatencyErrors, latency_errors
 from predictors.latency.profile import fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
@@ -27,14 +27,16 @@ from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
 
-# Priors, as fractions of the average network's latency: how far a device departs from the fleet's average.
-# Chosen by leaving devices out of training fleets, never by looking at a test device.
+# Priors (median and spread), as fractions of the average network's latency: how far a device departs from the
+# fleet's average. Chosen by leaving devices out of training fleets, never by looking at a test device.
 WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, 1.0)}
-WITH_FLEET_ENCODING = {"positions": (0.02, 1.0), "counts": (0.02, 1.0), "totals": (0.1, 1.0), "dead": (0.1, 1.0)}
-# Nothing is known but that latency grows with the work.
+WITH_FLEET_ENCODING = {"positions": (0.05, 1.0), "counts": (0.03, 1.0), "totals": (0.2, 1.0), "dead": (0.2, 1.0)}
+# Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
-ALONE_ENCODING = {"positions": (0.05, 1.0), "counts": (0.05, 1.0), "totals": (0.3, 1.0), "dead": (0.3, 1.0)}
+ALONE_ENCODING = {"positions": (0.1, 1.0), "counts": (0.1, 1.0), "totals": (0.3, 1.0), "dead": (0.3, 1.0)}
 NOISE = (0.04, 1.0)
+DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
+CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
 
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
 MIN_MEASUREMENTS = 3
@@ -73,6 +75,13 @@ class LatencyPredictor:
         self.devices_ = tuple(device.device for device in fleet)
         self._sources = SourceDevices.fit(self._encoding, fleet) if fleet else None
         return self
+
+    def for_new_device(self) -> "LatencyPredictor":
+        """The same fleet, adapted to no device yet."""
+        fresh = LatencyPredictor(self.space, self.random_state)
+        fresh.__dict__["_encoding"] = self._encoding
+        fresh.devices_, fresh._sources = self.devices_, self._sources
+        return fresh
 
     @cached_property
     def _encoding(self) -> ArchitectureEncoding:
@@ -116,18 +125,21 @@ class LatencyPredictor:
         mean, features = self._features(rows)
         prior = np.maximum(mean.astype(np.float64), LEAST_RELATIVE)
         self._unit_ms = float(latency.mean() / prior.mean())
-        process = GroupedGaussianProcess(self._terms(), noise_scale=NOISE[0], noise_spread=NOISE[1])
+        process = GroupedGaussianProcess(
+            self._terms(), noise_scale=NOISE[0], noise_spread=NOISE[1], degrees_of_freedom=DEGREES_OF_FREEDOM
+        )
         # Noise grows with latency: by the fleet's average where there is one, else by what was measured.
         relative = prior if self._sources is not None else np.maximum(latency / self._unit_ms, LEAST_RELATIVE)
         process.fit(features.astype(np.float64), latency / self._unit_ms - mean, relative)
-        self.measured_, self.latency_ms_ = rows, latency
-        self._weights = process.posterior_.mean.astype(np.float32)
+        left_out = LeftOut(self._unit_ms * (mean + process.left_out_.mean), self._unit_ms * process.left_out_.std)
+        distances = np.square((latency - left_out.mean) / left_out.std)
+        stretch = np.sqrt((CALIBRATION_WEIGHT + distances.sum()) / (CALIBRATION_WEIGHT + len(latency)))
         jitter = 1e-9 * np.eye(features.shape[1])
-        self._factor = np.linalg.cholesky(process.posterior_.covariance + jitter).astype(np.float32)
-        self._noise = process.posterior_.noise
-        left_out = process.left_out_
-        self.left_out_ms_, self.left_out_std_ms_ = self._unit_ms * (mean + left_out.mean), self._unit_ms * left_out.std
-        self.errors_: LatencyErrors = latency_errors(latency, self.left_out_ms_, self.left_out_std_ms_)
+        self._weights = process.posterior_.mean.astype(np.float32)
+        self._factor = (stretch * np.linalg.cholesky(process.posterior_.covariance + jitter)).astype(np.float32)
+        self._noise = float(stretch * process.posterior_.noise)
+        self.measured_, self.latency_ms_ = rows, latency
+        self.errors_: LatencyErrors = latency_errors(latency, left_out.mean, stretch * left_out.std)
         return self
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:

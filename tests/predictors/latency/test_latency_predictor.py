@@ -57,8 +57,8 @@ def mape(predictor: LatencyPredictor, device: Simulated) -> float:
     return float(np.mean(np.abs(predictor.predict(population) / device.true(population) - 1)))
 
 
-@pytest.mark.parametrize("n", [20, 40])
-def test_one_device_alone_is_predicted_with_honest_intervals(space: SearchSpace, n: int) -> None:
+@pytest.mark.parametrize(("n", "largest_error"), [(20, 0.08), (40, 0.06)])
+def test_one_device_alone_is_predicted_with_honest_intervals(space: SearchSpace, n: int, largest_error: float) -> None:
     within, actual, claimed = [], [], []
     for seed in range(6):
         device, predictor = Simulated(space, seed), LatencyPredictor(space).fit()
@@ -71,9 +71,9 @@ def test_one_device_alone_is_predicted_with_honest_intervals(space: SearchSpace,
         actual.append(np.mean(np.abs(mean / measured - 1)))
         claimed.append(predictor.errors_.mape)
     one, two = np.mean(within, axis=0)
-    assert 0.60 <= one <= 0.88
+    assert 0.58 <= one <= 0.85
     assert two >= 0.92
-    assert np.mean(actual) < 0.06
+    assert np.mean(actual) < largest_error
     assert np.mean(claimed) == pytest.approx(np.mean(actual), rel=0.3)
 
 

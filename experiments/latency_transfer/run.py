@@ -1,0 +1,70 @@
+"""Adapt to every test device of every split from n measured networks that the predictor chose itself.
+
+Each seed offers other candidates: 600 of the architectures that the fleet was measured on, without their
+latencies on the device. The error is that of the split's test architectures, none of them measured.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from experiments.latency_transfer.data import SIMULATED, SPLITS, Fleet, Split, load_fleet
+from predictors.held_out import latency_errors
+from predictors.latency import LatencyPredictor
+
+N_CANDIDATES = 600
+
+
+def adapt_all(
+    fleet: Fleet, predictor: LatencyPredictor, split: Split, counts: Sequence[int], seeds: int
+) -> Iterator[dict[str, object]]:
+    """One row of results for each device, n and seed."""
+    learn = np.flatnonzero(fleet.usable[: split.n_train])
+    held_out = split.n_train + np.flatnonzero(fleet.usable[split.n_train : split.n_stop])
+    for seed in range(seeds):
+        pool = np.random.default_rng(seed).permutation(learn)[:N_CANDIDATES]
+        # Latencies play no part in the choice, so it is the same for every device, and the first n of the
+        # longest list are what would be chosen with n.
+        fresh = predictor.for_new_device()
+        order = pool[fresh.suggest(fleet.population[pool], max(counts))]
+        for device in split.test:
+            latency = fleet.latency_ms[device]
+            for n in counts:
+                measured = order[:n]
+                start = time.process_time()
+                fresh.adapt(fleet.population[measured], latency[measured])
+                seconds = time.process_time() - start
+                mean, std = fresh.predict(fleet.population[held_out], return_std=True)
+                errors = asdict(latency_errors(latency[held_out], mean, std))
+                known = fresh.errors_
+                yield {
+                    "split": split.name,
+                    "device": device,
+                    "simulated": device in SIMULATED,
+                    "n": n,
+                    "seed": seed,
+                    "held_out": errors.pop("n"),
+                    **errors,
+                    "claimed_mape": known.mape,
+                    "adapt_s": round(seconds, 4),
+                }
+
+
+def transfer(names: Sequence[str], counts: Sequence[int], seeds: int) -> pd.DataFrame:
+    """Results of the named splits, one row for each device, n and seed."""
+    fleets: dict[str, Fleet] = {}
+    rows = []
+    for name in names:
+        split = SPLITS[name]
+        if split.space not in fleets:
+            fleets[split.space] = load_fleet(split.space)
+        fleet = fleets[split.space]
+        learn = np.flatnonzero(fleet.usable[: split.n_train])
+        start = time.process_time()
+        predictor = LatencyPredictor(fleet.space).fit([fleet.measurements(device, learn) for device in split.train])
+        print(f"{name}: fitted to {len(split.train)} devices in {time.process_time() - start:.1f} s", flush=True)
+        rows += adapt_all(fleet, predictor, split, counts, seeds)
+    return pd.DataFrame(rows)
