@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save  # to bytes: `save_file` hides a full disk in an error of its own
 from torch import Tensor
 
 from latency_tables.files import atomic_path
@@ -35,7 +35,7 @@ def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any]) -> 
     """
     folder = Path(folder)
     with atomic_path(folder / WEIGHTS) as weights, atomic_path(folder / CARD) as description:
-        save_file(_weights(supernet), weights)
+        weights.write_bytes(save(_weights(supernet)))
         record = {
             "space": {"name": supernet.space.name, "options": supernet.space.options},
             "kernel_transform": supernet.kernel_transform,
@@ -86,7 +86,7 @@ def save_subnet(path: Path, subnet: Subnet, metadata: Mapping[str, Any]) -> None
         "metadata": json.dumps(dict(metadata)),
     }
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata=header)
+        temporary.write_bytes(save(tensors, metadata=header))
 
 
 def load_subnet(path: Path) -> Subnet:
