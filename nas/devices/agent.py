@@ -1,8 +1,8 @@
 """Time networks on the machine this file runs on: ``python agent.py < job.json``, one JSON line an event.
 
-A single file that needs Python and the runtime, so that it can be copied to a board as it is. Networks are
-interleaved: every round times each of them, so that a disturbance or a slow drift falls on all alike. Times
-are milliseconds of one inference.
+A single file that needs Python (3.9 or later) and the runtime, so that it can be copied to a board as it is.
+Networks are interleaved: every round times each of them, so that a disturbance or a slow drift falls on all
+alike. Times are milliseconds of one inference.
 
 The job: ``models`` ({key: path}), ``runtime``, ``threads``, ``core`` (a number, null for the idlest, -1 for no
 pinning), ``rounds``, ``runs`` (timed in each round), ``seconds`` (to spend on a network), ``limit_s`` (for all).
@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -123,9 +124,12 @@ def load_ncnn(path: str, threads: int) -> Run:
     return run
 
 
-def load_pytorch(path: str, threads: int, compiled: bool = False) -> Run:
+def load_pytorch(path: str, threads: int, compiled: bool = False, device: str = "cpu") -> Run:
     """A function that runs the network once in PyTorch; needs this project, which knows how to build it."""
     import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Failure("this PyTorch sees no NVIDIA GPU")
 
     from nas.supernet.subnet import Subnet
     from search_spaces import get_space
@@ -134,13 +138,16 @@ def load_pytorch(path: str, threads: int, compiled: bool = False) -> Run:
         card = json.load(file)
     torch.set_num_threads(threads)
     space = get_space(card["space"], **card["options"])
-    net = Subnet(space, space.parse(card["architecture"])).eval()
-    images = torch.randn(card["batch"], 3, net.resolution, net.resolution)
+    net = Subnet(space, space.parse(card["architecture"])).eval().to(device)
+    images = torch.randn(card["batch"], 3, net.resolution, net.resolution, device=device)
     forward = torch.compile(net) if compiled else net
 
     @torch.inference_mode()
     def run() -> Any:
-        return forward(images)
+        logits = forward(images)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return logits
 
     return run
 
@@ -148,6 +155,11 @@ def load_pytorch(path: str, threads: int, compiled: bool = False) -> Run:
 def load_pytorch_compiled(path: str, threads: int) -> Run:
     """The same through torch.compile: half a minute for each network before it runs."""
     return load_pytorch(path, threads, compiled=True)
+
+
+def load_pytorch_cuda(path: str, threads: int) -> Run:
+    """The same on an NVIDIA GPU; a run ends when the GPU is done."""
+    return load_pytorch(path, threads, device="cuda")
 
 
 # Runtime -> module whose version is reported, loader(path, threads).
@@ -159,6 +171,7 @@ RUNTIMES: dict[str, tuple[str, Callable[[str, int], Run]]] = {
     "ncnn": ("ncnn", load_ncnn),
     "pytorch": ("torch", load_pytorch),
     "pytorch-compiled": ("torch", load_pytorch_compiled),
+    "pytorch-cuda": ("torch", load_pytorch_cuda),
 }
 
 
@@ -198,6 +211,15 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average": load_average(),
     }
+
+
+def gpu() -> str:
+    """Name of the first NVIDIA GPU, empty where there is none."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, timeout=20).stdout.strip().split("\n")[0]
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def load_average() -> float | None:
@@ -265,6 +287,8 @@ def measure(job: dict[str, Any], say: Say) -> None:
     module, load = RUNTIMES[job["runtime"]]
     threads, end = job["threads"], time.monotonic() + job["limit_s"]
     about = machine()
+    if job["runtime"].endswith("cuda"):
+        about["gpu"] = gpu()
     cores = pin(job.get("core"), threads)
     say("start", machine=about, runtime_version=version_of(module), cores=cores)
     nets: dict[str, Run] = {}

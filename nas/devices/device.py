@@ -172,6 +172,8 @@ class Device:
         )
         missing = [name for name in rows_by_name if fresh or name not in known]
         report = progress or (lambda done, total: None)
+        if missing:
+            self._transport()  # what keeps us from it is said before any network is built
         report(0, len(missing))
         done: list[Rounds] = []
         warnings: list[str] = []
@@ -329,23 +331,29 @@ class Device:
         today = datetime.date.today().isoformat()
         sessions = [] if table is None else list(table.card.conditions.get("sessions", []))
         sessions = [*(sessions if first else sessions[:-1]), {"date": today, **session}][-SESSIONS_KEPT:]
-        chip = self.spec.chip or machine["cpu"]
-        if table is not None and table.card.conditions.get("cpu", machine["cpu"]) != machine["cpu"]:
-            raise ValueError(
-                f"{self.table_path} was measured on {table.card.conditions['cpu']}, device {self.name} is now "
-                f"{machine['cpu']}; move that folder away, or give this machine a card of its own name"
-            )
+        processor = machine.get("gpu") or machine["cpu"]
+        if table is not None:
+            before = table.card.conditions.get("gpu") or table.card.conditions.get("cpu") or processor
+            if before != processor:
+                raise ValueError(
+                    f"{self.table_path} was measured on {before}, device {self.name} is now {processor}; "
+                    "move that folder away, or give this machine a card of its own name"
+                )
         card = Card(
             name=self.name,
             aliases=self.spec.aliases,
-            chip=chip,
+            chip=self.spec.chip or processor,
             transport=self.spec.transport,
             runtime=self.spec.runtime,
             runtime_version=start["runtime_version"],
             threads=self.spec.threads,
             precision=self.spec.precision,
             conditions={
-                **{key: machine[key] for key in ("cpu", "cores", "governor", "system", "python") if machine.get(key)},
+                **{
+                    key: machine[key]
+                    for key in ("gpu", "cpu", "cores", "governor", "system", "python")
+                    if machine.get(key)
+                },
                 "pinned_to": start["cores"],
                 "protocol": f"lower quartile of {self.protocol.rounds} interleaved rounds x {self.protocol.runs} runs",
                 "sessions": sessions,

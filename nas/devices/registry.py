@@ -59,7 +59,7 @@ def device_specs(folder: Path = DEVICES_FOLDER) -> list[DeviceSpec]:
     """All cards: your own first (they may replace shipped ones), the shipped, imported and published devices."""
     specs: dict[str, DeviceSpec] = {}
     for cards in (OWN_CARDS, SHIPPED_CARDS):
-        for path in sorted(cards.glob("*.yaml")):
+        for path in sorted(cards.glob("*.yaml"), key=lambda path: path.stem):
             spec = read_spec(path)
             specs.setdefault(spec.name, spec)
     tables = [csv.with_suffix(".yaml") for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
 from nas.export.ncnn_graph import ncnn_graph
+from nas.export.network_file import FORMATS, PRECISIONS, FileKind
 from nas.export.onnx_graph import onnx_graph
 from nas.export.quantization import quantize_onnx, quantize_tflite
 from nas.export.tflite_graph import tflite_graph
@@ -104,4 +105,11 @@ RUNTIMES: dict[str, Runtime] = {
     "ncnn": Runtime(".ncnn", {"float32": _ncnn}, "ncnn", "ncnn", "runtimes"),
     "pytorch": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
     "pytorch-compiled": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
+    "pytorch-cuda": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
 }
+
+
+def file_kind(runtime: str, precision: str) -> FileKind | None:
+    """The kind of file that is exported for a runtime; None where its files are only for measuring."""
+    name = RUNTIMES[runtime].suffix.removeprefix(".") if runtime in RUNTIMES else ""
+    return FileKind(name, precision) if name in FORMATS and precision in PRECISIONS else None

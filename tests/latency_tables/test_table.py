@@ -8,7 +8,7 @@ import pytest
 
 from latency_tables.card import Card, read_card, write_card
 from latency_tables.table import COLUMNS, LatencyTable, card_path, merge_repeats, read_rows, read_table, write_table
-from search_spaces import get_space
+from search_spaces import SearchSpace, get_space
 
 SPACE = get_space("mobilenet_v3_small_images")
 NAMES = SPACE.format(SPACE.sample(4, np.random.default_rng(0)))
@@ -175,3 +175,19 @@ def test_the_public_tables_pass_the_plausibility_check(shared_data: Path) -> Non
             rows = pd.DataFrame({"space": file, "batch": batch, "precision": "float32", "latency_ms": latency})
             rows = rows[latency > 0]
             check_plausible(Path(device), rows, pd.Series(macs, index=rows.index), Card(device))
+
+
+def test_the_shipped_tables_are_valid() -> None:
+    import latency_tables
+
+    def at_any_resolution(label: str) -> SearchSpace:
+        return get_space(label, resolutions=list(range(128, 261, 4)))
+
+    tables = sorted(Path(latency_tables.__file__).parent.glob("*.csv"))
+    assert len(tables) >= 10
+    for csv in tables:
+        table = read_table(csv, find_space=at_any_resolution)
+        assert table.card.name == csv.stem
+        assert table.card.provenance
+        assert table.card.citation or table.card.provenance == "measured"
+        assert table.card.licence
