@@ -8,11 +8,12 @@ from nas.training.evaluation import (
     evaluate_subnets_on_test,
 )
 from nas.training.log import read_log
-from nas.training.loop import TrainingResult, train
+from nas.training.loop import NothingLearnt, TrainingResult, train
 from nas.training.recipe import Phase, Recipe
 from nas.training.step import Trainer, TrainingDiverged
 
 __all__ = [
+    "NothingLearnt",
     "Phase",
     "Recipe",
     "Trainer",

@@ -28,6 +28,7 @@ class Progress:
     step : steps taken.
     seconds : time spent in them, over all sittings.
     threads : CPU threads; the same number gives the same result.
+    beginning : SHA-256 of the weights that the run began with.
     sums : of losses and correct answers since the last log record.
     validation : accuracy of the max and the min net when last evaluated.
     """
@@ -35,6 +36,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     threads: int = 1
+    beginning: str = ""
     sums: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
 

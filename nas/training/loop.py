@@ -4,9 +4,12 @@ A run folder gets `splits.json`, `log.jsonl`, `checkpoint.safetensors` and, at t
 `supernet.safetensors` with `supernet.json`.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData
@@ -21,6 +25,7 @@ from nas.supernet import Supernet, calibrate_batch_norm, save_supernet
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from nas.training.display import Display
+from nas.training.distributed import Processes, joined, synchronised_batch_norm
 from nas.training.evaluation import calibration_batches, evaluate_subnets
 from nas.training.interruption import Interruption
 from nas.training.log import RunLog
@@ -28,6 +33,10 @@ from nas.training.recipe import Recipe
 from nas.training.step import ADVICE, Trainer, TrainingDiverged, add
 
 logger = logging.getLogger(__name__)
+
+
+class NothingLearnt(RuntimeError):
+    """Steps were taken and no weight has changed: a defect, never a result."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +71,11 @@ def train(
     log_every: int = 50,
     evaluations: int = 5,
     about: Mapping[str, Any] | None = None,
+    teacher: nn.Module | None = None,
 ) -> TrainingResult:
     """Train `supernet` in place and save it.
+
+    Started by torchrun, all processes train one run together; see `nas.training.distributed`.
 
     Parameters
     ----------
@@ -83,82 +95,142 @@ def train(
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
         the end.
     about : JSON-able facts to write into the supernet's card besides our own.
+    teacher : for phases with target ``external``; see `Trainer`.
 
     Raises
     ------
-    ValueError : data and space do not fit, there is no such device, or the checkpoint is damaged or of
+    ValueError : data, space and recipe do not fit, there is no such device, or the checkpoint is damaged or of
         another run.
+    NothingLearnt : no weight has changed since the run began.
     TrainingDiverged : a gradient or a weight is not finite; the last checkpoint is from before.
     OSError : a file cannot be written; the last checkpoint is intact.
     KeyboardInterrupt, SystemExit : SIGINT or SIGTERM came; the step was finished and a checkpoint written.
     """
-    folder = Path(folder)
-    _check_fit(supernet, data)
-    identity = {
-        "space": {"name": supernet.space.name, "options": supernet.space.options},
-        "recipe": recipe.as_dict(),
-        "seed": seed,
-        "data": data.fingerprint,
-        "kernel_transform": supernet.kernel_transform,
-    }
-    found = load_checkpoint(folder, identity) if resume else None
-    progress = found[1] if found else Progress(threads=torch.get_num_threads())
-    torch.set_num_threads(threads or progress.threads)
-    progress.threads = torch.get_num_threads()
     place = _device(device)
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and place.startswith("cuda"))
-    trainer = Trainer(supernet, data, recipe, seed=seed, device=place, bfloat16=bfloat16)
-    schedule = trainer.schedule
-    if found:
-        trainer.load(found[0])
-        logger.info("going on from step %d of %d in %s", progress.step, schedule.n_steps, folder)
-    else:
-        (folder / CHECKPOINT).unlink(missing_ok=True)
-        write_text(folder / "splits.json", json.dumps(data.splits(), indent=1))
-    log = RunLog(folder, progress.step)
-    evaluated = {round((i + 1) * recipe.epochs / evaluations) for i in range(evaluations)} | {recipe.epochs}
-
-    def checkpoint() -> None:
-        tensors = trainer.tensors()
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            raise TrainingDiverged(f"training diverged at step {progress.step}: a weight is not finite; {ADVICE}")
-        save_checkpoint(folder, tensors, progress, identity)
-
-    with Interruption() as interruption, Display(schedule.n_steps, progress.step) as display:
-        while progress.step < schedule.n_steps:
-            began = perf_counter()
-            phase = schedule.phase(progress.step)
-            learning_rate = schedule.learning_rate(progress.step)
-            add(progress.sums, trainer.train_step(progress.step))
-            progress.step += 1
-            epoch, rest = divmod(progress.step, schedule.steps_per_epoch)
-            validation: dict[str, float] = {}
-            if rest == 0 and epoch in evaluated:
-                validation = progress.validation = _validate(supernet, data)
-            progress.seconds += perf_counter() - began
-            display.step(progress.step, phase.name)
-            if rest % log_every == 0:
-                record = {
-                    "step": progress.step,
-                    "epoch": progress.step / schedule.steps_per_epoch,
-                    "phase": phase.name,
-                    "learning_rate": learning_rate,
-                    "seconds": round(progress.seconds, 3),
-                    **_means(progress.sums),
-                    **({"validation": validation} if validation else {}),
-                }
-                progress.sums = {}
-                log.write(record)
-                display.record(record)
-            if rest % checkpoint_every == 0 or interruption.noted is not None:
-                checkpoint()
-            interruption.obey()
-
-    # The saved statistics are the max net's; whoever takes another subnet calibrates its own.
-    supernet.activate(supernet.space.max)
-    calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, trainer.device))
-    save_supernet(folder, supernet, {**(about or {}), **_card(data, recipe, seed, progress)})
+    with joined(place.startswith("cuda")) as processes:
+        if processes.n > 1 and place == "cuda":
+            place = f"cuda:{processes.local}"
+        folder = processes.same_folder(Path(folder))
+        _check_fit(supernet, data)
+        identity = {
+            "space": {"name": supernet.space.name, "options": supernet.space.options},
+            "recipe": recipe.as_dict(),
+            "seed": seed,
+            "data": data.fingerprint,
+            "kernel_transform": supernet.kernel_transform,
+            "teacher": None if teacher is None else _digest(teacher.state_dict().values()),
+        }
+        found = load_checkpoint(folder, identity) if resume else None
+        progress = found[1] if found else Progress(threads=torch.get_num_threads())
+        torch.set_num_threads(threads or progress.threads)
+        progress.threads = torch.get_num_threads()
+        bfloat16 = precision == "bfloat16" or (precision == "auto" and place.startswith("cuda"))
+        if not found and recipe.zero_init_residuals:
+            supernet.zero_init_residuals()
+        trainer = Trainer(
+            supernet, data, recipe, seed=seed, device=place, bfloat16=bfloat16, external=teacher, processes=processes
+        )
+        if found:
+            trainer.load(found[0])
+            logger.info("going on from step %d of %d in %s", progress.step, trainer.schedule.n_steps, folder)
+        else:
+            processes.begin_alike(trainer.tensors().values())
+            progress.beginning = _digest(trainer.parameters.values())
+            if processes.leads:
+                (folder / CHECKPOINT).unlink(missing_ok=True)
+                write_text(folder / "splits.json", json.dumps(data.splits(), indent=1))
+        run = _Run(trainer, folder, progress, identity, checkpoint_every, log_every, evaluations)
+        with synchronised_batch_norm(supernet, processes, trainer.schedule.batch_size):
+            run.finish()
+        if trainer.average is not None:
+            trainer.average.apply()
+        # The saved statistics are the max net's; whoever takes another subnet calibrates its own.
+        supernet.activate(supernet.space.max)
+        calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, trainer.device))
+        if processes.leads:
+            save_supernet(folder, supernet, {**(about or {}), **_card(data, recipe, seed, progress, processes)})
     return TrainingResult(folder, progress.step, progress.seconds, progress.validation)
+
+
+class _Run:
+    """The steps of a run that are still to be taken, and what is written meanwhile."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        folder: Path,
+        progress: Progress,
+        identity: Mapping[str, Any],
+        checkpoint_every: int,
+        log_every: int,
+        evaluations: int,
+    ) -> None:
+        self.trainer = trainer
+        self.folder = folder
+        self.progress = progress
+        self.identity = identity
+        self.checkpoint_every = checkpoint_every
+        self.log_every = log_every
+        epochs = trainer.recipe.epochs
+        self.evaluated = {round((i + 1) * epochs / evaluations) for i in range(evaluations)} | {epochs}
+        self.log = RunLog(folder, progress.step) if trainer.processes.leads else None
+
+    def finish(self) -> None:
+        """Take all steps; see `train` for what is raised."""
+        progress, schedule, processes = self.progress, self.trainer.schedule, self.trainer.processes
+        shown: AbstractContextManager[Display | None] = (
+            Display(schedule.n_steps, progress.step) if processes.leads else nullcontext()
+        )
+        with Interruption() as interruption, shown as display:
+            while progress.step < schedule.n_steps:
+                record = self._step()
+                if display is not None:
+                    display.step(progress.step, schedule.phase(progress.step - 1).name)
+                    if record:
+                        display.record(record)
+                if processes.any(interruption.noted is not None, self.trainer.device):
+                    interruption.noted = interruption.noted or signal.SIGTERM
+                if progress.step % schedule.steps_per_epoch % self.checkpoint_every == 0 or interruption.noted:
+                    self._checkpoint()
+                interruption.obey()
+
+    def _step(self) -> dict[str, Any]:
+        """Take one step; its log record, empty for most."""
+        progress, schedule, began = self.progress, self.trainer.schedule, perf_counter()
+        phase, learning_rate = schedule.phase(progress.step), schedule.learning_rate(progress.step)
+        add(progress.sums, self.trainer.train_step(progress.step))
+        progress.step += 1
+        epoch, rest = divmod(progress.step, schedule.steps_per_epoch)
+        validation: dict[str, float] = {}
+        if rest == 0 and epoch in self.evaluated:
+            with self.trainer.as_kept():
+                validation = progress.validation = _validate(self.trainer.supernet, self.trainer.data)
+        progress.seconds += perf_counter() - began
+        if rest % self.log_every:
+            return {}
+        record = {
+            "step": progress.step,
+            "epoch": progress.step / schedule.steps_per_epoch,
+            "phase": phase.name,
+            "learning_rate": learning_rate,
+            "seconds": round(progress.seconds, 3),
+            **_means(progress.sums),
+            **({"validation": validation} if validation else {}),
+        }
+        progress.sums = {}
+        if self.log is not None:
+            self.log.write(record)
+        return record
+
+    def _checkpoint(self) -> None:
+        if not self.trainer.processes.leads:
+            return
+        tensors, step = self.trainer.tensors(), self.progress.step
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+            raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {ADVICE}")
+        if _digest(self.trainer.parameters.values()) == self.progress.beginning:
+            raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
+        save_checkpoint(self.folder, tensors, self.progress, self.identity)
 
 
 def _check_fit(supernet: Supernet, data: ImageData) -> None:
@@ -187,6 +259,14 @@ def _device(name: str) -> str:
     return name
 
 
+def _digest(tensors: Iterable[Tensor]) -> str:
+    """SHA-256 of the values of `tensors`."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def _validate(supernet: Supernet, data: ImageData) -> dict[str, float]:
     extremes = np.stack([supernet.space.max, supernet.space.min])
     of_max, of_min = evaluate_subnets(supernet, extremes, data).tolist()
@@ -203,7 +283,7 @@ def _means(sums: dict[str, float]) -> dict[str, float]:
     return means
 
 
-def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress) -> dict[str, Any]:
+def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress, processes: Processes) -> dict[str, Any]:
     """What travels with the trained weights."""
     return {
         "data": {"name": data.name, "fingerprint": data.fingerprint, "resolution": int(data.train.images.shape[-1])},
@@ -212,6 +292,7 @@ def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress) -> dic
         "std": list(data.std),
         "recipe": recipe.as_dict(),
         "seed": seed,
+        "processes": processes.n,
         "steps": progress.step,
         "seconds": round(progress.seconds, 1),
         "validation": progress.validation,

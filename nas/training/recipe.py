@@ -10,9 +10,11 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal, Self, get_args
 
 GENE_KINDS = ("resolution", "depth", "kernel", "expansion", "width", "operator")
-Sampler = Literal["max", "min", "uniform", "sandwich"]
-Target = Literal["labels", "max_net", "teacher"]
-Distillation = Literal["kl"]
+Sampler = Literal["max", "min", "random", "sandwich"]
+Draw = Literal["uniform", "coupled", "budget"]
+Target = Literal["labels", "max_net", "teacher", "external"]
+Distillation = Literal["kl", "alpha"]
+Regularised = Literal["all", "max_net"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +28,19 @@ class Phase:
     open : gene kinds that may differ from the max net, each with how many of its largest choices are open
         (0 for all of them). A kind that is not named stays at its largest choice; one that the space does
         not have is ignored. Empty: everything stays at its largest; null: everything is open.
-    sampler : which subnets a step trains: ``max``; ``min`` (the smallest open one); ``uniform`` (`n_random`
+    sampler : which subnets a step trains: ``max``; ``min`` (the smallest open one); ``random`` (`n_random`
         random ones); ``sandwich`` (max, min and `n_random` random ones).
     n_random : random subnets a step.
+    draw : how random ones are drawn: ``uniform`` (every open gene for itself); ``coupled`` (a stage's expansions
+        follow from its depth, deep is wide); ``budget`` (MACs first, then a network that costs about that).
     target : what they learn from: ``labels``; ``max_net`` (in-place distillation: the max net learns from
         labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
-        was when the phase began).
-    distillation : the loss towards a target that is not labels; ``kl`` is the Kullback-Leibler divergence.
+        was at the start of this phase, or of the first of several such phases in a row); ``external`` (all learn
+        from the network given to `nas.training.train`).
+    distillation : the loss towards a target that is not labels: ``kl``, the Kullback-Leibler divergence; or
+        ``alpha``, the larger of two alpha-divergences, image by image.
+    alpha_min, alpha_max, alpha_clip : of ``alpha``: the two orders, and the most that a class's ratio of
+        probabilities, to the power of the order, counts for.
     label_weight : weight of the labels' cross-entropy added to a distillation loss.
     ramp : share of the phase over which the loss of subnets other than the max net grows from 0 to its full
         weight.
@@ -45,8 +53,12 @@ class Phase:
     open: Mapping[str, int] | None = None
     sampler: Sampler = "max"
     n_random: int = 0
+    draw: Draw = "uniform"
     target: Target = "labels"
     distillation: Distillation = "kl"
+    alpha_min: float = -1.0
+    alpha_max: float = 1.0
+    alpha_clip: float = 5.0
     label_weight: float = 0.0
     ramp: float = 0.0
     sort_channels: bool = False
@@ -56,9 +68,13 @@ class Phase:
         where = f"phase {self.name!r}"
         _number(where, "share", self.share, above=0, most=1)
         _choice(where, "sampler", self.sampler, get_args(Sampler))
+        _choice(where, "draw", self.draw, get_args(Draw))
         _choice(where, "target", self.target, get_args(Target))
         _choice(where, "distillation", self.distillation, get_args(Distillation))
         _number(where, "n_random", self.n_random, least=0, integer=True)
+        _number(where, "alpha_min", self.alpha_min, most=0)
+        _number(where, "alpha_max", self.alpha_max, above=0)
+        _number(where, "alpha_clip", self.alpha_clip, above=1)
         _number(where, "label_weight", self.label_weight, least=0)
         _number(where, "ramp", self.ramp, least=0, most=1)
         _boolean(where, "sort_channels", self.sort_channels)
@@ -70,8 +86,15 @@ class Phase:
             for kind, count in self.open.items():
                 _choice(where, "a key of open", kind, GENE_KINDS)
                 _number(where, f"open.{kind}", count, least=0, integer=True)
-        if self.sampler == "uniform" and self.n_random == 0:
-            raise ValueError(f"{where}: the sampler uniform trains n_random subnets a step; set it to 1 or more")
+            if self.draw == "coupled" and self.open.get("depth") != self.open.get("expansion"):
+                raise ValueError(
+                    f"{where}: draw coupled ties expansions to depths; open both with the same number of choices, "
+                    f"not depth {self.open.get('depth', 'closed')} and expansion {self.open.get('expansion', 'closed')}"
+                )
+        if self.sampler == "random" and self.n_random == 0:
+            raise ValueError(f"{where}: the sampler random trains n_random subnets a step; set it to 1 or more")
+        if self.draw != "uniform" and self.n_random == 0:
+            raise ValueError(f"{where}: draw {self.draw} draws random subnets; set n_random to 1 or more")
         if self.sampler in ("max", "min") and self.n_random:
             raise ValueError(f"{where}: the sampler {self.sampler} trains no random subnets; set n_random to 0")
         if self.target == "max_net" and self.sampler != "sandwich":
@@ -90,11 +113,18 @@ class Recipe:
     phases : in order.
     learning_rate : peak; rises linearly over `warmup`, then falls to 0 along a cosine.
     warmup : share of the run (of the phase, where a phase has its own learning rate).
+    least_learning_rate : share of the peak below which the cosine does not fall.
     momentum, nesterov : as in `torch.optim.SGD`.
     weight_decay : of weight matrices and kernels; biases and batch-norms have none.
+    dropout : chance in [0, 1) with which a feature that the classifier reads is left out.
+    regularise : ``all`` subnets, or ``max_net``: no other has dropout, and only steps that train it decay weights.
     clip_norm : largest Euclidean norm of a step's gradient, longer ones are scaled to it; null for any.
     label_smoothing : in [0, 1), of the cross-entropy with labels.
     crop_padding : images shift by up to this many stored pixels.
+    kernel_transform : learn matrices that turn large depthwise kernels into smaller ones.
+    zero_init_residuals : let every residual block start as the identity.
+    averaging : share of the run that the weights' exponential moving average looks back; the averaged weights
+        are what is evaluated and kept. 0 keeps the weights themselves.
     """
 
     name: str
@@ -104,12 +134,18 @@ class Recipe:
     phases: tuple[Phase, ...] = field(default_factory=tuple)
     learning_rate: float = 0.1
     warmup: float = 0.0
+    least_learning_rate: float = 0.0
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 0.0
+    dropout: float = 0.0
+    regularise: Regularised = "all"
     clip_norm: float | None = None
     label_smoothing: float = 0.0
     crop_padding: int = 0
+    kernel_transform: bool = False
+    zero_init_residuals: bool = False
+    averaging: float = 0.0
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name!r}"
@@ -117,11 +153,17 @@ class Recipe:
         _number(where, "batch_size", self.batch_size, least=2, integer=True)
         _number(where, "learning_rate", self.learning_rate, above=0)
         _number(where, "warmup", self.warmup, least=0, most=1)
+        _number(where, "least_learning_rate", self.least_learning_rate, least=0, most=1)
         _number(where, "momentum", self.momentum, least=0, below=1)
         _boolean(where, "nesterov", self.nesterov)
         _number(where, "weight_decay", self.weight_decay, least=0)
+        _number(where, "dropout", self.dropout, least=0, below=1)
+        _choice(where, "regularise", self.regularise, get_args(Regularised))
         _number(where, "label_smoothing", self.label_smoothing, least=0, below=1)
         _number(where, "crop_padding", self.crop_padding, least=0, integer=True)
+        _boolean(where, "kernel_transform", self.kernel_transform)
+        _boolean(where, "zero_init_residuals", self.zero_init_residuals)
+        _number(where, "averaging", self.averaging, least=0, most=1)
         if self.clip_norm is not None:
             _number(where, "clip_norm", self.clip_norm, above=0)
         if self.nesterov and not self.momentum:

@@ -55,7 +55,7 @@ def train_supernet(
     made = get_space(space["name"], **options | {"num_classes": len(images.classes)})
     torch.manual_seed(seed)
     train(
-        Supernet(made),
+        Supernet(made, recipe_made.kernel_transform),
         images,
         recipe_made,
         folder,

@@ -1,8 +1,9 @@
 """Which subnets a training step visits: populations drawn from the genes that a phase has open.
 
 Sandwich rule: Universally slimmable networks (https://arxiv.org/abs/1903.05134), as in BigNAS
-(https://arxiv.org/abs/2003.11142). Uniform sampling of open genes: once-for-all
-(https://arxiv.org/abs/1908.09791).
+(https://arxiv.org/abs/2003.11142). Uniform draws of open genes: once-for-all
+(https://arxiv.org/abs/1908.09791). Coupled depth and expansion: CompOFA (https://openreview.net/forum?id=IgIk8RRT-Z).
+Budget-biased draws: AttentiveNAS (https://arxiv.org/abs/2011.09011).
 """
 
 from collections.abc import Callable
@@ -10,8 +11,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.training.recipe import Phase
+from nas.training.recipe import Phase, Recipe
 from search_spaces import Population, SearchSpace
+
+BUDGETS = 25
+"""Equal steps of MACs from the smallest open net to the max net, among which a budget is drawn."""
+
+CANDIDATES = 128
+"""Networks drawn for one budget; AttentiveNAS's code gives up after 100."""
+
+TILT = 1.5
+"""As in `SearchSpace.sample`: lets candidates reach the budgets at both ends."""
 
 
 def smallest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
@@ -24,31 +34,78 @@ def smallest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
     return np.asarray(np.maximum(space.n_choices - opened, 0), dtype=np.int16)
 
 
-def _draw(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
+def coupled_genes(space: SearchSpace) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Columns of all expansions whose stage has a depth to choose, and the columns of those depths."""
+    column = {gene.name: i for i, gene in enumerate(space.genes)}
+    kinds = {gene.name: gene.kind for gene in space.genes}
+    depths = {slot.group: slot.needs[0] for slot in space.slots if slot.needs and kinds[slot.needs[0]] == "depth"}
+    pairs = [
+        (column[name], column[depths[slot.group]])
+        for slot in space.slots
+        for name in slot.genes
+        if kinds[name] == "expansion" and slot.group in depths
+    ]
+    expansions, owners = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+    return expansions, owners
+
+
+def _uniform(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
     return rng.integers(lowest, space.n_choices, size=(n, len(space.genes)), dtype=np.int16)
 
 
-def _max(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
-    return space.max[None]
+def _coupled(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
+    """Uniform, then every expansion at the same rank among its choices as its stage's depth among its own."""
+    rows = _uniform(space, lowest, n, rng)
+    expansions, depths = coupled_genes(space)
+    rank = rows[:, depths] / np.maximum(space.n_choices[depths] - 1, 1)
+    rows[:, expansions] = np.maximum(np.rint(rank * (space.n_choices[expansions] - 1)), lowest[expansions])
+    return rows
 
 
-def _min(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
-    return lowest[None]
+def _budget(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
+    """A budget of MACs for each network, all steps equally likely, and the first candidate that falls into it.
+
+    Where none does, the first of those that come nearest, as the authors' code takes what it has after its
+    last trial. Their choice of the best or worst of several within the budget needs an accuracy predictor and
+    is left out.
+    """
+    spans = space.n_choices - lowest
+    power = np.exp(rng.uniform(-TILT, TILT, size=(n * CANDIDATES, 1)))
+    drawn = (rng.random((n * CANDIDATES, len(spans))) ** power * spans).astype(np.int16)
+    rows = space.canonical(lowest + np.minimum(drawn, spans - 1))
+    least, most = space.costs(np.stack([lowest, space.max])).macs.tolist()
+    step = (space.costs(rows).macs - least) * BUDGETS // (most - least + 1)
+    wanted = rng.integers(BUDGETS, size=n)
+    nearest = np.abs(step.reshape(n, CANDIDATES) - wanted[:, None]).argmin(axis=1)
+    chosen: Population = rows[np.arange(n) * CANDIDATES + nearest]
+    return chosen
 
 
-def _sandwich(space: SearchSpace, lowest: NDArray[np.int16], n: int, rng: np.random.Generator) -> Population:
-    return np.concatenate([space.max[None], lowest[None], _draw(space, lowest, n, rng)])
-
-
-SAMPLERS: dict[str, Callable[[SearchSpace, NDArray[np.int16], int, np.random.Generator], Population]] = {
-    "max": _max,
-    "min": _min,
-    "uniform": _draw,
-    "sandwich": _sandwich,
+DRAWS: dict[str, Callable[[SearchSpace, NDArray[np.int16], int, np.random.Generator], Population]] = {
+    "uniform": _uniform,
+    "coupled": _coupled,
+    "budget": _budget,
 }
 
 
 def sample_step(space: SearchSpace, phase: Phase, rng: np.random.Generator) -> Population:
     """The subnets of one step, canonical, the max net first where the sampler includes it."""
-    rows = SAMPLERS[phase.sampler](space, smallest_open(space, phase), phase.n_random, rng)
-    return space.canonical(rows)
+    lowest = smallest_open(space, phase)
+    fixed = {"max": [space.max], "min": [lowest], "random": [], "sandwich": [space.max, lowest]}[phase.sampler]
+    random = [DRAWS[phase.draw](space, lowest, phase.n_random, rng)] if phase.n_random else []
+    return space.canonical(np.concatenate([*(row[None] for row in fixed), *random]))
+
+
+def check_space(space: SearchSpace, recipe: Recipe) -> None:
+    """Refuse a recipe that `space` cannot be trained by.
+
+    Raises
+    ------
+    ValueError : a phase couples expansions with depths and the space has none to couple.
+    """
+    for phase in recipe.phases:
+        if phase.draw == "coupled" and not coupled_genes(space)[0].size:
+            raise ValueError(
+                f"phase {phase.name!r}: draw coupled needs stages with both depth and expansion genes, "
+                f"which the space {space.name} does not have; use draw: uniform"
+            )

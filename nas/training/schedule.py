@@ -58,16 +58,30 @@ class Schedule:
         return 0, self.n_steps, self.recipe.learning_rate
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine down to 0."""
+        """Linear warm-up, then a cosine down to 0, or to the least that the recipe allows."""
         start, length, peak = self._stretch(step)
         warmup = round(self.recipe.warmup * length)
         done = step - start
         if done < warmup:
             return peak * (done + 1) / (warmup + 1)
-        return peak * 0.5 * (1 + cos(pi * (done - warmup) / (length - warmup)))
+        cosine = 0.5 * (1 + cos(pi * (done - warmup) / (length - warmup)))
+        return peak * max(cosine, self.recipe.least_learning_rate)
 
     def ramp(self, step: int) -> float:
         """Weight in (0, 1] of the loss of subnets other than the max net."""
         starts, number = self.starts, self.phase_number(step)
         ramp = round(self.recipe.phases[number].ramp * (starts[number + 1] - starts[number]))
         return min(1.0, (step - starts[number] + 1) / (ramp + 1))
+
+    def averaging_decay(self, step: int) -> float:
+        """Weight of the old average when the weights after `step` join it; 0 where nothing is averaged.
+
+        ``1 - 1 / (averaging * n_steps)``, and less in the beginning: ``(1 + age) / (10 + age)``, with `age` the
+        steps since the average began, at the start or when channels were last sorted.
+        """
+        horizon = self.recipe.averaging * self.n_steps
+        if horizon <= 1:
+            return 0.0
+        sorts = [s for s, phase in zip(self.starts, self.recipe.phases, strict=False) if phase.sort_channels]
+        age = step - max((s for s in sorts if s <= step), default=0)
+        return min(1 - 1 / horizon, (1 + age) / (10 + age))

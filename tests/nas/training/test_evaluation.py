@@ -28,7 +28,7 @@ def test_subnets_are_evaluated_at_their_own_resolution() -> None:
 
 def test_inherited_accuracy_is_that_of_the_extracted_calibrated_subnet() -> None:
     supernet, data = tiny_supernet(), tiny_data()
-    phase = {"name": "any", "share": 1.0, "sampler": "uniform", "n_random": 2}
+    phase = {"name": "any", "share": 1.0, "sampler": "random", "n_random": 2}
     trainer = Trainer(supernet, data, tiny_recipe(phases=[phase]))
     for step in range(12):
         trainer.train_step(step)

@@ -1,20 +1,15 @@
 """Recipes are refused when read, and mean what they say."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from tiny_run import tiny_recipe
+from tiny_run import RECIPES, tiny_recipe
 
-from nas.training import Phase, Recipe
-from nas.training.samplers import sample_step, smallest_open
+from nas.training import Recipe
 from nas.training.schedule import Schedule
-from search_spaces import get_space
-
-RECIPES = sorted((Path(__file__).parents[3] / "conf" / "recipe").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
@@ -23,6 +18,22 @@ def test_shipped_recipes_are_valid(file: Path) -> None:
     assert recipe.name == file.stem
     assert "https://" in recipe.paper
     assert Recipe.from_dict(recipe.as_dict()) == recipe
+
+
+def test_the_five_published_recipes_are_shipped() -> None:
+    assert {"ofa", "bignas", "alphanet", "compofa", "deps"} <= {file.stem for file in RECIPES}
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_epochs_stretch_every_phase_in_proportion(file: Path) -> None:
+    settings = yaml.safe_load(file.read_text())
+
+    def lengths(epochs: int) -> "np.ndarray[Any, Any]":
+        recipe = Recipe.from_dict(settings | {"epochs": epochs})
+        return np.diff(Schedule(recipe, n_images=100 * recipe.batch_size).starts)
+
+    np.testing.assert_allclose(lengths(120), 3 * lengths(40), atol=2)
+    assert lengths(40).sum() == 40 * 100
 
 
 @pytest.mark.parametrize(
@@ -48,12 +59,19 @@ def test_bad_recipes_are_refused(changes: dict[str, Any], message: str) -> None:
     ("phase", "message"),
     [
         ({"share": 0.5}, "shares of its phases must sum to 1, they sum to 0.5"),
-        ({"sampler": "sandwhich"}, "sampler must be one of max, min, uniform, sandwich, got 'sandwhich'"),
+        ({"sampler": "sandwhich"}, "sampler must be one of max, min, random, sandwich, got 'sandwhich'"),
         ({"target": "max_net"}, "target max_net needs the max net in every step"),
-        ({"sampler": "uniform"}, "trains n_random subnets a step; set it"),
+        ({"sampler": "random"}, "trains n_random subnets a step; set it"),
         ({"n_random": 2}, "trains no random subnets"),
         ({"open": {"kernal": 2}}, "a key of open must be one of resolution, depth, kernel"),
         ({"open": "all"}, "open maps gene kinds"),
+        ({"draw": "coupled"}, "draw coupled draws random subnets; set n_random"),
+        (
+            {"sampler": "random", "n_random": 1, "draw": "coupled", "open": {"depth": 2}},
+            "open both with the same number of choices, not depth 2 and expansion closed",
+        ),
+        ({"alpha_min": 0.5}, "alpha_min must be a number at most 0"),
+        ({"alpha_clip": 1}, "alpha_clip must be a number above 1"),
         ({"teacher": True}, "has no field 'teacher'"),
         ({"sort_channels": 1}, "must be true or false"),
     ],
@@ -66,37 +84,6 @@ def test_bad_phases_are_refused(phase: dict[str, Any], message: str) -> None:
 def test_missing_fields_are_named() -> None:
     with pytest.raises(ValueError, match="lacks paper, batch_size"):
         Recipe.from_dict({"name": "x", "epochs": 1, "phases": [{"name": "p", "share": 1.0}]})
-
-
-def test_closed_genes_stay_at_their_largest() -> None:
-    space = get_space("mobilenet_v3", resolutions=(128, 160, 192))
-    phase = Phase(name="p", share=1.0, open={"kernel": 0, "depth": 2}, sampler="uniform", n_random=200)
-    rows = sample_step(space, phase, np.random.default_rng(0))
-    assert len(rows) == 200
-    values, active = space.gene_values(rows), space.active(rows)
-    seen = {kind: Counter[int]() for kind in ("kernel", "depth", "expansion", "resolution")}
-    for column, gene in enumerate(space.genes):
-        seen[gene.kind].update(values[active[:, column], column].tolist())
-    assert {kind: set(counts) for kind, counts in seen.items()} == {
-        "kernel": {3, 5, 7}, "depth": {3, 4}, "expansion": {6}, "resolution": {192},
-    }  # fmt: skip
-
-
-def test_sandwich_has_max_and_smallest_open_net() -> None:
-    space = get_space("mobilenet_v3_small_images")
-    phase = Phase(name="p", share=1.0, open={"expansion": 0}, sampler="sandwich", n_random=2)
-    rows = sample_step(space, phase, np.random.default_rng(0))
-    assert len(rows) == 4
-    assert (rows[0] == space.max).all()
-    assert (rows[1] == space.canonical(smallest_open(space, phase))[0]).all()
-    macs = space.costs(rows).macs
-    assert macs[0] > macs[2:].max() >= macs[2:].min() > macs[1]
-
-
-def test_whole_space_is_open_by_default() -> None:
-    space = get_space("mobilenet_v3_small_images")
-    rows = sample_step(space, Phase(name="p", share=1.0, sampler="min"), np.random.default_rng(0))
-    assert (rows == space.min).all()
 
 
 def test_schedule_follows_from_the_shares() -> None:
@@ -112,6 +99,13 @@ def test_schedule_follows_from_the_shares() -> None:
     assert 0 < rates[-1] < 0.002
     assert schedule.ramp(25) < 0.2
     assert schedule.ramp(25 + 8) == 1.0
+
+
+def test_constant_ending_of_the_learning_rate() -> None:
+    schedule = Schedule(tiny_recipe(epochs=10, learning_rate=0.5, least_learning_rate=0.1), n_images=80)
+    rates = [schedule.learning_rate(step) for step in range(50)]
+    assert rates[25] == pytest.approx(0.25)
+    assert rates[-5:] == [0.05] * 5
 
 
 def test_phase_with_its_own_learning_rate_starts_over() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_run import tiny_data, tiny_recipe, tiny_run
+from tiny_run import RECIPES, shipped_recipe, tiny_data, tiny_recipe, tiny_run, tiny_supernet
 
 import nas.training.checkpoint
 from nas.supernet import Supernet, load_supernet
-from nas.training import Trainer, TrainingDiverged, read_log, train
+from nas.training import NothingLearnt, Trainer, TrainingDiverged, read_log, train
+from nas.training.checkpoint import FILE as CHECKPOINT
 from search_spaces import get_space
 
 
@@ -64,6 +65,73 @@ def test_terminated_then_killed_run_resumes_to_the_identical_result(tmp_path: Pa
     assert_same_run(tmp_path, uninterrupted)
     steps = [record["step"] for record in read_log(tmp_path)]
     assert steps == sorted(set(steps))
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of runs by every shipped recipe, each killed with SIGKILL in its 14th of 20 steps."""
+    folder = tmp_path_factory.mktemp("killed")
+    script = Path(__file__).with_name("tiny_run.py")
+    names = [file.stem for file in RECIPES]
+    subprocess.run([sys.executable, str(script), str(folder), *names], check=True, capture_output=True, timeout=200)
+    return folder
+
+
+@pytest.mark.parametrize("name", [file.stem for file in RECIPES])
+def test_killed_run_of_every_recipe_resumes_to_the_identical_result(name: str, killed: Path, tmp_path: Path) -> None:
+    assert (killed / name / "checkpoint.safetensors").exists()
+    assert not (killed / name / "supernet.safetensors").exists()
+    tiny_run(killed / name, recipe=shipped_recipe(name))
+    tiny_run(tmp_path, recipe=shipped_recipe(name))
+    assert_same_run(killed / name, tmp_path)
+
+
+def test_averaged_weights_are_saved_and_survive_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe(averaging=0.2)
+    tiny_run(tmp_path / "whole", recipe=recipe)
+    train_step = Trainer.train_step
+
+    def interrupted(self: Trainer, step: int) -> dict[str, float]:
+        if step == 17:
+            os.kill(os.getpid(), signal.SIGINT)
+        return train_step(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_run(tmp_path / "cut", recipe=recipe)
+    tiny_run(tmp_path / "cut", recipe=recipe)
+    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+    kept, last = load_file(tmp_path / "whole" / "supernet.safetensors"), load_file(tmp_path / "whole" / CHECKPOINT)
+    name = "slots.stem.conv.conv.weight"
+    assert torch.equal(kept[name], last[f"average.{name}"])
+    assert not torch.equal(kept[name], last[f"supernet.{name}"])
+
+
+def test_residual_blocks_start_as_the_identity_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def first_step(self: Trainer, step: int) -> dict[str, float]:
+        begun.append(sum(int((p == 0).all()) for name, p in self.parameters.items() if name.endswith("norm.weight")))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "train_step", first_step)
+    for zero in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            tiny_run(tmp_path / str(zero), recipe=tiny_recipe(zero_init_residuals=zero))
+    space = tiny_supernet().space
+    residuals = sum(spec.kind == "add" for layers in space.layers(space.max) for spec in layers)
+    assert begun == [0, residuals]
+
+
+def test_training_that_changes_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
+    with pytest.raises(NothingLearnt, match="no weight has changed in 3 steps"):
+        tiny_run(tmp_path)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+    assert not (tmp_path / "supernet.safetensors").exists()
 
 
 def test_ctrl_c_finishes_the_step_and_keeps_it(

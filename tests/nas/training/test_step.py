@@ -1,12 +1,15 @@
 """One step: what is differentiated, with what, and by how much."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import numpy as np
 import pytest
 import torch
-from tiny_run import tiny_data, tiny_recipe, tiny_supernet
+from tiny_run import shipped_recipe, tiny_data, tiny_recipe, tiny_supernet
 
 from nas.data import prepare
 from nas.training import Trainer
+from nas.training.dropout import classifier_dropout
 from nas.training.losses import cross_entropy, kl_divergence
 from nas.training.recipe import Recipe
 from nas.training.samplers import sample_step
@@ -58,7 +61,7 @@ def test_distillation_sends_no_gradient_to_its_target() -> None:
 
 
 def test_frozen_teacher_is_the_max_net_at_the_start_of_the_phase() -> None:
-    phase = {"name": "teach", "share": 1.0, "sampler": "uniform", "n_random": 2, "target": "teacher",
+    phase = {"name": "teach", "share": 1.0, "sampler": "random", "n_random": 2, "target": "teacher",
              "label_weight": 0.5}  # fmt: skip
     trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(phases=[phase]))
     trainer.train_step(0)
@@ -102,3 +105,133 @@ def test_an_epoch_sees_every_image_once() -> None:
     batches = [trainer.batch(step, torch.Generator())[0] for step in range(trainer.schedule.steps_per_epoch)]
     seen = {image.numpy().tobytes() for image in torch.cat(batches).contiguous()}
     assert seen == {image.numpy().tobytes() for image in trainer.data.train.images}
+
+
+def test_teacher_stays_through_phases_in_a_row() -> None:
+    teaching = {"sampler": "random", "n_random": 1, "target": "teacher"}
+    phases = [{"name": "a", "share": 0.25, **teaching}, {"name": "b", "share": 0.25, **teaching},
+              {"name": "c", "share": 0.25}, {"name": "d", "share": 0.25, **teaching}]  # fmt: skip
+    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(phases=phases))
+    teachers = []
+    for step in range(20):
+        trainer.train_step(step)
+        teachers.append(trainer.teacher)
+    assert teachers[9] is teachers[0]
+    assert teachers[12] is None
+    assert teachers[19] not in (None, teachers[0])
+
+
+def test_external_teacher_is_learnt_from_and_left_alone() -> None:
+    class Certain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = torch.nn.Dropout(0.9)
+            self.seen: list[tuple[int, ...]] = []
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            self.seen.append(tuple(images.shape))
+            return self.drop(torch.tensor([2.0, 1.0, 0.0]).expand(len(images), 3))
+
+    phase = {"name": "taught", "share": 1.0, "sampler": "random", "n_random": 2, "target": "external"}
+    recipe = tiny_recipe(phases=[phase])
+    with pytest.raises(ValueError, match="phase 'taught' learns from an external network; give it"):
+        Trainer(tiny_supernet(), tiny_data(), recipe)
+    teacher = Certain()
+    trainer = Trainer(tiny_supernet(resolutions=(12, 16)), tiny_data(), recipe, external=teacher)
+    _, measured = trainer.accumulate(0)
+    # A new classifier says nearly the same of every class, so its divergence is what the teacher knows.
+    p = torch.tensor([2.0, 1.0, 0.0]).softmax(0)
+    for loss, _ in measured:
+        assert loss.item() == pytest.approx(float((p * (3 * p).log()).sum()), rel=0.1)
+    assert set(teacher.seen) == {(16, 3, 16, 16)}
+    assert not teacher.training
+    assert not any(name.startswith("teacher") for name in trainer.tensors())
+
+
+def test_average_follows_its_formula() -> None:
+    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(averaging=0.25))  # looks back 5 of 20 steps
+    assert trainer.average is not None
+    expected = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+    for step in range(10):
+        trainer.train_step(step)
+        decay = min(1 - 1 / 5, (1 + step) / (10 + step))
+        for name, p in trainer.parameters.items():
+            expected[name] = decay * expected[name] + (1 - decay) * p.detach()
+            torch.testing.assert_close(trainer.average.averages[name], expected[name], rtol=1e-5, atol=1e-7)
+    # At step 10 channels are sorted: the average begins again from the sorted weights.
+    trainer._enter(trainer.schedule.phase(10))
+    assert all(torch.equal(average, trainer.parameters[name]) for name, average in trainer.average.averages.items())
+    assert trainer.schedule.averaging_decay(10) == 1 / 10
+    with trainer.as_kept():
+        weights = {name: p.detach().clone() for name, p in trainer.parameters.items()}
+    assert all(torch.equal(average, weights[name]) for name, average in trainer.average.averages.items())
+
+
+def test_dropout_scales_what_is_kept_and_repeats() -> None:
+    supernet = tiny_supernet().train()
+    (classifier,) = [m for m in supernet.modules() if isinstance(m, torch.nn.Linear)]
+    seen: list[torch.Tensor] = []
+    images = torch.randn(8, 3, 16, 16)
+
+    def features(rate: float, part: slice = slice(0, 8)) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(0)
+        with classifier_dropout(supernet, rate, generator, batch=8, part=part):
+            handle = classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+            supernet(images)
+            handle.remove()
+        return seen[-1]
+
+    whole, dropped = features(0.0), features(0.5)
+    kept = dropped != 0
+    assert 0.4 < kept.float().mean() / (whole != 0).float().mean() < 0.6
+    torch.testing.assert_close(dropped[kept], 2 * whole[kept])
+    assert torch.equal(dropped, features(0.5))
+    assert torch.equal(whole, features(0.0))
+
+
+@pytest.mark.parametrize("regularise", ["all", "max_net"])
+def test_dropout_and_weight_decay_of_the_max_net_alone(regularise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    def recorded(net: torch.nn.Module, rate: float, *rest: object) -> AbstractContextManager[None]:
+        rates.append(rate)
+        return nullcontext()
+
+    monkeypatch.setattr("nas.training.step.classifier_dropout", recorded)
+    phases = [{"name": "a", "share": 0.5, "sampler": "sandwich", "n_random": 1, "target": "max_net"},
+              {"name": "b", "share": 0.5, "sampler": "min"}]  # fmt: skip
+    recipe = tiny_recipe(phases=phases, regularise=regularise, dropout=0.3, weight_decay=0.01)
+    trainer = Trainer(tiny_supernet(), tiny_data(), recipe)
+    trainer.train_step(0)
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == 0.01
+    assert rates == ([0.3, 0.0, 0.0] if regularise == "max_net" else [0.3] * 3)
+    trainer.train_step(10)
+    assert trainer.optimizer.param_groups[0]["weight_decay"] == (0.0 if regularise == "max_net" else 0.01)
+    assert trainer.optimizer.param_groups[1]["weight_decay"] == 0.0
+
+
+def test_supernet_must_have_the_kernel_transform_of_the_recipe() -> None:
+    with pytest.raises(ValueError, match="has kernel_transform True, the supernet was made with False"):
+        Trainer(tiny_supernet(), tiny_data(), tiny_recipe(kernel_transform=True))
+
+
+def test_progressive_shrinking_opens_one_kind_after_another_and_learns_its_matrices() -> None:
+    recipe = shipped_recipe("ofa")
+    trainer = Trainer(tiny_supernet(kernel_transform=True), tiny_data(), recipe)
+    space = trainer.supernet.space
+    matrices = {name: p.detach().clone() for name, p in trainer.parameters.items() if "transforms" in name}
+    assert matrices
+    kinds = np.array([gene.kind for gene in space.genes])
+    narrowed: dict[str, set[str]] = {}
+    for step in range(trainer.schedule.n_steps):
+        rng = np.random.default_rng([0, STEP, step])
+        rows = sample_step(space, trainer.schedule.phase(step), rng)
+        smaller = (rows != space.max) & space.active(rows)
+        narrowed.setdefault(trainer.schedule.phase(step).name, set()).update(kinds[smaller.any(axis=0)].tolist())
+        trainer.train_step(step)
+    opened = list(narrowed.values())
+    assert opened[0] == set()
+    assert opened[1] == {"kernel"}
+    assert opened[3] == {"kernel", "depth"}
+    assert opened[-1] == {"kernel", "depth", "expansion"}
+    assert any(not torch.equal(trainer.parameters[name].detach(), matrix) for name, matrix in matrices.items())

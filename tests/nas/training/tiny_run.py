@@ -1,5 +1,11 @@
-"""A run of a few seconds; as a script, the same run at a crawl, to be killed: `python tiny_run.py FOLDER`."""
+"""A run of a few seconds.
 
+As a script, the same run at a crawl, to be killed: `python tiny_run.py FOLDER`. Or a run by each of the named
+shipped recipes, each in a process of its own that kills itself half-way: `python tiny_run.py FOLDER RECIPE...`.
+"""
+
+import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -7,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from nas.data import ImageData, Split
 from nas.supernet import Supernet
@@ -14,6 +21,7 @@ from nas.training import Recipe, Trainer, TrainingResult, train
 from search_spaces import get_space
 
 SIDE = 16
+RECIPES = sorted((Path(__file__).parents[3] / "conf" / "recipe").glob("*.yaml"))
 
 
 def tiny_data(n: int = 160) -> ImageData:
@@ -30,10 +38,11 @@ def tiny_data(n: int = 160) -> ImageData:
     return ImageData("tiny", ("a", "b", "c"), (0.3,) * 3, (0.2,) * 3, *parts)
 
 
-def tiny_supernet(seed: int = 0, resolutions: tuple[int, ...] = (SIDE,)) -> Supernet:
+def tiny_supernet(seed: int = 0, resolutions: tuple[int, ...] = (SIDE,), kernel_transform: bool = False) -> Supernet:
     torch.manual_seed(seed)
     options: dict[str, Any] = {"depths": (1, 2), "kernels": (3, 5), "expansions": (2, 3), "width_mult": 0.5}
-    return Supernet(get_space("mobilenet_v3_small_images", **options, resolutions=resolutions, num_classes=3))
+    space = get_space("mobilenet_v3_small_images", **options, resolutions=resolutions, num_classes=3)
+    return Supernet(space, kernel_transform)
 
 
 def tiny_recipe(**changes: Any) -> Recipe:
@@ -48,12 +57,21 @@ def tiny_recipe(**changes: Any) -> Recipe:
     return Recipe.from_dict(settings | changes)
 
 
+def shipped_recipe(name: str) -> Recipe:
+    """A recipe of `conf/recipe`, shortened to four epochs of five steps."""
+    (file,) = (file for file in RECIPES if file.stem == name)
+    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return Recipe.from_dict(settings | {"epochs": 4, "batch_size": 16, "crop_padding": 1})
+
+
 def tiny_run(folder: Path, **options: Any) -> TrainingResult:
+    recipe = options.pop("recipe", tiny_recipe())
+    supernet = tiny_supernet(kernel_transform=recipe.kernel_transform)
     settings: dict[str, Any] = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_every": 3, "evaluations": 2}
-    return train(tiny_supernet(), tiny_data(), options.pop("recipe", tiny_recipe()), folder, **settings | options)
+    return train(supernet, tiny_data(), recipe, folder, **settings | options)
 
 
-if __name__ == "__main__":
+def run_slowly(folder: Path) -> None:
     quick = Trainer.train_step
 
     def slow(self: Trainer, step: int) -> dict[str, float]:
@@ -61,4 +79,30 @@ if __name__ == "__main__":
         return quick(self, step)
 
     Trainer.train_step = slow  # type: ignore[method-assign]
-    tiny_run(Path(sys.argv[1]))
+    tiny_run(folder)
+
+
+def run_until_killed(folder: Path, recipe: str) -> None:
+    """Train in a child process that kills itself in its 14th step, after gradients and before the update."""
+    if os.fork() == 0:
+        quick = Trainer.accumulate
+
+        def deadly(self: Trainer, step: int) -> Any:
+            done = quick(self, step)
+            if step == 13:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        Trainer.accumulate = deadly  # type: ignore[method-assign]
+        tiny_run(folder / recipe, recipe=shipped_recipe(recipe))
+        os._exit(0)
+    _, status = os.wait()
+    assert os.WTERMSIG(status) == signal.SIGKILL, f"{recipe} ended by itself: {status}"
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    if len(sys.argv) == 2:
+        run_slowly(Path(sys.argv[1]))
+    for name in sys.argv[2:]:
+        run_until_killed(Path(sys.argv[1]), name)

@@ -1,0 +1,157 @@
+"""One training run on several processes, started by torchrun: gloo on CPUs, nccl on GPUs.
+
+    torchrun --nproc-per-node=2 --max-restarts=3 --no-python nas train --out RUN
+
+Every process holds the whole supernet, trains the same subnets at each step on its part of the batch, and
+averages gradients with the others once a step: that is one message for all subnets, where
+`DistributedDataParallel` would send one for each. The first process writes the run folder, which all of them
+must be able to read.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from nas.elastic import ElasticBatchNorm2d
+
+OWN_STATISTICS = 32
+"""From this many images a process on, each normalises by its own part of the batch; fewer are too noisy."""
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run, as one of them sees them; by default there is only itself.
+
+    Attributes
+    ----------
+    rank : number of this process; 0 writes the run folder.
+    n : how many there are.
+    local : number of this process on its machine, and of its GPU.
+    """
+
+    rank: int = 0
+    n: int = 1
+    local: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.rank == 0
+
+    def part(self, n_images: int) -> slice:
+        """Which rows of a batch are this process's."""
+        size = n_images // self.n
+        return slice(self.rank * size, (self.rank + 1) * size)
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace `tensors`, in one message, by their means over all processes."""
+        if self.n > 1:
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            dist.all_reduce(flat)
+            for tensor, mean in zip(tensors, torch.split(flat / self.n, [t.numel() for t in tensors]), strict=True):
+                tensor.copy_(mean.view_as(tensor))
+
+    def begin_alike(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the first one's `tensors`."""
+        if self.n > 1:
+            for tensor in tensors:
+                whole = tensor.contiguous()  # channels-last weights are not
+                dist.broadcast(whole, 0)
+                tensor.copy_(whole)
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether `flag` is set in any process."""
+        if self.n == 1:
+            return flag
+        flags = torch.tensor([float(flag)], device=device)
+        dist.all_reduce(flags)
+        return bool(flags.item())
+
+    def same_folder(self, folder: Path) -> Path:
+        """The first process's `folder`: a name with the time in it may differ between processes."""
+        if self.n == 1:
+            return folder
+        names = [str(folder)]
+        dist.broadcast_object_list(names, 0)
+        return Path(names[0])
+
+
+ALONE = Processes()
+
+
+@contextmanager
+def joined(on_gpu: bool) -> Iterator[Processes]:
+    """Join the processes that torchrun started beside this one; alone where it did not."""
+    n = int(os.environ.get("WORLD_SIZE", "1"))
+    if n == 1:
+        yield ALONE
+        return
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if on_gpu:
+        torch.cuda.set_device(local)
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        yield Processes(dist.get_rank(), n, local)
+    finally:
+        dist.destroy_process_group()
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes, and of its gradient on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+@contextmanager
+def synchronised_batch_norm(net: nn.Module, processes: Processes, batch_size: int) -> Iterator[None]:
+    """While entered, normalise training batches by the statistics of all processes' images, where they are few.
+
+    torch's own SyncBatchNorm is neither elastic nor for CPUs. Spreads are combined from each process's own mean
+    and variance, which loses no precision.
+    """
+    norms = [module for module in net.modules() if isinstance(module, ElasticBatchNorm2d)]
+    if processes.n == 1 or batch_size // processes.n >= OWN_STATISTICS:
+        norms = []
+
+    def forward(norm: ElasticBatchNorm2d, x: Tensor) -> Tensor:
+        if not norm.training:
+            return ElasticBatchNorm2d.forward(norm, x)
+        n = norm.active.out_channels
+        variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
+        own = torch.zeros(processes.n, 1, 1, device=x.device)
+        own[processes.rank] = 1.0
+        means, variances = _Sum.apply(own * torch.stack([mean, variance])).unbind(1)  # (processes, n) each
+        mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
+        with torch.no_grad():
+            count = processes.n * x.numel() // n
+            norm.running_mean[:n].lerp_(mean, norm.momentum)
+            norm.running_var[:n].lerp_(variance * (count / (count - 1)), norm.momentum)
+        scale = norm.weight[:n] * torch.rsqrt(variance + norm.eps)
+        shift = norm.bias[:n] - mean * scale
+        return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).to(x.dtype)
+
+    for norm in norms:
+        norm.forward = MethodType(forward, norm)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del norm.forward
