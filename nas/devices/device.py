@@ -161,10 +161,10 @@ class Device:
         DeviceUnavailable : it cannot be reached, lacks the runtime, or vanished; what was measured is kept.
         ValueError : the device has no transport, or its table belongs to another machine.
         """
-        label = space.name
+        label, table = space.name, self._own_table()
+        self._check_conditions(table)
         wanted = space.format(np.atleast_2d(population))
         rows_by_name = dict(zip(wanted, space.canonical(population), strict=True))
-        table = self._own_table()
         known = (
             set()
             if table is None
@@ -296,6 +296,18 @@ class Device:
         return result, failure
 
     # The table -----------------------------------------------------------------------------------------
+
+    def _check_conditions(self, table: LatencyTable | None) -> None:
+        """Refuse to mix runtimes or numbers of threads in one table."""
+        spec = self.spec
+        if table is None or not table.card.runtime:
+            return
+        before, now = (table.card.runtime, table.card.threads), (spec.runtime, spec.threads)
+        if before != now:
+            raise ValueError(
+                f"{self.table_path} was measured with {before[0]} on {before[1]} threads, the card of {self.name} now "
+                f"says {now[0]} on {now[1]}; move that folder away, or give the card a name of its own"
+            )
 
     def _rows(
         self,

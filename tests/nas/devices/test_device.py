@@ -140,6 +140,14 @@ def test_another_machine_does_not_mix_in(tmp_path: Path) -> None:
     assert len(tables.read_table(tmp_path / "cpu.csv")) == 1
 
 
+@pytest.mark.parametrize("change", [{"runtime": "openvino"}, {"threads": 2}])
+def test_other_conditions_do_not_mix_in(change: dict[str, Any], tmp_path: Path) -> None:
+    Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard()).measure(SPACE, population(1))
+    other = Device(replace(CPU, **change), folder=tmp_path, protocol=QUICK, transport=FakeBoard())
+    with pytest.raises(ValueError, match="was measured with onnxruntime on 1 threads, the card of cpu now says"):
+        other.measure(SPACE, population(2))
+
+
 def test_kill_minus_nine_loses_nothing_that_was_reported(tmp_path: Path) -> None:
     script = f"""
 import numpy as np
