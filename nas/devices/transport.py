@@ -18,6 +18,8 @@ from nas.errors import Failure
 Events = Generator[dict[str, Any], None, None]
 """A generator, so that closing it ends what runs on the device."""
 PIECE_BYTES = 1 << 20
+SSH_FAILED = 255
+"""What ssh exits with when the connection, not the far command, is to blame."""
 AGENT = Path(__file__).with_name("agent.py")
 
 
@@ -127,5 +129,7 @@ def _parse_event(line: str) -> dict[str, Any] | None:
 
 def _last_words(stderr: Sequence[str], code: int) -> str:
     words = [line.strip() for line in stderr if line.strip()]
+    if code < 0 and not words:
+        return f"stopped by signal {-code}"
     reason = words[-1] if words else "it said nothing"
-    return f"stopped by signal {-code}" if code < 0 and not words else f"ended with code {code}: {reason}"
+    return reason.removeprefix("ssh: ") if code == SSH_FAILED else f"ended with code {code}: {reason}"
