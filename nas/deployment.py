@@ -1,23 +1,25 @@
-"""From a chosen genotype to files that run: finalists measured as they would ship, the winner exported.
+"""From a chosen genotype to files that run: finalists measured as they would ship, the winner exported and judged.
 
-Latency is measured on the exported file with its trained weights, not on a stand-in.
+Latency is measured on the exported file with its trained weights, in the runtime and precision of the device, and
+where that is int8, accuracy is the int8 file's. Accuracy is a fraction in [0, 1]; drops are fractions too.
 """
 
+import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data import prepare
+from nas.data import ImageData
 from nas.devices import Device
-from nas.export.onnx_export import export_onnx
-from nas.export.parity import Parity, check_parity
-from nas.search.verification import Measure
+from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.export.checked import about, calibrated_file, export_checked, judge_int8, sentence
+from nas.export.network_file import FileKind
+from nas.search.verification import Evaluate, Measure
 from nas.supernet import Subnet, save_subnet
 from nas.training import evaluate_on_test
 from nas.training.run import TrainedSupernet
@@ -25,18 +27,27 @@ from search_spaces import Population
 
 Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
-WEIGHTS, MODEL = "subnet.safetensors", "subnet.onnx"
-PARITY_IMAGES = 128
+WEIGHTS = "subnet.safetensors"
 
 
 def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> Measure:
-    """A function that exports networks, measures the files on `device` and gives latency, p10 and p90 in ms."""
+    """A function that exports networks, measures the files on `device` and gives latency, p10 and p90 in ms.
+
+    Files are of the device's runtime and precision, with their trained weights where we export its format, else
+    with random ones, which are as fast.
+    """
+    spec = device.spec
 
     def measure(population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
         with tempfile.TemporaryDirectory(prefix="nas-") as scratch, track("measuring finalists") as progress:
-            paths = [Path(scratch) / f"finalist{i}.onnx" for i in range(len(population))]
+            paths = [Path(scratch) / f"finalist{i}{runtime.suffix}" for i in range(len(population))]
             for path, genotype in zip(paths, population, strict=True):
-                export_onnx(trained.subnet(genotype), path)
+                if kind is None:
+                    content = runtime.precisions[spec.precision](trained.space, genotype, 1)
+                else:
+                    content = calibrated_file(trained.subnet(genotype), kind, trained.data)
+                path.write_bytes(content)
             measured = device.measure_models(paths, progress=progress).measurements
         latency, p10, p90 = np.array([(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]).T
         return latency, p10, p90
@@ -44,39 +55,111 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
     return measure
 
 
-def deploy(trained: TrainedSupernet, genotype: Population, folder: Path, *, batch: int | None = 1) -> dict[str, Any]:
+def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate:
+    """A function that gives the accuracy of networks on the search-validation split, in the precision of `device`."""
+    kind = file_kind(device.spec.runtime, device.spec.precision)
+    if kind is None or kind.precision == "float32":
+        return trained.evaluated
+
+    def evaluate(population: Population) -> NDArray[np.float64]:
+        found = []
+        for genotype in population:
+            subnet = trained.subnet(genotype)
+            with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
+                path = Path(scratch) / kind.file_name
+                path.write_bytes(calibrated_file(subnet, kind, trained.data))
+                found.append(judge_int8(path, subnet, trained.data)["accuracy"])
+        return np.array(found)
+
+    return evaluate
+
+
+def deploy(
+    trained: TrainedSupernet,
+    genotype: Population,
+    folder: Path,
+    kinds: Sequence[FileKind] = (FileKind(),),
+    *,
+    batch: int | None = 1,
+    max_accuracy_drop: float = 0.01,
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
+
+    Parameters
+    ----------
+    kinds, batch, max_accuracy_drop, provenance : see `export_checked`.
 
     Returns
     -------
-    JSON-able facts for the record: accuracy on the test split, parity with PyTorch on test images, files.
+    JSON-able facts for the record: accuracy on the test split, files, what is known of each, parity with PyTorch
+    of the first float32 one.
 
     Raises
     ------
-    ParityFailed : the exported file computes something else than PyTorch.
+    ParityFailed : an exported file computes something else than PyTorch.
     """
-    subnet = trained.subnet(genotype)
-    save_subnet(folder / WEIGHTS, subnet, about(trained))
-    parity = export_checked(subnet, trained, folder / MODEL, batch=batch)
-    data = trained.data
-    return {
+    return deploy_subnet(
+        trained.subnet(genotype),
+        trained.data,
+        folder,
+        kinds,
+        batch=batch,
+        max_accuracy_drop=max_accuracy_drop,
+        provenance=provenance,
+    )
+
+
+def deploy_subnet(
+    subnet: Subnet,
+    data: ImageData,
+    folder: Path,
+    kinds: Sequence[FileKind] = (FileKind(),),
+    *,
+    batch: int | None = 1,
+    max_accuracy_drop: float = 0.01,
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """As `deploy`, of a network at hand."""
+    save_subnet(folder / WEIGHTS, subnet, about(data) | dict(provenance or {}))
+    exports = [
+        export_checked(
+            subnet,
+            data,
+            folder / kind.file_name,
+            kind,
+            batch=batch,
+            max_accuracy_drop=max_accuracy_drop,
+            provenance=provenance,
+        )
+        for kind in kinds
+    ]
+    facts: dict[str, Any] = {
         "test_accuracy": evaluate_on_test(subnet, data),
         "test_images": len(data.test),
         "classes": list(data.classes),
-        "parity": asdict(parity),
-        "files": {"network": MODEL, "weights": WEIGHTS},
+        "exports": exports,
+        "files": {_title(record): record["file"] for record in exports} | {"weights": WEIGHTS},
+        "notes": [sentence(record) for record in exports],
     }
+    exact = [record["parity"] for record in exports if record["precision"] == "float32"]
+    return facts | ({"parity": exact[0]} if exact else {})
 
 
-def export_checked(subnet: Subnet, trained: TrainedSupernet, path: Path, *, batch: int | None = 1) -> Parity:
-    """Export `subnet` to ONNX and compare it with PyTorch on images of the test split."""
-    export_onnx(subnet, path, batch=batch, metadata=about(trained))
-    data = trained.data
-    images = prepare(data.test.images[:PARITY_IMAGES], subnet.resolution, data.mean, data.std)
-    return check_parity(path, subnet, images)
+def search_record(folder: Path) -> dict[str, Any]:
+    """``result.json`` of a finished search.
+
+    Raises
+    ------
+    ValueError : `folder` is not that of one.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not the folder of a finished search: it has no result.json")
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
 
 
-def about(trained: TrainedSupernet) -> dict[str, Any]:
-    """What whoever runs the network must know: classes and normalisation (of pixels divided by 255)."""
-    data = trained.data
-    return {"classes": list(data.classes), "mean": list(data.mean), "std": list(data.std)}
+def _title(record: Mapping[str, Any]) -> str:
+    names = {"onnx": "ONNX", "tflite": "TFLite"}
+    return f"{names[record['format']]} {record['precision']}"

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.devices import Device, get_device
+from nas.devices.runtimes import file_kind
+from nas.export.network_file import FileKind, file_kinds
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator
 from nas.search.evolution import EvolutionSettings
@@ -66,7 +68,10 @@ class SearchRequest:
     evaluations : subnets to fit the accuracy predictor to.
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks to measure in a round, and rounds at most.
-    batch : of the exported file; None leaves it open.
+    format, precision : of the exported files, several with commas between; None for what the device runs, which
+        is exported in any case where it is ONNX or TFLite.
+    max_accuracy_drop : points of accuracy that an int8 file may lose against float32.
+    batch : of the exported ONNX file; None leaves it open.
     command : what was typed, for the record.
     """
 
@@ -86,6 +91,9 @@ class SearchRequest:
     candidates: int = 20_000
     finalists: int = 8
     rounds: int = 3
+    format: str | None = None
+    precision: str | None = None
+    max_accuracy_drop: float = 1.0
     batch: int | None = 1
     command: str = ""
 
@@ -120,17 +128,20 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     """
     budget = Budget.parse(**request.budget)
     device = get_device(request.device, folder=request.runs / "devices")
+    kinds, precision = _file_kinds(request, device), device.spec.precision
     space = _space(request)
 
     def check(latency: LatencyPredictor | None, budget: Budget) -> None:
-        check_feasibility(Estimator(space, _Unknown(), latency, request.confidence), budget, np.random.default_rng(0))
+        check_feasibility(
+            Estimator(space, _Unknown(), latency, request.confidence, precision), budget, np.random.default_rng(0)
+        )
 
     check(None, budget.without(LATENCY))
     latency = learn_device(device, space, request.samples, request.seed, listener)
     check(latency, budget)
 
     # From here on torch is needed, whose import alone takes seconds.
-    from nas.deployment import deploy, measure_exported
+    from nas.deployment import deploy, evaluate_exported, measure_exported
     from nas.report.html import write_report
     from nas.training.run import TrainedSupernet, train_supernet
 
@@ -154,7 +165,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     )
     listener.say(f"accuracy predictor: {accuracy_error}")
     result = run_search(
-        Estimator(trained.space, accuracy, latency, request.confidence),
+        Estimator(trained.space, accuracy, latency, request.confidence, precision),
         budget,
         seed=request.seed,
         settings=SearchSettings(
@@ -163,7 +174,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
         folder=folder,
         device=device.name,
         measure=measure_exported(trained, device, listener.track) if device.can_measure else None,
-        evaluate=trained.evaluated,
+        evaluate=evaluate_exported(trained, device),
         refit=_refit(latency),
         say=listener.say,
     )
@@ -173,7 +184,15 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": str(request.training_folder),
         "predictors": {"accuracy": accuracy_error, "latency": describe_errors(latency)},
-        **deploy(trained, result.genotype, folder, batch=request.batch),
+        **deploy(
+            trained,
+            result.genotype,
+            folder,
+            kinds,
+            batch=request.batch,
+            max_accuracy_drop=request.max_accuracy_drop / 100,
+            provenance={"supernet": str(request.training_folder), "command": request.command},
+        ),
     }
     result.write(folder)
     write_report(folder)
@@ -237,6 +256,20 @@ def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]
     chosen = LatencyPredictor(space, random_state=seed).fit().suggest(pool, max(0, n - 2))
     return np.concatenate([extremes, pool[chosen]])
+
+
+def _file_kinds(request: SearchRequest, device: Device) -> list[FileKind]:
+    """What to export, the device's own kind first; refuses what cannot be written here before anything is done."""
+    if request.max_accuracy_drop < 0:
+        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
+    own = file_kind(device.spec.runtime, device.spec.precision)
+    asked = file_kinds(
+        request.format or (own.format if own else "onnx"), request.precision or (own.precision if own else "float32")
+    )
+    kinds = [own, *(kind for kind in asked if kind != own)] if own else asked
+    for kind in kinds:
+        kind.require()
+    return kinds
 
 
 class _Unknown:

@@ -55,6 +55,8 @@ class SearchConfig(TrainConfig):
     evaluations : subnets evaluated to fit the accuracy predictor.
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
+    format, precision : of the exported files, several with commas between; by default what the device runs.
+    max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
     batch : of the exported ONNX file; null for a dynamic one.
     json : print the result as one JSON object.
     """
@@ -68,6 +70,9 @@ class SearchConfig(TrainConfig):
     candidates: int = 20_000
     finalists: int = 8
     rounds: int = 3
+    format: str | None = None
+    precision: str | None = None
+    max_accuracy_drop: float = 1.0
     batch: int | None = 1
     json: bool = False
 
@@ -100,10 +105,13 @@ class FitConfig:
 
 @dataclass
 class ExportConfig:
-    """`nas export`."""
+    """`nas export`; see `SearchConfig`."""
 
     run: str = MISSING
     out: str | None = None
+    format: str = "onnx"
+    precision: str = "float32"
+    max_accuracy_drop: float = 1.0
     batch: int | None = 1
     json: bool = False
 

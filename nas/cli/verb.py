@@ -47,6 +47,9 @@ VERBS = {
                 "supernet",
                 "data",
                 "space",
+                "format",
+                "precision",
+                "max-accuracy-drop",
                 "out",
                 "seed",
                 "resume",
@@ -86,9 +89,12 @@ VERBS = {
         ),
         Verb(
             "export",
-            "Write the network of a finished search as ONNX, checked against PyTorch.",
-            ("out", "json"),
-            (("nas export RUN --out model.onnx", "again, elsewhere"), ("nas export RUN batch=null", "dynamic batch")),
+            "Write the network of a finished search as ONNX or TFLite, float32 or int8, checked against PyTorch.",
+            ("format", "precision", "max-accuracy-drop", "out", "json"),
+            (
+                ("nas export RUN --format onnx,tflite --precision float32,int8", "four files"),
+                ("nas export RUN --out model.onnx batch=null", "elsewhere, dynamic batch"),
+            ),
             positional=("run", "RUN"),
         ),
         Verb(

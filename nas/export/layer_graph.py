@@ -28,6 +28,8 @@ def network_layers(space: SearchSpace, genotype: NDArray[Any]) -> dict[str, tupl
 def walk(layers: Layers, tensor: Any, write: Callable[[str, LayerSpec, list[Any]], Any]) -> Any:
     """Call ``write(name, spec, inputs)`` for every layer in order; it returns what later layers read.
 
+    Layers whose output nobody reads are left out: they compute nothing, and converters stumble over them.
+
     Parameters
     ----------
     layers : the network.
@@ -46,9 +48,20 @@ def walk(layers: Layers, tensor: Any, write: Callable[[str, LayerSpec, list[Any]
         raise ValueError("the network has no layers")
     for slot, specs in layers.items():
         written = {"": tensor}
-        for spec in specs:
+        for spec in _live(specs):
             tensor = written[spec.name] = write(f"{slot}/{spec.name}", spec, [written[i] for i in spec.inputs])
     return tensor
+
+
+def _live(specs: Sequence[LayerSpec]) -> list[LayerSpec]:
+    """The layers of a slot that its last one depends on."""
+    needed = {specs[-1].name} if specs else set()
+    kept = []
+    for spec in reversed(specs):
+        if spec.name in needed:
+            kept.append(spec)
+            needed |= set(spec.inputs)
+    return kept[::-1]
 
 
 def ends(layers: Layers) -> tuple[LayerSpec, LayerSpec]:

@@ -1,21 +1,23 @@
-"""Does an exported file compute what the PyTorch subnet computes? Compared on real images."""
+"""Does an exported file compute what the PyTorch subnet computes? Compared on real images, in its own runtime."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nas.errors import Failure
+from nas.export.inference import open_file
 
 if TYPE_CHECKING:
     from nas.supernet.subnet import Subnet
 
 TOLERANCE = 1e-3
-"""Largest difference of a logit, as a share of the largest logit (at least of 1): ten times what other order
-of summation has been seen to cost in float32, and far below what changes a decision."""
+"""Largest difference of a logit in float32, as a share of the largest logit (at least of 1): ten times what other
+order of summation has been seen to cost, and far below what changes a decision."""
 
 
 class ParityFailed(Failure):
@@ -40,55 +42,84 @@ class Parity:
     n: int
 
 
-def check_parity(onnx_path: Path, subnet: "Subnet", images: torch.Tensor, *, tolerance: float = TOLERANCE) -> Parity:
-    """Run `images` through the file (onnxruntime, CPU) and through `subnet`, and compare.
+@dataclass(frozen=True)
+class Outputs:
+    """Logits of the same images, each (n, classes).
+
+    Attributes
+    ----------
+    exported : by the file.
+    expected : by PyTorch.
+    """
+
+    exported: NDArray[np.float32]
+    expected: NDArray[np.float32]
+
+    @property
+    def parity(self) -> Parity:
+        """How closely they agree."""
+        return Parity(
+            max_abs_difference=float(np.abs(self.exported - self.expected).max()),
+            max_abs_logit=float(np.abs(self.expected).max()),
+            top1_agreement=float((self.exported.argmax(axis=1) == self.expected.argmax(axis=1)).mean()),
+            n=len(self.expected),
+        )
+
+
+def outputs(path: Path, subnet: "Subnet", batches: Iterable[torch.Tensor]) -> Outputs:
+    """Run images through the file and through `subnet`.
 
     Parameters
     ----------
-    onnx_path : a file written by `export_onnx`, of any batch size.
+    path : of an exported file.
     subnet : the network it was made from; its training mode is left as it was.
-    images : prepared images, (n, 3, R, R) float32; take real ones, noise exercises other ranges.
+    batches : of prepared images, each (n, 3, R, R) float32; take real ones, noise exercises other ranges.
+
+    Raises
+    ------
+    ValueError : no images, or of another size than the file reads; the file cannot be read.
+    ParityFailed : the file's outputs are not finite.
+    """
+    run = open_file(path)
+    device = next(subnet.parameters()).device
+    training = subnet.training
+    exported, expected = [], []
+    try:
+        subnet.eval()
+        with torch.inference_mode():
+            for images in batches:
+                exported.append(run(images.detach().cpu().contiguous().numpy()))
+                expected.append(subnet(images.to(device)).float().cpu().numpy())
+    finally:
+        subnet.train(training)
+    if not sum(map(len, expected)):
+        raise ValueError("parity needs at least one image")
+    found = Outputs(np.concatenate(exported), np.concatenate(expected))
+    if found.exported.shape != found.expected.shape or not np.isfinite(found.exported).all():
+        raise ParityFailed(f"{path.name} differs from PyTorch: its outputs are not finite, or of another shape")
+    return found
+
+
+def check_parity(path: Path, subnet: "Subnet", images: torch.Tensor, *, tolerance: float = TOLERANCE) -> Parity:
+    """Compare a float32 file with the network it was made from.
+
+    Parameters
+    ----------
+    path, subnet : see `outputs`.
+    images : prepared images, (n, 3, R, R) float32.
     tolerance : see `TOLERANCE`.
 
     Raises
     ------
-    ParityFailed : outputs that differ by more than the tolerance, or are not finite.
-    ValueError : no images.
+    ParityFailed : outputs that differ by more than the tolerance, are not finite, or name another class.
+    ValueError : no images, or of another size than the file reads.
     """
-    if len(images) == 0:
-        raise ValueError("parity needs at least one image")
-    exported = run_onnx(onnx_path, images.detach().cpu().numpy())
-    training = subnet.training
-    try:
-        with torch.inference_mode():
-            device = next(subnet.parameters()).device
-            expected = subnet.eval()(images.to(device)).float().cpu().numpy()  # (n, classes)
-    finally:
-        subnet.train(training)
-    parity = Parity(
-        max_abs_difference=float(np.abs(exported - expected).max()),
-        max_abs_logit=float(np.abs(expected).max()),
-        top1_agreement=float((exported.argmax(axis=1) == expected.argmax(axis=1)).mean()),
-        n=len(images),
-    )
-    # Written so that a NaN fails too.
-    if not parity.max_abs_difference <= tolerance * max(1.0, parity.max_abs_logit):
+    parity = outputs(path, subnet, torch.split(images, 64) if len(images) else ()).parity
+    allowed = tolerance * max(1.0, parity.max_abs_logit)
+    if parity.max_abs_difference > allowed or parity.top1_agreement < 1:
         raise ParityFailed(
-            f"{onnx_path} differs from PyTorch by {parity.max_abs_difference:.3g} on logits up to "
+            f"{path.name} differs from PyTorch by {parity.max_abs_difference:.3g} on logits up to "
             f"{parity.max_abs_logit:.3g} (allowed: {tolerance:g} of that), and agrees on "
-            f"{parity.top1_agreement:.1%} of {parity.n} images"
+            f"{parity.top1_agreement:.1%} of {parity.n} images (allowed: all)"
         )
     return parity
-
-
-def run_onnx(path: Path, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Outputs (n, classes) of an ONNX classifier for images (n, 3, R, R), in as many batches as its input asks for."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (source,) = session.get_inputs()
-    batch = source.shape[0] if isinstance(source.shape[0], int) else len(images)
-    padded: NDArray[Any] = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
-    outputs = [session.run(None, {source.name: padded[i : i + batch]})[0] for i in range(0, len(padded), batch)]
-    result: NDArray[np.float32] = np.concatenate(outputs)[: len(images)]
-    return result

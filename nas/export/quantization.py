@@ -9,7 +9,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from nas.errors import MissingExtra
 from nas.export.onnx_graph import INPUT
 from nas.export.tflite_graph import SIGNATURE
+
+CALIBRATION_PIXELS = 1 << 20
+"""In a batch: all activations of a batch are kept, about a kilobyte for each pixel."""
 
 
 def quantize_onnx(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.ModelProto:
@@ -69,13 +72,16 @@ def _feeds(model: onnx.ModelProto, images: NDArray[np.float32]) -> Iterator[dict
         yield {INPUT: np.resize(images[start : start + batch], (batch, *images.shape[1:]))}
 
 
-def quantize_tflite(content: bytes, images: NDArray[np.float32]) -> bytes:
+def quantize_tflite(
+    content: bytes, images: NDArray[np.float32], *, at_batch: Callable[[int], bytes] | None = None
+) -> bytes:
     """The int8 form (input and output too) of a float32 file made by `nas.export.tflite_graph`.
 
     Parameters
     ----------
     content : the file.
     images : prepared calibration images, (n, 3, R, R) as everywhere; they are turned channels-last here.
+    at_batch : the same network at another batch size: with it, calibration takes a seventh of the time.
 
     Raises
     ------
@@ -85,13 +91,18 @@ def quantize_tflite(content: bytes, images: NDArray[np.float32]) -> bytes:
         quantizer, recipe = import_module("ai_edge_quantizer.quantizer"), import_module("ai_edge_quantizer.recipe")
     except ImportError:
         raise MissingExtra("ai-edge-quantizer", "tflite") from None
+    n = 1 if at_batch is None else min(len(images), max(1, CALIBRATION_PIXELS // images[0, 0].size))
     with _Quiet():
-        tool = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+        calibrated = content if at_batch is None else at_batch(n)
+        tool = quantizer.Quantizer(calibrated, recipe.static_wi8_ai8())
         ranges: dict[str, Any] = {}
-        for image in images.transpose(0, 2, 3, 1):
-            # One call an image: over several, the tool averages their ranges and cuts off what is rare.
-            found = tool.calibrate({SIGNATURE: [{INPUT: image[None]}]}, num_threads=1)
+        for start in range(0, len(images), n):
+            # One call a batch: within it the tool takes the true minimum and maximum, over several calls it would
+            # average them and cut off what is rare.
+            batch = np.resize(images[start : start + n], (n, *images.shape[1:])).transpose(0, 2, 3, 1)
+            found = tool.calibrate({SIGNATURE: [{INPUT: batch}]}, num_threads=1)
             ranges = {name: _widest(ranges.get(name), range_) for name, range_ in found.items()}
+        tool = quantizer.Quantizer(content, recipe.static_wi8_ai8())
         result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from nas.data import load_data, prepare
-from nas.export.onnx_export import read_metadata
+from nas.export.network_file import read_metadata
 from nas.supernet import load_subnet
 
 SMALL = [

@@ -1,35 +1,54 @@
-"""`nas export`: the network of a finished search as an ONNX file, checked against PyTorch."""
+"""`nas export`: the network of a finished search as files for its runtimes, each checked against PyTorch."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from nas.cli.config import ExportConfig
-from nas.cli.console import output
-from nas.deployment import MODEL, WEIGHTS, export_checked
+from nas.cli.console import output, remarks
+from nas.deployment import WEIGHTS, search_record
+from nas.export.checked import export_checked, rejections, sentence
+from nas.export.network_file import FORMATS, file_kinds
 from nas.supernet import load_subnet
 from nas.training.run import TrainedSupernet
 
 
 def run(config: ExportConfig, folder: Path) -> int:
-    """Export, compare on test images, say where the file is."""
+    """Export, compare on images, say where the files are; 1 if an int8 file lost too much accuracy."""
     source = Path(config.run)
-    result = source / "result.json"
-    if not result.is_file():
-        raise ValueError(f"{source} is not the folder of a finished search: it has no result.json")
-    record = json.loads(result.read_text(encoding="utf-8"))
-    path = source / MODEL if config.out is None else Path(config.out)
-    if path.suffix != ".onnx":
-        raise ValueError(f"--out must name an .onnx file, got {path}")
+    record = search_record(source)
+    kinds = file_kinds(config.format, config.precision)
+    if config.max_accuracy_drop < 0:
+        raise ValueError(f"--max-accuracy-drop is in points of accuracy, at least 0, got {config.max_accuracy_drop:g}")
+    where = source if config.out is None else Path(config.out)
+    if where.suffix[1:] in FORMATS:
+        if len(kinds) > 1 or kinds[0].suffix != where.suffix:
+            raise ValueError(
+                f"--out {where} names one {where.suffix} file, but {', '.join(k.file_name for k in kinds)} "
+                "are to be written; give a folder, or another --format and --precision"
+            )
+        paths = [where]
+    else:
+        paths = [where / kind.file_name for kind in kinds]
     subnet = load_subnet(source / WEIGHTS).eval()
-    parity = export_checked(subnet, TrainedSupernet.open(Path(record["supernet"])), path, batch=config.batch)
+    data = TrainedSupernet.open(Path(record["supernet"])).data
+    exports = [
+        export_checked(
+            subnet,
+            data,
+            path,
+            kind,
+            batch=config.batch,
+            max_accuracy_drop=config.max_accuracy_drop / 100,
+            provenance={"search": str(source), "supernet": record["supernet"]},
+        )
+        for path, kind in zip(paths, kinds, strict=True)
+    ]
     if config.json:
-        print(json.dumps({"path": str(path), "parity": asdict(parity)}))
-        return 0
-    output.print(
-        f"network  {path} ({path.stat().st_size:,} bytes)\n"
-        f"parity   logits differ from PyTorch by at most {parity.max_abs_difference:.2g} on {parity.n} test images, "
-        f"same class on {parity.top1_agreement:.1%}",
-        soft_wrap=True,
-    )
-    return 0
+        print(json.dumps({"folder": str(paths[0].parent), "exports": exports}))
+    else:
+        for path, export in zip(paths, exports, strict=True):
+            output.print(f"{path.parent / sentence(export)}", soft_wrap=True)
+    rejected = rejections(exports)
+    for text in rejected:
+        remarks.print(f"nas export: {text}")
+    return 1 if rejected else 0

@@ -31,6 +31,9 @@ def run(config: SearchConfig, folder: Path) -> int:
         candidates=config.candidates,
         finalists=config.finalists,
         rounds=config.rounds,
+        format=config.format,
+        precision=config.precision,
+        max_accuracy_drop=config.max_accuracy_drop,
         batch=config.batch,
         command=command(),
     )
@@ -39,7 +42,12 @@ def run(config: SearchConfig, folder: Path) -> int:
         print(json.dumps(result.to_dict() | {"folder": str(folder)}))
     else:
         _show(result, folder)
-    return 0
+    from nas.export.checked import rejections  # imports torch, which a refused search does without
+
+    rejected = rejections(result.about["exports"])
+    for sentence in rejected:
+        remarks.print(f"nas search: {sentence}")
+    return 1 if rejected else 0
 
 
 def _show(result: SearchResult, folder: Path) -> None:
@@ -64,4 +72,6 @@ def _show(result: SearchResult, folder: Path) -> None:
         shown.add_row(metric.title, *cells, "" if limit is None else metric.format(limit["limit"]))
     output.print(shown)
     output.print(f"test accuracy {result.about['test_accuracy']:.2%}   architecture {result.architecture}")
-    output.print(f"network  {folder / 'subnet.onnx'}\nreport   {folder / 'report.html'}", soft_wrap=True)
+    for file in result.about["exports"]:
+        output.print(f"network  {folder / file['file']}", soft_wrap=True)
+    output.print(f"report   {folder / 'report.html'}", soft_wrap=True)

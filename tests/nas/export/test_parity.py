@@ -1,7 +1,9 @@
-"""Exported files against PyTorch, on real images; and files that were broken on purpose."""
+"""Exported files against PyTorch, on real images, in their own runtimes; and files that were broken on purpose."""
 
-from functools import lru_cache
+import json
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,13 +11,20 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from nas.data.dataset import ImageData
-from nas.data.load import load_data
-from nas.data.transforms import prepare
-from nas.export.onnx_export import export_onnx, read_metadata
-from nas.export.parity import ParityFailed, check_parity
-from nas.supernet.subnet import Subnet
+from nas.data import ImageData, prepare
+from nas.errors import MissingExtra
+from nas.export.inference import open_file
+from nas.export.network_file import FileKind, network_file, read_metadata
+from nas.export.parity import ParityFailed, check_parity, outputs
+from nas.supernet import Subnet
 from search_spaces import SPACES, SearchSpace, get_space
+
+TFLITE = pytest.mark.skipif(
+    find_spec("ai_edge_litert") is None or find_spec("ai_edge_quantizer") is None,
+    reason="needs the extra tflite: pip install 'shrinkwrap-nas[tflite]'",
+)
+ONNX = FileKind()
+FORMATS = ["onnx", pytest.param("tflite", marks=TFLITE)]
 
 
 def trained_like(space: SearchSpace, genotype: np.ndarray | None = None, seed: int = 0) -> Subnet:
@@ -31,103 +40,194 @@ def trained_like(space: SearchSpace, genotype: np.ndarray | None = None, seed: i
     return subnet.eval()
 
 
+# Narrow and at few pixels: what is compared does not depend on it, and it takes a tenth of the time.
+SMALL: dict[str, dict[str, Any]] = {
+    "mobilenet_v3": {"resolutions": [32], "width_mult": 0.35, "num_classes": 10},
+    "proxylessnas": {"resolutions": [32], "width_mult": 0.35, "num_classes": 10},
+    "fbnet": {"resolutions": [16], "num_classes": 10},
+    "fbnet_imagenet": {"resolutions": [32], "num_classes": 10},
+    "nasbench201": {"resolutions": [16], "cells": 2},
+}
+
+
 def small(name: str) -> SearchSpace:
-    """The space at 64 pixels where it can be: what is compared does not depend on it, and it takes a tenth."""
-    try:
-        return get_space(name, resolutions=[64])
-    except ValueError:
-        return get_space(name)
+    return get_space(name, **SMALL.get(name, {"resolutions": [16]}))
 
 
-@lru_cache
-def digits() -> ImageData:
-    return load_data("digits")
+def some_images(data: ImageData, resolution: int, n: int = 4) -> torch.Tensor:
+    return prepare(data.train.images[:n], resolution, data.mean, data.std)
 
 
-def real_images(resolution: int, n: int = 4) -> torch.Tensor:
-    data = digits()
-    return prepare(data.test.images[:n], resolution, data.mean, data.std)
+def write(folder: Path, subnet: Subnet, kind: FileKind = ONNX, **options: Any) -> Path:
+    path = folder / kind.file_name
+    path.write_bytes(network_file(subnet, kind, **options))
+    return path
 
 
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SPACES)
-def test_twenty_random_subnets_of_every_space(name: str, tmp_path: Path) -> None:
+def test_twenty_random_subnets_of_every_space(name: str, form: str, tmp_path: Path, digits: ImageData) -> None:
     space = small(name)
     for seed, genotype in enumerate(space.sample(20, np.random.default_rng(1))):
         subnet = trained_like(space, genotype, seed)
-        path = tmp_path / "subnet.onnx"
-        export_onnx(subnet, path, batch=None)
-        images = real_images(subnet.resolution, 2)
-        parity = check_parity(path, subnet, images)
+        path = write(tmp_path, subnet, FileKind(form), batch=None)
+        parity = check_parity(path, subnet, some_images(digits, subnet.resolution, 2))
         assert parity.n == 2
         assert parity.top1_agreement == 1
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", SPACES)
+def test_random_subnets_of_every_space_in_int8(name: str, form: str, tmp_path: Path, digits: ImageData) -> None:
+    """Random weights say nothing of accuracy; the logits must follow all the same, and the file must be small."""
+    space = small(name)
+    for seed, genotype in enumerate(space.sample(2, np.random.default_rng(2))):
+        subnet = trained_like(space, genotype, seed)
+        images = some_images(digits, subnet.resolution, 16)
+        kind = FileKind(form, "int8")
+        path = write(tmp_path, subnet, kind, calibration=images.contiguous().numpy())
+        found = outputs(path, subnet, [images])
+        error = np.linalg.norm(found.exported - found.expected) / np.linalg.norm(found.expected)
+        assert error < 0.25, "another network would be off by about 1"
+        assert path.stat().st_size < 0.5 * len(network_file(subnet, FileKind(form)))
+
+
 @pytest.mark.parametrize("batch", [1, 3, None])
-def test_any_batch_size(batch: int | None, tmp_path: Path) -> None:
+def test_any_batch_size(batch: int | None, tmp_path: Path, digits: ImageData) -> None:
     subnet = trained_like(get_space("mobilenet_v3_small_images"))
-    export_onnx(subnet, tmp_path / "subnet.onnx", batch=batch)
-    parity = check_parity(tmp_path / "subnet.onnx", subnet, real_images(32, 7))
+    path = write(tmp_path, subnet, batch=batch)
+    parity = check_parity(path, subnet, some_images(digits, 32, 7))
     assert parity.n == 7
     assert parity.max_abs_difference < 1e-3 * max(1, parity.max_abs_logit)
     assert not subnet.training
 
 
 @pytest.mark.parametrize("nudge", [0.5, float("nan")])
-def test_a_changed_weight_is_found(nudge: float, tmp_path: Path) -> None:
+def test_a_changed_weight_is_found(nudge: float, tmp_path: Path, digits: ImageData) -> None:
     subnet = trained_like(get_space("mobilenet_v3_small_images"))
-    path = tmp_path / "subnet.onnx"
-    model = export_onnx(subnet, path)
+    path = write(tmp_path, subnet)
+    model = onnx.load(path)
     tensor = model.graph.initializer[0]
     array = numpy_helper.to_array(tensor).copy()
     array[0] += nudge
     tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     onnx.save(model, path)
     with pytest.raises(ParityFailed, match="differs from PyTorch"):
-        check_parity(path, subnet, real_images(32))
+        check_parity(path, subnet, some_images(digits, 32))
 
 
-def test_other_normalisation_statistics_are_found(tmp_path: Path) -> None:
+@TFLITE
+def test_a_changed_tflite_weight_is_found(tmp_path: Path, digits: ImageData) -> None:
     subnet = trained_like(get_space("mobilenet_v3_small_images"))
-    export_onnx(subnet, tmp_path / "subnet.onnx")
+    path = write(tmp_path, subnet, FileKind("tflite"))
+    content = bytearray(path.read_bytes())
+    weight = next(m for m in subnet.modules() if isinstance(m, torch.nn.Linear)).weight.detach().numpy()
+    place = content.find(weight[0].tobytes())
+    assert place > 0
+    content[place : place + weight[0].nbytes] = (weight[0] + 0.5).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(ParityFailed, match="differs from PyTorch"):
+        check_parity(path, subnet, some_images(digits, 32))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_other_normalisation_statistics_are_found(form: str, tmp_path: Path, digits: ImageData) -> None:
+    subnet = trained_like(get_space("mobilenet_v3_small_images"))
+    path = write(tmp_path, subnet, FileKind(form))
     next(m for m in subnet.modules() if isinstance(m, torch.nn.BatchNorm2d)).running_mean += 0.3
     with pytest.raises(ParityFailed):
-        check_parity(tmp_path / "subnet.onnx", subnet, real_images(32))
+        check_parity(path, subnet, some_images(digits, 32))
+
+
+def test_another_class_is_found_even_within_the_tolerance(tmp_path: Path, digits: ImageData) -> None:
+    subnet = trained_like(get_space("mobilenet_v3_small_images"))
+    path = write(tmp_path, subnet)
+    with torch.no_grad():  # the two first classes now are a hair apart, on the other side
+        linear = next(m for m in subnet.modules() if isinstance(m, torch.nn.Linear))
+        linear.weight[:] = linear.weight[0].clone()
+        linear.bias[:] = torch.tensor([0.0, -1e-4, *[-1.0] * 8])
+    path.write_bytes(network_file(subnet, FileKind()))
+    with torch.no_grad():
+        linear.bias[1] = 1e-4
+    with pytest.raises(ParityFailed, match="agrees on 0.0%"):
+        check_parity(path, subnet, some_images(digits, 32))
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     subnet = trained_like(get_space("mobilenet_v3_small_images"))
-    path = tmp_path / "subnet.onnx"
-    export_onnx(subnet, path, metadata={"classes": ["a", "b"], "mean": [0.5, 0.5, 0.5]})
+    path = write(tmp_path, subnet, metadata={"classes": ["a", "b"], "mean": [0.5, 0.5, 0.5]})
     about = read_metadata(path)
     assert about["architecture"] == subnet.architecture
-    assert about["classes"] == '["a", "b"]'
+    assert json.loads(about["classes"]) == ["a", "b"]
     assert about["resolution"] == "32"
+    assert about["opset"] == str(onnx.load(path).opset_import[0].version)
     assert len(about["weights_sha256"]) == 64
     with torch.no_grad():
         next(subnet.parameters()).add_(1)
-    export_onnx(subnet, path)
-    assert read_metadata(path)["weights_sha256"] != about["weights_sha256"]
+    assert read_metadata(write(tmp_path, subnet))["weights_sha256"] != about["weights_sha256"]
+
+
+def test_int8_onnx_is_a_valid_model_that_keeps_opset_and_metadata(tmp_path: Path, digits: ImageData) -> None:
+    subnet = trained_like(get_space("mobilenet_v3_small_images"))
+    calibration = some_images(digits, 32, 16).contiguous().numpy()
+    path = write(tmp_path, subnet, FileKind("onnx", "int8"), batch=None, calibration=calibration)
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {o.version for o in model.opset_import if o.domain == ""} == {17}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= {node.op_type for node in model.graph.node}
+    assert read_metadata(path)["architecture"] == subnet.architecture
+    assert check_shapes(path, digits)
+
+
+def check_shapes(path: Path, digits: ImageData) -> bool:
+    return all(open_file(path)(some_images(digits, 32, n).numpy()).shape == (n, 10) for n in (1, 3))
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "noise.onnx").write_bytes(b"no protobuf at all")
     with pytest.raises(ValueError, match="is not an ONNX model"):
         read_metadata(tmp_path / "noise.onnx")
-    with pytest.raises(ValueError, match="there is no file"):
-        read_metadata(tmp_path / "absent.onnx")
+    with pytest.raises(ValueError, match="cannot be read by onnxruntime"):
+        open_file(tmp_path / "noise.onnx")
+    for absent in (read_metadata, open_file):
+        with pytest.raises(ValueError, match="there is no file"):
+            absent(tmp_path / "absent.onnx")
+    (tmp_path / "page.html").touch()
+    with pytest.raises(ValueError, match=r"no exported network; known: .onnx, .tflite"):
+        open_file(tmp_path / "page.html")
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@TFLITE
+def test_what_is_no_tflite_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "noise.tflite").write_bytes(b"no flatbuffer at all")
+    with pytest.raises(ValueError, match="cannot be read by LiteRT"):
+        open_file(tmp_path / "noise.tflite")
+
+
+def test_mistakes_are_one_sentence(digits: ImageData) -> None:
     subnet = trained_like(get_space("mobilenet_v3_small_images"))
-    path = tmp_path / "subnet.onnx"
-    export_onnx(subnet, path)
-    before = path.read_bytes()
+    images = some_images(digits, 32, 15).contiguous().numpy()
+    with pytest.raises(ValueError, match="at least 16 training images to calibrate on, got 15"):
+        network_file(subnet, FileKind("onnx", "int8"), calibration=images)
+    with pytest.raises(ValueError, match="must be 3 x 32 x 32 as the network reads them, got 3 x 24 x 24"):
+        network_file(subnet, FileKind("onnx", "int8"), calibration=np.zeros((16, 3, 24, 24), np.float32))
+    with pytest.raises(ValueError, match="unknown format 'coreml'; known: onnx, tflite"):
+        FileKind("coreml")
+    with pytest.raises(ValueError, match="unknown precision 'int4'"):
+        FileKind("onnx", "int4")
 
-    def full_disk(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        export_onnx(subnet, path)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["subnet.onnx"]
+def test_images_of_another_size_are_refused(tmp_path: Path, digits: ImageData) -> None:
+    subnet = trained_like(get_space("mobilenet_v3_small_images"))
+    path = write(tmp_path, subnet)
+    with pytest.raises(ValueError, match="must be 3 x 32 x 32 as the network reads them, got 3 x 28 x 28"):
+        check_parity(path, subnet, some_images(digits, 28))
+    with pytest.raises(ValueError, match="at least one image"):
+        check_parity(path, subnet, some_images(digits, 32, 0))
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.export.network_file.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=r"ai-edge-litert is not installed; .*shrinkwrap-nas\[tflite\]"):
+        FileKind("tflite").require()
+    FileKind("onnx", "int8").require()

@@ -1,0 +1,180 @@
+"""An exported file that has been run: next to PyTorch, in its own runtime, on real images, before anybody gets it.
+
+Accuracy is a fraction in [0, 1]; drops are fractions too.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from latency_tables.files import atomic_path, write_text
+from nas.data import ImageData, prepare
+from nas.export.network_file import FileKind, describe, network_file
+from nas.export.parity import check_parity, outputs
+from nas.supernet import Subnet
+from nas.training import calibration_batches
+
+PARITY_IMAGES = 256
+"""Compared with PyTorch in float32."""
+CALIBRATION_IMAGES = 256
+"""From which int8 learns the ranges of activations."""
+JUDGED_AT_ONCE = 64
+REJECTED = ".rejected"
+"""In the name of a file that lost too much accuracy."""
+
+
+def export_checked(
+    subnet: Subnet,
+    data: ImageData,
+    path: Path,
+    kind: FileKind,
+    *,
+    batch: int | None = 1,
+    max_accuracy_drop: float = 0.01,
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Export `subnet`, run the file in its own runtime next to PyTorch, and write it with a JSON file beside it.
+
+    A float32 file must compute what PyTorch computes, or nothing is written. An int8 file is judged by its accuracy
+    on the search-validation split; one that lost too much has ``.rejected`` in its name.
+
+    Parameters
+    ----------
+    path : where the file goes; ``<path>.json`` goes beside it.
+    kind : of file.
+    batch : images an inference takes; None leaves it open (ONNX).
+    max_accuracy_drop : of int8 against float32, as a fraction.
+    provenance : JSON-able facts about where the network comes from.
+
+    Returns
+    -------
+    What lies in the JSON file.
+
+    Raises
+    ------
+    ParityFailed : the float32 file computes something else than PyTorch.
+    MissingExtra, ValueError : see `nas.export.network_file.network_file`.
+    OSError : it cannot be written; what was there is as it was.
+    """
+    facts = about(data) | dict(provenance or {})
+    content = calibrated_file(subnet, kind, data, batch=batch, metadata=facts)
+    with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
+        candidate = Path(scratch) / path.name
+        candidate.write_bytes(content)
+        if kind.precision == "float32":
+            judged: dict[str, Any] = {"parity": asdict(check_parity(candidate, subnet, _parity_images(subnet, data)))}
+            accepted = True
+        else:
+            judged = judge_int8(candidate, subnet, data) | {"max_accuracy_drop": max_accuracy_drop}
+            # Rounded, so that a drop of exactly the limit is not lost to arithmetic.
+            accepted = round(judged["accuracy_drop"] - max_accuracy_drop, 9) <= 0
+    rejected = path.with_name(path.stem + REJECTED + path.suffix)
+    written, stale = (path, rejected) if accepted else (rejected, path)
+    record = {
+        "file": written.name,
+        "format": kind.format,
+        "precision": kind.precision,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "batch": batch if kind.format == "onnx" else 1,
+        "accepted": accepted,
+        **judged,
+        "input": _input(kind),
+        **describe(subnet, facts),
+    }
+    with atomic_path(written) as temporary:
+        temporary.write_bytes(content)
+    write_text(_beside(written), json.dumps(record, indent=2) + "\n")
+    for outdated in (stale, _beside(stale)):
+        outdated.unlink(missing_ok=True)
+    return record
+
+
+def rejections(exports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each file that lost too much accuracy."""
+    return [sentence(record) for record in exports if not record["accepted"]]
+
+
+def sentence(record: Mapping[str, Any]) -> str:
+    """What is to be said of an exported file."""
+    parity = record["parity"]
+    if record["precision"] == "float32":
+        return (
+            f"{record['file']}: {record['bytes']:,} bytes; logits differ from PyTorch by at most "
+            f"{parity['max_abs_difference']:.2g} on {parity['n']} images, same class on {parity['top1_agreement']:.1%}"
+        )
+    verdict = "" if record["accepted"] else f", more than the {100 * record['max_accuracy_drop']:g} allowed: rejected"
+    return (
+        f"{record['file']}: {record['bytes']:,} bytes; {record['accuracy']:.2%} on {parity['n']} search-validation "
+        f"images, {100 * record['accuracy_drop']:.2f} points below float32{verdict}; same class on "
+        f"{parity['top1_agreement']:.1%}"
+    )
+
+
+def about(data: ImageData) -> dict[str, Any]:
+    """What whoever runs the network must know: classes and normalisation (of pixels divided by 255)."""
+    return {
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+    }
+
+
+def calibrated_file(
+    subnet: Subnet,
+    kind: FileKind,
+    data: ImageData,
+    *,
+    batch: int | None = 1,
+    metadata: Mapping[str, Any] | None = None,
+) -> bytes:
+    """`nas.export.network_file.network_file`, calibrated on training images."""
+    calibration = None
+    if kind.precision == "int8":
+        batches = calibration_batches(data, subnet.resolution, n_images=CALIBRATION_IMAGES)
+        calibration = torch.cat(batches).contiguous().numpy()
+    return network_file(subnet, kind, batch=batch, calibration=calibration, metadata=metadata)
+
+
+def judge_int8(path: Path, subnet: Subnet, data: ImageData) -> dict[str, Any]:
+    """Accuracy of the file and of PyTorch on the search-validation split, and how far they agree."""
+    found = outputs(path, subnet, _prepared(data.validation.images, subnet, data))
+    labels = data.validation.labels.numpy()
+    exported, expected = (float((o.argmax(axis=1) == labels).mean()) for o in (found.exported, found.expected))
+    return {
+        "accuracy": exported,
+        "float32_accuracy": expected,
+        "accuracy_drop": expected - exported,
+        "parity": asdict(found.parity),
+    }
+
+
+def _parity_images(subnet: Subnet, data: ImageData) -> torch.Tensor:
+    """Validation images, and training images where those are too few."""
+    images = torch.cat([split.images[:PARITY_IMAGES] for split in (data.validation, data.train)])[:PARITY_IMAGES]
+    return torch.cat(list(_prepared(images, subnet, data)))
+
+
+def _prepared(images: torch.Tensor, subnet: Subnet, data: ImageData) -> Iterator[torch.Tensor]:
+    for batch in torch.split(images, JUDGED_AT_ONCE):
+        yield prepare(batch, subnet.resolution, data.mean, data.std)
+
+
+def _input(kind: FileKind) -> str:
+    """How an image becomes the file's input, in words."""
+    layout = "(n, 3, height, width)" if kind.format == "onnx" else "(1, height, width, 3)"
+    text = f"RGB pixels / 255, minus mean, divided by std, as {layout}"
+    if (kind.format, kind.precision) == ("tflite", "int8"):
+        return text + "; then divided by the input tensor's scale, plus its zero point, rounded, as int8"
+    return text
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".json")

@@ -1,0 +1,34 @@
+"""What the tests of exports share: real images, and a small network that has learnt them."""
+
+import pytest
+import torch
+
+from nas.data import ImageData, augment, load_data, prepare
+from nas.supernet import Subnet, calibrate_batch_norm
+from nas.training import calibration_batches
+from search_spaces import get_space
+
+
+@pytest.fixture(scope="session")
+def digits() -> ImageData:
+    return load_data("digits")
+
+
+@pytest.fixture(scope="session")
+def learnt(digits: ImageData) -> Subnet:
+    """The min net at 16 pixels after a few epochs on the digits: accuracies mean something with it."""
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    space = get_space("mobilenet_v3_small_images", resolutions=[16])
+    net = Subnet(space, space.min).train()
+    optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(12):
+        for rows in torch.randperm(len(digits.train), generator=generator).split(64):
+            pixels = augment(digits.train.images[rows], generator, padding=1, flip=False)
+            logits = net(prepare(pixels, 16, digits.mean, digits.std))
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits, digits.train.labels[rows]).backward()
+            optimizer.step()
+    calibrate_batch_norm(net, calibration_batches(digits, 16))
+    return net.eval()

@@ -1,0 +1,147 @@
+"""What is written after it was checked: files with their JSON, refusals, rejections, and nothing half-written."""
+
+import hashlib
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nas.data import ImageData
+from nas.export import checked
+from nas.export.checked import export_checked, rejections
+from nas.export.network_file import FileKind, file_kinds
+from nas.export.parity import ParityFailed
+from nas.supernet import Subnet
+
+TFLITE = pytest.mark.skipif(
+    find_spec("ai_edge_litert") is None or find_spec("ai_edge_quantizer") is None,
+    reason="needs the extra tflite: pip install 'shrinkwrap-nas[tflite]'",
+)
+FORMATS = ["onnx", pytest.param("tflite", marks=TFLITE)]
+INT8 = FileKind("onnx", "int8")
+
+
+def test_kinds_are_every_combination_once() -> None:
+    names = [kind.file_name for kind in file_kinds("onnx, tflite", "float32,int8,int8")]
+    assert names == ["subnet.onnx", "subnet.tflite", "subnet.int8.onnx", "subnet.int8.tflite"]
+    with pytest.raises(ValueError, match="unknown precision 'int4'"):
+        file_kinds("onnx", "int4")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_float32_file_and_what_is_said_of_it(form: str, learnt: Subnet, digits: ImageData, tmp_path: Path) -> None:
+    kind = FileKind(form)
+    record = export_checked(learnt, digits, tmp_path / kind.file_name, kind, provenance={"search": "here"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [kind.file_name, kind.file_name + ".json"]
+    beside = json.loads((tmp_path / (kind.file_name + ".json")).read_text())
+    assert beside == json.loads(json.dumps(record))
+    content = (tmp_path / kind.file_name).read_bytes()
+    assert (beside["bytes"], beside["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    assert beside["parity"]["n"] >= 200
+    assert beside["parity"]["top1_agreement"] == 1
+    assert beside["parity"]["max_abs_difference"] < 1e-3
+    assert beside["classes"] == list(digits.classes)
+    assert (beside["mean"], beside["std"]) == (list(digits.mean), list(digits.std))
+    assert beside["architecture"] == learnt.architecture
+    assert beside["search"] == "here"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_int8_keeps_the_accuracy_of_a_trained_network(
+    form: str, learnt: Subnet, digits: ImageData, tmp_path: Path
+) -> None:
+    kind = FileKind(form, "int8")
+    record = export_checked(learnt, digits, tmp_path / kind.file_name, kind, max_accuracy_drop=0.03)
+    assert record["float32_accuracy"] > 0.7, "the fixture should have learnt something"
+    assert record["accepted"]
+    assert record["accuracy_drop"] == pytest.approx(record["float32_accuracy"] - record["accuracy"])
+    assert record["parity"]["n"] == len(digits.validation)
+    assert record["parity"]["top1_agreement"] > 0.9
+    assert rejections([record]) == []
+
+
+def test_an_int8_file_that_lost_too_much_is_marked(
+    learnt: Subnet, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / INT8.file_name
+    for stale in (path, path.with_name(path.name + ".json")):
+        stale.write_text("of an earlier export")
+
+    def grey(data: ImageData, resolution: int, n_images: int) -> list[torch.Tensor]:
+        return [torch.zeros(n_images, 3, resolution, resolution)]
+
+    # Calibrated on nothing but grey, ranges are far too narrow.
+    monkeypatch.setattr(checked, "calibration_batches", grey)
+    record = export_checked(learnt, digits, path, INT8)
+    assert not record["accepted"]
+    assert record["accuracy_drop"] > 0.01
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["subnet.int8.rejected.onnx", "subnet.int8.rejected.onnx.json"]
+    assert not json.loads((tmp_path / "subnet.int8.rejected.onnx.json").read_text())["accepted"]
+    (sentence,) = rejections([record])
+    assert "more than the 1 allowed: rejected" in sentence
+    export_checked(learnt, digits, path, INT8, max_accuracy_drop=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["subnet.int8.onnx", "subnet.int8.onnx.json"]
+
+
+def test_a_drop_of_exactly_the_limit_is_allowed(
+    learnt: Subnet, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parity = {"n": 100, "top1_agreement": 0.9}
+    for drop, accepted in ((0.9 - 0.89, True), (0.0101, False)):
+        judged = {"accuracy": 0.9 - drop, "float32_accuracy": 0.9, "accuracy_drop": drop, "parity": parity}
+        monkeypatch.setattr(checked, "judge_int8", lambda *_, judged=judged: judged)
+        assert export_checked(learnt, digits, tmp_path / INT8.file_name, INT8)["accepted"] is accepted
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_that_computes_something_else_is_not_written(
+    form: str, learnt: Subnet, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = FileKind(form)
+    path = tmp_path / kind.file_name
+    path.write_text("of an earlier export")
+    torch.manual_seed(1)
+    other = Subnet(learnt.space, learnt.genotype).eval()
+    write = checked.network_file
+    monkeypatch.setattr(checked, "network_file", lambda subnet, *rest, **options: write(other, *rest, **options))
+    with pytest.raises(ParityFailed, match=f"{kind.file_name} differs from PyTorch"):
+        export_checked(learnt, digits, path, kind)
+    assert [p.name for p in tmp_path.iterdir()] == [kind.file_name]
+    assert path.read_text() == "of an earlier export"
+
+
+def test_a_failed_write_leaves_the_old_file(
+    learnt: Subnet, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "subnet.onnx"
+    path.write_text("of an earlier export")
+    write_bytes = Path.write_bytes
+
+    def full_disk(self: Path, data: bytes) -> int:
+        if self.parent == tmp_path:
+            raise OSError(28, "No space left on device")
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        export_checked(learnt, digits, path, FileKind())
+    assert path.read_text() == "of an earlier export"
+    assert [p.name for p in tmp_path.iterdir()] == ["subnet.onnx"]
+
+
+def test_a_folder_that_cannot_be_made_is_an_os_error(learnt: Subnet, digits: ImageData, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        export_checked(learnt, digits, tmp_path / "file" / "subnet.onnx", FileKind())
+
+
+def test_too_few_training_images_for_int8(learnt: Subnet, digits: ImageData, tmp_path: Path) -> None:
+    few: Any = replace(digits, train=digits.train.take(np.arange(9)))
+    with pytest.raises(ValueError, match="at least 16 training images to calibrate on, got 9"):
+        export_checked(learnt, few, tmp_path / INT8.file_name, INT8)
+    assert list(tmp_path.iterdir()) == []
