@@ -30,13 +30,23 @@ Floats = NDArray[np.float64]
 # Priors (median and spread), as fractions of the average network's latency: how far a device departs from the
 # fleet's average. Chosen by leaving devices out of training fleets, never by looking at a test device.
 WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, 1.0)}
-WITH_FLEET_ENCODING = {"positions": (0.05, 1.0), "counts": (0.03, 1.0), "totals": (0.2, 1.0), "dead": (0.2, 1.0)}
+WITH_FLEET_ENCODING = {
+    "positions": (0.05, 1.0),
+    "counts": (0.03, 1.0),
+    "totals": (0.2, 1.0),
+    "dead": (0.2, 1.0),
+}
 # Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
-ALONE_ENCODING = {"positions": (0.1, 1.0), "counts": (0.1, 1.0), "totals": (0.3, 1.0), "dead": (0.3, 1.0)}
+ALONE_ENCODING = {
+    "positions": (0.1, 1.0),
+    "counts": (0.1, 1.0),
+    "totals": (0.3, 1.0),
+    "dead": (0.3, 1.0),
+}
 NOISE = (0.04, 1.0)
 DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
-CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
+CALIBRATION_WEIGHT = 5.0  # measurements that the model's own intervals count for against what was left out
 
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
 MIN_MEASUREMENTS = 3

@@ -20,8 +20,8 @@ class Simulated:
         self.space, self.noise = space, noise
         self.rng = np.random.default_rng(seed)
         width = space.encode(space.min).shape[1]
-        common = np.random.default_rng(999).gamma(2.0, size=(2, width))
-        self.weights = self.rng.dirichlet([1, 1]) @ common + 0.1 * self.rng.gamma(2.0, size=width)
+        common = np.random.default_rng(999).gamma(8.0, size=(2, width)) / 4
+        self.weights = self.rng.dirichlet([1, 1]) @ common + 0.1 * self.rng.gamma(8.0, size=width) / 4
         self.unit = self.rng.uniform(1, 50)
 
     def true(self, population: np.ndarray) -> np.ndarray:

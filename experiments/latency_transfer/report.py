@@ -1,0 +1,105 @@
+"""Tables and the figure of the study, from its rows of results."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+
+from experiments.latency_transfer.data import FBNET_THREE
+from latency_tables.files import atomic_path, write_text
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+ERRORS = ["spearman", "spearman_trimmed", "mape", "within_10", "within_one_sigma", "within_two_sigma"]
+PUBLISHED = Path(__file__).parent / "published.csv"
+COLOURS = {"nasbench201": "#1f5fa8", "fbnet": "#c4551d", "fbnet (3 devices)": "#2a8a57"}
+
+
+def with_three_devices(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and again those of the three FBNet devices that HELP's own table has, as a set of their own."""
+    three = rows[(rows["split"] == "fbnet") & rows["device"].isin(FBNET_THREE)].assign(split="fbnet (3 devices)")
+    return pd.concat([rows, three])
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over devices and seeds of each set and n, and how far the means of single seeds lie apart."""
+    rows = with_three_devices(rows)
+    by_seed = rows.groupby(["split", "n", "seed"])[ERRORS].mean()
+    table = by_seed.groupby(["split", "n"]).mean()
+    for column in ("spearman_trimmed", "mape"):
+        table[f"{column}_sd"] = by_seed[column].groupby(["split", "n"]).std()
+    return table.round(4).reset_index()
+
+
+def by_device(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds; simulated devices are marked, and come last."""
+    table = rows.groupby(["simulated", "split", "n", "device"])[[*ERRORS, "claimed_mape"]].mean()
+    return table.round(4).reset_index()
+
+
+def measured_only(rows: pd.DataFrame) -> pd.DataFrame:
+    """The summary without simulated devices."""
+    return summary(rows[~rows["simulated"]])
+
+
+def save_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a CSV table."""
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+
+
+def figure(path: Path, rows: pd.DataFrame) -> None:
+    """Error against the number of measured networks, with the published points."""
+    table = summary(rows)
+    published = pd.read_csv(PUBLISHED)
+    fig, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained")
+    _against_n(left, table, published, "spearman_trimmed", "spearman")
+    left.set_ylabel("rank correlation (Spearman, trimmed)")
+    left.set_ylim(0.7, 1)
+    _against_n(middle, table, published, "mape", "mape", percent=True)
+    middle.set_ylabel("mean absolute error, %")
+    middle.set_ylim(0, 14)
+    left.legend(frameon=False, fontsize=8, loc="lower right")
+    _nasflat(right, table, published)
+    fig.suptitle("An unseen device, predicted from n measured networks", fontsize=12)
+    with atomic_path(path) as temporary:
+        fig.savefig(temporary, dpi=130, format="png", metadata={"Software": None})
+    plt.close(fig)
+
+
+def _against_n(
+    axes: plt.Axes, table: pd.DataFrame, published: pd.DataFrame, ours: str, theirs: str, *, percent: bool = False
+) -> None:
+    unit = 100 if percent else 1
+    for name, colour in COLOURS.items():
+        line = table[table["split"] == name]
+        axes.plot(line["n"], unit * line[ours], "o-", color=colour, label=f"ours, {name}", markersize=4)
+        spread = line.get(f"{ours}_sd")
+        if spread is not None:
+            low, high = unit * (line[ours] - spread), unit * (line[ours] + spread)
+            axes.fill_between(line["n"], low, high, color=colour, alpha=0.15, linewidth=0)
+        for point in published[
+            (published["set"] == name) & published[theirs].notna() & (published["n"] > 0)
+        ].itertuples():
+            value = unit * getattr(point, theirs)
+            axes.plot(point.n, value, "x", color=colour, markersize=8, markeredgewidth=2)
+            below = -11 if "re-run" in point.method else 5
+            axes.annotate(point.method, (point.n, value), xytext=(6, below), textcoords="offset points", fontsize=7)
+    axes.set_xlabel("networks measured on the device, all counted")
+    axes.set_xlim(0, 32)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def _nasflat(axes: plt.Axes, table: pd.DataFrame, published: pd.DataFrame) -> None:
+    theirs = published[published["method"] == "NASFLAT"]
+    ours = table[table["n"] == 20].set_index("split").loc[theirs["set"], "spearman"]
+    places = range(len(theirs))
+    axes.bar([p - 0.2 for p in places], ours, 0.38, color=COLOURS["fbnet"], label="ours")
+    axes.bar([p + 0.2 for p in places], theirs["spearman"], 0.38, color="#b8b8b8", label="NASFLAT, published")
+    axes.set_xticks(list(places), theirs["set"])
+    axes.set_ylim(0.5, 1)
+    axes.set_xlabel("NASFLAT's FBNet sets, 20 networks measured")
+    axes.set_ylabel("rank correlation (Spearman)")
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    axes.spines[["top", "right"]].set_visible(False)
