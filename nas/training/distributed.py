@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from nas.elastic import ElasticBatchNorm2d
 
@@ -97,9 +99,14 @@ def joined(on_gpu: bool) -> Iterator[Processes]:
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if on_gpu:
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    store, rank, n = next(rendezvous("env://"))
+    if os.environ.get("GROUP_WORLD_SIZE") == "1":
+        # torchrun keeps the store of a killed group, with the addresses of its dead. Machines of several count
+        # their restarts apart; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives every group a new store.
+        store = PrefixStore(f"restart{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=n)
     try:
-        yield Processes(dist.get_rank(), n, local)
+        yield Processes(rank, n, local)
     finally:
         dist.destroy_process_group()
 

@@ -1,0 +1,58 @@
+"""Two processes train what one does, and start again together when one of them is killed."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from distributed_run import one_epoch
+from safetensors.torch import load_file
+from tiny_run import tiny_data, tiny_recipe, tiny_run, tiny_supernet
+
+from nas.supernet import load_supernet
+from nas.training import Trainer, read_log
+from nas.training.distributed import ALONE, Processes, synchronised_batch_norm
+
+
+def test_two_processes_one_of_them_killed_reach_the_single_process_weights(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("distributed_run.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+    done = subprocess.run([*command, str(script), str(tmp_path)], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "Signal 9 (SIGKILL)" in done.stderr or "exitcode: -9" in done.stderr, done.stderr
+    assert not (tmp_path / "other").exists()
+    tiny_run(tmp_path / "alone", recipe=one_epoch())
+    ours, theirs = (load_file(tmp_path / name / "supernet.safetensors") for name in ("run", "alone"))
+    start = dict(tiny_supernet().named_parameters())
+    for name, weight in ours.items():
+        if name in start:
+            moved = (theirs[name] - start[name]).abs().max().item()
+            torch.testing.assert_close(weight, theirs[name], rtol=0, atol=0.01 * moved + 1e-6, msg=name)
+    last, expected = read_log(tmp_path / "run")[-1], read_log(tmp_path / "alone")[-1]
+    assert last["step"] == 5
+    assert last["loss_max"] == pytest.approx(expected["loss_max"], rel=1e-3)
+    assert last["accuracy_min"] == pytest.approx(expected["accuracy_min"], abs=0.13)
+    assert load_supernet(tmp_path / "run")[1]["processes"] == 2
+    assert load_supernet(tmp_path / "alone")[1]["processes"] == 1
+
+
+def test_a_batch_is_split_evenly_or_refused() -> None:
+    parts = [Processes(rank, 4).part(16) for rank in range(4)]
+    assert [list(range(16))[part] for part in parts] == [list(range(i, i + 4)) for i in (0, 4, 8, 12)]
+    with pytest.raises(
+        ValueError, match="a batch of 16 images cannot be split evenly among 3 processes.*multiple of 3"
+    ):
+        Trainer(tiny_supernet(), tiny_data(), tiny_recipe(), processes=Processes(0, 3))
+
+
+def test_batch_norm_is_the_ordinary_one_alone_and_afterwards() -> None:
+    supernet = tiny_supernet()
+    norms = [module for module in supernet.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    with synchronised_batch_norm(supernet, ALONE, 16):
+        assert not any("forward" in vars(norm) for norm in norms)
+    with synchronised_batch_norm(supernet, Processes(0, 2), 128):  # 64 images each have statistics of their own
+        assert not any("forward" in vars(norm) for norm in norms)
+    with synchronised_batch_norm(supernet, Processes(0, 2), 16):
+        assert all("forward" in vars(norm) for norm in norms)
+    assert not any("forward" in vars(norm) for norm in norms)
