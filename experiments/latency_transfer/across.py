@@ -57,7 +57,8 @@ def pixel1_table(space: SearchSpace, population: np.ndarray) -> np.ndarray:
             if layers and slot.name not in ("stem", "head"):
                 depthwise = next(layer for layer in layers if layer.is_depthwise)
                 first, last = layers[0], next(layer for layer in reversed(layers) if layer.kind == "conv")
-                shape_in, shape_out = (f"{s}x{s}x{c}" for s, c in ((first.size, first.in_channels), (last.out_size, last.out_channels)))
+                shape_in = f"{first.size}x{first.size}x{first.in_channels}"
+                shape_out = f"{last.out_size}x{last.out_size}x{last.out_channels}"
                 expand = depthwise.in_channels // first.in_channels
                 out[i] += block_ms[shape_in, shape_out, expand, depthwise.kernel, depthwise.stride]
     return out
@@ -79,13 +80,70 @@ def _genotype(space: SearchSpace, blocks: list[list[object]]) -> np.ndarray:
     """The genotype of a published block list ``[in, mid, out, kernel, stride, ...]``."""
     genes = {gene.name: gene for gene in space.genes}
     choice = dict.fromkeys(genes, 0)
-    stage = depth = 0
-    for channels_in, mid, _, kernel, stride, *_ in blocks[1:]:
-        starts = stride == 2 or (stage == 3 and depth >= 2 and channels_in != blocks[-1][2] and _ != channels_in)
-        stage, depth = (stage + 1, 1) if starts else (stage, depth + 1)
-        choice[f"stage{stage}_depth"] = genes[f"stage{stage}_depth"].values.index(max(depth, 2))
-        place = f"stage{stage}_block{depth}"
+    # A stage is a run of blocks with one number of output channels.
+    stage, depth, channels_before = 0, 0, None
+    for channels_in, mid, channels_out, kernel, *_ in blocks[1:]:
+        stage, depth = (stage + 1, 1) if channels_out != channels_before else (stage, depth + 1)
+        channels_before = channels_out
+        place, depths = f"stage{stage}_block{depth}", genes[f"stage{stage}_depth"].values
+        choice[f"stage{stage}_depth"] = depths.index(max(depth, depths[0]))
         choice[f"{place}_kernel"] = genes[f"{place}_kernel"].values.index(kernel)
         ratios = np.array(genes[f"{place}_expansion"].values)
         choice[f"{place}_expansion"] = int(np.abs(ratios - mid / channels_in).argmin())
     return np.array([choice[gene.name] for gene in space.genes], dtype=np.int16)
+
+
+def adapted(costs: np.ndarray, support: np.ndarray, latency: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Predicted milliseconds of `target` totals, from the fleet's costs and a few measured `support` totals."""
+    both = np.concatenate([support, target]).astype(np.float64)
+    sources = both @ costs
+    sources /= sources[len(support) :].mean(axis=0)
+    mean = sources.mean(axis=1)
+    quantity = target.mean(axis=0).reshape(len(QUANTITIES), len(CLASSES)).sum(axis=1)
+    relative = (both - target.mean(axis=0)) / np.repeat(np.maximum(quantity, 1e-9), len(CLASSES))
+    groups = [np.ones((len(both), 1)), mean[:, None] - 1, (sources - mean[:, None]) / np.sqrt(costs.shape[1]), relative]
+    features = np.concatenate(groups, axis=1)
+    process = GroupedGaussianProcess(
+        [Term(group.shape[1], *prior) for group, prior in zip(groups, TERMS.values(), strict=True)], noise_scale=0.04
+    )
+    n = len(support)
+    unit = latency.mean() / mean[:n].mean()
+    process.fit(features[:n], latency / unit - mean[:n], mean[:n])
+    return np.asarray(unit * np.maximum(mean[n:] + features[n:] @ process.posterior_.mean, 0.05))
+
+
+def macs_line(support: np.ndarray, latency: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The straight line over MACs through the same points."""
+    macs = [QUANTITIES.index("macs") * len(CLASSES) + i for i in range(len(CLASSES))]
+    slope, offset = np.polyfit(support[:, macs].sum(axis=1), latency, 1)
+    return np.asarray(offset + slope * target[:, macs].sum(axis=1))
+
+
+def carry_over() -> pd.DataFrame:
+    """Spearman and mean absolute percentage error on the Pixel 1 table, by what it was adapted to."""
+    costs = fleet_costs()
+    space = get_space("proxylessnas", depths=(1, 2, 3, 4), expansions=(3, 6), resolutions=(224,))
+    population = space.sample(N_TARGET, np.random.default_rng(0))
+    truth = pixel1_table(space, population)
+    totals = OperatorTotals(space)(population)[:, :WIDTH].astype(np.float64)
+    phones = costs[[phone for phone in PHONES if phone in costs]]
+    rows = []
+
+    def record(method: str, measured: str, n: int, predicted: np.ndarray, rest: np.ndarray) -> None:
+        error = np.abs(predicted / truth[rest] - 1).mean()
+        rows.append((method, measured, n, spearmanr(predicted, truth[rest]).statistic, error))
+
+    everything = np.arange(N_TARGET)
+    record("fleet's phones", "none", 0, (totals @ phones.to_numpy()).mean(axis=1), everything)
+    for n in COUNTS[1:]:
+        for seed in range(SEEDS):
+            chosen = np.random.default_rng(seed).permutation(N_TARGET)
+            few, rest = chosen[:n], chosen[n:]
+            record("fleet", "its own space", n, adapted(costs.to_numpy(), totals[few], truth[few], totals[rest]), rest)
+            record("MACs line", "its own space", n, macs_line(totals[few], truth[few], totals[rest]), rest)
+    support, latency = published_pixel1()
+    n = len(latency)
+    record("fleet", "once-for-all's", n, adapted(costs.to_numpy(), support, latency, totals), everything)
+    record("MACs line", "once-for-all's", n, macs_line(support, latency, totals), everything)
+    table = pd.DataFrame(rows, columns=["method", "measured networks of", "n", "spearman", "mape"])
+    return table.groupby(["measured networks of", "n", "method"]).mean().round(4).reset_index()
