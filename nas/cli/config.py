@@ -117,6 +117,23 @@ class ExportConfig:
 
 
 @dataclass
+class FinetuneConfig:
+    """`nas finetune`; see `nas.training.finetune.Finetuning` and `SearchConfig`."""
+
+    run: str = MISSING
+    epochs: int = 10
+    batch_size: int = 64
+    learning_rate: float = 0.02
+    label_weight: float = 0.5
+    max_accuracy_drop: float = 1.0
+    name: str = MISSING
+    seed: int = 0
+    threads: int | None = None
+    accelerator: str = "auto"
+    json: bool = False
+
+
+@dataclass
 class ReportConfig:
     """`nas report`."""
 
@@ -137,6 +154,7 @@ SCHEMAS: dict[str, Any] = {
     "measure": MeasureConfig,
     "fit": FitConfig,
     "export": ExportConfig,
+    "finetune": FinetuneConfig,
     "report": ReportConfig,
     "devices": ListConfig,
     "spaces": ListConfig,

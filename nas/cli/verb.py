@@ -98,6 +98,16 @@ VERBS = {
             positional=("run", "RUN"),
         ),
         Verb(
+            "finetune",
+            "Train the network of a finished search on, keep the better, export it again.",
+            ("max-accuracy-drop", "out", "seed", "json"),
+            (
+                ("nas finetune RUN", "ten epochs, the supernet's max net as teacher"),
+                ("nas finetune RUN epochs=25", "the most"),
+            ),
+            positional=("run", "RUN"),
+        ),
+        Verb(
             "report",
             "Write report.html and pareto.png of a finished search again.",
             ("out",),

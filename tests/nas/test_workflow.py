@@ -125,6 +125,24 @@ def test_export_writes_the_network_again(searched):
     assert session.get_inputs()[0].shape == ["batch", 3, 16, 16]
 
 
+def test_finetune_keeps_the_better_network_and_exports_it_again(searched):
+    home, folder, record = searched
+    done = nas("finetune", str(folder), "epochs=1", "threads=1", "--json", "--out", "tuned", cwd=home)
+    assert done.returncode == 0, done.stderr
+    tuned = json.loads(done.stdout)
+    before, after = (tuned["finetuning"][when]["validation"] for when in ("before", "after"))
+    assert before == pytest.approx(record["measured"]["accuracy"], abs=0.01)
+    assert tuned["finetuning"]["kept"] == ("after" if after > before else "before")
+    assert tuned["measured"]["accuracy"] == max(before, after)
+    assert tuned["architecture"] == record["architecture"]
+    assert "Fine-tuned for 1 epoch:" in (home / "tuned/report.html").read_text(encoding="utf-8")
+    done = nas("export", "tuned", "--precision", "int8", "--max-accuracy-drop", "100", "--json", cwd=home)
+    assert done.returncode == 0, done.stderr
+    (export,) = json.loads(done.stdout)["exports"]
+    assert export["float32_accuracy"] == pytest.approx(max(before, after))
+    assert (home / "tuned/subnet.int8.onnx.json").exists()
+
+
 def test_measure_and_fit(searched):
     home, _, _ = searched
     space = [word.removeprefix("+") if "resolutions" in word else word for word in SMALL if "space." in word]

@@ -1,0 +1,50 @@
+"""`nas finetune`: train the network of a finished search on, keep the better, export it again."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from nas.cli.app import command
+from nas.cli.config import FinetuneConfig
+from nas.cli.console import output, remarks, track
+from nas.export.checked import rejections
+from nas.specialisation import specialise
+from nas.training.finetune import Finetuning
+
+
+def run(config: FinetuneConfig, folder: Path) -> int:
+    """Fine-tune into the run folder, say what it brought; 1 if an int8 file lost too much accuracy."""
+    settings = Finetuning(
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        label_weight=config.label_weight,
+    )
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = config.accelerator
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    with track("fine-tuning") as progress:
+        record = specialise(
+            Path(config.run),
+            folder,
+            settings,
+            seed=config.seed,
+            device=device,
+            max_accuracy_drop=config.max_accuracy_drop / 100,
+            command=command(),
+            progress=progress,
+        )
+    if config.json:
+        print(json.dumps(record | {"folder": str(folder)}))
+    else:
+        output.print(record["notes"][0], soft_wrap=True)
+        for file in record["exports"]:
+            output.print(f"network  {folder / file['file']}", soft_wrap=True)
+        output.print(f"report   {folder / 'report.html'}", soft_wrap=True)
+    rejected = rejections(record["exports"])
+    for sentence in rejected:
+        remarks.print(f"nas finetune: {sentence}")
+    return 1 if rejected else 0

@@ -1,0 +1,99 @@
+"""Fine-tuning one subnet: it gets better, the better one is kept, and nothing else is touched."""
+
+import numpy as np
+import pytest
+import torch
+
+from nas.data import ImageData, load_data
+from nas.supernet import Subnet, calibrate_batch_norm
+from nas.training import TrainingDiverged, calibration_batches, evaluate, evaluate_on_test
+from nas.training.finetune import Finetuning, finetune
+from search_spaces import get_space
+
+SHORT = Finetuning(epochs=2, learning_rate=0.05)
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", resolution=16)
+
+
+def network(data: ImageData, seed: int = 0) -> Subnet:
+    torch.manual_seed(seed)
+    space = get_space("mobilenet_v3_small_images", resolutions=[16], width_mult=0.5)
+    net = Subnet(space, space.min)
+    calibrate_batch_norm(net, calibration_batches(data, 16))
+    return net.eval()
+
+
+def weights(net: Subnet) -> np.ndarray:
+    return np.concatenate([t.double().flatten().numpy() for t in net.state_dict().values()])
+
+
+def test_it_learns_and_the_better_one_is_kept(digits: ImageData) -> None:
+    net = network(digits)
+    before = weights(net)
+    told = []
+    tuned = finetune(net, None, digits, SHORT, progress=lambda done, total: told.append((done, total)))
+    assert tuned.after.validation > tuned.before.validation + 0.1
+    assert tuned.improved
+    assert tuned.after.validation == evaluate(tuned.subnet, "validation", digits)
+    assert tuned.after.test == evaluate_on_test(tuned.subnet, digits)
+    assert not tuned.subnet.training
+    assert (weights(net) == before).all(), "the network that was given must stay as it was"
+    steps = 2 * (len(digits.train) // 64)
+    assert told == [(i + 1, steps) for i in range(steps)]
+
+
+def test_what_got_worse_is_not_kept(digits: ImageData) -> None:
+    good = finetune(network(digits), None, digits, SHORT).subnet
+    tuned = finetune(good, None, digits, Finetuning(epochs=1, learning_rate=3.0))
+    assert tuned.after.validation < tuned.before.validation
+    assert not tuned.improved
+    assert tuned.subnet is good
+
+
+def test_the_same_seed_gives_the_same_weights(digits: ImageData) -> None:
+    settings = Finetuning(epochs=1)
+    a, b, c = (finetune(network(digits), None, digits, settings, seed=seed).subnet for seed in (0, 0, 1))
+    assert (weights(a) == weights(b)).all()
+    assert (weights(a) != weights(c)).any()
+
+
+def test_the_teacher_is_learnt_from_and_left_alone(digits: ImageData) -> None:
+    teacher = network(digits, seed=1)
+    with torch.no_grad():  # always says "three"
+        linear = next(m for m in teacher.modules() if isinstance(m, torch.nn.Linear))
+        linear.bias[3] = 20
+    before = weights(teacher)
+    net = network(digits)
+    # The trained copy is the worse one, so look at what it says through the record.
+    tuned = finetune(net, teacher, digits, Finetuning(epochs=1, label_weight=0, learning_rate=0.05))
+    share_of_threes = float((digits.validation.labels == 3).float().mean())
+    assert tuned.after.validation == pytest.approx(share_of_threes)
+    assert (weights(teacher) == before).all()
+
+
+def test_a_loss_that_is_not_finite_ends_it(digits: ImageData) -> None:
+    net = network(digits)
+    with torch.no_grad():
+        next(net.parameters()).fill_(float("nan"))
+    with pytest.raises(TrainingDiverged, match="diverged at step 0; try a lower learning_rate"):
+        finetune(net, None, digits, SHORT)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("epochs", 0, "epochs must be 1 to 25, got 0"),
+        ("epochs", 26, "epochs must be 1 to 25, got 26"),
+        ("batch_size", 1, "batch_size must be at least 2"),
+        ("learning_rate", 0.0, "learning_rate must be above 0"),
+        ("learning_rate", float("nan"), "learning_rate must be above 0"),
+        ("label_weight", 1.5, "label_weight must be between 0 and 1"),
+        ("weight_decay", -1.0, "weight_decay must not be negative"),
+    ],
+)
+def test_settings_that_cannot_work(field: str, value: float, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        Finetuning(**{field: value})
