@@ -90,8 +90,9 @@ def specialise(
 def describe(tuned: Finetuned, settings: Finetuning) -> str:
     """What came of fine-tuning, in one sentence."""
     before, after = tuned.before, tuned.after
+    epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
     return (
-        f"Fine-tuned for {settings.epochs} epoch{'s' if settings.epochs > 1 else ''}: search-validation {before.validation:.2%} before, "
-        f"{after.validation:.2%} after; test {before.test:.2%} before, {after.test:.2%} after; kept the network "
+        f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
+        f"test {before.test:.2%} before, {after.test:.2%} after; kept the network "
         f"{'after' if tuned.improved else 'before'}, by search-validation."
     )
