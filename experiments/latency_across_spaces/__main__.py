@@ -1,0 +1,134 @@
+"""How far do operator costs carry from one search space to another?
+
+``python -m experiments.latency_across_spaces`` fits the fleet of HELP on NAS-Bench-201 and FBNet, writes the
+operator costs that the project ships, and predicts two phones in spaces that the fleet was never measured in.
+"""
+
+import argparse
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+import latency_tables
+from experiments.latency_across_spaces.block_tables import note10_networks, pixel1_networks
+from experiments.latency_across_spaces.figure import draw
+from experiments.latency_transfer.data import data_folder, load_fleet
+from latency_tables.files import atomic_path
+from latency_tables.table import read_table
+from predictors.latency.transfer import OperatorCosts, Part
+from search_spaces import get_space
+
+RESULTS = Path(__file__).with_name("results")
+SHIPPED = Path(latency_tables.__file__).with_name("operator_costs.json")
+N_FLEET = 600  # networks of each space; more changes no price visibly
+SEEDS = 20
+
+
+def fleet_parts(seed: int) -> dict[str, list[Part]]:
+    """A sample of what was measured on every device that both spaces were measured on."""
+    rng = np.random.default_rng(seed)
+    parts: dict[str, list[Part]] = {}
+    for name in ("nasbench201", "fbnet"):
+        fleet = load_fleet(name)
+        rows = rng.permutation(np.flatnonzero(fleet.usable))[:N_FLEET]
+        for device, latency in fleet.latency_ms.items():
+            parts.setdefault(device, []).append(Part(fleet.space, fleet.population[rows], latency[rows]))
+    return {device: both for device, both in parts.items() if len(both) == 2}
+
+
+def published_parts(device: str) -> list[Part]:
+    """The published networks of a device, each a part of its own, as each has its own resolution."""
+    rows = read_table(Path(latency_tables.__file__).with_name(f"{device}.csv")).rows
+    parts = []
+    for row in rows.to_dict("records"):
+        space = get_space(row["space"], resolutions=(row["resolution"],))
+        parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
+    return parts
+
+
+def macs_line(parts: list[Part]) -> Callable[[Part], np.ndarray]:
+    """Latency as a line in MACs, fitted on relative errors; through the origin where one network is all."""
+    macs = np.concatenate([p.space.costs(p.population).macs for p in parts]) / 1e6
+    latency = np.concatenate([p.latency_ms for p in parts])
+    design = np.stack([np.ones_like(macs), macs], axis=1) / latency[:, None]
+    line = np.linalg.lstsq(design, np.ones(len(latency)), rcond=None)[0]
+    return lambda part: line[0] + line[1] * part.space.costs(part.population).macs / 1e6
+
+
+def errors(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    relative = np.abs(predicted / measured - 1)
+    return {
+        "spearman": float(spearmanr(predicted, measured)[0]),
+        "mape": float(relative.mean()),
+        "within_10": float((relative < 0.1).mean()),
+    }
+
+
+def study(costs: OperatorCosts, device: str, target: Part, published: list[Part]) -> list[dict]:
+    """Errors on `target` after adapting to published networks, or to networks of the target's own table."""
+    rows = []
+
+    def record(source: str, n: int, seed: int, parts: list[Part], test: Part) -> None:
+        learnt = costs.adapt(parts)
+        predicted, std = learnt.for_space(test.space).predict(test.population, return_std=True)
+        sigma = np.abs(predicted - test.latency_ms) / std
+        about = {"device": device, "target_networks": source, "n": n, "seed": seed}
+        inside = {"within_one_sigma": float((sigma < 1).mean()), "within_two_sigma": float((sigma < 2).mean())}
+        rows.append(about | {"method": "operator costs"} | errors(predicted, test.latency_ms) | inside)
+        if n >= 2:
+            rows.append(about | {"method": "MACs line"} | errors(macs_line(parts)(test), test.latency_ms))
+
+    nobody = np.mean([c.for_space(target.space).predict(target.population) for c in costs.devices_.values()], axis=0)
+    macs = target.space.costs(target.population).macs
+    for method, guess in (("operator costs", nobody), ("MACs line", macs)):
+        rank = errors(guess, target.latency_ms)["spearman"]
+        rows.append(
+            {"device": device, "target_networks": "none", "n": 0, "seed": 0, "method": method, "spearman": rank}
+        )
+    for seed in range(SEEDS):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(published))
+        for n in (3, len(published)):
+            if n < len(published) or seed == 0:
+                record("published", n, seed, [published[i] for i in order[:n]], target)
+        chosen = rng.permutation(len(target.population))
+        for n in (3, 7, 10):
+            here, rest = chosen[:n], chosen[n:]
+            near = Part(target.space, target.population[here], target.latency_ms[here])
+            record(
+                "of the table", n, seed, [near], Part(target.space, target.population[rest], target.latency_ms[rest])
+            )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the networks sampled from the fleet and the tables")
+    seed = parser.parse_args().seed
+    about = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, " + ", ".join(
+        f"{name} {version(name)}" for name in ("numpy", "scipy", "pandas")
+    )
+    print(f"{about}, seed {seed}", file=sys.stderr)
+    luts = data_folder() / "luts"
+    costs = OperatorCosts().fit(fleet_parts(seed))
+    costs.save(SHIPPED)
+    rows = study(costs, "pixel1", pixel1_networks(luts, seed), published_parts("pixel1"))
+    rows += study(costs, "note10", note10_networks(luts, seed), published_parts("note10"))
+    table = pd.DataFrame(rows)
+    summary = table.drop(columns="seed").groupby(["device", "target_networks", "n", "method"]).mean().round(4)
+    for name, frame in (("runs", table.round(5)), ("summary", summary.reset_index())):
+        with atomic_path(RESULTS / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
+    draw(summary.reset_index(), RESULTS / "across_spaces.png")
+    print(f"a device left out, in the space it was not measured in: {costs.across_:.0%} (root mean square, log)")
+    print(summary.to_string())
+
+
+if __name__ == "__main__":
+    main()

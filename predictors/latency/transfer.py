@@ -1,0 +1,249 @@
+"""Latency in a space in which a device was never measured, from what operators cost it.
+
+A network's latency is taken as a sum over its operators: launches, MACs, elements moved and weights of each class
+of layers (`predictors.operators`), each with a price that is not negative. A fleet measured on several spaces
+prices them for each of its devices; a new device is a mixture of the fleet's, found from the few networks that
+were measured on it in whatever space. Non-negative least squares throughout, on relative errors. Latencies are
+milliseconds; standard deviations are honest about crossing spaces, which costs far more than noise.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from latency_tables.files import write_text
+from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
+from search_spaces import SearchSpace
+
+Floats = NDArray[np.float64]
+
+UNITS = {"launches": 1.0, "macs": 1e6, "elements": 1e6, "weights": 1e6}
+"""A price is milliseconds for so many: one launch, a million MACs, elements or weights."""
+NOISE = 0.05  # of a measured latency, relative
+EQUAL_SHARES = 1.0  # how strongly a mixture is drawn to equal shares: one device's worth of evidence
+LEAST_ERROR = 0.03  # no prediction from operators alone is more certain than this
+MIN_FOR_ERROR = 3
+
+
+class Part(NamedTuple):
+    """Networks of one space measured on a device: genotypes (n, n_genes) and milliseconds (n,)."""
+
+    space: SearchSpace
+    population: NDArray[Any]
+    latency_ms: Floats
+
+
+@dataclass(frozen=True)
+class DeviceCosts:
+    """What operators cost one device.
+
+    Attributes
+    ----------
+    prices : milliseconds a unit, shape ``(WIDTH,)``, in the order of `predictors.operators`.
+    error : relative standard deviation in the spaces of `spaces`.
+    error_elsewhere : in any other space.
+    spaces : names of the spaces it was learnt from.
+    n : networks it was learnt from.
+    """
+
+    prices: Floats
+    error: float
+    error_elsewhere: float
+    spaces: tuple[str, ...]
+    n: int
+
+    def for_space(self, space: SearchSpace) -> "SpaceLatency":
+        """A latency predictor for `space`."""
+        return SpaceLatency(self, space)
+
+
+class SpaceLatency:
+    """Predicts latencies of one space on one device from operator costs.
+
+    Parameters
+    ----------
+    costs : of the device.
+    space : of the populations.
+    """
+
+    def __init__(self, costs: DeviceCosts, space: SearchSpace) -> None:
+        self.costs = costs
+        self.space = space
+        self.relative_std = costs.error if space.name in costs.spaces else costs.error_elsewhere
+        self._totals = OperatorTotals(space)
+
+    def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
+        """Milliseconds, shape ``(n,)``; with `return_std` also the standard deviation."""
+        latency = _scaled(self._totals(population)) @ self.costs.prices
+        return (latency, self.relative_std * latency) if return_std else latency
+
+
+class OperatorCosts:
+    """Operator prices of a fleet, and of devices that resemble it.
+
+    Attributes
+    ----------
+    devices_ : the fleet: costs of each device by name.
+    across_ : relative error of a device that was left out, in a space it was not measured in: the median over
+        devices of the root mean squared logarithm of predicted over measured.
+    """
+
+    devices_: dict[str, DeviceCosts]
+    across_: float
+
+    def fit(self, fleet: Mapping[str, Sequence[Part]], n_across: int = 10) -> "OperatorCosts":
+        """Learn the prices of every device of `fleet`.
+
+        Parameters
+        ----------
+        fleet : what was measured on each device; devices measured on two spaces or more also tell `across_`.
+        n_across : networks of one space that a left-out device is adapted to, to be judged in the others.
+
+        Raises
+        ------
+        ValueError : no devices, or a device without measurements.
+        """
+        if not fleet or not all(sum(len(part.latency_ms) for part in parts) for parts in fleet.values()):
+            raise ValueError("operator costs are learnt from at least one device with at least one measured network")
+        features = {name: [_features(part) for part in parts] for name, parts in fleet.items()}
+        prices = {}
+        for name, parts in fleet.items():
+            latency = np.concatenate([part.latency_ms for part in parts])
+            prices[name] = _solve(np.concatenate(features[name]) / latency[:, None], np.ones(len(latency)))
+        errors = []
+        for name, parts in fleet.items():
+            others = np.stack([prices[other] for other in fleet if other != name] or [prices[name]], axis=1)
+            for here, part in enumerate(parts):
+                rows = slice(0, n_across)
+                mixture = others @ _mixture(features[name][here][rows] @ others, part.latency_ms[rows])
+                elsewhere = [i for i in range(len(parts)) if i != here]
+                errors += [_log_rms(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere]
+        self.across_ = float(np.median(errors)) if errors else 0.25
+        self.devices_ = {}
+        for name, parts in fleet.items():
+            fitted = [_log_rms(f @ prices[name], p.latency_ms) for f, p in zip(features[name], parts, strict=True)]
+            self.devices_[name] = DeviceCosts(
+                prices[name],
+                max(LEAST_ERROR, float(np.mean(fitted))),
+                max(LEAST_ERROR, self.across_),
+                tuple(part.space.name for part in parts),
+                sum(len(part.latency_ms) for part in parts),
+            )
+        return self
+
+    def adapt(self, measured: Iterable[Part]) -> DeviceCosts:
+        """The costs of a device on which a few networks were measured, in one space or several.
+
+        Raises
+        ------
+        ValueError : nothing was measured.
+        """
+        parts = list(measured)
+        latency = np.concatenate([part.latency_ms for part in parts]) if parts else np.empty(0)
+        if not len(latency):
+            raise ValueError("a device is learnt from at least one measured network")
+        fleet = np.stack([costs.prices for costs in self.devices_.values()], axis=1)
+        predicted = np.concatenate([_features(part) for part in parts]) @ fleet  # (n, devices)
+        prices = fleet @ _mixture(predicted, latency)
+        error = self.across_
+        if len(latency) >= MIN_FOR_ERROR:
+            left_out = [
+                predicted[i] @ _mixture(np.delete(predicted, i, axis=0), np.delete(latency, i))
+                for i in range(len(latency))
+            ]
+            error = max(LEAST_ERROR, _log_rms(np.array(left_out), latency))
+        return DeviceCosts(
+            prices,
+            error,
+            float(np.hypot(error, self.across_)),
+            tuple(dict.fromkeys(part.space.name for part in parts)),
+            len(latency),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the fleet's prices as JSON."""
+        record = {
+            "quantities": list(QUANTITIES),
+            "classes": list(CLASSES),
+            "units": UNITS,
+            "across": round(self.across_, 4),
+            "devices": {
+                name: {
+                    "prices_ms": [float(f"{price:.6g}") for price in costs.prices],
+                    "error": round(costs.error, 4),
+                    "spaces": list(costs.spaces),
+                    "networks": costs.n,
+                }
+                for name, costs in self.devices_.items()
+            },
+        }
+        write_text(path, json.dumps(record, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "OperatorCosts":
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        ValueError : no such file, a damaged one, or one with other operator classes than now.
+        """
+        try:
+            record = json.loads(Path(path).read_text(encoding="utf-8"))
+            if (record["quantities"], record["classes"]) != (list(QUANTITIES), list(CLASSES)):
+                raise ValueError(f"{path} was made with other operator classes; fit it again")
+            made = cls()
+            made.across_ = float(record["across"])
+            made.devices_ = {
+                name: DeviceCosts(
+                    np.array(device["prices_ms"], dtype=np.float64),
+                    float(device["error"]),
+                    max(LEAST_ERROR, made.across_),
+                    tuple(device["spaces"]),
+                    int(device["networks"]),
+                )
+                for name, device in record["devices"].items()
+            }
+        except FileNotFoundError:
+            raise ValueError(f"there are no operator costs at {path}") from None
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        return made
+
+
+def _features(part: Part) -> Floats:
+    return _scaled(OperatorTotals(part.space)(part.population))
+
+
+def _scaled(totals: NDArray[Any]) -> Floats:
+    """The totals of live layers in the units of the prices, shape ``(n, WIDTH)``."""
+    units = np.repeat([UNITS[quantity] for quantity in QUANTITIES], len(CLASSES))
+    scaled: Floats = totals[:, WIDTH:].astype(np.float64) / units
+    return scaled
+
+
+def _solve(design: Floats, target: Floats) -> Floats:
+    solution, _ = nnls(design, target)
+    return np.asarray(solution)
+
+
+def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
+    """Weights of the fleet's devices, shape ``(devices,)``, from what each predicts of n networks ``(n, devices)``.
+
+    Each device is first brought to the scale of the measurements; the shares are drawn to equal ones.
+    """
+    relative = predicted / latency_ms[:, None]
+    scale = 1 / np.maximum(relative.mean(axis=0), 1e-12)
+    n_devices = predicted.shape[1]
+    design = np.concatenate([relative * scale / NOISE, EQUAL_SHARES * np.eye(n_devices)])
+    target = np.concatenate([np.full(len(latency_ms), 1 / NOISE), np.full(n_devices, EQUAL_SHARES / n_devices)])
+    return scale * _solve(design, target)
+
+
+def _log_rms(predicted: Floats, measured: Floats) -> float:
+    return float(np.sqrt(np.mean(np.square(np.log(np.maximum(predicted, 1e-12) / measured)))))
