@@ -17,7 +17,7 @@ import sys  # noqa: E402
 from importlib.metadata import version  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from experiments.latency_transfer import across, report, speed  # noqa: E402
+from experiments.latency_transfer import report, speed  # noqa: E402
 from experiments.latency_transfer.data import SPLITS  # noqa: E402
 from experiments.latency_transfer.run import transfer  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
@@ -40,7 +40,6 @@ def main() -> int:
     print(json.dumps(conditions, indent=1))
     try:
         rows = transfer(arguments.splits, sorted(arguments.counts), arguments.seeds)
-        carried = across.carry_over()
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -48,12 +47,10 @@ def main() -> int:
     report.save_table(arguments.out / "summary.csv", report.summary(rows))
     report.save_table(arguments.out / "measured_only.csv", report.measured_only(rows))
     report.save_table(arguments.out / "devices.csv", report.by_device(rows))
-    report.save_table(arguments.out / "across_spaces.csv", carried)
     report.figure(arguments.out / "error_against_measurements.png", rows)
     conditions["speed"] = speed.times()
     write_text(arguments.out / "conditions.json", json.dumps(conditions, indent=1) + "\n")
     print(report.summary(rows).to_string(index=False))
-    print(carried.to_string(index=False))
     print(json.dumps(conditions["speed"], indent=1))
     return 0
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.encoding import ArchitectureEncoding, Rows, pieces
-from predictors.gaussian_process import GroupedGaussianProcess, LeftOut, Term
+from predictors.gaussian_process import GroupedGaussianProcess, Term
 from predictors.held_out import LatencyErrors, latency_errors
 from predictors.latency.profile import fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
@@ -141,15 +141,16 @@ class LatencyPredictor:
         # Noise grows with latency: by the fleet's average where there is one, else by what was measured.
         relative = prior if self._sources is not None else np.maximum(latency / self._unit_ms, LEAST_RELATIVE)
         process.fit(features.astype(np.float64), latency / self._unit_ms - mean, relative)
-        left_out = LeftOut(self._unit_ms * (mean + process.left_out_.mean), self._unit_ms * process.left_out_.std)
-        distances = np.square((latency - left_out.mean) / left_out.std)
+        self.left_out_ms_ = self._unit_ms * (mean + process.left_out_.mean)
+        distances = np.square((latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std))
         stretch = np.sqrt((CALIBRATION_WEIGHT + distances.sum()) / (CALIBRATION_WEIGHT + len(latency)))
         jitter = 1e-9 * np.eye(features.shape[1])
         self._weights = process.posterior_.mean.astype(np.float32)
         self._factor = (stretch * np.linalg.cholesky(process.posterior_.covariance + jitter)).astype(np.float32)
         self._noise = float(stretch * process.posterior_.noise)
         self.measured_, self.latency_ms_ = rows, latency
-        self.errors_: LatencyErrors = latency_errors(latency, left_out.mean, stretch * left_out.std)
+        self.left_out_std_ms_ = stretch * self._unit_ms * process.left_out_.std
+        self.errors_: LatencyErrors = latency_errors(latency, self.left_out_ms_, self.left_out_std_ms_)
         return self
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
@@ -240,6 +241,7 @@ class LatencyPredictor:
             description |= {"unit_ms": self._unit_ms, "noise": self._noise}
             arrays |= {"weights": self._weights, "factor": self._factor}
             arrays |= {"measured": self.measured_, "latency_ms": self.latency_ms_}
+            arrays |= {"left_out_ms": self.left_out_ms_, "left_out_std_ms": self.left_out_std_ms_}
         write_profile(path, description, arrays, self.errors_ if adapted else None)
 
     @classmethod
@@ -264,6 +266,7 @@ class LatencyPredictor:
             predictor._unit_ms, predictor._noise = description["unit_ms"], description["noise"]
             predictor._weights, predictor._factor = arrays["weights"], arrays["factor"]
             predictor.measured_, predictor.latency_ms_ = arrays["measured"], arrays["latency_ms"]
+            predictor.left_out_ms_, predictor.left_out_std_ms_ = arrays["left_out_ms"], arrays["left_out_std_ms"]
             predictor.errors_ = errors
         return predictor
 

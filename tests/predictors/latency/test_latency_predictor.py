@@ -121,6 +121,7 @@ def test_a_saved_profile_predicts_the_same_and_adapts_the_same(
     for ours, theirs in zip(over_a_fleet.predict(population, True), loaded.predict(population, True), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     assert loaded.errors_ == over_a_fleet.errors_
+    np.testing.assert_array_equal(loaded.left_out_ms_, over_a_fleet.left_out_ms_)
     assert loaded.devices_ == over_a_fleet.devices_
     adapt(loaded, Simulated(space, 4), 10)
     adapt(over_a_fleet, Simulated(space, 4), 10)
