@@ -118,9 +118,17 @@ class BudgetScore:
 
     def __call__(self, population: Population) -> Scores:
         """Score a population."""
-        accuracy = _column(self.estimator.accuracy.predict(population))
-        costs = self.estimator.costs(population, self.budget)
-        return Scores(-accuracy[:, None], self.budget.violations(costs) if costs else np.empty((len(accuracy), 0)))
+        return Scores(self.objectives(population), self.violations(population))
+
+    def objectives(self, population: Population) -> NDArray[np.float64]:
+        """Minus the accuracy, (n, 1)."""
+        return -_column(self.estimator.accuracy.predict(population))[:, None]
+
+    def violations(self, population: Population) -> NDArray[np.float64]:
+        """How far over each limit, (n, n_limits), > 0 means violated."""
+        if not self.budget.limits:
+            return np.empty((len(population), 0))
+        return self.budget.violations(self.estimator.costs(population, self.budget))
 
 
 @dataclass(frozen=True)

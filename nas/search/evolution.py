@@ -1,6 +1,8 @@
 """Vectorised constrained evolution over genotypes, for one best network or for a whole front.
 
 A generation is a handful of array operations over all its children; nothing loops over individuals.
+Where the limits can be judged without the objective, many more children are bred than evaluated: those
+beyond a limit are dropped, and an additive model picks the promising ones (see `nas.search.preselection`).
 Constraints follow Deb's rules (https://doi.org/10.1016/S0045-7825(99)00389-8): feasible beats infeasible,
 then less violation, then the objective. Whole fronts use NSGA-II's ranking
 (https://doi.org/10.1109/4235.996017). Networks are canonical and none is evaluated twice. Deterministic
@@ -10,6 +12,7 @@ for a given generator; Ctrl-C returns the best so far.
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from nas.search.archive import Archive, Scores, total_violation
 from nas.search.pareto import crowding_distance, non_dominated_rank
+from nas.search.preselection import AdditiveModel, SplitScore
 from search_spaces import Population, SearchSpace
 
 Score = Callable[[Population], Scores]
+_REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of one
+
 Order = Callable[[Scores], NDArray[np.intp]]
 """Indices from fittest to least fit."""
 
@@ -32,19 +38,21 @@ class EvolutionSettings:
     ----------
     evaluations : networks evaluated at most.
     parents : networks that survive a generation.
-    children : networks bred in a generation.
+    children : networks evaluated in a generation.
+    litter : networks bred for each child evaluated, where the score lets children be chosen among.
     changes : genes that a mutation redraws, on average.
     patience : generations without a better network before the search restarts.
     """
 
     evaluations: int = 20_000
     parents: int = 100
-    children: int = 250
-    changes: float = 1.0
-    patience: int = 20
+    children: int = 150
+    litter: int = 8
+    changes: float = 1.5
+    patience: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("evaluations", "parents", "children", "changes", "patience"):
+        for name in ("evaluations", "parents", "children", "litter", "changes", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"search setting {name} must be positive, got {getattr(self, name)}")
 
@@ -79,7 +87,8 @@ def evolve(
     Parameters
     ----------
     space : where to search.
-    score : objectives (minimised) and violations (> 0 means violated) of a population.
+    score : objectives (minimised) and violations (> 0 means violated) of a population. A `SplitScore` is
+        searched with several times fewer evaluations.
     rng : source of all randomness.
     settings : see `EvolutionSettings`.
     start : genotypes (n, n_genes) worth trying first.
@@ -88,7 +97,9 @@ def evolve(
     -------
     Archive : everything evaluated; ``archive.best`` is the answer.
     """
-    return _Search(space, score, by_constraint_domination, rng, settings).run(start, restarts=True)
+    search = _Search(space, score, by_constraint_domination, rng, settings)
+    search.preselect = score if isinstance(score, SplitScore) else None
+    return search.run(start, restarts=True)
 
 
 def evolve_front(
@@ -112,6 +123,9 @@ class _Search:
         self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
         self.archive = Archive()
         self.rate = min(1.0, settings.changes / len(space.genes))
+        self.preselect: SplitScore | None = None
+        self.model: AdditiveModel | None = None
+        self.since = 0  # networks known at the last restart
 
     def run(self, start: Population | None, *, restarts: bool) -> Archive:
         # The matrices are small: more threads gain nothing on an idle machine, and on a busy one they wait for
@@ -126,10 +140,14 @@ class _Search:
         first = self._founders()
         if start is not None:
             first = np.concatenate([self.space.canonical(start), first])
-        parents, scores = self._evaluate(first)
+        parents, scores = self._evaluate(self._promising(first))
         stale, barren, champion = 0, 0, self._fitness(scores)
-        while len(self.archive) < self.settings.evaluations and barren < self.settings.patience:
-            children, child_scores = self._evaluate(self._breed(parents))
+        for generation in count():
+            if len(self.archive) >= self.settings.evaluations or barren >= self.settings.patience:
+                return
+            if self.preselect is not None and champion[0] == 0 and generation % _REFIT_EVERY == 0:
+                self._learn()
+            children, child_scores = self._evaluate(self._promising(self._breed(parents)))
             # A small space runs out of networks: that, not stagnation, is the other way to be done.
             barren = 0 if len(children) else barren + 1
             parents, scores = self._select(parents, scores, children, child_scores)
@@ -137,8 +155,10 @@ class _Search:
             stale = 0 if fittest < champion else stale + 1
             champion = min(champion, fittest)
             if restarts and stale >= self.settings.patience:
-                founders, founder_scores = self._evaluate(self._founders())
+                known, self.model = len(self.archive), None
+                founders, founder_scores = self._evaluate(self._promising(self._founders()))
                 if len(founders):  # what was found so far stays in the archive
+                    self.since = known
                     parents, scores = founders, founder_scores
                     stale, champion = 0, self._fitness(scores)
 
@@ -159,8 +179,21 @@ class _Search:
         order = self.order(scores)
         return rows[order], _rows(scores, order)
 
+    def _learn(self) -> None:
+        feasible = self.since + np.flatnonzero(self.archive.feasible[self.since :])
+        self.model = AdditiveModel(self.space, self.archive.population[feasible], self.archive.objectives[feasible, 0])
+
+    def _promising(self, rows: Population) -> Population:
+        """The rows worth an evaluation; none is left out while nothing feasible is known."""
+        if self.preselect is None or not len(rows := self.archive.unseen(rows)):
+            return rows
+        feasible = total_violation(self.preselect.violations(rows)) == 0
+        if feasible.any() or self.model is not None:
+            rows = rows[feasible]
+        return rows if self.model is None else self.model.best(rows, self.settings.children)
+
     def _breed(self, parents: Population) -> Population:
-        n = self.settings.children
+        n = self.settings.children * (self.settings.litter if self.model is not None else 1)
         mother, father = (self._tournament(len(parents), n) for _ in range(2))
         children = parents[mother]
         crossed = self.rng.random(n) < 0.5
