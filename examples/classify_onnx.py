@@ -1,0 +1,41 @@
+"""Classify images with an exported ONNX network, float32 or int8. Needs onnxruntime, NumPy and Pillow.
+
+    python classify_onnx.py subnet.onnx photo.jpg ...
+
+Everything else (classes, normalisation, size) is in the file itself.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+
+def read_image(path: Path, side: int) -> np.ndarray:
+    """The middle square of an image, (side, side, 3) in [0, 1]: as in training."""
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+
+
+def main(model: Path, photos: list[Path]) -> None:
+    """Print the likeliest class of each photo."""
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    about = session.get_modelmeta().custom_metadata_map
+    classes, mean, std = (json.loads(about[key]) for key in ("classes", "mean", "std"))
+    for photo in photos:
+        image = (read_image(photo, int(about["resolution"])) - mean) / std  # (side, side, 3)
+        batch = image.transpose(2, 0, 1)[None].astype(np.float32)  # (1, 3, side, side)
+        logits = session.run(["logits"], {"images": batch})[0][0]  # (classes,)
+        chances = np.exp(logits - logits.max())
+        best = int(logits.argmax())
+        print(f"{photo}: {classes[best]} ({chances[best] / chances.sum():.1%})")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python classify_onnx.py MODEL.onnx IMAGE ...")
+    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])

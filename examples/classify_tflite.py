@@ -1,0 +1,49 @@
+"""Classify images with an exported TFLite network, float32 or int8. Needs ai-edge-litert, NumPy and Pillow.
+
+    python classify_tflite.py subnet.int8.tflite photo.jpg ...
+
+Classes and normalisation come from the JSON file beside the network: keep the two together.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image, ImageOps
+
+
+def read_image(path: Path, side: int) -> np.ndarray:
+    """The middle square of an image, (side, side, 3) in [0, 1]: as in training."""
+    with Image.open(path) as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+
+
+def main(model: Path, photos: list[Path]) -> None:
+    """Print the likeliest class of each photo."""
+    about = json.loads(model.with_name(model.name + ".json").read_text(encoding="utf-8"))
+    interpreter = Interpreter(model_path=str(model), num_threads=1)
+    interpreter.allocate_tensors()
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    for photo in photos:
+        image = (read_image(photo, about["resolution"]) - about["mean"]) / about["std"]  # (side, side, 3)
+        if source["dtype"] == np.int8:  # integers stand for scale * (integer - zero_point)
+            scale, zero_point = source["quantization"]
+            image = np.clip(np.round(image / scale + zero_point), -128, 127)
+        interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
+        interpreter.invoke()
+        logits = interpreter.get_tensor(result["index"])[0].astype(np.float32)  # (classes,)
+        if result["dtype"] == np.int8:
+            scale, zero_point = result["quantization"]
+            logits = (logits - zero_point) * scale
+        chances = np.exp(logits - logits.max())
+        best = int(logits.argmax())
+        print(f"{photo}: {about['classes'][best]} ({chances[best] / chances.sum():.1%})")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit("usage: python classify_tflite.py MODEL.tflite IMAGE ...")
+    main(Path(sys.argv[1]), [Path(word) for word in sys.argv[2:]])
