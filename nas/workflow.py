@@ -7,47 +7,27 @@ imported, so that an infeasible one is answered at once.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.devices import Device, get_device
+from nas.devices.learning import learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
+from nas.listener import SILENT, Listener
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator
+from nas.search.estimates import LATENCY, Estimator, Predictor
 from nas.search.evolution import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
-from nas.search.verification import Refit
-from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from search_spaces import Population, SearchSpace, get_space
 
-Progress = Callable[[int, int], None]
-"""Called with the number of things done and of all that there are to do."""
-
 SUPERNET_CARD = "supernet.json"
-POOL = 1_000  # random networks among which the first ones to measure are chosen
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told how it goes.
-
-    Attributes
-    ----------
-    say : takes a sentence about what happens next.
-    track : takes what is being done; gives a context in which progress can be reported.
-    """
-
-    say: Callable[[str], None] = lambda sentence: None
-    track: Callable[[str], AbstractContextManager[Progress]] = lambda title: nullcontext(lambda done, total: None)
 
 
 @dataclass(frozen=True)
@@ -107,7 +87,7 @@ class SearchRequest:
         return self.runs / "train" / f"{self.data['name']}_{digest[:10]}"
 
 
-def search(request: SearchRequest, folder: Path, listener: Listener = Listener()) -> SearchResult:
+def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) -> SearchResult:
     """Find the most accurate network within the budget, prove it and export it into `folder`.
 
     Parameters
@@ -131,14 +111,15 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     kinds, precision = _file_kinds(request, device), device.spec.precision
     space = _space(request)
 
-    def check(latency: LatencyPredictor | None, budget: Budget) -> None:
+    def check(latency: Predictor | None, budget: Budget) -> None:
         check_feasibility(
             Estimator(space, _Unknown(), latency, request.confidence, precision), budget, np.random.default_rng(0)
         )
 
     check(None, budget.without(LATENCY))
-    latency = learn_device(device, space, request.samples, request.seed, listener)
-    check(latency, budget)
+    known = learn_device(device, space, request.samples, request.seed, listener)
+    listener.say(f"latency predictor of {device.name}: {known.evidence}")
+    check(known.predictor, budget)
 
     # From here on torch is needed, whose import alone takes seconds.
     from nas.deployment import deploy, evaluate_exported, measure_exported
@@ -165,7 +146,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     )
     listener.say(f"accuracy predictor: {accuracy_error}")
     result = run_search(
-        Estimator(trained.space, accuracy, latency, request.confidence, precision),
+        Estimator(trained.space, accuracy, known.predictor, request.confidence, precision),
         budget,
         seed=request.seed,
         settings=SearchSettings(
@@ -175,7 +156,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
         device=device.name,
         measure=measure_exported(trained, device, listener.track) if device.can_measure else None,
         evaluate=evaluate_exported(trained, device),
-        refit=_refit(latency),
+        refit=known.refit,
         say=listener.say,
     )
     listener.say("exporting")
@@ -183,7 +164,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
         "command": request.command,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": str(request.training_folder),
-        "predictors": {"accuracy": accuracy_error, "latency": describe_errors(latency)},
+        "predictors": {"accuracy": accuracy_error, "latency": known.evidence},
         **deploy(
             trained,
             result.genotype,
@@ -197,65 +178,6 @@ def search(request: SearchRequest, folder: Path, listener: Listener = Listener()
     result.write(folder)
     write_report(folder)
     return result
-
-
-def learn_device(
-    device: Device, space: SearchSpace, samples: int, seed: int = 0, listener: Listener = Listener()
-) -> LatencyPredictor:
-    """A latency predictor of `device` for `space`, measuring first where too little is known.
-
-    Parameters
-    ----------
-    device : its table is read, and grows by what is measured.
-    space : whose networks.
-    samples : networks that should have been measured before the predictor is trusted: the extremes, and those
-        that tell most about the others.
-
-    Raises
-    ------
-    ValueError : nothing is known of the device and nothing can be measured on it.
-    """
-    if len(device.known(space)[0]) < samples:
-        if not device.can_measure:
-            raise ValueError(f"nothing was ever measured on {device.name} in space {space.name}; see `nas devices`")
-        listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
-        with listener.track("measuring networks") as progress:
-            device.measure(space, telling_sample(space, samples, seed), progress=progress)
-    predictor = device_predictor(device, space)
-    listener.say(f"latency predictor of {device.name}: {describe_errors(predictor)}")
-    return predictor
-
-
-def describe_errors(predictor: LatencyPredictor) -> str:
-    """The held-out errors of a latency predictor in a few words."""
-    errors = predictor.errors_
-    return (
-        f"error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
-        f"{errors.spearman:.2f}, each of {errors.n} networks predicted from the others"
-    )
-
-
-def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
-    """A latency predictor adapted to everything in the device's table; unadapted where that is too little."""
-    predictor = LatencyPredictor(space).fit()
-    population, latency_ms = device.known(space)
-    if len(population) >= MIN_MEASUREMENTS:
-        predictor.adapt(population, latency_ms)
-    return predictor
-
-
-def profile_path(device: Device, space: SearchSpace) -> Path:
-    """Where `nas fit` keeps what it learnt of a device."""
-    return device.folder / f"{device.name}.{space.name}.profile.json"
-
-
-def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
-    """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
-    extremes = np.stack([space.min, space.max])
-    pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
-    pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]
-    chosen = LatencyPredictor(space, random_state=seed).fit().suggest(pool, max(0, n - 2))
-    return np.concatenate([extremes, pool[chosen]])
 
 
 def _file_kinds(request: SearchRequest, device: Device) -> list[FileKind]:
@@ -288,12 +210,3 @@ def _space(request: SearchRequest) -> SearchSpace:
     if request.supernet is not None:
         raise ValueError(f"{request.supernet} is no trained supernet; give the folder of a finished `nas train` run")
     return get_space(**request.space)
-
-
-def _refit(latency: LatencyPredictor) -> Refit:
-    measured, latency_ms = latency.measured_, latency.latency_ms_
-
-    def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
-        latency.adapt(np.concatenate([measured, population]), np.concatenate([latency_ms, finalists_ms]))
-
-    return refit

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 # In a pipe or a file there is no terminal to be narrower than the table.
-output = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+output = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 remarks = Console(stderr=True, highlight=False, soft_wrap=True)
 
 

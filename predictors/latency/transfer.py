@@ -223,13 +223,13 @@ def _features(part: Part) -> Floats:
 def _scaled(totals: NDArray[Any]) -> Floats:
     """The totals of live layers in the units of the prices, shape ``(n, WIDTH)``."""
     units = np.repeat([UNITS[quantity] for quantity in QUANTITIES], len(CLASSES))
-    scaled: Floats = totals[:, WIDTH:].astype(np.float64) / units
+    scaled: Floats = np.asarray(totals[:, WIDTH:], dtype=np.float64) / units
     return scaled
 
 
 def _solve(design: Floats, target: Floats) -> Floats:
-    solution, _ = nnls(design, target)
-    return np.asarray(solution)
+    solution: Floats = nnls(design, target)[0]
+    return solution
 
 
 def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
@@ -242,7 +242,8 @@ def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
     n_devices = predicted.shape[1]
     design = np.concatenate([relative * scale / NOISE, EQUAL_SHARES * np.eye(n_devices)])
     target = np.concatenate([np.full(len(latency_ms), 1 / NOISE), np.full(n_devices, EQUAL_SHARES / n_devices)])
-    return scale * _solve(design, target)
+    mixture: Floats = scale * _solve(design, target)
+    return mixture
 
 
 def _log_rms(predicted: Floats, measured: Floats) -> float:

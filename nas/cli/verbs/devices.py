@@ -2,40 +2,70 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from nas.cli.config import ListConfig
-from nas.cli.console import output, table
-from nas.devices import list_devices
+from nas.cli.console import output, table, track
+from nas.devices import Device, get_device, list_devices
+from nas.devices.learning import device_costs, device_predictor
+from nas.devices.registry import KnownDevice
+from search_spaces import get_space
 
 
 def run(config: ListConfig, folder: Path) -> int:
     """Print a table, or a JSON list, of the devices."""
-    devices = list_devices(folder=Path(config.runs) / "devices")
+    tables = Path(config.runs) / "devices"
+    known = list_devices(folder=tables)
+    rows = []
+    with track("looking at devices") as progress:
+        for number, device in enumerate(known):
+            rows.append(_row(device, get_device(device.spec.name, folder=tables)))
+            progress(number + 1, len(known))
     if config.json:
-        rows = [
-            {
-                "name": known.spec.name,
-                "aliases": list(known.spec.aliases),
-                "chip": known.spec.chip or (known.card.chip if known.card else ""),
-                "transport": known.spec.transport,
-                "runtime": known.spec.runtime,
-                "precision": known.spec.precision,
-                "measurements": dict(known.spaces),
-                "table": None if known.table is None else str(known.table),
-            }
-            for known in devices
-        ]
         print(json.dumps(rows))
         return 0
-    shown = table("device", words=("chip", "reached by", "runtime", "known networks"))
-    for known in devices:
-        spec = known.spec
+    shown = table("device", words=("chip", "runtime", "learnt from", "error", "figures"))
+    for row in rows:
         shown.add_row(
-            ", ".join((spec.name, *spec.aliases)),
-            spec.chip or (known.card.chip if known.card else "this machine" if spec.transport == "local" else ""),
-            "published figures" if spec.transport == "none" else spec.transport,
-            f"{spec.runtime} {spec.precision}",
-            ", ".join(f"{count} {space}" for space, count in known.spaces) or "none yet",
+            ", ".join((row["name"], *row["aliases"])),
+            row["chip"],
+            " ".join(filter(None, (row["runtime"], row["precision"]))),
+            ", ".join(f"{count:,} {space}" for space, count in row["networks"].items()) or "nothing yet",
+            ", ".join(f"{error:.0%} {where}" for where, error in row["errors"].items()),
+            row["figures"],
         )
     output.print(shown)
+    output.print(
+        "error: of held-out networks of a space; elsewhere: expected in a space that was never measured on the device"
+    )
     return 0
+
+
+def _row(known: KnownDevice, device: Device) -> dict[str, Any]:
+    spec, card = known.spec, known.card
+    networks, errors = dict(known.spaces), {}
+    if device.can_measure:
+        for space in networks:
+            predictor = device_predictor(device, get_space(space))
+            if hasattr(predictor, "errors_"):
+                errors[space] = round(predictor.errors_.mape, 4)
+        figures = f"measured, {spec.transport}" if networks else f"to be measured, {spec.transport}"
+    else:
+        costs = device_costs(device)
+        if costs is not None:
+            errors = {"here": round(costs.error, 4), "elsewhere": round(costs.error_elsewhere, 4)}
+            networks = networks or {space: costs.n // len(costs.spaces) for space in costs.spaces}
+        figures = "published" if known.spaces else "operator costs"
+        figures += ", simulated" if card is not None and card.simulated else ""
+    return {
+        "name": spec.name,
+        "aliases": list(spec.aliases),
+        "chip": spec.chip or (card.chip if card else "") or ("this machine" if spec.transport == "local" else ""),
+        "transport": spec.transport,
+        "runtime": spec.runtime,
+        "precision": spec.precision,
+        "networks": networks,
+        "errors": errors,
+        "figures": figures,
+        "citation": card.citation if card else "",
+    }

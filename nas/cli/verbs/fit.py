@@ -8,9 +8,9 @@ from latency_tables.files import atomic_path
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
+from nas.devices.learning import device_predictor, profile_path
 from nas.report.figures import png
 from nas.report.held_out import held_out_figure
-from nas.workflow import device_predictor, profile_path
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces import get_space
 

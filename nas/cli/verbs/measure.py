@@ -8,7 +8,7 @@ import numpy as np
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
-from nas.workflow import POOL, device_predictor
+from nas.devices.learning import POOL, device_predictor
 from search_spaces import get_space
 
 

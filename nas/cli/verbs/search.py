@@ -7,9 +7,10 @@ from pathlib import Path
 from nas.cli.app import command
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
+from nas.listener import Listener
 from nas.search.budget import METRICS
 from nas.search.result import SearchResult
-from nas.workflow import Listener, SearchRequest, search
+from nas.workflow import SearchRequest, search
 
 
 def run(config: SearchConfig, folder: Path) -> int:
