@@ -44,7 +44,7 @@ class SearchRequest:
     seed : of everything random.
     threads, accelerator : for training.
     confidence : chance with which the network shall keep a latency budget.
-    samples : networks to measure on a device that little is known of.
+    samples : networks to measure on a device that little is known of; None lets `learn_device` say.
     evaluations : subnets to fit the accuracy predictor to.
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks to measure in a round, and rounds at most.
@@ -66,7 +66,7 @@ class SearchRequest:
     threads: int | None = None
     accelerator: str = "auto"
     confidence: float = 0.95
-    samples: int = 40
+    samples: int | None = None
     evaluations: int = 80
     candidates: int = 20_000
     finalists: int = 8
@@ -173,6 +173,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
             batch=request.batch,
             max_accuracy_drop=request.max_accuracy_drop / 100,
             provenance={"supernet": str(request.training_folder), "command": request.command},
+            device=device,
         ),
     }
     result.write(folder)

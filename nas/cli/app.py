@@ -30,6 +30,10 @@ from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 
 EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
 
+# The predictors' matrices are small: one BLAS thread is fastest, and the only one that is fast on a busy machine.
+# Read when NumPy is first imported, which the verbs do; torch has threads of its own.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 _CODES_FILE = "NAS_EXIT_CODES"
 # Verbs that only list something leave no run folder behind.
 _LISTING = ("devices", "spaces")

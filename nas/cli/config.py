@@ -51,7 +51,8 @@ class SearchConfig(TrainConfig):
     device : whose budget it is.
     supernet : a training run's folder; trained first (or found among the runs) if not given.
     confidence : wanted chance that the chosen network keeps the latency budget.
-    samples : architectures measured to learn a device that nothing is known of.
+    samples : architectures to measure on a device that little is known of; by default a dozen where other
+        devices were measured in the space, else forty.
     evaluations : subnets evaluated to fit the accuracy predictor.
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
@@ -65,7 +66,7 @@ class SearchConfig(TrainConfig):
     supernet: str | None = None
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     confidence: float = 0.95
-    samples: int = 40
+    samples: int | None = None
     evaluations: int = 80
     candidates: int = 20_000
     finalists: int = 8
@@ -79,12 +80,20 @@ class SearchConfig(TrainConfig):
 
 @dataclass
 class MeasureConfig:
-    """`nas measure`."""
+    """`nas measure`.
+
+    Attributes
+    ----------
+    samples : architectures to measure.
+    suggest : let the latency predictor choose them, instead of drawing them.
+    source : a CSV file of latencies, or once-for-all's block tables with commas between, to take instead.
+    """
 
     space: dict[str, Any] = field(default_factory=dict)
     device: str = "cpu"
-    samples: int = 40
+    samples: int = 10
     suggest: bool = False
+    source: str | None = None
     seed: int = 0
     name: str = MISSING
     runs: str = "runs"
@@ -134,6 +143,22 @@ class FinetuneConfig:
 
 
 @dataclass
+class EvaluateConfig:
+    """`nas evaluate`.
+
+    Attributes
+    ----------
+    run : a training run's folder.
+    random : random networks of all sizes besides the max net, the min net and the front.
+    """
+
+    run: str = MISSING
+    random: int = 8
+    seed: int = 0
+    json: bool = False
+
+
+@dataclass
 class ReportConfig:
     """`nas report`."""
 
@@ -155,6 +180,7 @@ SCHEMAS: dict[str, Any] = {
     "fit": FitConfig,
     "export": ExportConfig,
     "finetune": FinetuneConfig,
+    "evaluate": EvaluateConfig,
     "report": ReportConfig,
     "devices": ListConfig,
     "spaces": ListConfig,

@@ -44,6 +44,7 @@ FLAGS = {
         Flag("precision", "precision", "float32,int8", "of the exported files"),
         Flag("max-accuracy-drop", "max_accuracy_drop", "POINTS", "what int8 may lose against float32 (default 1)"),
         Flag("samples", "samples", "N", "architectures to measure"),
+        Flag("import", "source", "FILE", "take latencies from a CSV file, or from once-for-all's block tables (YAML)"),
         Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure"),
         Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
         Flag("seed", "seed", "N", "seed of everything random (default 0)"),

@@ -74,11 +74,12 @@ VERBS = {
         ),
         Verb(
             "measure",
-            "Measure architectures on a device and keep the latencies.",
-            ("device", "space", "samples", "suggest", "seed", "out", "json"),
+            "Measure architectures on a device (or take latencies from a file) and keep them.",
+            ("device", "space", "samples", "suggest", "import", "seed", "out", "json"),
             (
                 ("nas measure --device cpu --samples 40", "this machine, forty random architectures"),
                 ("nas measure --device cpu --samples 10 --suggest", "ten that the predictor asks for"),
+                ("nas measure --device mine --import mine.csv", "what was measured elsewhere"),
             ),
         ),
         Verb(
@@ -105,6 +106,13 @@ VERBS = {
                 ("nas finetune RUN", "ten epochs, the supernet's max net as teacher"),
                 ("nas finetune RUN epochs=25", "the most"),
             ),
+            positional=("run", "RUN"),
+        ),
+        Verb(
+            "evaluate",
+            "Show what a trained supernet's networks are worth on the test split: the last word.",
+            ("seed", "json"),
+            (("nas evaluate RUN", "max, min, the front and eight random ones"), ("nas evaluate RUN random=50", "")),
             positional=("run", "RUN"),
         ),
         Verb(

@@ -13,13 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import latency_tables
+from latency_tables.table import read_rows
 from nas.devices.device import Device
 from nas.listener import SILENT, Listener
-from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
+from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor, Measurements
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
 
 FLEET = Path(latency_tables.__file__).with_name("operator_costs.json")
+SHIPPED_TABLES = FLEET.parent
+MIN_FLEET_NETWORKS = 50
+ENOUGH_WITH_FLEET, ENOUGH_ALONE = 12, 40
+"""Networks to measure on a device before its predictor is trusted: ten and the extremes, or a few dozen."""
 POOL = 1_000  # random networks among which the first ones to measure are chosen
 
 Refit = Callable[[Population, NDArray[np.float64]], None]
@@ -42,7 +47,7 @@ class KnownLatency:
 
 
 def learn_device(
-    device: Device, space: SearchSpace, samples: int, seed: int = 0, listener: Listener = SILENT
+    device: Device, space: SearchSpace, samples: int | None = None, seed: int = 0, listener: Listener = SILENT
 ) -> KnownLatency:
     """A latency predictor of `device` for `space`, measuring first where too little is known and it can be reached.
 
@@ -51,12 +56,15 @@ def learn_device(
     device : its table is read, and grows by what is measured.
     space : whose networks.
     samples : networks that should have been measured before the predictor is trusted: the extremes, and those
-        that tell most about the others.
+        that tell most about the others. None stands for a dozen where other devices were measured in this space,
+        and for forty where none was.
 
     Raises
     ------
     ValueError : nothing is known of the device and nothing can be measured on it.
     """
+    if samples is None:
+        samples = ENOUGH_WITH_FLEET if measured_fleet(space) else ENOUGH_ALONE
     if device.can_measure and len(device.known(space)[0]) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
@@ -74,19 +82,49 @@ def learn_device(
 
 def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """A latency predictor adapted to what the device's table has of `space`; unadapted where that is too little."""
-    predictor = LatencyPredictor(space).fit()
+    predictor = LatencyPredictor(space).fit(measured_fleet(space))
     population, latency_ms = device.known(space)
     if len(population) >= MIN_MEASUREMENTS:
         predictor.adapt(population, latency_ms)
     return predictor
 
 
+def measured_fleet(space: SearchSpace) -> list[Measurements]:
+    """What is shipped of devices that many networks of `space` were measured on; empty for most spaces."""
+    fleet = []
+    for path in sorted(SHIPPED_TABLES.glob("*.csv")):
+        # The first line of most tables says that they are of another space.
+        if _first_space(path) != space.name:
+            continue
+        rows = read_rows(path)
+        known = {name: latency for name, latency in zip(rows["architecture"], rows["latency_ms"], strict=True)}
+        genotypes = {name: genotype for name in known if (genotype := _parsed(space, name)) is not None}
+        if len(genotypes) >= MIN_FLEET_NETWORKS:
+            latency_ms = np.array([known[name] for name in genotypes])
+            fleet.append(Measurements(path.stem, np.stack(list(genotypes.values())), latency_ms))
+    return fleet
+
+
+def _first_space(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        file.readline()
+        return file.readline().partition(",")[0]
+
+
+def _parsed(space: SearchSpace, name: str) -> Population | None:
+    try:
+        return space.parse(name)
+    except ValueError:  # the space at hand was made with other options
+        return None
+
+
 def describe_errors(predictor: LatencyPredictor) -> str:
     """The held-out errors of a latency predictor in a few words."""
     errors = predictor.errors_
+    fleet = f" and {len(predictor.devices_)} other devices" if predictor.devices_ else ""
     return (
         f"error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
-        f"{errors.spearman:.2f}, each of {errors.n} networks predicted from the others"
+        f"{errors.spearman:.2f}, each of {errors.n} networks predicted from the others{fleet}"
     )
 
 
@@ -114,7 +152,7 @@ def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
     pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]
-    chosen = LatencyPredictor(space, random_state=seed).fit().suggest(pool, max(0, n - 2))
+    chosen = LatencyPredictor(space, random_state=seed).fit(measured_fleet(space)).suggest(pool, max(0, n - 2))
     return np.concatenate([extremes, pool[chosen]])
 
 

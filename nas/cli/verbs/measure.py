@@ -8,6 +8,7 @@ import numpy as np
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
+from nas.devices.importing import import_table
 from nas.devices.learning import POOL, device_predictor
 from search_spaces import get_space
 
@@ -16,6 +17,8 @@ def run(config: MeasureConfig, folder: Path) -> int:
     """Measure, and show what the device's table now holds of the space."""
     if config.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {config.samples}")
+    if config.source is not None:
+        return _import(config)
     device = get_device(config.device, folder=Path(config.runs) / "devices")
     space = get_space(**config.space)
     rng = np.random.default_rng(config.seed)
@@ -43,4 +46,20 @@ def run(config: MeasureConfig, folder: Path) -> int:
         f"{known} of {space.name} are known on {device.name} ({device.table_path})"
     )
     remarks.print(f"next: nas fit --device {device.name}")
+    return 0
+
+
+def _import(config: MeasureConfig) -> int:
+    paths = [Path(name) for name in str(config.source).split(",")]
+    space = get_space(**config.space) if paths[0].suffix != ".csv" else None
+    folder = Path(config.runs) / "devices"
+    table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder)
+    counts = {str(name): int(count) for name, count in table.rows["space"].value_counts().items()}
+    if config.json:
+        print(json.dumps({"device": config.device, "networks": counts}))
+        return 0
+    output.print(
+        f"{config.device} now has " + " and ".join(f"{count} networks of {name}" for name, count in counts.items())
+    )
+    remarks.print(f"next: nas fit --device {config.device}")
     return 0

@@ -1,0 +1,39 @@
+"""`nas evaluate`: the last word on a trained supernet, on the test split."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from nas.cli.config import EvaluateConfig
+from nas.cli.console import output, remarks, table, track
+from nas.training.last_word import evaluate_run, write_evaluated
+from nas.training.run import TrainedSupernet
+
+
+def run(config: EvaluateConfig, folder: Path) -> int:
+    """Evaluate subnets of all sizes on test, show and keep the table."""
+    trained = TrainedSupernet.open(Path(config.run))
+    with track("evaluating on test") as progress:
+        subnets = evaluate_run(trained, config.random, config.seed, progress)
+    written = write_evaluated(Path(config.run), subnets)
+    if config.json:
+        record = {"run": config.run, "test_images": len(trained.data.test), "subnets": [asdict(s) for s in subnets]}
+        print(json.dumps(record))
+        return 0
+    shown = table("network", "M MACs", "M params", "validation", "test", "architecture")
+    for subnet in subnets:
+        shown.add_row(
+            subnet.role,
+            f"{subnet.macs / 1e6:.2f}",
+            f"{subnet.params / 1e6:.3f}",
+            f"{subnet.validation_accuracy:.2%}",
+            f"{subnet.test_accuracy:.2%} ± {subnet.test_error:.2%}",
+            subnet.architecture,
+        )
+    output.print(shown)
+    output.print(f"table   {written}", soft_wrap=True)
+    remarks.print(
+        f"{len(trained.data.test):,} test images, which no search has seen; to choose a network by this table would "
+        "spend them: nas search chooses by validation accuracy"
+    )
+    return 0
