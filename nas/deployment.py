@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
-from nas.export.checked import about, calibrated_file, export_checked, judge_int8, sentence
+from nas.export.checked import about, calibrated_file, export_checked, judge_int8, sentence, write_record
 from nas.export.network_file import FileKind
 from nas.search.verification import Evaluate, Measure
 from nas.supernet import Subnet, save_subnet
@@ -68,7 +69,7 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate:
             with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
                 path = Path(scratch) / kind.file_name
                 path.write_bytes(calibrated_file(subnet, kind, trained.data))
-                found.append(judge_int8(path, subnet, trained.data)["accuracy"])
+                found.append(judge_int8(path, subnet, trained.data.validation, trained.data)["accuracy"])
         return np.array(found)
 
     return evaluate
@@ -83,23 +84,26 @@ def deploy(
     batch: int | None = 1,
     max_accuracy_drop: float = 0.01,
     provenance: Mapping[str, Any] | None = None,
+    device: Device | None = None,
 ) -> dict[str, Any]:
     """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
 
     Parameters
     ----------
-    kinds, batch, max_accuracy_drop, provenance : see `export_checked`.
+    kinds : of files, the one that counts first.
+    batch, max_accuracy_drop, provenance : see `export_checked`.
+    device : of the search. Where several files are written and it is this machine, each is measured in its runtime.
 
     Returns
     -------
-    JSON-able facts for the record: accuracy on the test split, files, what is known of each, parity with PyTorch
-    of the first float32 one.
+    JSON-able facts for the record: accuracy on the test split, of the first file if that is int8; files, what is
+    known of each, parity with PyTorch of the first float32 one.
 
     Raises
     ------
     ParityFailed : an exported file computes something else than PyTorch.
     """
-    return deploy_subnet(
+    facts = deploy_subnet(
         trained.subnet(genotype),
         trained.data,
         folder,
@@ -108,19 +112,22 @@ def deploy(
         max_accuracy_drop=max_accuracy_drop,
         provenance=provenance,
     )
+    if device is not None and len(kinds) > 1:
+        measure_exports(facts["exports"], folder, device)
+    return facts | {"notes": [sentence(record) for record in facts["exports"]]}
 
 
 def deploy_subnet(
     subnet: Subnet,
     data: ImageData,
     folder: Path,
-    kinds: Sequence[FileKind] = (FileKind(),),
+    kinds: Sequence[FileKind],
     *,
     batch: int | None = 1,
     max_accuracy_drop: float = 0.01,
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """As `deploy`, of a network at hand."""
+    """As `deploy`, of a network at hand and without measuring."""
     save_subnet(folder / WEIGHTS, subnet, about(data) | dict(provenance or {}))
     exports = [
         export_checked(
@@ -134,8 +141,12 @@ def deploy_subnet(
         )
         for kind in kinds
     ]
+    test_accuracy = {"test_accuracy": evaluate_on_test(subnet, data)}
+    if exports[0]["precision"] == "int8":
+        judged = judge_int8(folder / exports[0]["file"], subnet, data.test, data)
+        test_accuracy = {"test_accuracy": judged["accuracy"], "float32_test_accuracy": judged["float32_accuracy"]}
     facts: dict[str, Any] = {
-        "test_accuracy": evaluate_on_test(subnet, data),
+        **test_accuracy,
         "test_images": len(data.test),
         "classes": list(data.classes),
         "exports": exports,
@@ -144,6 +155,31 @@ def deploy_subnet(
     }
     exact = [record["parity"] for record in exports if record["precision"] == "float32"]
     return facts | ({"parity": exact[0]} if exact else {})
+
+
+def measure_exports(exports: Sequence[dict[str, Any]], folder: Path, device: Device) -> None:
+    """Measure each file on this machine, in its own runtime and precision, under the conditions of `device`.
+
+    Files that its runtime cannot run, and devices that are elsewhere, are passed over.
+
+    Parameters
+    ----------
+    exports : as `export_checked` gave them; get a ``latency``, and so does the JSON file beside each.
+    folder : where the files are.
+    """
+    if device.spec.transport != "local":
+        return
+    for record in exports:
+        suffix = "." + record["format"]
+        same = RUNTIMES[device.spec.runtime].suffix == suffix
+        runtime = device.spec.runtime if same else {".onnx": "onnxruntime", ".tflite": "litert"}[suffix]
+        if record["precision"] not in RUNTIMES[runtime].precisions:
+            continue
+        spec = replace(device.spec, runtime=runtime, precision=record["precision"])
+        near = Device(spec, folder=device.folder, protocol=device.protocol)
+        (found,) = near.measure_models([folder / record["file"]]).measurements
+        record["latency"] = {"device": device.name, "runtime": runtime, "threads": spec.threads, **asdict(found)}
+        write_record(folder, record)
 
 
 def search_record(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from latency_tables.files import write_text
 from nas.deployment import WEIGHTS, deploy_subnet, search_record
+from nas.export.checked import sentence, write_record
 from nas.export.network_file import FileKind
 from nas.report.html import write_report
 from nas.search.result import SearchResult
@@ -56,18 +57,23 @@ def specialise(
     subnet = load_subnet(source / WEIGHTS).eval()
     teacher = trained.subnet(trained.space.max)
     tuned = finetune(subnet, teacher, trained.data, settings, seed=seed, device=device, progress=progress)
-    kinds = [FileKind(e["format"], e["precision"]) for e in record.get("exports", [])] or [FileKind()]
+    earlier = record["exports"]
     facts = deploy_subnet(
         tuned.subnet,
         trained.data,
         folder,
-        kinds,
+        [FileKind(export["format"], export["precision"]) for export in earlier],
+        batch=next((export["batch"] for export in earlier if export["format"] == "onnx"), 1),
         max_accuracy_drop=max_accuracy_drop,
         provenance={"search": str(source), "supernet": record["supernet"], "command": command},
     )
+    for old, new in zip(earlier, facts["exports"], strict=True):
+        if "latency" in old:
+            new["latency"] = old["latency"]
+            write_record(folder, new)
     own = facts["exports"][0]
     record["measured"]["accuracy"] = own.get("accuracy", max(tuned.before.validation, tuned.after.validation))
-    facts["notes"] = [describe(tuned, settings), *facts["notes"]]
+    facts["notes"] = [describe(tuned, settings), *map(sentence, facts["exports"])]
     record |= facts | {
         "command": command,
         "finetuning": {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from latency_tables.files import atomic_path, write_text
-from nas.data import ImageData, prepare
+from nas.data import ImageData, Split, prepare
 from nas.export.network_file import FileKind, describe, network_file
 from nas.export.parity import check_parity, outputs
 from nas.supernet import Subnet
@@ -71,7 +71,7 @@ def export_checked(
             judged: dict[str, Any] = {"parity": asdict(check_parity(candidate, subnet, _parity_images(subnet, data)))}
             accepted = True
         else:
-            judged = judge_int8(candidate, subnet, data) | {"max_accuracy_drop": max_accuracy_drop}
+            judged = judge_int8(candidate, subnet, data.validation, data) | {"max_accuracy_drop": max_accuracy_drop}
             # Rounded, so that a drop of exactly the limit is not lost to arithmetic.
             accepted = round(judged["accuracy_drop"] - max_accuracy_drop, 9) <= 0
     rejected = path.with_name(path.stem + REJECTED + path.suffix)
@@ -90,10 +90,15 @@ def export_checked(
     }
     with atomic_path(written) as temporary:
         temporary.write_bytes(content)
-    write_text(_beside(written), json.dumps(record, indent=2) + "\n")
+    write_record(path.parent, record)
     for outdated in (stale, _beside(stale)):
         outdated.unlink(missing_ok=True)
     return record
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write what is known of an exported file into the JSON file beside it."""
+    write_text(_beside(folder / record["file"]), json.dumps(record, indent=2) + "\n")
 
 
 def rejections(exports: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -104,16 +109,18 @@ def rejections(exports: Sequence[Mapping[str, Any]]) -> list[str]:
 def sentence(record: Mapping[str, Any]) -> str:
     """What is to be said of an exported file."""
     parity = record["parity"]
+    said = f"{record['file']}: {record['bytes']:,} bytes"
+    if timed := record.get("latency"):
+        said += f", {timed['latency_ms']:.3g} ms in {timed['runtime']} on {timed['device']}"
+    same_class = f"same class on {parity['top1_agreement']:.1%}"
     if record["precision"] == "float32":
-        return (
-            f"{record['file']}: {record['bytes']:,} bytes; logits differ from PyTorch by at most "
-            f"{parity['max_abs_difference']:.2g} on {parity['n']} images, same class on {parity['top1_agreement']:.1%}"
-        )
+        difference = f"logits differ from PyTorch by at most {parity['max_abs_difference']:.2g}"
+        return f"{said}; {difference} on {parity['n']} images, {same_class}"
+    points = 100 * record["accuracy_drop"]
     verdict = "" if record["accepted"] else f", more than the {100 * record['max_accuracy_drop']:g} allowed: rejected"
     return (
-        f"{record['file']}: {record['bytes']:,} bytes; {record['accuracy']:.2%} on {parity['n']} search-validation "
-        f"images, {100 * record['accuracy_drop']:.2f} points below float32{verdict}; same class on "
-        f"{parity['top1_agreement']:.1%}"
+        f"{said}; {record['accuracy']:.2%} on {parity['n']} search-validation images, "
+        f"{abs(points):.2f} points {'below' if points >= 0 else 'above'} float32{verdict}; {same_class}"
     )
 
 
@@ -143,10 +150,10 @@ def calibrated_file(
     return network_file(subnet, kind, batch=batch, calibration=calibration, metadata=metadata)
 
 
-def judge_int8(path: Path, subnet: Subnet, data: ImageData) -> dict[str, Any]:
-    """Accuracy of the file and of PyTorch on the search-validation split, and how far they agree."""
-    found = outputs(path, subnet, _prepared(data.validation.images, subnet, data))
-    labels = data.validation.labels.numpy()
+def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> dict[str, Any]:
+    """Accuracy of the file and of PyTorch on a split, and how far they agree."""
+    found = outputs(path, subnet, _prepared(split.images, subnet, data))
+    labels = split.labels.numpy()
     exported, expected = (float((o.argmax(axis=1) == labels).mean()) for o in (found.exported, found.expected))
     return {
         "accuracy": exported,

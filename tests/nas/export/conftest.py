@@ -23,7 +23,7 @@ def learnt(digits: ImageData) -> Subnet:
     net = Subnet(space, space.min).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=4e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(12):
+    for _ in range(8):
         for rows in torch.randperm(len(digits.train), generator=generator).split(64):
             pixels = augment(digits.train.images[rows], generator, padding=1, flip=False)
             logits = net(prepare(pixels, 16, digits.mean, digits.std))

@@ -1,0 +1,123 @@
+"""Networks on their way out: what is measured is what ships, and the record says what was found."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from nas.cli.console import track
+from nas.data import ImageData, load_data, prepare
+from nas.deployment import deploy, evaluate_exported, measure_exported
+from nas.devices import Device
+from nas.devices.protocol import Measurement, Protocol
+from nas.devices.spec import DeviceSpec
+from nas.export.inference import open_file
+from nas.export.network_file import FileKind
+from nas.supernet import Supernet
+from nas.training.run import TrainedSupernet
+from search_spaces import get_space
+
+FLOAT, INT8 = FileKind(), FileKind("onnx", "int8")
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageData:
+    return load_data("digits", resolution=16)
+
+
+@pytest.fixture(scope="module")
+def trained(digits: ImageData) -> TrainedSupernet:
+    torch.manual_seed(0)
+    space = get_space("mobilenet_v3_small_images", resolutions=[16], width_mult=0.5)
+    evaluated: Any = object()
+    return TrainedSupernet(Supernet(space), digits, evaluated)
+
+
+class Shelf(Device):
+    """A device that keeps what it was given to measure, and says how many bytes that was."""
+
+    def measure_models(self, models: Any, *, progress: Any = None) -> Any:
+        self.seen = {path.name: path.read_bytes() for path in models}
+        found = [Measurement(float(len(content)), 1.0, 2.0, 3) for content in self.seen.values()]
+        return SimpleNamespace(measurements=found)
+
+
+def shelf(runtime: str, precision: str = "float32") -> Shelf:
+    return Shelf(DeviceSpec("shelf", runtime=runtime, precision=precision))
+
+
+def test_finalists_are_measured_as_they_would_ship(trained: TrainedSupernet) -> None:
+    population = np.stack([trained.space.min, trained.space.max])
+    sizes = {}
+    for precision in ("float32", "int8"):
+        device = shelf("onnxruntime", precision)
+        latency, p10, p90 = measure_exported(trained, device, track)(population)
+        assert (p10 == 1).all()
+        assert (p90 == 2).all()
+        sizes[precision] = latency
+        models = [onnx.load_model_from_string(content) for content in device.seen.values()]
+        quantised = ["QuantizeLinear" in {node.op_type for node in model.graph.node} for model in models]
+        assert quantised == [precision == "int8"] * 2
+        architectures = [{e.key: e.value for e in model.metadata_props}["architecture"] for model in models]
+        assert architectures == trained.space.format(population)
+    assert (sizes["int8"] < sizes["float32"]).all()
+
+
+def test_a_runtime_whose_files_are_not_exported_measures_a_stand_in(trained: TrainedSupernet) -> None:
+    device = shelf("pytorch")
+    measure_exported(trained, device, track)(trained.space.max[None])
+    assert json.loads(device.seen["finalist0.json"])["architecture"] == trained.space.format(trained.space.max[None])[0]
+
+
+@pytest.mark.skipif(find_spec("ai_edge_quantizer") is None, reason="needs the extra tflite")
+def test_a_litert_device_gets_tflite_files(trained: TrainedSupernet) -> None:
+    device = shelf("litert", "int8")
+    measure_exported(trained, device, track)(trained.space.max[None])
+    assert device.seen["finalist0.tflite"][4:8] == b"TFL3"
+
+
+def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupernet, tmp_path: Path) -> None:
+    assert evaluate_exported(trained, shelf("onnxruntime")) is trained.evaluated
+    evaluate = evaluate_exported(trained, shelf("onnxruntime", "int8"))
+    (accuracy,) = evaluate(trained.space.min[None])
+    device = shelf("onnxruntime", "int8")
+    measure_exported(trained, device, track)(trained.space.min[None])
+    path = tmp_path / "subnet.onnx"
+    path.write_bytes(device.seen["finalist0.onnx"])
+    data = trained.data
+    images = prepare(data.validation.images, 16, data.mean, data.std).contiguous().numpy()
+    assert accuracy == pytest.approx((open_file(path)(images).argmax(1) == data.validation.labels.numpy()).mean())
+
+
+def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path: Path) -> None:
+    device = Device(DeviceSpec("here"), protocol=Protocol(rounds=5, runs=1, seconds=0.05))
+    facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device)
+    assert facts["files"] == {
+        "ONNX float32": "subnet.onnx",
+        "ONNX int8": "subnet.int8.onnx",
+        "weights": "subnet.safetensors",
+    }
+    for record, note in zip(facts["exports"], facts["notes"], strict=True):
+        assert record["latency"]["latency_ms"] > 0
+        assert record["latency"]["runtime"] == "onnxruntime"
+        assert f"{record['latency']['latency_ms']:.3g} ms in onnxruntime on here" in note
+        assert json.loads((tmp_path / (record["file"] + ".json")).read_text())["latency"] == record["latency"]
+        assert record["bytes"] == (tmp_path / record["file"]).stat().st_size
+    assert facts["parity"] == facts["exports"][0]["parity"]
+
+
+def test_the_test_accuracy_is_the_shipped_files(trained: TrainedSupernet, tmp_path: Path) -> None:
+    facts = deploy(trained, trained.space.min, tmp_path, [INT8], max_accuracy_drop=1)
+    data = trained.data
+    run = open_file(tmp_path / "subnet.int8.onnx")
+    images = prepare(data.test.images, 16, data.mean, data.std).contiguous().numpy()
+    assert facts["test_accuracy"] == pytest.approx(float((run(images).argmax(1) == data.test.labels.numpy()).mean()))
+    assert "float32_test_accuracy" in facts
+    assert "parity" not in facts
+    assert "latency" not in cast(dict[str, Any], facts["exports"][0])
