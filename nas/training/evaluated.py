@@ -18,6 +18,7 @@ from nas.data import ImageData
 from nas.supernet import Supernet
 from nas.supernet.storage import CARD
 from nas.training.evaluation import evaluate_subnets
+from search_spaces import Population
 
 FILE = "accuracy.csv"
 
@@ -54,6 +55,12 @@ class EvaluatedSubnets:
         if progress is not None:
             progress(len(missing), len(missing))
         return np.array([self._known[name] for name in names])
+
+    @property
+    def known(self) -> Population:
+        """Genotypes whose accuracy is known, shape ``(n, n_genes)``."""
+        names = list(self._known)
+        return np.array([self.supernet.space.parse(name) for name in names], dtype=np.int16).reshape(len(names), -1)
 
     def _read(self) -> dict[str, float]:
         if not self._path.exists():
