@@ -55,7 +55,8 @@ def _row(known: KnownDevice, device: Device) -> dict[str, Any]:
         if costs is not None:
             errors = {"here": round(costs.error, 4), "elsewhere": round(costs.error_elsewhere, 4)}
             networks = networks or {space: costs.n // len(costs.spaces) for space in costs.spaces}
-        figures = "published" if known.spaces else "operator costs"
+        ours = card is not None and card.provenance == "measured"
+        figures = "measured elsewhere" if ours else "published" if known.spaces else "operator costs"
         figures += ", simulated" if card is not None and card.simulated else ""
     return {
         "name": spec.name,
