@@ -45,11 +45,11 @@ class EvolutionSettings:
     """
 
     evaluations: int = 20_000
-    parents: int = 100
+    parents: int = 60
     children: int = 150
     litter: int = 8
-    changes: float = 1.5
-    patience: int = 25
+    changes: float = 2.0
+    patience: int = 15
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "parents", "children", "litter", "changes", "patience"):
@@ -125,6 +125,7 @@ class _Search:
         self.rate = min(1.0, settings.changes / len(space.genes))
         self.preselect: SplitScore | None = None
         self.model: AdditiveModel | None = None
+        self.champions: list[Population] = []
         self.since = 0  # networks known at the last restart
 
     def run(self, start: Population | None, *, restarts: bool) -> Archive:
@@ -156,7 +157,10 @@ class _Search:
             champion = min(champion, fittest)
             if restarts and stale >= self.settings.patience:
                 known, self.model = len(self.archive), None
-                founders, founder_scores = self._evaluate(self._promising(self._founders()))
+                self.champions.append(parents[0])
+                # In turn from new networks and from crosses of what earlier starts ended at.
+                again = self._founders() if len(self.champions) % 3 else self._crosses()
+                founders, founder_scores = self._evaluate(self._promising(again))
                 if len(founders):  # what was found so far stays in the archive
                     self.since = known
                     parents, scores = founders, founder_scores
@@ -169,6 +173,11 @@ class _Search:
         ends = np.stack([self.space.min, self.space.max])
         mixed = self.space.crossover(sample, ends[rng.integers(0, 2, n)], rng)
         return np.concatenate([ends, sample, mixed])
+
+    def _crosses(self) -> Population:
+        ends = np.stack(self.champions)
+        mother, father = self.rng.integers(0, len(ends), size=(2, 2 * self.settings.parents))
+        return self.space.mutate(self.space.crossover(ends[mother], ends[father], self.rng), self.rate, self.rng)
 
     def _evaluate(self, population: Population) -> tuple[Population, Scores]:
         rows = self.archive.unseen(population)[: self.settings.evaluations - len(self.archive)]

@@ -40,7 +40,7 @@ class SearchSettings:
     """
 
     evolution: EvolutionSettings = EvolutionSettings()
-    front: EvolutionSettings = EvolutionSettings(evaluations=10_000)
+    front: EvolutionSettings = EvolutionSettings(evaluations=10_000, parents=100, children=100)
     finalists: int = 8
     rounds: int = 3
 

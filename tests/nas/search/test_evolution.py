@@ -86,7 +86,7 @@ def test_interrupted_search_returns_the_best_so_far(estimator: Estimator) -> Non
 
     archive = evolve(estimator.space, impatient, rng=np.random.default_rng(0))
     assert archive.interrupted
-    assert len(archive) > 400
+    assert len(archive) > 300  # all that came before
     assert archive.feasible[archive.best]
 
 
