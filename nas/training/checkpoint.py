@@ -28,6 +28,7 @@ class Progress:
     step : steps taken.
     seconds : time spent in them, over all sittings.
     threads : CPU threads; the same number gives the same result.
+    bfloat16 : whether forward passes run in it; None before that was decided.
     beginning : SHA-256 of the weights that the run began with.
     sums : of losses and correct answers since the last log record.
     validation : accuracy of the max and the min net when last evaluated.
@@ -36,6 +37,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     threads: int = 1
+    bfloat16: bool | None = None
     beginning: str = ""
     sums: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)

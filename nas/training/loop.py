@@ -29,6 +29,7 @@ from nas.training.distributed import Processes, joined, synchronised_batch_norm
 from nas.training.evaluation import calibration_batches, evaluate_subnets
 from nas.training.interruption import Interruption
 from nas.training.log import RunLog
+from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
 from nas.training.step import ADVICE, Trainer, TrainingDiverged, add
 
@@ -87,8 +88,8 @@ def train(
     threads : CPU threads; by default the checkpoint's or torch's number. On a CPU, the same number gives
         the same weights bit for bit, however often the run was killed.
     device : ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-    precision : of forward passes; ``auto`` is bfloat16 on CUDA and float32 on a CPU, where bfloat16 pays
-        only for large networks on chips that multiply it natively.
+    precision : of forward passes; ``auto`` is the checkpoint's, else bfloat16 on CUDA and, for large networks,
+        on a CPU where it is measured to be faster (see `nas.training.precision`), else float32.
     resume : go on from the checkpoint in `folder`, if there is one; else start anew over it.
     checkpoint_every, log_every : steps between two, counted from the start of each epoch; both also happen at
         its end.
@@ -124,11 +125,21 @@ def train(
         progress = found[1] if found else Progress(threads=torch.get_num_threads())
         torch.set_num_threads(threads or progress.threads)
         progress.threads = torch.get_num_threads()
-        bfloat16 = precision == "bfloat16" or (precision == "auto" and place.startswith("cuda"))
+        if precision != "auto":
+            progress.bfloat16 = precision == "bfloat16"
+        elif progress.bfloat16 is None:
+            progress.bfloat16 = processes.any(bfloat16_pays(supernet, place), torch.device(place))
         if not found and recipe.zero_init_residuals:
             supernet.zero_init_residuals()
         trainer = Trainer(
-            supernet, data, recipe, seed=seed, device=place, bfloat16=bfloat16, external=teacher, processes=processes
+            supernet,
+            data,
+            recipe,
+            seed=seed,
+            device=place,
+            bfloat16=progress.bfloat16,
+            external=teacher,
+            processes=processes,
         )
         if found:
             trainer.load(found[0])
@@ -293,6 +304,7 @@ def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress, proces
         "recipe": recipe.as_dict(),
         "seed": seed,
         "processes": processes.n,
+        "bfloat16": progress.bfloat16,
         "steps": progress.step,
         "seconds": round(progress.seconds, 1),
         "validation": progress.validation,

@@ -1,0 +1,43 @@
+"""In which precision forward passes run: bfloat16 on GPUs, and on CPUs where it is measured to be faster.
+
+On CPUs that multiply bfloat16 natively it wins on large networks and loses on small ones.
+"""
+
+from time import process_time
+
+import numpy as np
+import torch
+
+from nas.supernet import Supernet
+
+WORTH_TRYING = 20_000_000
+"""MACs of a max net below which bfloat16 was slower on every CPU tried, so that nothing is measured."""
+
+GAIN = 1.2
+"""How many times faster it must be: less might be noise, and the same run should always choose the same."""
+
+ROUNDS, IMAGES = 3, 16
+
+
+def bfloat16_pays(supernet: Supernet, device: str) -> bool:
+    """Whether training `supernet` on `device` is clearly faster under autocast to bfloat16; leaves it as it was."""
+    if device.startswith("cuda"):
+        return True
+    if supernet.space.costs(supernet.space.max).macs[0] < WORTH_TRYING:
+        return False
+    net = supernet.extract(supernet.space.max).to(memory_format=torch.channels_last).train()
+    noise = torch.Generator().manual_seed(0)  # the run's own random numbers are not to be touched
+    images = torch.randn(IMAGES, 3, net.resolution, net.resolution, generator=noise)
+    images = images.to(memory_format=torch.channels_last)
+    seconds = np.array([[_seconds(net, images, bfloat16) for bfloat16 in (False, True)] for _ in range(ROUNDS + 1)])
+    full, half = np.median(seconds[1:], axis=0)
+    return bool(full > GAIN * half)
+
+
+def _seconds(net: torch.nn.Module, images: torch.Tensor, bfloat16: bool) -> float:
+    """CPU time of a forward and a backward pass."""
+    began = process_time()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+        logits = net(images)
+    logits.float().square().mean().backward()
+    return process_time() - began
