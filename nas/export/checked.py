@@ -22,7 +22,7 @@ from nas.training import calibration_batches
 
 PARITY_IMAGES = 256
 """Compared with PyTorch in float32."""
-CALIBRATION_IMAGES = 256
+CALIBRATION_IMAGES = 128
 """From which int8 learns the ranges of activations."""
 JUDGED_AT_ONCE = 64
 REJECTED = ".rejected"

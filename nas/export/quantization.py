@@ -23,7 +23,7 @@ from nas.errors import MissingExtra
 from nas.export.onnx_graph import INPUT
 from nas.export.tflite_graph import SIGNATURE
 
-CALIBRATION_PIXELS = 1 << 20
+CALIBRATION_PIXELS = 1 << 19
 """In a batch: all activations of a batch are kept, about a kilobyte for each pixel."""
 
 

@@ -15,9 +15,11 @@ from nas.data import ImageData, prepare
 from nas.errors import MissingExtra
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind, network_file, read_metadata
+from nas.export.onnx_graph import onnx_graph
 from nas.export.parity import ParityFailed, check_parity, outputs
+from nas.export.tflite_graph import tflite_graph
 from nas.supernet import Subnet
-from search_spaces import SPACES, SearchSpace, get_space
+from search_spaces import SPACES, LayerSpec, SearchSpace, get_space
 
 TFLITE = pytest.mark.skipif(
     find_spec("ai_edge_litert") is None or find_spec("ai_edge_quantizer") is None,
@@ -215,6 +217,30 @@ def test_mistakes_are_one_sentence(digits: ImageData) -> None:
         FileKind("coreml")
     with pytest.raises(ValueError, match="unknown precision 'int4'"):
         FileKind("onnx", "int4")
+
+
+@TFLITE
+def test_what_tflite_cannot_express_is_named_by_its_layer() -> None:
+    fold = LayerSpec("x", "fold", 3, 3, 8)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="layer stem/x: TFLite export knows no kind 'fold'"):
+        tflite_graph({"stem": (fold,)})
+    strided = LayerSpec("pool", "avg_pool", 3, 3, 8, kernel=3, stride=2)
+    with pytest.raises(ValueError, match="layer stem/pool: TFLite has no average pooling"):
+        tflite_graph({"stem": (strided,)})
+    subnet = trained_like(small("nasbench201"))
+    with pytest.raises(ValueError, match="one image at a time, not 4"):
+        network_file(subnet, FileKind("tflite"), batch=4)
+
+
+def test_layers_that_nobody_reads_are_left_out() -> None:
+    specs = (
+        LayerSpec("unread", "conv", 3, 3, 8, kernel=3),
+        LayerSpec("read", "conv", 3, 5, 8, inputs=("",)),
+        LayerSpec("last", "linear", 5 * 64, 2, 1, inputs=("read",)),
+    )
+    names = {node.name for node in onnx_graph({"only": specs}).graph.node}
+    assert {"only/read"} <= names
+    assert "only/unread" not in names
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path, digits: ImageData) -> None:
