@@ -67,6 +67,8 @@ def notes(run: SearchRun) -> list[str]:
             "Measured latency is the median of interleaved rounds on a pinned core; differences of a few percent are "
             "noise, and another runtime, thread count or load gives other numbers."
         )
+    if bound := record.get("bound"):
+        said.append(how_far_from_optimal(bound))
     if record["measured"]["accuracy"] is None:
         said.append("Accuracy is predicted only: no network was evaluated in this search.")
     else:
@@ -86,3 +88,14 @@ def notes(run: SearchRun) -> list[str]:
         )
     said.append("MACs, parameters and bytes are computed from the layers, for one image; batch-norm counts as folded.")
     return said + [str(note) for note in record.get("notes", [])]
+
+
+def how_far_from_optimal(bound: dict[str, Any]) -> str:
+    """What is known of the predicted accuracy that a better search could have found."""
+    found = f"By the predictors, the best network found before anything was measured has {bound['found']:.2%}"
+    if bound["accuracy"] is None:
+        return f"{found}; how far that is from the optimum is unknown, for {bound['reason']}."
+    return (
+        f"{found}; it is proved that no network within the budget is predicted above {bound['accuracy']:.2%}, "
+        f"so a perfect search would gain at most {100 * bound['gap']:.2f} points."
+    )

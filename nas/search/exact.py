@@ -9,7 +9,7 @@ for the multiple-choice knapsack problem: exact, with real-valued costs and no d
 slots (peak memory) need no joining: a choice that exceeds the limit by itself is left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nas.search.pareto import front
 from search_spaces import Population, SearchSpace
+from search_spaces.layers import peak_activation_elements
 
 Floats = NDArray[np.float64]
 
@@ -168,3 +169,76 @@ def _enumerate(space: SearchSpace, fixed: Population, genes: list[int]) -> Popul
     rows = np.repeat(fixed[None], n, axis=0)
     rows[:, genes] = np.indices(sizes).reshape(len(genes), n).T if genes else 0
     return np.unique(space.canonical(rows), axis=0)
+
+
+def tabulate(
+    space: SearchSpace, quantity: Callable[[Population], Floats], *, maximum: bool = False, rounding: float = 1e-9
+) -> SlotSum:
+    """The table behind a quantity that is a sum over slots, from its differences between networks.
+
+    Parameters
+    ----------
+    space : whose networks.
+    quantity : of populations, shape (n,). Known by its construction to be such a sum (or maximum).
+    maximum : it is a maximum over slots; the table of layer costs on paper then gives it.
+    rounding : relative error of its values.
+
+    Raises
+    ------
+    ValueError : a sample shows that it is no such sum.
+    """
+    rng = np.random.default_rng(0)
+    sample = np.concatenate([space.canonical(np.stack([space.min, space.max])), space.sample(500, rng, tilt=1.5)])
+    table = SlotSum(_peaks(space) if maximum else _differences(space, quantity), maximum)
+    truth = quantity(sample)
+    if np.abs(table(space, sample) - truth).max() > 10 * rounding * np.abs(truth).max():
+        raise ValueError("a prediction is not a sum over slots")
+    return table
+
+
+def _differences(space: SearchSpace, quantity: Callable[[Population], Floats]) -> list[Floats]:
+    column = {gene.name: i for i, gene in enumerate(space.genes)}
+    context, _ = independent_parts(space)
+    tables = [np.zeros(n) for n in space.n_variants]
+    rows, references, cells = [], [], []
+    for setting in product(*(range(space.n_choices[gene]) for gene in context)):
+        base = np.zeros(len(space.genes), dtype=np.int16)
+        base[context] = setting
+        seen: set[tuple[str, ...]] = set()
+        for number, slot in enumerate(space.slots):
+            if not slot.genes or slot.genes in seen:
+                continue  # slots that the same genes choose: the first stands for all
+            seen.add(slot.genes)
+            row, reference = base.copy(), base.copy()
+            if slot.needs is not None:
+                gene = column[slot.needs[0]]
+                row[gene] = space.genes[gene].values.index(slot.needs[1])
+                reference[gene] = row[gene] - 1
+            genes = [column[name] for name in slot.genes]
+            for choice in product(*(range(space.n_choices[gene]) for gene in genes)):
+                chosen = row.copy()
+                chosen[genes] = choice
+                rows.append(chosen)
+                references.append(reference)
+                cells.append(number)
+    n_settings = int(np.prod(space.n_choices[context]))
+    bases = np.zeros((n_settings, len(space.genes)), dtype=np.int16)
+    bases[:, context] = np.indices(tuple(space.n_choices[context].tolist())).reshape(len(context), -1).T
+    every = np.stack(rows)
+    values = quantity(np.concatenate([every, np.stack(references), bases]))
+    gains = values[: len(rows)] - values[len(rows) : 2 * len(rows)]
+    variants = space.variants(every)
+    for number, slot_variant, gain in zip(cells, variants[np.arange(len(rows)), cells], gains, strict=True):
+        tables[number][slot_variant] = gain
+    # What every network has goes to the first slot, whose variants the context alone chooses.
+    if space.slots[0].genes:
+        raise ValueError(f"the first slot of {space.name} is chosen by genes; a sum cannot be tabulated")
+    tables[0][space.variants(bases)[:, 0]] += values[2 * len(rows) :]
+    return tables
+
+
+def _peaks(space: SearchSpace) -> list[Floats]:
+    return [
+        np.array([4.0 * peak_activation_elements(space.variant_layers(slot, variant)) for variant in range(n)])
+        for slot, n in enumerate(space.n_variants.tolist())
+    ]

@@ -44,6 +44,8 @@ class SearchResult:
     budgets : one record a limit: flag, key, typed, limit, value, source (``measured``, ``predicted`` or
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
+    bound : found, the predicted accuracy that the first search ended at; accuracy, which no network within the budget
+        is predicted to exceed (None where there is no proof), their gap, and the reason where there is no bound.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
         many); parity (max_abs_difference, top1_agreement, n); files (what: file name); classes; data; predictors
@@ -71,6 +73,7 @@ class SearchResult:
     cloud: pd.DataFrame = field(repr=False)
     finalists: pd.DataFrame = field(repr=False)
     convergence: pd.DataFrame = field(repr=False)
+    bound: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
     FILES = {

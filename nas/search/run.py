@@ -18,6 +18,7 @@ import numpy as np
 from latency_tables.files import write_text
 from nas.errors import BudgetMissed
 from nas.search.archive import Archive
+from nas.search.bound import accuracy_bound
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator
 from nas.search.evolution import EvolutionSettings, evolve, evolve_front
@@ -109,6 +110,9 @@ def run_search(
         return measure(population)
 
     first = search(np.empty((0, len(estimator.space.genes)), dtype=np.int16))
+    # By the predictors that this search went by: later rounds learn and move both.
+    best = float(-first.objectives[first.best, 0])
+    bound = accuracy_bound(estimator, budget, first.population[first.best])
     whole = None
     if not first.interrupted:
         score, starts = estimator.front_scorer(budget), feasibility.starts
@@ -127,6 +131,12 @@ def run_search(
         rounds=settings.rounds,
     )
     result = assemble(estimator, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
+    result.bound = {
+        "found": best,
+        "accuracy": bound.accuracy,
+        "gap": None if bound.accuracy is None else bound.accuracy - best,
+        "reason": bound.reason,
+    }
     if folder is not None:
         result.write(folder)
     if verdict.status == "missed":

@@ -178,6 +178,11 @@ class LatencyPredictor:
             return latency
         return latency, self._unit_ms * np.sqrt(variance + np.square(self._noise * relative))
 
+    @property
+    def noise_(self) -> float:
+        """Standard deviation of a measurement's noise, relative to the latency; no prediction is surer than that."""
+        return float(self._noise)
+
     def suggest(self, pool: NDArray[Any], n: int) -> NDArray[np.intp]:
         """Which networks of `pool` to measure next, most telling first; never one that was measured already.
 
