@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau
 
 from predictors.encoding import ArchitectureEncoding, pieces
 from predictors.gaussian_process import GroupedGaussianProcess, Term
-from predictors.held_out import coverage
+from predictors.held_out import concordance, coverage
 from search_spaces import SearchSpace
 
 Floats = NDArray[np.float64]
@@ -32,7 +31,6 @@ class AccuracyPredictor:
     Parameters
     ----------
     space : the space of the populations.
-    random_state : kept for the manners of scikit-learn; the fit is in closed form and draws nothing.
 
     Attributes
     ----------
@@ -42,9 +40,8 @@ class AccuracyPredictor:
     coverage_ : share of subnets within one and within two predicted standard deviations, likewise.
     """
 
-    def __init__(self, space: SearchSpace, random_state: int = 0) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        self.random_state = random_state
 
     def fit(self, population: NDArray[Any], accuracy: NDArray[Any]) -> "AccuracyPredictor":
         """Learn from evaluated subnets.
@@ -90,7 +87,7 @@ class AccuracyPredictor:
     def _judge(self, observed: Floats, mean: Floats, std: Floats) -> None:
         predicted = self._centre + self._unit * mean
         self.rmse_ = float(np.sqrt(np.mean((predicted - observed) ** 2)))
-        self.kendall_tau_ = float(kendalltau(predicted, observed).statistic)
+        self.kendall_tau_ = concordance(predicted, observed)
         self.coverage_ = coverage(observed, predicted, self._unit * std)
 
     def _features(self, rows: NDArray[Any]) -> NDArray[np.float32]:

@@ -94,7 +94,12 @@ class ArchitectureEncoding:
         groups = {"positions": positions, "counts": counts}
         if self.target == "latency":
             totals = self._totals(population)
-            return groups | {"totals": totals[:, :WIDTH], "dead": totals[:, :WIDTH] - totals[:, WIDTH:]}
+            launches = len(CLASSES)
+            return groups | {
+                "launches": totals[:, :launches],
+                "work": totals[:, launches:WIDTH],
+                "dead": totals[:, :WIDTH] - totals[:, WIDTH:],
+            }
         costs = self.space.costs(population)
         on_paper = np.stack([costs.macs, costs.params, costs.peak_activation_bytes, counts.sum(axis=1)], axis=1)
         return groups | {"costs": np.log(np.maximum(on_paper, 1)).astype(np.float32)}
@@ -117,8 +122,10 @@ class ArchitectureEncoding:
             elif name == "costs":
                 factor = 1 / np.maximum(features.std(axis=0), 1e-6)
             else:
-                average = raw["totals"].mean(axis=0).reshape(len(QUANTITIES), len(CLASSES)).sum(axis=1)
+                totals = np.concatenate([raw["launches"], raw["work"]], axis=1)
+                average = totals.mean(axis=0).reshape(len(QUANTITIES), len(CLASSES)).sum(axis=1)
                 factor = np.repeat(1 / np.maximum(average, 1e-9), len(CLASSES)).astype(np.float32)
+                factor = {"launches": factor[: len(CLASSES)], "work": factor[len(CLASSES) :], "dead": factor}[name]
             standards[name] = _Standard(columns, centre[columns], factor[columns])
         return standards
 

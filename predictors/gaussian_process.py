@@ -1,8 +1,9 @@
 """Bayesian linear regression over groups of features: a Gaussian process in closed form.
 
 The kernel is a sum of terms, one for each group of features ``F_g``: ``sum_g s_g^2 F_g F_g'``. How much each
-group matters (``s_g``) and the noise are not optimised, which overfits with ten observations, but averaged:
-draws weighed by prior and marginal likelihood (adaptive importance sampling, https://arxiv.org/abs/1511.03095).
+group matters (``s_g``, which may be nothing at all: a spike at zero and a slab) and the noise are not optimised,
+which overfits with ten observations, but averaged: draws weighed by prior and marginal likelihood (adaptive
+importance sampling, https://arxiv.org/abs/1511.03095).
 What comes out is a mean and a covariance of the weights, so predicting 100,000 rows is two matrix products.
 
 Gaussian Processes for Machine Learning (Rasmussen and Williams, 2006), https://gaussianprocess.org/gpml/,
@@ -15,9 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
-from scipy.stats import norm, qmc
-from scipy.stats import t as student
+from scipy.special import logsumexp, ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -37,11 +36,13 @@ class Term:
     scale : median of the prior of ``s_g``, the standard deviation that the group adds to the target where its
         features have unit length.
     spread : standard deviation of ``log s_g``; 1 is a factor of 2.7 either way.
+    spike : prior probability that the group explains nothing, ``s_g = 0``.
     """
 
     width: int
     scale: float
     spread: float = 1.0
+    spike: float = 0.0
 
 
 class WeightPosterior(NamedTuple):
@@ -108,14 +109,18 @@ class GroupedGaussianProcess:
 
     def prior_variances(self) -> Floats:
         """Prior mean of the variance of each weight, shape ``(width,)``."""
-        variances = [(t.scale * np.exp(t.spread**2)) ** 2 for t in self.terms]
+        variances = [(1 - t.spike) * (t.scale * np.exp(t.spread**2)) ** 2 for t in self.terms]
         return np.repeat(variances, [t.width for t in self.terms])
 
     def _variances(self, normal: Floats) -> Floats:
         """Standard normal draws ``(n, n_terms + 1)`` as variances; the last column is the noise's."""
         medians = np.array([*(t.scale for t in self.terms), self.noise_scale])
         spreads = np.array([*(t.spread for t in self.terms), self.noise_spread])
-        return (medians * np.exp(spreads * normal)) ** 2
+        spikes = np.array([*(t.spike for t in self.terms), 0.0])
+        # The lowest share of the draws is the spike, the rest is stretched over the slab: the draws stay normal.
+        quantile = (ndtr(normal) - spikes) / (1 - spikes)
+        slab = np.where(spikes > 0, ndtri(np.clip(quantile, 1e-9, 1 - 1e-9)), normal)
+        return np.where(quantile < 0, 0.0, (medians * np.exp(spreads * slab)) ** 2)
 
     def _weigh_draws(self, grams: Floats, target: Floats) -> tuple[Floats, Floats]:
         """Draws of variances that stand for the posterior, ``(draws, n_terms + 1)``, and their weights.
@@ -130,8 +135,7 @@ class GroupedGaussianProcess:
         for round_number in range(N_ROUNDS):
             centre, factor = proposals[-1]
             # Low-discrepancy points cover seven dimensions evenly with few draws, and the same ones every time.
-            uniform = qmc.Sobol(width, scramble=True, rng=round_number).random(self.n_draws)
-            fresh = centre + norm.ppf(np.clip(uniform, 1e-6, 1 - 1e-6)) @ factor.T
+            fresh = centre + ndtri(_evenly_spread(self.n_draws, width, round_number)) @ factor.T
             draws = np.concatenate([draws, fresh])
             found = _log_likelihood(self._variances(fresh), grams, target)
             log_likelihood = np.concatenate([log_likelihood, found])
@@ -177,7 +181,7 @@ class GroupedGaussianProcess:
         self.posterior_, left_out = self._posterior(features, target, grams, draws, weights)
         self.term_scales_ = np.sqrt(weights @ draws[:, :-1])
         # The normal distribution that has 68 % within one deviation where Student's t has them.
-        widening = float(student.ppf(norm.cdf(1), self.degrees_of_freedom)) if self._heavy_tailed else 1.0
+        widening = float(stdtrit(self.degrees_of_freedom, ndtr(1))) if self._heavy_tailed else 1.0
         self.posterior_ = self.posterior_._replace(noise=widening * self.posterior_.noise)
         # A row that counts less is still expected to have the noise of its kind.
         noise = self.posterior_.noise**2
@@ -216,6 +220,21 @@ def _leave_one_out(inverses: Floats, target: Floats, weights: Floats) -> LeftOut
     mean_error = (weight * error).sum(axis=0)
     variance = (weight * (1 / precision + error**2)).sum(axis=0) - mean_error**2
     return LeftOut(target - mean_error, np.sqrt(variance))
+
+
+def _evenly_spread(n: int, width: int, seed: int) -> Floats:
+    """Points of the open unit cube, shape ``(n, width)``: a Kronecker sequence, shifted at random.
+
+    Steps are powers of the root of ``x^(width + 1) = x + 1``, the generalised golden ratio: Roberts (2018),
+    https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-sequences/.
+    """
+    root = 2.0
+    for _ in range(50):
+        root = (1 + root) ** (1 / (width + 1))
+    steps = root ** -np.arange(1.0, width + 1)
+    shift = np.random.default_rng(seed).random(width)
+    points = (shift + np.outer(np.arange(n), steps)) % 1
+    return np.asarray(np.clip(points, 1e-6, 1 - 1e-6))
 
 
 def _log_normal(points: Floats, centre: Floats, factor: Floats) -> Floats:

@@ -27,21 +27,24 @@ from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
 
-# Priors (median and spread), as fractions of the average network's latency: how far a device departs from the
-# fleet's average. Chosen by leaving devices out of training fleets, never by looking at a test device.
+# Priors (median, spread and, of what operators cost, the probability of nothing), as fractions of the average
+# network's latency: how far a device departs from the fleet's average. Chosen by leaving devices out of training
+# fleets, never by looking at a test device. A device on which only launches count makes nothing of the work.
 WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, 1.0)}
 WITH_FLEET_ENCODING = {
-    "positions": (0.05, 1.0),
-    "counts": (0.03, 1.0),
-    "totals": (0.2, 1.0),
-    "dead": (0.2, 1.0),
+    "positions": (0.025, 1.0, 0.5),
+    "counts": (0.03, 1.0, 0.5),
+    "launches": (0.2, 1.0, 0.5),
+    "work": (0.2, 1.0, 0.5),
+    "dead": (0.2, 1.0, 0.5),
 }
 # Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
 ALONE_ENCODING = {
     "positions": (0.1, 1.0),
     "counts": (0.1, 1.0),
-    "totals": (0.3, 1.0),
+    "launches": (0.3, 1.0),
+    "work": (0.3, 1.0),
     "dead": (0.3, 1.0),
 }
 NOISE = (0.04, 1.0)
