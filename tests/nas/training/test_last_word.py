@@ -78,7 +78,7 @@ def test_command(tmp_path: Path) -> None:
     train_supernet(tmp_path, space=space, data=data, recipe=tiny_recipe(epochs=1, batch_size=256).as_dict(), threads=1)
     nas = str(Path(sys.executable).with_name("nas"))
     command = [nas, "evaluate", str(tmp_path), "--json", "random=2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
     assert record["test_images"] == 179
