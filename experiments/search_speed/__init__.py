@@ -1,0 +1,1 @@
+"""How fast a search finds how good an answer, beside its peers and beside known optima."""
