@@ -36,7 +36,7 @@ WITH_FLEET_ENCODING = {
     "counts": (0.03, 1.0, 0.5),
     "launches": (0.2, 1.0, 0.5),
     "work": (0.2, 1.0, 0.5),
-    "dead": (0.2, 1.0, 0.5),
+    "dead": (0.1, 1.0, 0.5),
 }
 # Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
@@ -49,10 +49,12 @@ ALONE_ENCODING = {
 }
 NOISE = (0.04, 1.0)
 DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
-CALIBRATION_WEIGHT = 5.0  # measurements that the model's own intervals count for against what was left out
+CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
+WITHIN_ONE = 0.6827  # share of a normal distribution within one standard deviation
 
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
 MIN_MEASUREMENTS = 3
+MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms"}  # arrays of a profile
 LARGEST_POOL = 1000  # candidates considered at once; a pool of more is sampled
 
 
@@ -145,8 +147,11 @@ class LatencyPredictor:
         relative = prior if self._sources is not None else np.maximum(latency / self._unit_ms, LEAST_RELATIVE)
         process.fit(features.astype(np.float64), latency / self._unit_ms - mean, relative)
         self.left_out_ms_ = self._unit_ms * (mean + process.left_out_.mean)
-        distances = np.square((latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std))
-        stretch = np.sqrt((CALIBRATION_WEIGHT + distances.sum()) / (CALIBRATION_WEIGHT + len(latency)))
+        # By a quantile, not by squares: the chosen networks are extreme, and single far misses among them say
+        # little of the others.
+        distances = np.abs(latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std)
+        evidence = len(latency) * np.quantile(distances, WITHIN_ONE) ** 2
+        stretch = np.sqrt((CALIBRATION_WEIGHT + evidence) / (CALIBRATION_WEIGHT + len(latency)))
         jitter = 1e-9 * np.eye(features.shape[1])
         self._weights = process.posterior_.mean.astype(np.float32)
         self._factor = (stretch * np.linalg.cholesky(process.posterior_.covariance + jitter)).astype(np.float32)
@@ -233,8 +238,15 @@ class LatencyPredictor:
         chosen = a_optimal(spread @ spread.T, noise_variance, n, np.zeros(len(candidates), dtype=bool))
         return candidates[chosen]
 
-    def save(self, path: Path) -> None:
-        """Write the profile: `path` (JSON) and, beside it, the numbers (safetensors)."""
+    def save(self, path: Path, *, measurements: bool = True) -> None:
+        """Write the profile, or the fleet when adapted to no device: `path` (JSON) and, beside it, safetensors.
+
+        Parameters
+        ----------
+        path : of the JSON file.
+        measurements : whether to keep what was measured on the device, and the left-out predictions of it. Without,
+            the loaded predictor predicts the same and knows its errors, but has no `measured_` and the like.
+        """
         path = Path(path)
         description: dict[str, Any] = {
             "space": self.space.name,
@@ -248,8 +260,8 @@ class LatencyPredictor:
         if adapted:
             description |= {"unit_ms": self._unit_ms, "noise": self._noise}
             arrays |= {"weights": self._weights, "factor": self._factor}
-            arrays |= {"measured": self.measured_, "latency_ms": self.latency_ms_}
-            arrays |= {"left_out_ms": self.left_out_ms_, "left_out_std_ms": self.left_out_std_ms_}
+        if adapted and measurements:
+            arrays |= {name: getattr(self, f"{name}_") for name in MEASUREMENTS}
         write_profile(path, description, arrays, self.errors_ if adapted else None)
 
     @classmethod
@@ -273,9 +285,9 @@ class LatencyPredictor:
         if errors is not None:
             predictor._unit_ms, predictor._noise = description["unit_ms"], description["noise"]
             predictor._weights, predictor._factor = arrays["weights"], arrays["factor"]
-            predictor.measured_, predictor.latency_ms_ = arrays["measured"], arrays["latency_ms"]
-            predictor.left_out_ms_, predictor.left_out_std_ms_ = arrays["left_out_ms"], arrays["left_out_std_ms"]
             predictor.errors_ = errors
+            for name in arrays.keys() & MEASUREMENTS:
+                setattr(predictor, f"{name}_", arrays[name])
         return predictor
 
 

@@ -128,6 +128,34 @@ def test_a_saved_profile_predicts_the_same_and_adapts_the_same(
     np.testing.assert_allclose(loaded.predict(population), over_a_fleet.predict(population), rtol=1e-5)
 
 
+def test_a_profile_can_do_without_the_measurements(tmp_path: Path, space: SearchSpace) -> None:
+    predictor = LatencyPredictor(space).fit()
+    adapt(predictor, Simulated(space, 3), 10)
+    predictor.save(tmp_path / "phone.json", measurements=False)
+    loaded = LatencyPredictor.load(tmp_path / "phone.json")
+    population = space.sample(100, np.random.default_rng(1))
+    np.testing.assert_array_equal(loaded.predict(population), predictor.predict(population))
+    assert loaded.errors_ == predictor.errors_
+    assert not hasattr(loaded, "latency_ms_")
+    assert len(loaded.suggest(population, 5)) == 5
+
+
+def test_a_saved_fleet_is_small_and_adapts_and_suggests_the_same(
+    tmp_path: Path, space: SearchSpace, over_a_fleet: LatencyPredictor
+) -> None:
+    over_a_fleet.for_new_device().save(tmp_path / "fleet.json")
+    assert (tmp_path / "fleet.safetensors").stat().st_size < 100_000
+    loaded = LatencyPredictor.load(tmp_path / "fleet.json")
+    with pytest.raises(ValueError, match="knows no device"):
+        loaded.predict(space.min)
+    pool = space.sample(300, np.random.default_rng(7))
+    np.testing.assert_array_equal(loaded.suggest(pool, 10), over_a_fleet.for_new_device().suggest(pool, 10))
+    original = over_a_fleet.for_new_device()
+    for predictor in (loaded, original):
+        adapt(predictor, Simulated(space, 4), 10)
+    np.testing.assert_allclose(loaded.predict(pool), original.predict(pool), rtol=1e-5)
+
+
 def test_a_damaged_profile_is_refused(tmp_path: Path, space: SearchSpace) -> None:
     predictor = LatencyPredictor(space).fit()
     adapt(predictor, Simulated(space, 3), 10)

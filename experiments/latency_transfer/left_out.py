@@ -1,0 +1,90 @@
+"""Decide without the test devices: ``python -m experiments.latency_transfer.left_out``.
+
+Every training device of every split plays the unseen device once without its family (all batch sizes of one GPU,
+server processors, ...) and once without its kind (GPU, CPU, phone, board, accelerator) in the fleet. Priors and
+variants of the predictor are judged by these errors alone. FA has one kind only; there batch 1 is told from more.
+"""
+
+import os
+
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+from collections.abc import Iterator  # noqa: E402
+from dataclasses import dataclass, replace  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from experiments.latency_transfer.data import SPLITS, Split, load_fleet  # noqa: E402
+from experiments.latency_transfer.report import ERRORS, save_table  # noqa: E402
+from experiments.latency_transfer.run import adapt_all  # noqa: E402
+from predictors.latency import LatencyPredictor  # noqa: E402
+
+COUNTS, SEEDS, LEAST_FLEET = (5, 10, 20), 2, 2
+N_SOURCE_NETWORKS, N_HELD_OUT = 1000, 400
+KINDS = {"gpu": ("1080ti", "2080ti", "titan"), "cpu": ("silver", "gold"), "phone": ("pixel", "essential", "samsung")}
+
+
+def kind_of(device: str) -> str:
+    """What sort of device it is; a device of no known sort is its own."""
+    return next((kind for kind, names in KINDS.items() if device.startswith(names)), device)
+
+
+def family_of(device: str) -> str:
+    """Devices that are nearly the same one."""
+    kind = kind_of(device)
+    return device.rpartition("_")[0] if kind == "gpu" else "cpu" if kind == "cpu" else device
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Devices of a training fleet that play the unseen ones together, and what was left out with them."""
+
+    split: Split
+    what: str
+
+
+def left_out(split: Split) -> Iterator[LeftOut]:
+    """Every family and every kind of a training fleet in turn."""
+    groups: dict[tuple[str, frozenset[str]], None] = {}
+    for device in split.train:
+        family = frozenset(d for d in split.train if family_of(d) == family_of(device))
+        kind = frozenset(d for d in split.train if kind_of(d) == kind_of(device))
+        if len(kind) == len(split.train):
+            kind = frozenset(d for d in split.train if d.endswith("_1") == device.endswith("_1"))
+        groups[("family", family)] = None
+        if kind != family:
+            groups[("kind", kind)] = None
+    for what, devices in groups:
+        rest = tuple(d for d in split.train if d not in devices)
+        test = tuple(d for d in split.train if d in devices)
+        if len(rest) >= LEAST_FLEET:
+            start = split.n_train - N_HELD_OUT  # not even the test architectures are looked at
+            yield LeftOut(replace(split, train=rest, test=test, n_train=start, n_stop=split.n_train), what)
+
+
+def evaluate() -> pd.DataFrame:
+    """One row for each left-out device, n and seed."""
+    fleets = {space: load_fleet(space) for space in {split.space for split in SPLITS.values()}}
+    rows = []
+    for split in SPLITS.values():
+        fleet = fleets[split.space]
+        for case in left_out(split):
+            learn = np.flatnonzero(fleet.usable[: case.split.n_train])[:N_SOURCE_NETWORKS]
+            known = LatencyPredictor(fleet.space).fit([fleet.measurements(d, learn) for d in case.split.train])
+            rows += [{**row, "without": case.what} for row in adapt_all(fleet, known, case.split, COUNTS, SEEDS)]
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Write and print the errors."""
+    rows = evaluate()
+    table = rows.groupby(["split", "without", "n"])[ERRORS].mean().round(4).reset_index()
+    save_table(Path(__file__).parent / "results" / "left_out.csv", table)
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
