@@ -51,7 +51,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Figure:
     for method, rows in table.groupby("method", sort=False):
         known = rows["budget_ms"].map(KNOWN).to_numpy()
         gaps = 100 * (known[:, None] - rows[columns].to_numpy())
-        last = (*moments, float(rows["s_in_all"].max()))
+        last = (*moments, max(moments[-1], float(rows["s_to_own_best"].max())))
         gaps = np.concatenate([gaps, 100 * (known - rows["best"].to_numpy())[:, None]], axis=1)
         gaps[gaps > 50] = np.nan  # nothing known yet
         left.plot(last, np.nanmean(gaps, axis=0), "o-", color=COLOURS[str(method)], label=f"{method}, mean")
