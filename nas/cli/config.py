@@ -132,7 +132,7 @@ class FinetuneConfig:
     run: str = MISSING
     epochs: int = 10
     batch_size: int = 64
-    learning_rate: float = 0.02
+    learning_rate: float = 0.1
     label_weight: float = 0.5
     max_accuracy_drop: float = 1.0
     name: str = MISSING

@@ -43,7 +43,7 @@ class Finetuning:
 
     epochs: int = 10
     batch_size: int = 64
-    learning_rate: float = 0.02
+    learning_rate: float = 0.1
     weight_decay: float = 1e-4
     label_weight: float = 0.5
     clip_norm: float = 5.0
