@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 # network's latency: how far a device departs from the fleet's average. Chosen by leaving devices out of training
 # fleets, never by looking at a test device. A device on which only launches count makes nothing of the work.
 WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, 1.0)}
-WITH_FLEET_ENCODING = {
+WITH_FLEET_ENCODING: dict[str, tuple[float, ...]] = {
     "positions": (0.025, 1.0, 0.5),
     "counts": (0.03, 1.0, 0.5),
     "launches": (0.2, 1.0, 0.5),
@@ -40,7 +40,7 @@ WITH_FLEET_ENCODING = {
 }
 # Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
-ALONE_ENCODING = {
+ALONE_ENCODING: dict[str, tuple[float, ...]] = {
     "positions": (0.1, 1.0),
     "counts": (0.1, 1.0),
     "launches": (0.3, 1.0),
