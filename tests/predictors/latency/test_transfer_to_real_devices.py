@@ -54,3 +54,10 @@ def test_fbnet(shared_data: Path) -> None:
     assert np.mean([e.spearman_trimmed for e in errors.values()]) > 0.90
     assert np.mean([e.mape for e in errors.values()]) < 0.042
     assert np.mean([e.within_two_sigma for e in errors.values()]) > 0.90
+
+
+def test_launch_bound_gpus_are_learnt_from_phones_and_processors(shared_data: Path) -> None:
+    devices = ["1080ti_1", "1080ti_32", "2080ti_32", "titan_rtx_1", "titanxp_1"]
+    train = "essential_ph_1 gold_6226 gold_6240 pixel3 raspi4"
+    errors = transfer(shared_data / "latency" / "fbnet", ("l0", "l21"), train, devices, 20, 4000).values()
+    assert np.mean([e.spearman for e in errors]) > 0.91
