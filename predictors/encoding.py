@@ -39,9 +39,9 @@ class ArchitectureEncoding:
     """Turns populations of `space` into feature rows, group by group.
 
     ``positions`` is one-hot: operators at their places, and the context genes. ``counts`` says how often each
-    operator occurs, wherever it stands. Both are scaled to unit length. Then, for latency, ``totals``: launches,
-    MACs, elements moved and weights of each class of layers, as fractions of what the average network has of
-    the quantity (latency is about linear in them), and ``dead``: the part of them that no output depends on. Or,
+    operator occurs, wherever it stands. Both are scaled to unit length. Then, for latency, ``launches`` of each class
+    of layers and ``work``, their MACs, elements moved and weights, as fractions of what the average network has
+    of the quantity (latency is about linear in them), and ``dead``: the part of both that no output depends on. Or,
     for accuracy, ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
 
     Parameters
