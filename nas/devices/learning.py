@@ -64,7 +64,7 @@ def learn_device(
     ValueError : nothing is known of the device and nothing can be measured on it.
     """
     if samples is None:
-        samples = ENOUGH_WITH_FLEET if measured_fleet(space) else ENOUGH_ALONE
+        samples = ENOUGH_WITH_FLEET if fleet_predictor(space).devices_ else ENOUGH_ALONE
     if device.can_measure and len(device.known(space)[0]) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
@@ -82,11 +82,22 @@ def learn_device(
 
 def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """A latency predictor adapted to what the device's table has of `space`; unadapted where that is too little."""
-    predictor = LatencyPredictor(space).fit(measured_fleet(space))
+    predictor = fleet_predictor(space)
     population, latency_ms = device.known(space)
     if len(population) >= MIN_MEASUREMENTS:
         predictor.adapt(population, latency_ms)
     return predictor
+
+
+def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredictor:
+    """A latency predictor that knows what is shipped of other devices in `space`, and no device yet."""
+    shipped = SHIPPED_TABLES / "fleets" / f"{space.name}.json"
+    if shipped.is_file():
+        predictor = LatencyPredictor.load(shipped)
+        # The number of classes may differ, which costs next to nothing; what can be chosen may not.
+        if predictor.space.genes == space.genes:
+            return predictor
+    return LatencyPredictor(space, random_state).fit(measured_fleet(space))
 
 
 def measured_fleet(space: SearchSpace) -> list[Measurements]:
@@ -152,7 +163,7 @@ def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
     pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]
-    chosen = LatencyPredictor(space, random_state=seed).fit(measured_fleet(space)).suggest(pool, max(0, n - 2))
+    chosen = fleet_predictor(space, seed).suggest(pool, max(0, n - 2))
     return np.concatenate([extremes, pool[chosen]])
 
 

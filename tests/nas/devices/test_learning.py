@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 
 from nas.devices import get_device
-from nas.devices.learning import device_costs, device_predictor, learn_device, measured_fleet, telling_sample
+from nas.devices.learning import (
+    device_costs,
+    device_predictor,
+    fleet_predictor,
+    learn_device,
+    measured_fleet,
+    telling_sample,
+)
 from search_spaces import get_space
 
 SMALL = get_space("mobilenet_v3_small_images")
@@ -37,6 +44,16 @@ def test_the_shipped_fleet_serves_its_space_alone():
     assert all(len(device.latency_ms) == len(device.population) >= 200 for device in fleet)
     assert measured_fleet(IMAGENET) == []
     assert measured_fleet(get_space("mobilenet_v3_small_images", resolutions=(16,))) == []
+
+
+@pytest.mark.parametrize("name", ["fbnet", "nasbench201"])
+def test_the_public_fleets_are_shipped_as_what_was_computed(name):
+    predictor = fleet_predictor(get_space(name, num_classes=10))
+    assert len(predictor.devices_) >= 20
+    assert not {"eyeriss", "fpga"} & set(predictor.devices_)
+    assert not hasattr(predictor, "errors_")
+    pool = predictor.space.sample(50, np.random.default_rng(0))
+    assert len(set(predictor.suggest(pool, 10).tolist())) == 10
 
 
 def test_the_sample_to_measure_has_the_extremes_and_nothing_twice():
