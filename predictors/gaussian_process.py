@@ -1,9 +1,8 @@
 """Bayesian linear regression over groups of features: a Gaussian process in closed form.
 
 The kernel is a sum of terms, one for each group of features ``F_g``: ``sum_g s_g^2 F_g F_g'``. How much each
-group matters (``s_g``, which may be nothing at all: a spike at zero and a slab) and the noise are not optimised,
-which overfits with ten observations, but averaged: draws weighed by prior and marginal likelihood (adaptive
-importance sampling, https://arxiv.org/abs/1511.03095).
+group matters (``s_g``) and the noise are not optimised, which overfits with ten observations, but averaged: draws
+weighed by prior and marginal likelihood (adaptive importance sampling, https://arxiv.org/abs/1511.03095).
 What comes out is a mean and a covariance of the weights, so predicting 100,000 rows is two matrix products.
 
 Gaussian Processes for Machine Learning (Rasmussen and Williams, 2006), https://gaussianprocess.org/gpml/,
@@ -36,13 +35,11 @@ class Term:
     scale : median of the prior of ``s_g``, the standard deviation that the group adds to the target where its
         features have unit length.
     spread : standard deviation of ``log s_g``; 1 is a factor of 2.7 either way.
-    spike : prior probability that the group explains nothing, ``s_g = 0``.
     """
 
     width: int
     scale: float
     spread: float = 1.0
-    spike: float = 0.0
 
 
 class WeightPosterior(NamedTuple):
@@ -109,18 +106,15 @@ class GroupedGaussianProcess:
 
     def prior_variances(self) -> Floats:
         """Prior mean of the variance of each weight, shape ``(width,)``."""
-        variances = [(1 - t.spike) * (t.scale * np.exp(t.spread**2)) ** 2 for t in self.terms]
+        variances = [(t.scale * np.exp(t.spread**2)) ** 2 for t in self.terms]
         return np.repeat(variances, [t.width for t in self.terms])
 
     def _variances(self, normal: Floats) -> Floats:
         """Standard normal draws ``(n, n_terms + 1)`` as variances; the last column is the noise's."""
         medians = np.array([*(t.scale for t in self.terms), self.noise_scale])
         spreads = np.array([*(t.spread for t in self.terms), self.noise_spread])
-        spikes = np.array([*(t.spike for t in self.terms), 0.0])
-        # The lowest share of the draws is the spike, the rest is stretched over the slab: the draws stay normal.
-        quantile = (ndtr(normal) - spikes) / (1 - spikes)
-        slab = np.where(spikes > 0, ndtri(np.clip(quantile, 1e-9, 1 - 1e-9)), normal)
-        return np.where(quantile < 0, 0.0, (medians * np.exp(spreads * slab)) ** 2)
+        variances: Floats = (medians * np.exp(spreads * normal)) ** 2
+        return variances
 
     def _weigh_draws(self, grams: Floats, target: Floats) -> tuple[Floats, Floats]:
         """Draws of variances that stand for the posterior, ``(draws, n_terms + 1)``, and their weights.

@@ -27,20 +27,19 @@ from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
 
-# Priors (median, spread and, of what operators cost, the probability of nothing), as fractions of the average
-# network's latency: how far a device departs from the fleet's average. Chosen by leaving devices out of training
-# fleets, never by looking at a test device. A device on which only launches count makes nothing of the work.
+# Priors (median and spread), as fractions of the average network's latency: how far a device departs from the
+# fleet's average. Chosen by leaving devices out of training fleets, never by looking at a test device.
 WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, 1.0)}
-WITH_FLEET_ENCODING: dict[str, tuple[float, ...]] = {
-    "positions": (0.025, 1.0, 0.5),
-    "counts": (0.03, 1.0, 0.5),
-    "launches": (0.2, 1.0, 0.5),
-    "work": (0.2, 1.0, 0.5),
-    "dead": (0.1, 1.0, 0.5),
+WITH_FLEET_ENCODING = {
+    "positions": (0.025, 1.0),
+    "counts": (0.03, 1.0),
+    "launches": (0.2, 1.0),
+    "work": (0.2, 1.0),
+    "dead": (0.2, 1.0),
 }
 # Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
-ALONE_ENCODING: dict[str, tuple[float, ...]] = {
+ALONE_ENCODING = {
     "positions": (0.1, 1.0),
     "counts": (0.1, 1.0),
     "launches": (0.3, 1.0),
@@ -49,8 +48,7 @@ ALONE_ENCODING: dict[str, tuple[float, ...]] = {
 }
 NOISE = (0.04, 1.0)
 DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
-CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
-WITHIN_ONE = 0.6827  # share of a normal distribution within one standard deviation
+CALIBRATION_WEIGHT = 5.0  # measurements that the model's own intervals count for against what was left out
 
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
 MIN_MEASUREMENTS = 3
@@ -147,11 +145,8 @@ class LatencyPredictor:
         relative = prior if self._sources is not None else np.maximum(latency / self._unit_ms, LEAST_RELATIVE)
         process.fit(features.astype(np.float64), latency / self._unit_ms - mean, relative)
         self.left_out_ms_ = self._unit_ms * (mean + process.left_out_.mean)
-        # By a quantile, not by squares: the chosen networks are extreme, and single far misses among them say
-        # little of the others.
-        distances = np.abs(latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std)
-        evidence = len(latency) * np.quantile(distances, WITHIN_ONE) ** 2
-        stretch = np.sqrt((CALIBRATION_WEIGHT + evidence) / (CALIBRATION_WEIGHT + len(latency)))
+        distances = np.square((latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std))
+        stretch = np.sqrt((CALIBRATION_WEIGHT + distances.sum()) / (CALIBRATION_WEIGHT + len(latency)))
         jitter = 1e-9 * np.eye(features.shape[1])
         self._weights = process.posterior_.mean.astype(np.float32)
         self._factor = (stretch * np.linalg.cholesky(process.posterior_.covariance + jitter)).astype(np.float32)
