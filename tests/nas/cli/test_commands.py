@@ -44,7 +44,7 @@ def test_spaces_as_json(tmp_path):
     ("words", "sentence"),
     [
         (["sarch"], "unknown verb 'sarch'; known: search"),
-        (["train", "--space", "resnet"], "unknown space 'resnet'; known: mobilenet_v3"),
+        (["train", "--space", "resnet"], "unknown space 'resnet'; known: fbnet"),
         (["train", "recipe=foo"], "unknown recipe 'foo'; known: "),
         (["train", "seed=abc"], "seed: Value 'abc'"),
         (["train", "sed=1"], "no setting 'sed'"),
