@@ -1,7 +1,8 @@
 """Each configuration of our own fleet left out in turn, and learnt from ten networks that the predictor asks for.
 
 ``python -m experiments.own_fleet`` (from the repository's root) reads the shipped tables of this project's own
-measurements, 200 networks of ``mobilenet_v3_small_images`` on each of several runtimes, and writes ``results/``.
+measurements, 200 networks of ``mobilenet_v3_small_images`` on each of several runtimes, and writes ``results/`` and
+the fleet that the project ships, ``latency_tables/fleets/mobilenet_v3_small_images.json``.
 """
 
 import os
@@ -16,15 +17,27 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+import latency_tables  # noqa: E402
 from latency_tables.files import atomic_path  # noqa: E402
-from nas.devices.learning import measured_fleet  # noqa: E402
+from latency_tables.table import read_table  # noqa: E402
 from predictors.held_out import latency_errors  # noqa: E402
-from predictors.latency import LatencyPredictor  # noqa: E402
-from search_spaces import get_space  # noqa: E402
+from predictors.latency import LatencyPredictor, Measurements  # noqa: E402
+from search_spaces import SearchSpace, get_space  # noqa: E402
 
 RESULTS = Path(__file__).with_name("results")
+SHIPPED = Path(latency_tables.__file__).parent
 N_MEASURED = 10
 SEEDS = range(5)
+
+
+def measured_fleet(space: SearchSpace) -> list[Measurements]:
+    """Our own tables of `space`, one device each."""
+    fleet = []
+    for path in sorted(SHIPPED.glob("epyc-*.csv")):
+        rows = read_table(path, find_space=get_space).select(space.name)
+        population = np.stack([space.parse(name) for name in rows["architecture"]])
+        fleet.append(Measurements(path.stem, population, rows["latency_ms"].to_numpy()))
+    return fleet
 
 
 def main() -> None:
@@ -34,6 +47,7 @@ def main() -> None:
     )
     space = get_space("mobilenet_v3_small_images")
     fleet = measured_fleet(space)
+    LatencyPredictor(space).fit(fleet).save(SHIPPED / "fleets" / f"{space.name}.json")
     rows = []
     for target in fleet:
         others = [device for device in fleet if device.device != target.device]

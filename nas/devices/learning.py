@@ -13,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import latency_tables
-from latency_tables.table import read_rows
 from nas.devices.device import Device
 from nas.listener import SILENT, Listener
-from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor, Measurements
+from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
 
-FLEET = Path(latency_tables.__file__).with_name("operator_costs.json")
-SHIPPED_TABLES = FLEET.parent
-MIN_FLEET_NETWORKS = 50
+SHIPPED = Path(latency_tables.__file__).parent
+OPERATOR_COSTS = SHIPPED / "operator_costs.json"
 ENOUGH_WITH_FLEET, ENOUGH_ALONE = 12, 40
 """Networks to measure on a device before its predictor is trusted: ten and the extremes, or a few dozen."""
 POOL = 1_000  # random networks among which the first ones to measure are chosen
@@ -63,13 +61,14 @@ def learn_device(
     ------
     ValueError : nothing is known of the device and nothing can be measured on it.
     """
+    predictor = device_predictor(device, space)
     if samples is None:
-        samples = ENOUGH_WITH_FLEET if fleet_predictor(space).devices_ else ENOUGH_ALONE
-    if device.can_measure and len(device.known(space)[0]) < samples:
+        samples = ENOUGH_WITH_FLEET if predictor.devices_ else ENOUGH_ALONE
+    if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
             device.measure(space, telling_sample(space, samples, seed), progress=progress)
-    predictor = device_predictor(device, space)
+        predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
@@ -91,42 +90,13 @@ def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
 
 def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredictor:
     """A latency predictor that knows what is shipped of other devices in `space`, and no device yet."""
-    shipped = SHIPPED_TABLES / "fleets" / f"{space.name}.json"
+    shipped = SHIPPED / "fleets" / f"{space.name}.json"
     if shipped.is_file():
         predictor = LatencyPredictor.load(shipped)
         # The number of classes may differ, which costs next to nothing; what can be chosen may not.
         if predictor.space.genes == space.genes:
             return predictor
-    return LatencyPredictor(space, random_state).fit(measured_fleet(space))
-
-
-def measured_fleet(space: SearchSpace) -> list[Measurements]:
-    """What is shipped of devices that many networks of `space` were measured on; empty for most spaces."""
-    fleet = []
-    for path in sorted(SHIPPED_TABLES.glob("*.csv")):
-        # The first line of most tables says that they are of another space.
-        if _first_space(path) != space.name:
-            continue
-        rows = read_rows(path)
-        known = {name: latency for name, latency in zip(rows["architecture"], rows["latency_ms"], strict=True)}
-        genotypes = {name: genotype for name in known if (genotype := _parsed(space, name)) is not None}
-        if len(genotypes) >= MIN_FLEET_NETWORKS:
-            latency_ms = np.array([known[name] for name in genotypes])
-            fleet.append(Measurements(path.stem, np.stack(list(genotypes.values())), latency_ms))
-    return fleet
-
-
-def _first_space(path: Path) -> str:
-    with path.open(encoding="utf-8") as file:
-        file.readline()
-        return file.readline().partition(",")[0]
-
-
-def _parsed(space: SearchSpace, name: str) -> Population | None:
-    try:
-        return space.parse(name)
-    except ValueError:  # the space at hand was made with other options
-        return None
+    return LatencyPredictor(space, random_state).fit()
 
 
 def describe_errors(predictor: LatencyPredictor) -> str:
@@ -141,7 +111,7 @@ def describe_errors(predictor: LatencyPredictor) -> str:
 
 def device_costs(device: Device) -> DeviceCosts | None:
     """What operators cost a device: from its published networks, else as one of the fleet; None if unknown."""
-    fleet = OperatorCosts.load(FLEET)
+    fleet = OperatorCosts.load(OPERATOR_COSTS)
     table = device.read_table()
     if table is None:
         return fleet.devices_.get(device.name)

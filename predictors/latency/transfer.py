@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from latency_tables.files import write_text
 from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
@@ -228,6 +227,9 @@ def _scaled(totals: NDArray[Any]) -> Floats:
 
 
 def _solve(design: Floats, target: Floats) -> Floats:
+    # A tenth of a second to import, and most commands never solve anything.
+    from scipy.optimize import nnls
+
     solution: Floats = nnls(design, target)[0]
     return solution
 
