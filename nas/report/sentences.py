@@ -64,8 +64,8 @@ def notes(run: SearchRun) -> list[str]:
         said.append("Latency is predicted only: no network was measured on the device in this search.")
     elif run.has_latency:
         said.append(
-            "Measured latency is the lower quartile of interleaved rounds on a pinned core; differences of a few percent "
-            "are noise, and another runtime, thread count or load gives other numbers."
+            "Measured latency is the lower quartile of interleaved rounds on a pinned core; differences of a few "
+            "percent are noise, and another runtime, thread count or load gives other numbers."
         )
     if bound := record.get("bound"):
         said.append(how_far_from_optimal(bound))

@@ -1,0 +1,45 @@
+"""Every command line of the README can be typed: its verb, flags and overrides exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from nas.cli.config import SCHEMAS
+from nas.cli.flags import parse
+from nas.cli.verb import VERBS
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^    (?:torchrun .*)?(nas .+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_typed(command):
+    _, name, *words = shlex.split(command)
+    verb = VERBS[name]
+    line = parse(words, verb.flags)
+    assert len(line.positional) <= (verb.positional is not None)
+    for key, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"{key}_schema", node=schema)
+    # A sweep composes once for each value; the first stands for all.
+    overrides = [re.sub(r"(=[^,'\"]+),.*", r"\1", text) if line.multirun else text for text in line.overrides]
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose(name, overrides)
+    assert OmegaConf.get_type(config) is SCHEMAS[name]
+
+
+def test_there_are_commands():
+    assert len(COMMANDS) >= 8
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_every_import_of_the_examples_works(code):
+    imports = [line for line in code.splitlines() if line.startswith(("from ", "import "))]
+    assert imports
+    exec("\n".join(imports), {})
+    compile(code, "README.md", "exec")
