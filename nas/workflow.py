@@ -107,6 +107,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
     ValueError : something asked for cannot work.
     """
     budget = Budget.parse(**request.budget)
+    settings = SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
     device = get_device(request.device, folder=request.runs / "devices")
     kinds, precision = _file_kinds(request, device), device.spec.precision
     space = _space(request)
@@ -149,9 +150,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
         Estimator(trained.space, accuracy, known.predictor, request.confidence, precision),
         budget,
         seed=request.seed,
-        settings=SearchSettings(
-            EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds
-        ),
+        settings=settings,
         folder=folder,
         device=device.name,
         measure=measure_exported(trained, device, listener.track) if device.can_measure else None,

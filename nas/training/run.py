@@ -48,6 +48,8 @@ def train_supernet(
     ------
     ValueError : something of the configuration cannot work; nothing is written then.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
     recipe_made = Recipe.from_dict(recipe)
     options = {key: value for key, value in space.items() if key != "name"}
     get_space(space["name"], **options)  # a mistake in the options shows before the images are read

@@ -52,6 +52,10 @@ def test_spaces_as_json(tmp_path):
         (["search", "--latency", "10ms,20ms"], "add -m"),
         (["search", "--device", "toaster", "--latency", "20ms"], "toaster"),
         (["export"], "nas export RUN"),
+        (["train", "threads=0"], "threads must be at least 1"),
+        (["search", "--latency", "60%", "finalists=0"], "finalists must be at least 1"),
+        (["search", "--supernet", "nowhere", "--latency", "60%"], "nowhere is no trained supernet"),
+        (["measure", "--device", "pixel"], "published figures alone"),
         (["train", "--resume", "nowhere"], "nowhere is no run folder"),
     ],
 )
