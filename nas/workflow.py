@@ -40,6 +40,7 @@ class SearchRequest:
     device : the device's name.
     supernet : folder of a training run; None trains one, or finds the one trained with these settings.
     space, data, recipe : settings for that training; see `nas.training.run.train_supernet`.
+    moved_data : settings of the given supernet's images, if these have moved since its training.
     runs : the folder of all runs.
     seed : of everything random.
     threads, accelerator : for training.
@@ -61,6 +62,7 @@ class SearchRequest:
     space: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    moved_data: Mapping[str, Any] | None = None
     runs: Path = Path("runs")
     seed: int = 0
     threads: int | None = None
@@ -138,7 +140,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
             threads=request.threads,
             accelerator=request.accelerator,
         )
-    trained = TrainedSupernet.open(request.training_folder)
+    trained = TrainedSupernet.open(request.training_folder, request.moved_data)
     with listener.track("evaluating subnets") as progress:
         accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
     accuracy_error = (

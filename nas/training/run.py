@@ -103,7 +103,7 @@ class TrainedSupernet:
         images = load_data(**(data or card["data_settings"]))
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(
-                f"the images are not the ones that {folder} was trained on; give those with --data, or train again"
+                f"the images are not the ones that {folder} was trained on; put those back, or search with --data PATH"
             )
         return cls(supernet, images, EvaluatedSubnets(supernet, images, folder))
 

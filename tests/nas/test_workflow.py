@@ -100,6 +100,14 @@ def test_resuming_a_finished_search_gives_the_same_answer(searched):
     assert (folder / "measurements.csv").read_bytes() == measurements
 
 
+def test_a_given_supernet_keeps_to_its_own_images(searched):
+    home, _, record = searched
+    words = ["search", "--supernet", record["supernet"], "--latency", "90%", *(w for w in SMALL if "." not in w)]
+    other = nas(*words, "--data", "digits", "data.resolution=16", "data.seed=1", cwd=home)
+    assert other.returncode == 2, other.stderr
+    assert "not the ones" in other.stderr.splitlines()[-1]
+
+
 def test_an_infeasible_budget_is_answered_with_the_range(searched):
     home, _, _ = searched
     done = nas("search", "--latency", "1us", *SMALL, cwd=home)

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from nas.cli.app import command
+from nas.cli.app import command, typed
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.listener import Listener
@@ -22,6 +22,7 @@ def run(config: SearchConfig, folder: Path) -> int:
         space=config.space,
         data=config.data,
         recipe=config.recipe,
+        moved_data=config.data if config.supernet is not None and typed("data") else None,
         runs=Path(config.runs),
         seed=config.seed,
         threads=config.threads,
