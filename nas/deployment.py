@@ -6,8 +6,7 @@ where that is int8, accuracy is the int8 file's. Accuracy is a fraction in [0, 1
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,12 @@ from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.export.checked import about, calibrated_file, export_checked, judge_int8, sentence, write_record
 from nas.export.network_file import FileKind
+from nas.listener import Track
 from nas.search.verification import Evaluate, Measure
 from nas.supernet import Subnet, save_subnet
 from nas.training import evaluate_on_test
 from nas.training.run import TrainedSupernet
 from search_spaces import Population
-
-Track = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 WEIGHTS = "subnet.safetensors"
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 Progress = Callable[[int, int], None]
 """Called with the number of things done and of all that there are to do."""
+Track = Callable[[str], AbstractContextManager[Progress]]
+"""Takes what is being done; gives a context in which its progress can be reported."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Listener:
     """
 
     say: Callable[[str], None] = lambda sentence: None
-    track: Callable[[str], AbstractContextManager[Progress]] = lambda title: nullcontext(lambda done, total: None)
+    track: Track = lambda title: nullcontext(lambda done, total: None)
 
 
 SILENT = Listener()

@@ -35,8 +35,6 @@ EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 _CODES_FILE = "NAS_EXIT_CODES"
-# Verbs that only list something leave no run folder behind.
-_LISTING = ("devices", "spaces")
 
 
 def run_verb(verb: Verb, line: CommandLine) -> int:

@@ -3,7 +3,7 @@
 import datetime
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.ssh import Ssh
 from nas.devices.transport import DeviceUnavailable, Transport
+from nas.listener import Progress
 from search_spaces import Population, SearchSpace
 
 DEVICES_FOLDER = Path("runs/devices")
@@ -32,9 +33,6 @@ ENOUGH_ROUNDS = 10
 """What a vanished device must have done of a batch for its networks to count."""
 SESSIONS_KEPT = 20
 """In a card: of the last ones the conditions are kept."""
-
-Progress = Callable[[int, int], None]
-"""Called with the networks done and all that there are to do."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ calibrated on training images.
 
 import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 
 from latency_tables.files import write_text
 from nas.data import ImageData
+from nas.listener import Progress
 from nas.supernet import Supernet
 from nas.supernet.storage import CARD
 from nas.training.evaluation import evaluate_subnets
 from search_spaces import Population
 
 FILE = "accuracy.csv"
-
-Progress = Callable[[int, int], None]
 
 
 class EvaluatedSubnets:

@@ -4,7 +4,6 @@ Accuracy is a fraction in [0, 1]. Searching reads the validation split; the test
 the functions that have it in their name.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import ImageData, Split, prepare
+from nas.listener import Progress
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 
 CALIBRATION_IMAGES = 512
 BATCH = 128
-
-Progress = Callable[[int, int], None]
 
 
 def calibration_batches(

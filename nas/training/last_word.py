@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from latency_tables.files import write_text
+from nas.listener import Progress
 from nas.search.pareto import front
-from nas.training.evaluated import Progress
 from nas.training.evaluation import evaluate_subnets_on_test
 from nas.training.run import TrainedSupernet
 

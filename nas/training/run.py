@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from nas.data import ImageData, load_data
+from nas.listener import Progress
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
-from nas.training.evaluated import EvaluatedSubnets, Progress
+from nas.training.evaluated import EvaluatedSubnets
 from nas.training.evaluation import calibration_batches
 from nas.training.loop import train
 from nas.training.recipe import Recipe
