@@ -182,8 +182,9 @@ class _Run:
         self.identity = identity
         self.checkpoint_every = checkpoint_every
         self.log_every = log_every
-        epochs = trainer.recipe.epochs
-        self.evaluated = {round((i + 1) * epochs / evaluations) for i in range(evaluations)} | {epochs}
+        schedule = trainer.schedule
+        ends = {round((i + 1) * trainer.recipe.epochs / evaluations) for i in range(evaluations)}
+        self.evaluated = {end * schedule.steps_per_epoch for end in ends} | {schedule.n_steps}
         self.log = RunLog(folder, progress.step) if trainer.processes.leads else None
 
     def finish(self) -> None:
@@ -201,7 +202,7 @@ class _Run:
                         display.record(record)
                 if processes.any(interruption.noted is not None, self.trainer.device):
                     interruption.noted = interruption.noted or signal.SIGTERM
-                if progress.step % schedule.steps_per_epoch % self.checkpoint_every == 0 or interruption.noted:
+                if self._every(self.checkpoint_every) or interruption.noted:
                     self._checkpoint()
                 interruption.obey()
 
@@ -211,13 +212,12 @@ class _Run:
         phase, learning_rate = schedule.phase(progress.step), schedule.learning_rate(progress.step)
         add(progress.sums, self.trainer.train_step(progress.step))
         progress.step += 1
-        epoch, rest = divmod(progress.step, schedule.steps_per_epoch)
         validation: dict[str, float] = {}
-        if rest == 0 and epoch in self.evaluated:
+        if progress.step in self.evaluated:
             with self.trainer.as_kept():
                 validation = progress.validation = _validate(self.trainer.supernet, self.trainer.data)
         progress.seconds += perf_counter() - began
-        if rest % self.log_every:
+        if not self._every(self.log_every):
             return {}
         record = {
             "step": progress.step,
@@ -232,6 +232,11 @@ class _Run:
         if self.log is not None:
             self.log.write(record)
         return record
+
+    def _every(self, n_steps: int) -> bool:
+        """Whether it is `n_steps` since the last time, counted from the start of each epoch, or the end of either."""
+        step, schedule = self.progress.step, self.trainer.schedule
+        return step % schedule.steps_per_epoch % n_steps == 0 or step == schedule.n_steps
 
     def _checkpoint(self) -> None:
         if not self.trainer.processes.leads:

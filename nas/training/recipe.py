@@ -108,7 +108,7 @@ class Recipe:
     Attributes
     ----------
     name, paper : what it is, and where it was published (title and URL).
-    epochs : length of the whole run, in passes over the train split.
+    epochs : length of the whole run, in passes over the train split; a fraction ends within one.
     batch_size : images a step, for each of its subnets.
     phases : in order.
     learning_rate : peak; rises linearly over `warmup`, then falls to 0 along a cosine.
@@ -129,7 +129,7 @@ class Recipe:
 
     name: str
     paper: str
-    epochs: int
+    epochs: float
     batch_size: int
     phases: tuple[Phase, ...] = field(default_factory=tuple)
     learning_rate: float = 0.1
@@ -149,7 +149,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         where = f"recipe {self.name!r}"
-        _number(where, "epochs", self.epochs, least=1, integer=True)
+        _number(where, "epochs", self.epochs, above=0)
         _number(where, "batch_size", self.batch_size, least=2, integer=True)
         _number(where, "learning_rate", self.learning_rate, above=0)
         _number(where, "warmup", self.warmup, least=0, most=1)

@@ -32,7 +32,7 @@ class Schedule:
     @property
     def n_steps(self) -> int:
         """Steps of the whole run."""
-        return self.recipe.epochs * self.steps_per_epoch
+        return max(1, round(self.recipe.epochs * self.steps_per_epoch))
 
     @property
     def starts(self) -> list[int]:

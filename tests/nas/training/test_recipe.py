@@ -40,8 +40,8 @@ def test_epochs_stretch_every_phase_in_proportion(file: Path) -> None:
     ("changes", "message"),
     [
         ({"epoch": 3}, "has no field 'epoch'; allowed: name, paper, epochs"),
-        ({"epochs": 0}, "epochs must be a whole number at least 1, got 0"),
-        ({"epochs": 1.5}, "epochs must be a whole number"),
+        ({"epochs": 0}, "epochs must be a number above 0, got 0"),
+        ({"batch_size": 1.5}, "batch_size must be a whole number"),
         ({"weight_decay": "1e-4"}, r"weight_decay must be a number at least 0, got '1e-4' \(write 1.0e-4"),
         ({"label_smoothing": 1.0}, "label_smoothing must be a number at least 0 and below 1"),
         ({"learning_rate": float("nan")}, "learning_rate must be"),
@@ -121,3 +121,8 @@ def test_more_phases_than_steps() -> None:
     schedule = Schedule(tiny_recipe(epochs=1, phases=phases), n_images=48)
     assert schedule.n_steps == 3
     assert [schedule.phase(step).name for step in range(3)] == ["1", "4", "8"]
+
+
+def test_fraction_of_an_epoch() -> None:
+    assert Schedule(tiny_recipe(epochs=2.5), n_images=64).n_steps == 10
+    assert Schedule(tiny_recipe(epochs=0.01), n_images=64).n_steps == 1

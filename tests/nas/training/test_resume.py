@@ -56,6 +56,14 @@ def assert_same_run(folder: Path, expected: Path) -> None:
     assert log(folder) == log(expected)
 
 
+def test_run_that_ends_within_an_epoch_is_evaluated_and_kept(tmp_path: Path) -> None:
+    result = tiny_run(tmp_path, recipe=tiny_recipe(epochs=1.4), checkpoint_every=100, log_every=100)
+    assert result.steps == 7
+    assert set(result.validation) == {"max", "min"}
+    assert [record["step"] for record in read_log(tmp_path)] == [5, 7]
+    assert (tmp_path / CHECKPOINT).exists()
+
+
 def test_terminated_then_killed_run_resumes_to_the_identical_result(tmp_path: Path, uninterrupted: Path) -> None:
     assert start_and_signal(tmp_path, signal.SIGTERM, after_step=4) == 128 + signal.SIGTERM
     assert not (tmp_path / "supernet.safetensors").exists()
