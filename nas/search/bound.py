@@ -44,10 +44,11 @@ class Bound:
 
 def accuracy_bound(estimator: Estimator, budget: Budget, found: Population) -> Bound:
     """An upper bound of the predicted accuracy within `budget`; `found` is the best network known, (n_genes,)."""
-    accuracy, latency = estimator.accuracy, estimator.latency
+    accuracy = estimator.accuracy
     if not isinstance(accuracy, AccuracyPredictor):
         return Bound(None, "the accuracy predictor is not a sum over operators and costs")
-    if LATENCY in budget and not (isinstance(latency, LatencyPredictor) and not latency.devices_):
+    limited = [estimator.latencies[limit.key] for limit in budget.limits if limit.metric.key == LATENCY]
+    if not all(isinstance(latency, LatencyPredictor) and not latency.devices_ for latency in limited):
         return Bound(None, "the latency predictor is not a sum over operators")
     try:
         # Small products again; see `nas.search.evolution`.
@@ -65,12 +66,13 @@ def _bound(estimator: Estimator, accuracy: AccuracyPredictor, budget: Budget, fo
 
     limits = []
     for limit in budget.limits:
-        key, number = limit.metric.key, limit.value
-        if key == LATENCY:
-            assert isinstance(estimator.latency, LatencyPredictor)
+        key, number = limit.key, limit.value
+        if limit.metric.key == LATENCY:
+            latency = estimator.latencies[key]
+            assert isinstance(latency, LatencyPredictor)
             z = NormalDist().inv_cdf(estimator.confidence)
-            number /= estimator.latency_scale * (1 + z * estimator.latency.noise_)
-            limits.append((tabulate(space, estimator.latency.predict, rounding=1e-5), number * (1 + 1e-4)))
+            number /= estimator.latency_scale.get(key, 1.0) * (1 + z * latency.noise_)
+            limits.append((tabulate(space, latency.predict, rounding=1e-5), number * (1 + 1e-4)))
         else:
             maximum = key == "peak_activation_bytes"
             limits.append((tabulate(space, paper(key), maximum=maximum), number))

@@ -2,7 +2,8 @@
 
 Units: latency in milliseconds, memory in bytes, counts as plain numbers. ``KB`` and ``MB`` are decimal
 (1,000 and 1,000,000 bytes), ``KiB`` and ``MiB`` are binary (1,024 and 1,048,576). A percentage is of what
-the space's max net costs.
+the space's max net costs. Where several devices share a network, each has a latency limit of its own, and
+what belongs to one of them carries its name: ``latency_ms@pixel``.
 """
 
 import math
@@ -70,15 +71,27 @@ class Limit:
     value : the limit in the unit of ``metric.key``, or a fraction of the max net's when `relative`.
     typed : as the user wrote it.
     relative : `value` is a fraction.
+    device : whose limit it is, where there are several.
     """
 
     metric: Metric
     value: float
     typed: str
     relative: bool = False
+    device: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its column among costs: the metric's, of the device."""
+        return on_device(self.metric.key, self.device)
+
+    @property
+    def title(self) -> str:
+        """How reports call what is limited."""
+        return f"{self.metric.title} on {self.device}" if self.device else self.metric.title
 
     @classmethod
-    def parse(cls, flag: str, typed: str | float) -> "Limit":
+    def parse(cls, flag: str, typed: str | float, device: str = "") -> "Limit":
         """Read what was typed behind ``--<flag>``.
 
         Raises
@@ -107,12 +120,12 @@ class Limit:
             raise ValueError(f"--{flag} {text!r} must be a positive, finite amount, like 20{metric.suggestion}")
         if unit == "%" and number > 100:
             raise ValueError(f"--{flag} {text!r} is more than the max net needs; type a percentage up to 100%")
-        return cls(metric, value, text, relative=unit == "%")
+        return cls(metric, value, text, unit == "%", device)
 
     def __str__(self) -> str:
         if self.relative:
-            return f"{self.metric.title} at most {self.typed} of the max net"
-        return f"{self.metric.title} at most {self.metric.format(self.value)}"
+            return f"{self.title} at most {self.typed} of the max net"
+        return f"{self.title} at most {self.metric.format(self.value)}"
 
 
 _SHOWN = {"ms": ("us", "ms", "s"), "KB": ("B", "KB", "MB", "KiB", "MiB"), "M": ("K", "M", "G")}
@@ -125,27 +138,35 @@ class Budget:
     limits: tuple[Limit, ...] = ()
 
     @classmethod
-    def parse(cls, **typed: str | float | None) -> "Budget":
+    def parse(cls, **typed: str | float | Mapping[str, str] | None) -> "Budget":
         """Read several limits by flag, e.g. ``Budget.parse(latency="20ms", memory="512KB")``; None is no limit.
+
+        A limit for each of several devices is a mapping: ``latency={"pixel": "20ms", "note10": "15ms"}``.
 
         Raises
         ------
         ValueError : see `Limit.parse`.
         """
-        return cls(tuple(Limit.parse(flag, text) for flag, text in typed.items() if text is not None))
+        limits = []
+        for flag, text in typed.items():
+            if isinstance(text, Mapping):
+                limits += [Limit.parse(flag, each, device) for device, each in text.items()]
+            elif text is not None:
+                limits.append(Limit.parse(flag, text))
+        return cls(tuple(limits))
 
     def __str__(self) -> str:
         return " and ".join(map(str, self.limits)) or "no limit"
 
     def __getitem__(self, key: str) -> Limit:
-        return next(limit for limit in self.limits if limit.metric.key == key)
+        return next(limit for limit in self.limits if limit.key == key)
 
     def __contains__(self, key: object) -> bool:
-        return any(limit.metric.key == key for limit in self.limits)
+        return any(limit.key == key for limit in self.limits)
 
-    def without(self, key: str) -> "Budget":
-        """The budget less its limit on the metric `key`, if it has one."""
-        return Budget(tuple(limit for limit in self.limits if limit.metric.key != key))
+    def without(self, *keys: str) -> "Budget":
+        """The budget less its limits on `keys`, if it has them."""
+        return Budget(tuple(limit for limit in self.limits if limit.key not in keys))
 
     @property
     def is_relative(self) -> bool:
@@ -157,11 +178,11 @@ class Budget:
 
         Parameters
         ----------
-        max_net : what the max net costs, by metric key.
+        max_net : what the max net costs, by the limits' keys.
         """
         return Budget(
             tuple(
-                replace(limit, value=limit.value * float(max_net[limit.metric.key]), relative=False)
+                replace(limit, value=limit.value * float(max_net[limit.key]), relative=False)
                 if limit.relative
                 else limit
                 for limit in self.limits
@@ -173,7 +194,7 @@ class Budget:
 
         Parameters
         ----------
-        costs : array of shape (n,) for each limited metric's key.
+        costs : array of shape (n,) for each limit's key.
 
         Returns
         -------
@@ -188,8 +209,13 @@ class Budget:
         n = len(next(iter(costs.values()))) if costs else 0
         out = np.empty((n, len(self.limits)))
         for column, limit in enumerate(self.limits):
-            out[:, column] = (costs[limit.metric.key] - limit.value) / limit.value
+            out[:, column] = (costs[limit.key] - limit.value) / limit.value
         return out
+
+
+def on_device(key: str, device: str) -> str:
+    """A key or a column, of one of several devices; `device` is empty where there is only one."""
+    return f"{key}@{device}" if device else key
 
 
 def _digits(value: float, *, round_up: bool) -> str:

@@ -5,19 +5,21 @@ quantile of the prediction, mean + z * standard deviation, so that the network k
 confidence and not just every other time.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from nas.search.archive import Scores
-from nas.search.budget import Budget
+from nas.search.budget import Budget, on_device
 from search_spaces import Population, SearchSpace
 
 LATENCY = "latency_ms"
+
+T = TypeVar("T")
 
 
 class Predictor(Protocol):
@@ -35,13 +37,15 @@ class Estimator:
     ----------
     space : whose networks.
     accuracy : predicts accuracy in [0, 1].
-    latency : predicts milliseconds; None where no device is involved.
+    latency : predicts milliseconds; where several devices share the network one each, by the device's name; None
+        where no device is involved.
     confidence : chance with which a network shall keep a latency budget.
     precision : of weights and activations, for the costs in bytes.
 
     Attributes
     ----------
-    latency_scale : predictions are multiplied by it; above 1 once measurements showed they are too low.
+    latency_scale : factors of the predictions by key, 1 where absent; above 1 once measurements showed they are too
+        low.
 
     Raises
     ------
@@ -50,21 +54,36 @@ class Estimator:
 
     space: SearchSpace
     accuracy: Predictor
-    latency: Predictor | None
+    latency: Predictor | Mapping[str, Predictor] | None
     confidence: float = 0.95
     precision: str = "float32"
-    latency_scale: float = 1.0
+    latency_scale: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"confidence must be at least 0.5 and below 1, got {self.confidence}; 0.95 is usual")
 
-    def predicted_latency(self, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    @property
+    def latencies(self) -> Mapping[str, Predictor]:
+        """The latency predictors by key: ``latency_ms``, of several devices ``latency_ms@pixel`` and so on."""
+        return by_latency(self.latency)
+
+    def predicted_latency(
+        self, population: Population, key: str = LATENCY
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation in milliseconds, each (n,)."""
-        if self.latency is None:
+        mean, std = self._latency(key).predict(population, return_std=True)
+        scale = self.latency_scale.get(key, 1.0)
+        return _column(mean) * scale, _column(std) * scale
+
+    def mean_latency(self, population: Population, key: str = LATENCY) -> NDArray[np.float64]:
+        """Mean in milliseconds, (n,); quicker than with its standard deviation."""
+        return _column(self._latency(key).predict(population)) * self.latency_scale.get(key, 1.0)
+
+    def _latency(self, key: str) -> Predictor:
+        if key not in self.latencies:
             raise ValueError("a latency needs a device: name one, or leave the latency budget out")
-        mean, std = self.latency.predict(population, return_std=True)
-        return _column(mean) * self.latency_scale, _column(std) * self.latency_scale
+        return self.latencies[key]
 
     def predicted_accuracy(self, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation as fractions, each (n,)."""
@@ -72,41 +91,42 @@ class Estimator:
         return _column(mean), _column(std)
 
     def costs(self, population: Population, budget: Budget) -> dict[str, NDArray[np.float64]]:
-        """What `budget` is held against, by metric key; latency as its upper quantile."""
-        keys = {limit.metric.key for limit in budget.limits}
+        """What `budget` is held against, by the limits' keys; latency as its upper quantile."""
+        paper: Mapping[str, Any] | None = None
         costs: dict[str, NDArray[np.float64]] = {}
-        if LATENCY in keys:
-            mean, std = self.predicted_latency(population)
-            costs[LATENCY] = mean + NormalDist().inv_cdf(self.confidence) * std
-        if keys - {LATENCY}:
-            paper = self.space.costs(population, self.precision)._asdict()
-            costs |= {key: _column(paper[key]) for key in keys - {LATENCY}}
+        for limit in budget.limits:
+            if limit.metric.key == LATENCY:
+                mean, std = self.predicted_latency(population, limit.key)
+                costs[limit.key] = mean + NormalDist().inv_cdf(self.confidence) * std
+            else:
+                paper = paper or self.space.costs(population, self.precision)._asdict()
+                costs[limit.key] = _column(paper[limit.key])
         return costs
 
     def max_net(self, budget: Budget) -> dict[str, float]:
-        """What the max net costs by the metrics of `budget`; latency as its mean."""
+        """What the max net costs by the limits of `budget`; latency as its mean."""
         row = self.space.max[None]
         costs = {key: float(value[0]) for key, value in self.costs(row, budget).items()}
-        if LATENCY in costs:
-            costs[LATENCY] = float(self.predicted_latency(row)[0][0])
-        return costs
+        return costs | {key: float(self.mean_latency(row, key)[0]) for key in costs.keys() & self.latencies.keys()}
 
     def scorer(self, budget: Budget) -> "BudgetScore":
         """The score of a search for the most accurate network within `budget`."""
         return BudgetScore(self, budget)
 
     @property
-    def front_cost(self) -> str:
-        """What accuracy is traded against: latency where there is a device, else MACs."""
-        return LATENCY if self.latency is not None else "macs"
+    def front_costs(self) -> tuple[str, ...]:
+        """What accuracy is traded against: latency on each device, MACs where there is none."""
+        return tuple(self.latencies) or ("macs",)
 
     def front_scorer(self, budget: Budget) -> "FrontScore":
-        """The score of a search for the front of accuracy against `front_cost`, within the other limits."""
-        return FrontScore(self, budget.without(self.front_cost))
+        """The score of a search for the front of accuracy against `front_costs`, within the other limits."""
+        return FrontScore(self, budget.without(*self.front_costs))
 
     def chance(self, mean: NDArray[np.float64], std: NDArray[np.float64], limit_ms: float) -> NDArray[np.float64]:
         """Probability that each latency is at most `limit_ms`, by the predictions, (n,)."""
-        return np.asarray(ndtr((limit_ms - mean) / np.maximum(std, 1e-12)))
+        # For a handful of networks; scipy's vectorised form costs a third of a second to import.
+        deviations = ((limit_ms - mean) / np.maximum(std, 1e-12)).tolist()
+        return np.array([NormalDist().cdf(deviation) for deviation in deviations])
 
 
 @dataclass(frozen=True)
@@ -133,7 +153,7 @@ class BudgetScore:
 
 @dataclass(frozen=True)
 class FrontScore:
-    """Objectives: minus the accuracy, and the front's cost (latency as its mean). Violations: of the budget."""
+    """Objectives: minus the accuracy, and the front's costs (latency as its mean). Violations: of the budget."""
 
     estimator: Estimator
     budget: Budget
@@ -141,11 +161,19 @@ class FrontScore:
     def __call__(self, population: Population) -> Scores:
         """Score a population."""
         accuracy, violations = BudgetScore(self.estimator, self.budget)(population)
-        if self.estimator.latency is not None:
-            cost = _column(self.estimator.latency.predict(population)) * self.estimator.latency_scale
-        else:
-            cost = _column(self.estimator.space.costs(population, self.estimator.precision).macs)
-        return Scores(np.stack([accuracy[:, 0], cost], axis=1), violations)
+        costs = [self.estimator.mean_latency(population, key) for key in self.estimator.latencies]
+        if not costs:
+            costs = [_column(self.estimator.space.costs(population, self.estimator.precision).macs)]
+        return Scores(np.stack([accuracy[:, 0], *costs], axis=1), violations)
+
+
+def by_latency(given: T | Mapping[str, T] | None) -> Mapping[str, T]:
+    """What was given for the one device, or for each of several by name, by the key of its latency."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {on_device(LATENCY, name): each for name, each in given.items()}
+    return {LATENCY: given}
 
 
 def _column(values: Any) -> NDArray[np.float64]:

@@ -28,8 +28,9 @@ class Feasibility:
     Attributes
     ----------
     budget : resolved, no percentages left.
-    table : one row a limit: budget, limit, min_net, middle_net, max_net, cheapest, satisfiable. Costs are in
-        the unit of the metric's key; latency is the upper quantile that the search is held to.
+    table : one row a limit: budget, device (empty where it is of none or of the only one), limit, min_net,
+        middle_net, max_net, cheapest, satisfiable. Costs are in the unit of the metric's key; latency is the upper
+        quantile that the search is held to.
     starts : int16 (n, n_genes), networks to start a search from: the cheapest under each limit and, first, the
         one that keeps all of them.
     """
@@ -121,6 +122,7 @@ def _table(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.
     return pd.DataFrame(
         {
             "budget": [limit.metric.flag for limit in budget.limits],
+            "device": [limit.device for limit in budget.limits],
             "limit": limits,
             "min_net": landmarks[0],
             "middle_net": landmarks[1],
@@ -137,7 +139,8 @@ def _one_too_tight(estimator: Estimator, table: pd.DataFrame, budget: Budget) ->
         if row["satisfiable"]:
             continue
         metric = limit.metric
-        sure = f" (at {estimator.confidence:.0%} confidence)" if metric.key == LATENCY else ""
+        sure = f" on {limit.device}" if limit.device else ""
+        sure += f" (at {estimator.confidence:.0%} confidence)" if metric.key == LATENCY else ""
         least = metric.format(float(row["cheapest"]), round_up=True)
         sentences.append(
             f"no network of {estimator.space.name} keeps --{metric.flag} {limit.typed}{sure}: the cheapest needs "
@@ -149,8 +152,7 @@ def _one_too_tight(estimator: Estimator, table: pd.DataFrame, budget: Budget) ->
 def _too_tight_together(estimator: Estimator, budget: Budget, closest: Population) -> str:
     costs = estimator.costs(closest[None], budget)
     needs = ", ".join(
-        f"{limit.metric.title} {limit.metric.format(float(costs[limit.metric.key][0]), round_up=True)}"
-        for limit in budget.limits
+        f"{limit.title} {limit.metric.format(float(costs[limit.key][0]), round_up=True)}" for limit in budget.limits
     )
     return (
         f"no network of {estimator.space.name} was found that keeps {budget} together, though each can be kept "

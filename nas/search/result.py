@@ -22,7 +22,7 @@ from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator
 from nas.search.feasibility import Feasibility
 from nas.search.pareto import front
-from nas.search.verification import EVALUATED, MEASURED, Verdict, describe
+from nas.search.verification import EVALUATED, Verdict, describe, measured_columns
 from search_spaces import Population
 
 _PACKAGES = ("shrinkwrap-nas", "numpy", "scikit-learn", "torch", "onnx", "onnxruntime")
@@ -38,10 +38,11 @@ class SearchResult:
     genotype : (n_genes,), the chosen network.
     architecture : its readable name.
     status : ``met`` by measurement, ``predicted`` only, or ``missed`` when measured.
-    predicted : accuracy, accuracy_std, latency_ms, latency_std_ms and the chance to keep the latency budget.
+    predicted : accuracy, accuracy_std, latency_ms, latency_std_ms and the chance to keep the latency budget. Where
+        several devices share the network, what belongs to one of them has its name: ``latency_ms@pixel``.
     measured : accuracy, latency_ms, p10_ms, p90_ms; None where not measured.
     costs : macs, params, weight_bytes, peak_activation_bytes.
-    budgets : one record a limit: flag, key, typed, limit, value, source (``measured``, ``predicted`` or
+    budgets : one record a limit: flag, device, key, typed, limit, value, source (``measured``, ``predicted`` or
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
     bound : found, the predicted accuracy that the first search ended at; accuracy, which no network within the budget
@@ -119,15 +120,17 @@ def assemble(
     genotype = verdict.population[verdict.winner]
     row = verdict.finalists.iloc[verdict.winner]
     front_table, cloud = _landscape(estimator, archives, budget, seed)
-    predicted = {
-        key.removeprefix("predicted_"): _number(row.get(key))
-        for key in ("predicted_accuracy", "predicted_accuracy_std", "predicted_latency_ms", "predicted_latency_std_ms")
-    }
-    predicted["chance"] = None
-    if LATENCY in budget:
-        mean, std = (np.array([row[key]]) for key in ("predicted_latency_ms", "predicted_latency_std_ms"))
-        predicted["chance"] = float(estimator.chance(mean, std, budget[LATENCY].value)[0])
-    measured = {column.removeprefix("measured_"): _number(row[column]) for column in (EVALUATED, *MEASURED)}
+    predicted = {key: _number(row[f"predicted_{key}"]) for key in ("accuracy", "accuracy_std")}
+    measured = {"accuracy": _number(row[EVALUATED])}
+    for key in estimator.latencies or (LATENCY,):
+        suffix = key.removeprefix(LATENCY)
+        names = [f"latency_ms{suffix}", f"latency_std_ms{suffix}"]
+        mean, std = (_number(row.get(f"predicted_{name}")) for name in names)
+        chance = None
+        if key in budget:
+            chance = float(estimator.chance(np.array([mean]), np.array([std]), budget[key].value)[0])
+        predicted |= dict(zip([*names, f"chance{suffix}"], (mean, std, chance), strict=True))
+        measured |= {column.removeprefix("measured_"): _number(row[column]) for column in measured_columns(key)}
     costs = {key: int(row[key]) for key in space.costs(genotype[None])._fields}
     return SearchResult(
         space={"name": space.name, "options": space.options, "size": space.size},
@@ -171,8 +174,8 @@ def _landscape(
     population, objectives = within(np.concatenate([archive.population for archive in archives]))
     table = describe(estimator, population[front(objectives)]).drop(columns="round")
     _, cloud = within(estimator.space.sample(_CLOUD, np.random.default_rng(seed)))
-    name = "predicted_latency_ms" if estimator.front_cost == LATENCY else estimator.front_cost
-    return table, pd.DataFrame({"predicted_accuracy": -cloud[:, 0], name: cloud[:, 1]})
+    names = [f"predicted_{key}" if key in estimator.latencies else key for key in estimator.front_costs]
+    return table, pd.DataFrame({"predicted_accuracy": -cloud[:, 0]} | dict(zip(names, cloud.T[1:], strict=True)))
 
 
 def _judge(
@@ -180,15 +183,16 @@ def _judge(
 ) -> list[dict[str, Any]]:
     records = []
     for limit in budget.limits:
-        key = limit.metric.key
+        key = limit.key
         value, source = float(costs.get(key, 0)), "paper"
-        if key == LATENCY:
-            known = measured["latency_ms"]
-            value, source = (known, "measured") if known is not None else (predicted["latency_ms"] or 0.0, "predicted")
+        if limit.metric.key == LATENCY:
+            known = measured[key]
+            value, source = (known, "measured") if known is not None else (predicted[key] or 0.0, "predicted")
         records.append(
             {
                 "flag": limit.metric.flag,
-                "key": key,
+                "device": limit.device,
+                "key": limit.metric.key,
                 "typed": limit.typed,
                 "limit": limit.value,
                 "value": value,

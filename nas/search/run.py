@@ -8,7 +8,7 @@ again in its folder.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from nas.errors import BudgetMissed
 from nas.search.archive import Archive
 from nas.search.bound import accuracy_bound
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator
+from nas.search.estimates import LATENCY, Estimator, by_latency
 from nas.search.evolution import EvolutionSettings, evolve, evolve_front
 from nas.search.feasibility import check_feasibility
 from nas.search.result import SearchResult, assemble
-from nas.search.verification import MEASURED, Evaluate, Ledger, Measure, Refit, verify
+from nas.search.verification import Evaluate, Ledger, Measure, Refit, measured_columns, verify
 from search_spaces import Population
 
 
@@ -59,9 +59,9 @@ def run_search(
     settings: SearchSettings = SearchSettings(),
     folder: Path | None = None,
     device: str | None = None,
-    measure: Measure | None = None,
+    measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
-    refit: Refit | None = None,
+    refit: Refit | Mapping[str, Refit] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> SearchResult:
     """Find the most accurate network within `budget` and prove it where `measure` is given.
@@ -75,7 +75,8 @@ def run_search(
     folder : where ``result.json``, the tables and the measurements go; a former, killed run of the same search
         in it is continued.
     device : the device's name, for the record.
-    measure, evaluate, refit : see `nas.search.verification`; None leaves that step out.
+    measure, evaluate, refit : see `nas.search.verification`; None leaves that step out. Where several devices share
+        the network, `measure` and `refit` are mappings by the device's name; those not named are predicted only.
     say : is told in a sentence what happens next.
 
     Raises
@@ -104,10 +105,13 @@ def run_search(
         seconds += time.perf_counter() - started
         return searches[-1]
 
-    def announced(population: Population) -> Any:
-        assert measure is not None
-        say(f"measuring {len(population)} finalists on {device}")
-        return measure(population)
+    def announced(key: str, function: Measure) -> Measure:
+        def measured(population: Population) -> Any:
+            where = key.removeprefix(LATENCY).removeprefix("@") or device
+            say(f"measuring {len(population)} finalists on {where}")
+            return function(population)
+
+        return measured
 
     first = search(np.empty((0, len(estimator.space.genes)), dtype=np.int16))
     # By the predictors that this search went by: later rounds learn and move both.
@@ -124,9 +128,9 @@ def run_search(
         budget,
         search,
         Ledger(None if folder is None else folder / "measurements.csv"),
-        measure=announced if measure and not stopped else None,
+        measure={} if stopped else {key: announced(key, each) for key, each in by_latency(measure).items()},
         evaluate=None if stopped else evaluate,
-        refit=refit,
+        refit=by_latency(refit),
         n_finalists=settings.finalists,
         rounds=settings.rounds,
     )
@@ -154,7 +158,7 @@ def _identity(
     return {
         "space": estimator.space.name,
         "space_options": estimator.space.options,
-        "budget": {limit.metric.key: limit.typed for limit in budget.limits},
+        "budget": {limit.key: limit.typed for limit in budget.limits},
         "confidence": estimator.confidence,
         "precision": estimator.precision,
         "seed": seed,
@@ -178,10 +182,13 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _missed(result: SearchResult, budget: Budget) -> str:
-    latency = budget[LATENCY]
-    slowest, fastest = (getattr(result.finalists[MEASURED[0]], end)() for end in ("max", "min"))
+    """By the limit that even the network that came closest is over, or furthest over."""
+    measured = [limit for limit in budget.limits if result.measured.get(limit.key) is not None]
+    limit = max(measured, key=lambda limit: (result.measured[limit.key] or 0.0) / limit.value)
+    took, closest = result.finalists[measured_columns(limit.key)[0]], float(result.measured[limit.key] or 0.0)
+    others = " while keeping the other devices' limits" if len(measured) > 1 else ""
     return (
-        f"none of the {len(result.finalists)} finalists kept {latency.metric.format(latency.value)} when measured on "
-        f"{result.device}: they took {fastest:.3g} to {slowest:.3g} ms; ask for at least "
-        f"{latency.metric.format(fastest, round_up=True)}, or give the search more rounds"
+        f"none of the {len(result.finalists)} finalists kept {limit.metric.format(limit.value)} when measured on "
+        f"{limit.device or result.device}{others}: they took {took.min():.3g} to {took.max():.3g} ms; ask for at "
+        f"least {limit.metric.format(closest, round_up=True)}, or give the search more rounds"
     )

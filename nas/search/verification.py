@@ -5,7 +5,7 @@ evaluation is written to the finalists' table as soon as it is known, keyed by a
 killed search measures nothing twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,13 @@ Refit = Callable[[Population, NDArray[np.float64]], None]
 Propose = Callable[[Population], Archive]
 """A fresh search with the predictors as they now are, given the networks measured so far."""
 
-MEASURED = ["measured_latency_ms", "measured_p10_ms", "measured_p90_ms"]
 EVALUATED = "measured_accuracy"
+
+
+def measured_columns(key: str = LATENCY) -> list[str]:
+    """Columns of median, p10 and p90 of the latency `key` as measured."""
+    device = key.removeprefix(LATENCY)
+    return [f"measured_{name}_ms{device}" for name in ("latency", "p10", "p90")]
 
 
 class Ledger:
@@ -42,20 +47,21 @@ class Ledger:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
-        self._table = pd.DataFrame(columns=[*MEASURED, EVALUATED], dtype=np.float64)
+        self._table = pd.DataFrame(dtype=np.float64)
         self._table.index.name = "architecture"
         if path is not None and path.exists():
             # Through text: pandas before 3 does not read back exactly the float that was written.
             self._table = pd.read_csv(path, index_col="architecture", dtype=str).astype(np.float64)
 
-    def lookup(self, architectures: pd.Series) -> pd.DataFrame:
-        """The measured columns of `architectures`, not-a-number where nothing is known yet."""
-        return self._table.reindex(architectures).reset_index(drop=True)
+    def lookup(self, architectures: pd.Series, columns: list[str]) -> pd.DataFrame:
+        """The measured `columns` of `architectures`, not-a-number where nothing is known yet."""
+        return self._table.reindex(index=architectures, columns=columns).reset_index(drop=True)
 
     def record(self, architectures: pd.Series, columns: list[str], values: NDArray[np.float64]) -> None:
         """Keep `values` of shape (n_architectures, n_columns)."""
         new = [name for name in architectures if name not in self._table.index]
-        self._table = self._table.reindex([*self._table.index, *new]).rename_axis("architecture")
+        known = self._table.reindex([*self._table.index, *new]).rename_axis("architecture")
+        self._table = known.reindex(columns=list(dict.fromkeys([*known.columns, *columns])))
         self._table.loc[list(architectures), columns] = values
         if self.path is not None:
             write_text(self.path, self._table.to_csv())
@@ -101,8 +107,8 @@ def choose_finalists(
     index = np.nonzero(candidates)[0]
     index = index[np.argsort(archive.objectives[index, 0], kind="stable")]
     rows = archive.population[index]
-    keys = [limit.metric.key for limit in budget.limits]
-    room = -archive.scores.violations[index, keys.index(LATENCY)] if LATENCY in keys else np.ones(len(index))
+    latencies = np.flatnonzero([limit.metric.key == LATENCY for limit in budget.limits])
+    room = -archive.scores.violations[np.ix_(index, latencies)].max(axis=1, initial=-1)
     distance = max(1, round(len(space.genes) / 20))
     unlike = np.ones(len(index), dtype=bool)
     free = np.ones(len(index), dtype=bool)
@@ -122,20 +128,27 @@ def verify(
     propose: Propose,
     ledger: Ledger,
     *,
-    measure: Measure | None,
+    measure: Mapping[str, Measure],
     evaluate: Evaluate | None,
-    refit: Refit | None,
+    refit: Mapping[str, Refit],
     n_finalists: int,
     rounds: int,
 ) -> Verdict:
-    """Measure finalists round after round until one keeps the latency budget.
+    """Measure finalists round after round until one keeps the latency budget, on every device that has one.
 
     The winner is the most accurate finalist (evaluated where `evaluate` is given, else predicted) whose
     *measured* latency keeps the budget. After a round in which none does, the predictor learns from all
     measurements and cheaper networks are proposed. Without `measure` one round is chosen by prediction.
+
+    Parameters
+    ----------
+    measure, refit : by the key of the latency. Where a limited one is not among them, its limit is kept by prediction
+        alone, and the verdict says so.
     """
     population: Population = np.empty((0, len(estimator.space.genes)), dtype=np.int16)
-    limit = budget[LATENCY].value if LATENCY in budget else np.inf
+    known = [column for key in estimator.latencies for column in measured_columns(key)] or measured_columns()
+    limits = {key: budget[key].value if key in budget else np.inf for key in measure}
+    proved = all(limit.key in measure for limit in budget.limits if limit.metric.key == LATENCY)
     finalists = pd.DataFrame()
     winner, status, played = 0, "predicted", 0
     for number in range(1, rounds + 1):
@@ -145,22 +158,25 @@ def verify(
         played = number
         population = np.concatenate([population, proposals])
         entrants = describe(estimator, proposals, number)
-        _measure(ledger, entrants["architecture"], proposals, measure)
+        for key, function in measure.items():
+            _measure(ledger, entrants["architecture"], proposals, key, function)
         _evaluate(ledger, entrants["architecture"], proposals, evaluate)
-        entrants = entrants.join(ledger.lookup(entrants["architecture"]))
+        entrants = entrants.join(ledger.lookup(entrants["architecture"], [*known, EVALUATED]))
         finalists = pd.concat([finalists, entrants], ignore_index=True) if len(finalists) else entrants
         accuracy = finalists[EVALUATED].fillna(finalists["predicted_accuracy"]).to_numpy()
-        if measure is None:
+        if not measure:
             winner = int(accuracy.argmax())
             break
-        latency = finalists[MEASURED[0]].to_numpy()
-        if (latency <= limit).any():
-            winner, status = int(np.where(latency <= limit, accuracy, -np.inf).argmax()), "met"
+        latencies = {key: finalists[measured_columns(key)[0]].to_numpy() for key in measure}
+        load = np.max([latencies[key] / limit for key, limit in limits.items()], axis=0)
+        if (load <= 1).any():
+            winner, status = int(np.where(load <= 1, accuracy, -np.inf).argmax()), "met" if proved else "predicted"
             break
-        winner, status = int(latency.argmin()), "missed"
-        if refit is not None:
-            refit(population, latency)
-        _correct(estimator, population, latency)
+        winner, status = int(load.argmin()), "missed"
+        for key, latency in latencies.items():
+            if key in refit:
+                refit[key](population, latency)
+            _correct(estimator, population, key, latency)
     return Verdict(finalists, population, winner, status, played)
 
 
@@ -173,27 +189,30 @@ def describe(estimator: Estimator, population: Population, number: int = 0) -> p
         "predicted_accuracy": accuracy,
         "predicted_accuracy_std": accuracy_std,
     }
-    if estimator.latency is not None:
-        table["predicted_latency_ms"], table["predicted_latency_std_ms"] = estimator.predicted_latency(population)
+    for key in estimator.latencies:
+        device = key.removeprefix(LATENCY)
+        mean, std = estimator.predicted_latency(population, key)
+        table |= {f"predicted_latency_ms{device}": mean, f"predicted_latency_std_ms{device}": std}
     return pd.DataFrame(table | estimator.space.costs(population, estimator.precision)._asdict())
 
 
-def _measure(ledger: Ledger, names: pd.Series, population: Population, measure: Measure | None) -> None:
-    missing = ledger.lookup(names)[MEASURED[0]].isna().to_numpy()
-    if measure is not None and missing.any():
-        ledger.record(names[missing], MEASURED, np.stack(measure(population[missing]), axis=1))
+def _measure(ledger: Ledger, names: pd.Series, population: Population, key: str, measure: Measure) -> None:
+    columns = measured_columns(key)
+    missing = ledger.lookup(names, columns)[columns[0]].isna().to_numpy()
+    if missing.any():
+        ledger.record(names[missing], columns, np.stack(measure(population[missing]), axis=1))
 
 
 def _evaluate(ledger: Ledger, names: pd.Series, population: Population, evaluate: Evaluate | None) -> None:
     if evaluate is None:
         return
     # One at a time: each takes seconds, and none must be lost when the search is stopped between two.
-    for row in np.flatnonzero(ledger.lookup(names)[EVALUATED].isna()).tolist():
+    for row in np.flatnonzero(ledger.lookup(names, [EVALUATED])[EVALUATED].isna()).tolist():
         accuracy = np.asarray(evaluate(population[row : row + 1]), dtype=np.float64)
         ledger.record(names.iloc[[row]], [EVALUATED], accuracy[:, None])
 
 
-def _correct(estimator: Estimator, population: Population, latency_ms: NDArray[np.float64]) -> None:
+def _correct(estimator: Estimator, population: Population, key: str, latency_ms: NDArray[np.float64]) -> None:
     """Raise predictions that are still too low on what was measured, by their median error."""
-    ratio = float(np.median(latency_ms / estimator.predicted_latency(population)[0]))
-    estimator.latency_scale *= max(1.0, ratio)
+    ratio = float(np.median(latency_ms / estimator.mean_latency(population, key)))
+    estimator.latency_scale[key] = estimator.latency_scale.get(key, 1.0) * max(1.0, ratio)

@@ -88,7 +88,7 @@ def test_learns_from_a_device_that_is_slower_than_predicted(estimator: Estimator
     assert result.rounds == 2
     assert taught == [6]
     assert set(result.finalists["round"]) == {1, 2}
-    assert estimator.latency_scale == pytest.approx(1.3)
+    assert estimator.latency_scale["latency_ms"] == pytest.approx(1.3)
     assert result.measured["latency_ms"] is not None
     assert result.measured["latency_ms"] <= 3.2
     assert len(bench.measured) == len(set(bench.measured)) == 12
@@ -129,7 +129,7 @@ def test_paper_budgets_need_no_latency_predictor(estimator: Estimator, everythin
 @pytest.mark.parametrize("dies_after", [0, 3, 6])
 def test_killed_search_resumes_to_the_same_result(estimator: Estimator, tmp_path: Path, dies_after: int) -> None:
     def run(folder: Path, bench: Bench) -> dict[str, object]:
-        fresh = replace(estimator, latency_scale=1.0)
+        fresh = replace(estimator, latency_scale={})
         record = run_search(
             fresh, BUDGET, settings=QUICK, folder=folder, measure=bench.measure, evaluate=bench.evaluate
         ).to_dict()
