@@ -4,7 +4,6 @@ Latency is measured on the exported file with its trained weights, in the runtim
 where that is int8, accuracy is the int8 file's. Accuracy is a fraction in [0, 1]; drops are fractions too.
 """
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -17,12 +16,11 @@ from numpy.typing import NDArray
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
-from nas.export.checked import about, calibrated_file, export_checked, judge_int8, sentence, write_record
+from nas.export.checked import about, calibrated_file, export_checked, judge_int8, write_record
 from nas.export.network_file import FileKind
 from nas.listener import Track
 from nas.search.verification import Evaluate, Measure
 from nas.supernet import Subnet, save_subnet
-from nas.training import evaluate_on_test
 from nas.training.run import TrainedSupernet
 from search_spaces import Population
 
@@ -83,6 +81,7 @@ def deploy(
     max_accuracy_drop: float = 0.01,
     provenance: Mapping[str, Any] | None = None,
     device: Device | None = None,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
 
@@ -90,12 +89,11 @@ def deploy(
     ----------
     kinds : of files, the one that counts first.
     batch, max_accuracy_drop, provenance : see `export_checked`.
-    device : of the search. Where several files are written and it is this machine, each is measured in its runtime.
+    device, known : see `measure_exports`; without a device nothing is measured.
 
     Returns
     -------
-    JSON-able facts for the record: accuracy on the test split, of the first file if that is int8; files, what is
-    known of each, parity with PyTorch of the first float32 one.
+    JSON-able facts for the record: accuracy of the first file on the test split, files, what is known of each.
 
     Raises
     ------
@@ -110,9 +108,9 @@ def deploy(
         max_accuracy_drop=max_accuracy_drop,
         provenance=provenance,
     )
-    if device is not None and len(kinds) > 1:
-        measure_exports(facts["exports"], folder, device)
-    return facts | {"notes": [sentence(record) for record in facts["exports"]]}
+    if device is not None:
+        measure_exports(facts["exports"], folder, device, known)
+    return facts
 
 
 def deploy_subnet(
@@ -139,61 +137,62 @@ def deploy_subnet(
         )
         for kind in kinds
     ]
-    test_accuracy = {"test_accuracy": evaluate_on_test(subnet, data)}
-    if exports[0]["precision"] == "int8":
-        judged = judge_int8(folder / exports[0]["file"], subnet, data.test, data)
-        test_accuracy = {"test_accuracy": judged["accuracy"], "float32_test_accuracy": judged["float32_accuracy"]}
-    facts: dict[str, Any] = {
-        **test_accuracy,
+    return {
+        "test_accuracy": exports[0]["test_accuracy"],
         "test_images": len(data.test),
         "classes": list(data.classes),
         "exports": exports,
-        "files": {_title(record): record["file"] for record in exports} | {"weights": WEIGHTS},
-        "notes": [sentence(record) for record in exports],
+        "files": file_names(exports),
     }
-    exact = [record["parity"] for record in exports if record["precision"] == "float32"]
-    return facts | ({"parity": exact[0]} if exact else {})
 
 
-def measure_exports(exports: Sequence[dict[str, Any]], folder: Path, device: Device) -> None:
+def file_names(exports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Names of the files in a run folder by what they are."""
+    formats = {"onnx": "ONNX", "tflite": "TFLite"}
+    return {f"{formats[e['format']]} {e['precision']}": e["file"] for e in exports} | {"weights": WEIGHTS}
+
+
+def measure_exports(
+    exports: Sequence[dict[str, Any]], folder: Path, device: Device, known: Mapping[str, Any] | None = None
+) -> None:
     """Measure each file on this machine, in its own runtime and precision, under the conditions of `device`.
 
-    Files that its runtime cannot run, and devices that are elsewhere, are passed over.
+    Files that its runtime cannot run are passed over, and all of them where the device is elsewhere.
 
     Parameters
     ----------
     exports : as `export_checked` gave them; get a ``latency``, and so does the JSON file beside each.
     folder : where the files are.
+    known : latency_ms, p10_ms and p90_ms of the network as a search has just measured it on `device`: those of its
+        file in the device's own runtime and precision at batch 1, which is not measured again.
     """
-    if device.spec.transport != "local":
-        return
+    spec = device.spec
+    own = file_kind(spec.runtime, spec.precision)
+    by_runtime: dict[str, list[dict[str, Any]]] = {}
     for record in exports:
-        suffix = "." + record["format"]
-        same = RUNTIMES[device.spec.runtime].suffix == suffix
-        runtime = device.spec.runtime if same else {".onnx": "onnxruntime", ".tflite": "litert"}[suffix]
-        if record["precision"] not in RUNTIMES[runtime].precisions:
-            continue
-        spec = replace(device.spec, runtime=runtime, precision=record["precision"])
-        near = Device(spec, folder=device.folder, protocol=device.protocol)
-        (found,) = near.measure_models([folder / record["file"]]).measurements
-        record["latency"] = {"device": device.name, "runtime": runtime, "threads": spec.threads, **asdict(found)}
-        write_record(folder, record)
+        kind = FileKind(record["format"], record["precision"])
+        if known and known["latency_ms"] is not None and kind == own and record["batch"] == 1:
+            timed = {key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")}
+            keep_latency(
+                record, folder, {"device": device.name, "runtime": spec.runtime, "threads": spec.threads} | timed
+            )
+        elif spec.transport == "local":
+            same = RUNTIMES[spec.runtime].suffix == kind.suffix
+            runtime = spec.runtime if same else {".onnx": "onnxruntime", ".tflite": "litert"}[kind.suffix]
+            if kind.precision in RUNTIMES[runtime].precisions:
+                by_runtime.setdefault(runtime, []).append(record)
+    for runtime, records in by_runtime.items():
+        precision = records[0]["precision"]
+        near = Device(
+            replace(spec, runtime=runtime, precision=precision), folder=device.folder, protocol=device.protocol
+        )
+        found = near.measure_models([folder / record["file"] for record in records]).measurements
+        for record, measurement in zip(records, found, strict=True):
+            conditions = {"device": device.name, "runtime": runtime, "threads": spec.threads}
+            keep_latency(record, folder, conditions | asdict(measurement))
 
 
-def search_record(folder: Path) -> dict[str, Any]:
-    """``result.json`` of a finished search.
-
-    Raises
-    ------
-    ValueError : `folder` is not that of one.
-    """
-    path = folder / "result.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} is not the folder of a finished search: it has no result.json")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
-
-
-def _title(record: Mapping[str, Any]) -> str:
-    names = {"onnx": "ONNX", "tflite": "TFLite"}
-    return f"{names[record['format']]} {record['precision']}"
+def keep_latency(record: dict[str, Any], folder: Path, latency: Mapping[str, Any]) -> None:
+    """Put what was measured of a file into its record and into the JSON file beside it."""
+    record["latency"] = dict(latency)
+    write_record(folder, record)

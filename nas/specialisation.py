@@ -4,18 +4,15 @@ That folder is one of a finished search too: it can be exported, reported and fi
 measured again, since it does not depend on weights.
 """
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from latency_tables.files import write_text
-from nas.deployment import WEIGHTS, deploy_subnet, search_record
-from nas.export.checked import sentence, write_record
+from nas.deployment import WEIGHTS, deploy_subnet, keep_latency
 from nas.export.network_file import FileKind
-from nas.report.html import write_report
+from nas.finished_search import search_record, write_search_record
 from nas.search.result import SearchResult
 from nas.supernet import load_subnet
 from nas.training.finetune import Finetuned, Finetuning, finetune
@@ -69,13 +66,11 @@ def specialise(
     )
     for old, new in zip(earlier, facts["exports"], strict=True):
         if "latency" in old:
-            new["latency"] = old["latency"]
-            write_record(folder, new)
-    own = facts["exports"][0]
-    record["measured"]["accuracy"] = own.get("accuracy", max(tuned.before.validation, tuned.after.validation))
-    facts["notes"] = [describe(tuned, settings), *map(sentence, facts["exports"])]
+            keep_latency(new, folder, old["latency"])
+    record["measured"]["accuracy"] = facts["exports"][0]["accuracy"]
     record |= facts | {
         "command": command,
+        "notes": [describe(tuned, settings)],
         "finetuning": {
             "of": str(source),
             "seed": seed,
@@ -88,8 +83,7 @@ def specialise(
     }
     for name in SearchResult.FILES.values():
         shutil.copyfile(source / name, folder / name)
-    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
-    write_report(folder)
+    write_search_record(folder, record)
     return record
 
 

@@ -52,7 +52,7 @@ class SearchRequest:
     format, precision : of the exported files, several with commas between; None for what the device runs, which
         is exported in any case where it is ONNX or TFLite.
     max_accuracy_drop : points of accuracy that an int8 file may lose against float32.
-    batch : of the exported ONNX file; None leaves it open.
+    batch : of the exported files; None leaves it open in ONNX.
     command : what was typed, for the record.
     """
 
@@ -175,6 +175,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
             max_accuracy_drop=request.max_accuracy_drop / 100,
             provenance={"supernet": str(request.training_folder), "command": request.command},
             device=device,
+            known=result.measured,
         ),
     }
     result.write(folder)

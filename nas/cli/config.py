@@ -58,7 +58,7 @@ class SearchConfig(TrainConfig):
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; by default what the device runs.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
-    batch : of the exported ONNX file; null for a dynamic one.
+    batch : of the exported files; null for a dynamic one in ONNX, which is 1 in TFLite.
     json : print the result as one JSON object.
     """
 
@@ -122,6 +122,7 @@ class ExportConfig:
     precision: str = "float32"
     max_accuracy_drop: float = 1.0
     batch: int | None = 1
+    runs: str = "runs"
     json: bool = False
 
 

@@ -11,10 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from latency_tables.files import atomic_path, write_text
 from nas.data import ImageData, Split, prepare
+from nas.export.inference import open_file
 from nas.export.network_file import FileKind, describe, network_file
 from nas.export.parity import check_parity, outputs
 from nas.supernet import Subnet
@@ -42,13 +44,14 @@ def export_checked(
     """Export `subnet`, run the file in its own runtime next to PyTorch, and write it with a JSON file beside it.
 
     A float32 file must compute what PyTorch computes, or nothing is written. An int8 file is judged by its accuracy
-    on the search-validation split; one that lost too much has ``.rejected`` in its name.
+    on the search-validation split; one that lost too much has ``.rejected`` in its name. The test split is read last
+    and decides nothing.
 
     Parameters
     ----------
     path : where the file goes; ``<path>.json`` goes beside it.
     kind : of file.
-    batch : images an inference takes; None leaves it open (ONNX).
+    batch : images an inference takes; None leaves it open in ONNX, and is 1 in TFLite.
     max_accuracy_drop : of int8 against float32, as a fraction.
     provenance : JSON-able facts about where the network comes from.
 
@@ -67,25 +70,33 @@ def export_checked(
     with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
         candidate = Path(scratch) / path.name
         candidate.write_bytes(content)
+        judged: dict[str, Any]
         if kind.precision == "float32":
-            judged: dict[str, Any] = {"parity": asdict(check_parity(candidate, subnet, _parity_images(subnet, data)))}
+            parity = check_parity(candidate, subnet, _parity_images(subnet, data))
+            judged = {"accuracy": _accuracy(candidate, subnet, data.validation, data), "parity": asdict(parity)}
+            judged["test_accuracy"] = _accuracy(candidate, subnet, data.test, data)
             accepted = True
         else:
             judged = judge_int8(candidate, subnet, data.validation, data) | {"max_accuracy_drop": max_accuracy_drop}
+            on_test = judge_int8(candidate, subnet, data.test, data)
+            judged |= {f"{of}test_accuracy": on_test[f"{of}accuracy"] for of in ("", "float32_")}
             # Rounded, so that a drop of exactly the limit is not lost to arithmetic.
             accepted = round(judged["accuracy_drop"] - max_accuracy_drop, 9) <= 0
     rejected = path.with_name(path.stem + REJECTED + path.suffix)
     written, stale = (path, rejected) if accepted else (rejected, path)
+    images = 1 if batch is None and kind.format == "tflite" else batch
+    costs = subnet.space.costs(subnet.genotype[None], kind.precision)
     record = {
         "file": written.name,
         "format": kind.format,
         "precision": kind.precision,
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "batch": batch if kind.format == "onnx" else 1,
+        "batch": images,
+        "peak_activation_bytes": (images or 1) * int(costs.peak_activation_bytes[0]),
         "accepted": accepted,
         **judged,
-        "input": _input(kind),
+        "input": _input(kind, images),
         **describe(subnet, facts),
     }
     with atomic_path(written) as temporary:
@@ -112,6 +123,7 @@ def sentence(record: Mapping[str, Any]) -> str:
     said = f"{record['file']}: {record['bytes']:,} bytes"
     if timed := record.get("latency"):
         said += f", {timed['latency_ms']:.3g} ms in {timed['runtime']} on {timed['device']}"
+    said += f"; test {record['test_accuracy']:.2%}"
     same_class = f"same class on {parity['top1_agreement']:.1%}"
     if record["precision"] == "float32":
         difference = f"logits differ from PyTorch by at most {parity['max_abs_difference']:.2g}"
@@ -163,6 +175,13 @@ def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> dic
     }
 
 
+def _accuracy(path: Path, subnet: Subnet, split: Split, data: ImageData) -> float:
+    """Of the file alone."""
+    run = open_file(path)
+    classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split.images, subnet, data)]
+    return float((np.concatenate(classes) == split.labels.numpy()).mean())
+
+
 def _parity_images(subnet: Subnet, data: ImageData) -> torch.Tensor:
     """Validation images, and training images where those are too few."""
     images = torch.cat([split.images[:PARITY_IMAGES] for split in (data.validation, data.train)])[:PARITY_IMAGES]
@@ -174,9 +193,10 @@ def _prepared(images: torch.Tensor, subnet: Subnet, data: ImageData) -> Iterator
         yield prepare(batch, subnet.resolution, data.mean, data.std)
 
 
-def _input(kind: FileKind) -> str:
+def _input(kind: FileKind, batch: int | None) -> str:
     """How an image becomes the file's input, in words."""
-    layout = "(n, 3, height, width)" if kind.format == "onnx" else "(1, height, width, 3)"
+    images = "n" if batch is None else batch
+    layout = f"({images}, 3, height, width)" if kind.format == "onnx" else f"({images}, height, width, 3)"
     text = f"RGB pixels / 255, minus mean, divided by std, as {layout}"
     if (kind.format, kind.precision) == ("tflite", "int8"):
         return text + "; then divided by the input tensor's scale, plus its zero point, rounded, as int8"

@@ -46,10 +46,7 @@ def _open_onnx(path: Path) -> Run:
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         check_size(images.shape, side, path.name)
         batch = source.shape[0] if isinstance(source.shape[0], int) else len(images)
-        padded: NDArray[Any] = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
-        outputs = [session.run(None, {source.name: padded[i : i + batch]})[0] for i in range(0, len(padded), batch)]
-        result: NDArray[np.float32] = np.concatenate(outputs)[: len(images)]
-        return result
+        return _by_batch(images, batch, lambda part: session.run(None, {source.name: part})[0])
 
     return run
 
@@ -65,18 +62,26 @@ def _open_tflite(path: Path) -> Run:
     except (ValueError, RuntimeError) as error:
         raise _unreadable(path, "LiteRT", error) from error
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-    side = int(source["shape"][1])
+    batch, side = int(source["shape"][0]), int(source["shape"][1])
+
+    def infer(part: NDArray[np.float32]) -> NDArray[np.float32]:
+        interpreter.set_tensor(source["index"], _encode(part, source))
+        interpreter.invoke()
+        return _decode(interpreter.get_tensor(result["index"]), result)
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         check_size(images.shape, side, path.name)
-        outputs = []
-        for image in images.transpose(0, 2, 3, 1):
-            interpreter.set_tensor(source["index"], _encode(image[None], source))
-            interpreter.invoke()
-            outputs.append(_decode(interpreter.get_tensor(result["index"]), result))
-        return np.concatenate(outputs)
+        return _by_batch(images.transpose(0, 2, 3, 1), batch, infer)
 
     return run
+
+
+def _by_batch(images: NDArray[np.float32], batch: int, infer: Run) -> NDArray[np.float32]:
+    """Outputs of all `images`, `batch` at a time, the last one again where they do not fill the last batch."""
+    padded = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
+    outputs = [infer(padded[start : start + batch]) for start in range(0, len(padded), batch)]
+    result: NDArray[np.float32] = np.concatenate(outputs)[: len(images)]
+    return result
 
 
 def _encode(values: NDArray[np.float32], tensor: dict[str, Any]) -> NDArray[Any]:

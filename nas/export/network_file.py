@@ -100,15 +100,15 @@ def network_file(
     ----------
     subnet : the network; its weights are taken as they are.
     kind : of file.
-    batch : images an inference takes; None leaves it open in ONNX. TFLite files take one.
+    batch : images an inference takes; None leaves it open in ONNX, and is 1 in TFLite.
     calibration : prepared training images, (n, 3, R, R), from which int8 learns the ranges of activations.
     metadata : see `describe`.
 
     Raises
     ------
     MissingExtra : what writes this kind of file is not installed.
-    ValueError : too few calibration images or of another size, a batch the format cannot have, a layer it
-        cannot express (named).
+    ValueError : too few calibration images or of another size, a batch below 1, a layer that the format cannot
+        express (named).
     """
     kind.require()
     weights = _arrays(subnet)
@@ -122,13 +122,12 @@ def network_file(
         if kind.precision == "int8":
             model = quantize_onnx(model, images)
         return bytes(model.SerializeToString())
-    if batch not in (1, None):
-        raise ValueError(f"a TFLite file takes one image at a time, not {batch}; leave batch at 1")
 
     def at_batch(n: int) -> bytes:
         return tflite_graph(layers, weights=weights, batch=n)
 
-    content = tflite_graph(layers, weights=weights, metadata={"shrinkwrap-nas": json.dumps(about)})
+    texts = {"shrinkwrap-nas": json.dumps(about)}
+    content = tflite_graph(layers, weights=weights, batch=1 if batch is None else batch, metadata=texts)
     return quantize_tflite(content, images, at_batch=at_batch) if kind.precision == "int8" else content
 
 

@@ -48,8 +48,10 @@ def tflite_graph(
     Raises
     ------
     MissingExtra : the schema is not installed.
-    ValueError : no layers, weights of another network, a layer that TFLite cannot express.
+    ValueError : no layers, weights of another network, a layer that TFLite cannot express, a batch below 1.
     """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
     schema, flatbuffers = _schema()
     writer = TfliteWriter(schema, array_source(weights, seed), batch)
     first, last = ends(layers)

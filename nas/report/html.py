@@ -17,6 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from latency_tables.files import atomic_path, write_text
+from nas.report.exported import EXPLANATION, HEAD, file_rows
 from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
 from nas.report.layers import layer_table, slot_table
 from nas.report.run_folder import SearchRun
@@ -49,7 +50,7 @@ def write_report(folder: Path) -> Path:
 def render(run: SearchRun) -> str:
     """The page as a string."""
     record = run.record
-    sections = [_front(run), _budgets(run), _finalists(run), _network(run), _reproduce(run), _honesty(run)]
+    sections = [_front(run), _budgets(run), _files(run), _finalists(run), _network(run), _reproduce(run), _honesty(run)]
     template = Template(files("nas.report").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(f"nas search: {record['architecture']}"),
@@ -132,6 +133,15 @@ def _budgets(run: SearchRun) -> str:
             f"({run.record['confidence']:.0%} confidence), as the search judges it.</p>"
         )
     return _section("The budget, and what the space offers", _table(head, rows, numbers={1, 2, 5, 6, 7, 8}) + quantile)
+
+
+def _files(run: SearchRun) -> str:
+    exports = run.record.get("exports")
+    if not exports:
+        return ""
+    rows = [[escape(cell).replace("\n", "<br>") for cell in row] for row in file_rows(exports)]
+    explanation = f'<p class="soft">{escape(EXPLANATION)}</p>'
+    return _section("The exported files", _table(HEAD, rows, numbers=set(range(1, len(HEAD)))) + explanation)
 
 
 def _finalists(run: SearchRun) -> str:

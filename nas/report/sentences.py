@@ -80,12 +80,6 @@ def notes(run: SearchRun) -> list[str]:
         said.append("The test split was used once, for the chosen network, after the search.")
     else:
         said.append("The test split was not touched.")
-    parity = record.get("parity")
-    if parity:
-        said.append(
-            f"The exported file was compared with PyTorch on {parity['n']} images: outputs differ by at most "
-            f"{parity['max_abs_difference']:.2g}, the predicted class agrees on {parity['top1_agreement']:.2%}."
-        )
     said.append("MACs, parameters and bytes are computed from the layers, for one image; batch-norm counts as folded.")
     return said + [str(note) for note in record.get("notes", [])]
 

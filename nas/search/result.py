@@ -49,8 +49,8 @@ class SearchResult:
         is predicted to exceed (None where there is no proof), their gap, and the reason where there is no bound.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
-        many); parity (max_abs_difference, top1_agreement, n); files (what: file name); classes; data; predictors
-        (which: its held-out error in words); command (as typed); notes (sentences).
+        many); exports (what `nas.export.checked.export_checked` found of each file); files (what: file name); classes;
+        data; predictors (which: its held-out error in words); command (as typed); notes (sentences).
     """
 
     space: dict[str, Any]

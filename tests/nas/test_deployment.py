@@ -4,7 +4,7 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,12 +17,15 @@ from nas.deployment import deploy, evaluate_exported, measure_exported
 from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
 from nas.devices.spec import DeviceSpec
+from nas.export.checked import sentence
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind
 from nas.supernet import Supernet
+from nas.training import evaluate_on_test
 from nas.training.run import TrainedSupernet
 from search_spaces import get_space
 
+QUICK = Protocol(rounds=5, runs=1, seconds=0.05)
 FLOAT, INT8 = FileKind(), FileKind("onnx", "int8")
 
 
@@ -96,28 +99,48 @@ def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupe
 
 
 def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path: Path) -> None:
-    device = Device(DeviceSpec("here"), protocol=Protocol(rounds=5, runs=1, seconds=0.05))
+    device = Device(DeviceSpec("here"), protocol=QUICK)
     facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device)
     assert facts["files"] == {
         "ONNX float32": "subnet.onnx",
         "ONNX int8": "subnet.int8.onnx",
         "weights": "subnet.safetensors",
     }
-    for record, note in zip(facts["exports"], facts["notes"], strict=True):
+    costs = trained.space.costs(trained.space.min[None])
+    for record, bytes_each in zip(facts["exports"], (4, 1), strict=True):
         assert record["latency"]["latency_ms"] > 0
         assert record["latency"]["runtime"] == "onnxruntime"
-        assert f"{record['latency']['latency_ms']:.3g} ms in onnxruntime on here" in note
+        assert f"{record['latency']['latency_ms']:.3g} ms in onnxruntime on here" in sentence(record)
         assert json.loads((tmp_path / (record["file"] + ".json")).read_text())["latency"] == record["latency"]
         assert record["bytes"] == (tmp_path / record["file"]).stat().st_size
-    assert facts["parity"] == facts["exports"][0]["parity"]
+        assert record["peak_activation_bytes"] == costs.peak_activation_bytes[0] * bytes_each / 4
 
 
-def test_the_test_accuracy_is_the_shipped_files(trained: TrainedSupernet, tmp_path: Path) -> None:
-    facts = deploy(trained, trained.space.min, tmp_path, [INT8], max_accuracy_drop=1)
+def test_what_the_search_measured_is_the_latency_of_its_own_file(trained: TrainedSupernet, tmp_path: Path) -> None:
+    known = {"accuracy": 0.5, "latency_ms": 123.0, "p10_ms": 120.0, "p90_ms": 130.0}
+    device = Device(DeviceSpec("here"), protocol=QUICK)
+    facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device, known=known)
+    own, other = (record["latency"] for record in facts["exports"])
+    assert own == {"device": "here", "runtime": "onnxruntime", "threads": 1} | {
+        key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")
+    }
+    assert other["latency_ms"] < 100
+    far = Device(DeviceSpec("board", transport="ssh", host="nowhere"))
+    facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=far, known=known)
+    assert ["latency" in record for record in facts["exports"]] == [True, False]
+
+
+@pytest.mark.parametrize("kind", [FLOAT, INT8])
+def test_accuracies_are_those_of_the_file(kind: FileKind, trained: TrainedSupernet, tmp_path: Path) -> None:
+    facts = deploy(trained, trained.space.min, tmp_path, [kind], max_accuracy_drop=1)
+    (record,) = facts["exports"]
+    assert facts["test_accuracy"] == record["test_accuracy"]
+    run = open_file(tmp_path / kind.file_name)
     data = trained.data
-    run = open_file(tmp_path / "subnet.int8.onnx")
-    images = prepare(data.test.images, 16, data.mean, data.std).contiguous().numpy()
-    assert facts["test_accuracy"] == pytest.approx(float((run(images).argmax(1) == data.test.labels.numpy()).mean()))
-    assert "float32_test_accuracy" in facts
-    assert "parity" not in facts
-    assert "latency" not in cast(dict[str, Any], facts["exports"][0])
+    for split, found in ((data.validation, record["accuracy"]), (data.test, record["test_accuracy"])):
+        images = prepare(split.images, 16, data.mean, data.std).contiguous().numpy()
+        assert found == pytest.approx(float((run(images).argmax(1) == split.labels.numpy()).mean()))
+    in_pytorch = evaluate_on_test(trained.subnet(trained.space.min), data)
+    expected = record["test_accuracy"] if kind == FLOAT else record["float32_test_accuracy"]
+    assert expected == pytest.approx(in_pytorch)
+    assert "latency" not in record

@@ -131,6 +131,24 @@ def test_export_writes_the_network_again(searched):
     assert done.returncode == 0, done.stderr
     session = onnxruntime.InferenceSession(str(home / "dynamic.onnx"), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, 16, 16]
+    (export,) = json.loads(done.stdout)["exports"]
+    assert export["latency"]["latency_ms"] > 0
+    assert json.loads((home / "dynamic.onnx.json").read_text())["latency"] == export["latency"]
+
+
+def test_what_is_exported_into_the_run_folder_joins_its_record_and_report(searched):
+    home, folder, record = searched
+    (own,) = record["exports"]
+    assert own["latency"]["latency_ms"] == record["measured"]["latency_ms"]
+    done = nas("export", str(folder), "--precision", "int8,float32", "--max-accuracy-drop", "100", cwd=home)
+    assert done.returncode == 0, done.stderr
+    again = json.loads((folder / "result.json").read_text())
+    assert [export["file"] for export in again["exports"]] == ["subnet.onnx", "subnet.int8.onnx"]
+    assert list(again["files"].values()) == ["subnet.onnx", "subnet.int8.onnx", "subnet.safetensors"]
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    for export in again["exports"]:
+        assert json.loads((folder / f"{export['file']}.json").read_text()) == export
+        assert f"{export['latency']['latency_ms']:.3g} ms<br>cpu, onnxruntime, 1 thread" in page
 
 
 def test_finetune_keeps_the_better_network_and_exports_it_again(searched):

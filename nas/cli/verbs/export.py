@@ -5,17 +5,14 @@ from pathlib import Path
 
 from nas.cli.config import ExportConfig
 from nas.cli.console import output, remarks
-from nas.deployment import WEIGHTS, search_record
-from nas.export.checked import export_checked, rejections, sentence
+from nas.export.checked import rejections, sentence
 from nas.export.network_file import FORMATS, file_kinds
-from nas.supernet import load_subnet
-from nas.training.run import TrainedSupernet
+from nas.finished_search import export_again
 
 
 def run(config: ExportConfig, folder: Path) -> int:
     """Export, compare on images, say where the files are; 1 if an int8 file lost too much accuracy."""
     source = Path(config.run)
-    record = search_record(source)
     kinds = file_kinds(config.format, config.precision)
     if config.max_accuracy_drop < 0:
         raise ValueError(f"--max-accuracy-drop is in points of accuracy, at least 0, got {config.max_accuracy_drop:g}")
@@ -29,20 +26,14 @@ def run(config: ExportConfig, folder: Path) -> int:
         paths = [where]
     else:
         paths = [where / kind.file_name for kind in kinds]
-    subnet = load_subnet(source / WEIGHTS).eval()
-    data = TrainedSupernet.open(Path(record["supernet"])).data
-    exports = [
-        export_checked(
-            subnet,
-            data,
-            path,
-            kind,
-            batch=config.batch,
-            max_accuracy_drop=config.max_accuracy_drop / 100,
-            provenance={"search": str(source), "supernet": record["supernet"]},
-        )
-        for path, kind in zip(paths, kinds, strict=True)
-    ]
+    exports = export_again(
+        source,
+        paths,
+        kinds,
+        batch=config.batch,
+        max_accuracy_drop=config.max_accuracy_drop / 100,
+        devices=Path(config.runs) / "devices",
+    )
     if config.json:
         print(json.dumps({"folder": str(paths[0].parent), "exports": exports}))
     else:

@@ -49,6 +49,7 @@ def test_a_float32_file_and_what_is_said_of_it(form: str, learnt: Subnet, digits
     assert (beside["mean"], beside["std"]) == (list(digits.mean), list(digits.std))
     assert beside["architecture"] == learnt.architecture
     assert beside["search"] == "here"
+    assert 0.7 < min(beside["accuracy"], beside["test_accuracy"]) <= 1
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -55,7 +55,35 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "classes": [HOSTILE, "dog"],
         "test_accuracy": 0.8421,
         "test_images": 400,
-        "parity": {"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
+        "exports": [
+            {
+                "file": f"{HOSTILE}.onnx",
+                "format": "onnx",
+                "precision": "float32",
+                "bytes": 801_234,
+                "batch": 4,
+                "peak_activation_bytes": 98_304,
+                "accepted": True,
+                "accuracy": 0.87,
+                "test_accuracy": 0.8421,
+                "parity": {"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
+                "latency": {"latency_ms": 0.3712, "device": HOSTILE, "runtime": "onnxruntime", "threads": 2},
+            },
+            {
+                "file": "subnet.int8.rejected.onnx",
+                "format": "onnx",
+                "precision": "int8",
+                "bytes": 230_000,
+                "batch": 1,
+                "peak_activation_bytes": 24_576,
+                "accepted": False,
+                "accuracy": 0.61,
+                "float32_accuracy": 0.87,
+                "test_accuracy": 0.6,
+                "float32_test_accuracy": 0.8421,
+                "parity": {"max_abs_difference": 1.5, "top1_agreement": 0.7, "n": 400},
+            },
+        ],
         "notes": [HOSTILE],
         "predictors": {"latency": HOSTILE},
         "files": {HOSTILE: "odd"},
@@ -114,9 +142,31 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     assert "measured: budget met" in text
     assert text.count("✓ met") == 2
     assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
-    assert "256 images" in text
     assert "The test split was used once" in text
     assert "predicted only" not in text
+
+
+def test_page_lists_the_exported_files_as_they_are(run_folder: Path) -> None:
+    text = parsed(run_folder).text
+    cells = [
+        f"{HOSTILE}.onnx",
+        f"0.371 ms for 4 images{HOSTILE}, onnxruntime, 2 threads",
+        "801 KB",
+        "98.3 KB",
+        "87.00%",
+        "84.21%",
+        "100.0% of 256",
+        "3.1e-06",
+        "subnet.int8.rejected.onnxrejected: lost too much accuracy",
+        "not measured",
+        "230 KB",
+        "24.6 KB",
+        "61.00%float32 87.00%",
+        "60.00%float32 84.21%",
+        "70.0% of 400",
+        "1.5",
+    ]
+    assert "".join(cells) in text
 
 
 def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
