@@ -26,6 +26,7 @@ def specialise(
     *,
     seed: int = 0,
     device: str = "cpu",
+    threads: int | None = None,
     max_accuracy_drop: float = 0.01,
     command: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -35,8 +36,9 @@ def specialise(
     Parameters
     ----------
     source : run folder of a finished search, or of an earlier call.
-    folder : where the result goes: the better network, in the formats that `source` has.
-    settings, seed, device, progress : see `nas.training.finetune.finetune`.
+    folder : where the result goes: the better network, in the formats that `source` has. A killed call with the same
+        arguments goes on from the checkpoint in it.
+    settings, seed, device, threads, progress : see `nas.training.finetune.finetune`.
     max_accuracy_drop : of int8 files against float32, as a fraction.
     command : what was typed, for the record.
 
@@ -47,13 +49,23 @@ def specialise(
     Raises
     ------
     ValueError : `source` is no finished search.
-    TrainingDiverged : a loss was not finite; nothing is written then.
+    TrainingDiverged : a loss was not finite; no network is written then.
     """
     record = search_record(source)
     trained = TrainedSupernet.open(Path(record["supernet"]))
     subnet = load_subnet(source / WEIGHTS).eval()
     teacher = trained.subnet(trained.space.max)
-    tuned = finetune(subnet, teacher, trained.data, settings, seed=seed, device=device, progress=progress)
+    tuned = finetune(
+        subnet,
+        teacher,
+        trained.data,
+        settings,
+        seed=seed,
+        device=device,
+        threads=threads,
+        folder=folder,
+        progress=progress,
+    )
     earlier = record["exports"]
     facts = deploy_subnet(
         tuned.subnet,

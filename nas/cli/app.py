@@ -130,7 +130,7 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
         if verb.positional is None or len(line.positional) > 1:
             raise ValueError(f"{line.positional[-1]!r} is neither a flag nor key=value; see nas {verb.name} --help")
         overrides.insert(0, f"{verb.positional[0]}={quote(line.positional[0])}")
-    elif verb.positional and not line.shows_config and not _sets(overrides, verb.positional[0]):
+    elif verb.positional and not (line.shows_config or line.resume or _sets(overrides, verb.positional[0])):
         raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
     if line.resume is not None:
         folder = Path(line.resume)

@@ -101,10 +101,11 @@ VERBS = {
         Verb(
             "finetune",
             "Train the network of a finished search on, keep the better, export it again.",
-            ("max-accuracy-drop", "out", "seed", "json"),
+            ("max-accuracy-drop", "out", "seed", "resume", "json"),
             (
                 ("nas finetune RUN", "ten epochs, the supernet's max net as teacher"),
                 ("nas finetune RUN epochs=25", "the most"),
+                ("nas finetune --resume TUNED", "go on where it was stopped"),
             ),
             positional=("run", "RUN"),
         ),

@@ -4,15 +4,16 @@
 log record, and what run it belongs to. One file is replaced atomically; two could disagree.
 """
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, uint8
 
 from latency_tables.files import atomic_path
 
@@ -95,6 +96,14 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
             there, here = _difference(found.get(name), wanted[name])
             raise ValueError(f"{path} is of another run: its {name} differs ({there}, not {here}); {start_anew}")
     return tensors, progress
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """SHA-256 of the values of `tensors`."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _difference(found: Any, wanted: Any) -> tuple[str, str]:

@@ -4,11 +4,10 @@ A run folder gets `splits.json`, `log.jsonl`, `checkpoint.safetensors` and, at t
 `supernet.safetensors` with `supernet.json`.
 """
 
-import hashlib
 import json
 import logging
 import signal
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData
 from nas.supernet import Supernet, calibrate_batch_norm, save_supernet
 from nas.training.checkpoint import FILE as CHECKPOINT
-from nas.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from nas.training.checkpoint import Progress, digest, load_checkpoint, save_checkpoint
 from nas.training.display import Display
 from nas.training.distributed import Processes, joined, synchronised_batch_norm
 from nas.training.evaluation import calibration_batches, evaluate_subnets
@@ -119,7 +118,7 @@ def train(
             "seed": seed,
             "data": data.fingerprint,
             "kernel_transform": supernet.kernel_transform,
-            "teacher": None if teacher is None else _digest(teacher.state_dict().values()),
+            "teacher": None if teacher is None else digest(teacher.state_dict().values()),
         }
         found = load_checkpoint(folder, identity) if resume else None
         progress = found[1] if found else Progress(threads=torch.get_num_threads())
@@ -146,7 +145,7 @@ def train(
             logger.info("going on from step %d of %d in %s", progress.step, trainer.schedule.n_steps, folder)
         else:
             processes.begin_alike(trainer.tensors().values())
-            progress.beginning = _digest(trainer.parameters.values())
+            progress.beginning = digest(trainer.parameters.values())
             if processes.leads:
                 (folder / CHECKPOINT).unlink(missing_ok=True)
                 write_text(folder / "splits.json", json.dumps(data.splits(), indent=1))
@@ -244,7 +243,7 @@ class _Run:
         tensors, step = self.trainer.tensors(), self.progress.step
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {ADVICE}")
-        if _digest(self.trainer.parameters.values()) == self.progress.beginning:
+        if digest(self.trainer.parameters.values()) == self.progress.beginning:
             raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
         save_checkpoint(self.folder, tensors, self.progress, self.identity)
 
@@ -273,14 +272,6 @@ def _device(name: str) -> str:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"{name} was asked for, but torch finds no CUDA device; use auto or cpu")
     return name
-
-
-def _digest(tensors: Iterable[Tensor]) -> str:
-    """SHA-256 of the values of `tensors`."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def _validate(supernet: Supernet, data: ImageData) -> dict[str, float]:

@@ -21,8 +21,6 @@ def run(config: FinetuneConfig, folder: Path) -> int:
         learning_rate=config.learning_rate,
         label_weight=config.label_weight,
     )
-    if config.threads:
-        torch.set_num_threads(config.threads)
     device = config.accelerator
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -33,6 +31,7 @@ def run(config: FinetuneConfig, folder: Path) -> int:
             settings,
             seed=config.seed,
             device=device,
+            threads=config.threads,
             max_accuracy_drop=config.max_accuracy_drop / 100,
             command=command(),
             progress=progress,

@@ -1,5 +1,9 @@
 """Fine-tuning one subnet: it gets better, the better one is kept, and nothing else is touched."""
 
+import os
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +11,7 @@ import torch
 from nas.data import ImageData, load_data
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import TrainingDiverged, calibration_batches, evaluate, evaluate_on_test
-from nas.training.finetune import Finetuning, finetune
+from nas.training.finetune import Finetuned, Finetuning, finetune
 from search_spaces import get_space
 
 SHORT = Finetuning(epochs=2, learning_rate=0.05)
@@ -58,6 +62,44 @@ def test_the_same_seed_gives_the_same_weights(digits: ImageData) -> None:
     a, b, c = (finetune(network(digits), None, digits, settings, seed=seed).subnet for seed in (0, 0, 1))
     assert (weights(a) == weights(b)).all()
     assert (weights(a) != weights(c)).any()
+
+
+def test_a_killed_run_ends_with_the_same_weights(digits: ImageData, tmp_path: Path) -> None:
+    net, teacher, settings = network(digits), network(digits, seed=1), Finetuning(epochs=1, batch_size=128)
+    told: list[int] = []
+
+    def go(folder: Path | None, signal_at: tuple[int, int] = (0, 0)) -> Finetuned:
+        def progress(done: int, total: int) -> None:
+            told.append(done)
+            if done == signal_at[0]:
+                os.kill(os.getpid(), signal_at[1])
+
+        return finetune(net, teacher, digits, settings, folder=folder, checkpoint_every=3, progress=progress)
+
+    whole = go(None)
+    if (child := os.fork()) == 0:
+        try:
+            go(tmp_path, signal_at=(5, signal.SIGKILL))
+        finally:
+            os._exit(0)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    told.clear()
+    with pytest.raises(SystemExit):
+        go(tmp_path, signal_at=(7, signal.SIGTERM))
+    assert told == [4, 5, 6, 7]
+    resumed = go(tmp_path)
+    assert told[4] == 8
+    assert (weights(resumed.subnet) == weights(whole.subnet)).all()
+    assert (resumed.before, resumed.after) == (whole.before, whole.after)
+    n = len(told)
+    assert (weights(go(tmp_path).subnet) == weights(whole.subnet)).all()
+    assert len(told) == n, "a finished run has no steps left"
+
+
+def test_the_checkpoint_of_another_run_is_refused(digits: ImageData, tmp_path: Path) -> None:
+    finetune(network(digits), None, digits, Finetuning(epochs=1), folder=tmp_path)
+    with pytest.raises(ValueError, match="is of another run: its settings differs"):
+        finetune(network(digits), None, digits, SHORT, folder=tmp_path)
 
 
 def test_the_teacher_is_learnt_from_and_left_alone(digits: ImageData) -> None:
