@@ -1,0 +1,109 @@
+"""What fine-tuning brings: ``python -m experiments.finetune_cifar10 RUN`` (from the repository's root).
+
+RUN is the folder of a finished `nas train`. The most accurate predicted network within each limit of MACs is taken
+out, judged as it is, trained on by what `nas finetune` does, and trained from fresh weights by the same schedule. Every
+finished line is kept in ``results/finetuning.csv``, and a training that was stopped goes on from its checkpoint in
+``results/runs/``.
+"""
+
+import argparse
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from latency_tables.files import write_text
+from nas.cli.console import track
+from nas.search.budget import Budget
+from nas.search.estimates import Estimator
+from nas.search.run import run_search
+from nas.supernet import Subnet
+from nas.training.finetune import Finetuned, Finetuning, finetune
+from nas.training.run import TrainedSupernet
+from search_spaces import Population
+
+RESULTS = Path(__file__).with_name("results")
+KEY = ["architecture", "weights", "epochs"]
+
+
+def chosen(trained: TrainedSupernet, limits: list[str], evaluations: int, seed: int) -> list[Population]:
+    """The most accurate network by prediction within each limit of MACs: what `nas search --macs` proposes."""
+    with track("evaluating subnets") as progress:
+        accuracy = trained.fit_accuracy(evaluations, seed, progress)
+    estimator = Estimator(trained.space, accuracy, None)
+    return [run_search(estimator, Budget.parse(macs=limit), seed=seed).genotype for limit in limits]
+
+
+def rows_of(net: Subnet, weights: str, epochs: int, tuned: Finetuned) -> list[dict[str, Any]]:
+    """What was found, as lines of the table: the network before, where that is worth a line, and after."""
+    costs = net.space.costs(net.genotype[None])
+    about = {"architecture": net.architecture, "macs": int(costs.macs[0]), "params": int(costs.params[0])}
+    lines = [{"weights": weights, "epochs": epochs, **vars(tuned.after), "seconds": tuned.seconds}]
+    if weights == "fine-tuned":
+        lines.insert(0, {"weights": "inherited", "epochs": 0, **vars(tuned.before), "seconds": 0.0})
+    return [about | line for line in lines]
+
+
+def main() -> None:
+    """Train what is not in the table yet; print the table and under which conditions it came about."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.finetune_cifar10", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a finished `nas train`")
+    parser.add_argument("--macs", default="2M,3.5M,5M", help="limits, a network each (default %(default)s)")
+    parser.add_argument("--epochs", type=int, default=4, help="of fine-tuning (default %(default)s)")
+    parser.add_argument("--scratch", default="", help="epochs of training from scratch, several with commas between "
+                        "(default: as many as of fine-tuning)")  # fmt: skip
+    parser.add_argument("--learning-rate", type=float, default=Finetuning.learning_rate)
+    parser.add_argument("--evaluations", type=int, default=80, help="subnets to fit the accuracy predictor to")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    words = parser.parse_args()
+    torch.set_num_threads(words.threads)
+    scratch = [int(epochs) for epochs in words.scratch.split(",") if epochs] or [words.epochs]
+    trained = TrainedSupernet.open(words.run)
+    table = words.out / "finetuning.csv"
+    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    teacher = trained.subnet(trained.space.max)
+    for genotype in chosen(trained, words.macs.split(","), words.evaluations, words.seed):
+        for weights, epochs in (("fine-tuned", words.epochs), *(("from scratch", epochs) for epochs in scratch)):
+            net = trained.subnet(genotype)
+            if any([row[key] for key in KEY] == [net.architecture, weights, epochs] for row in rows):
+                continue
+            if weights == "from scratch":
+                torch.manual_seed(words.seed)
+                net = Subnet(trained.space, genotype)
+            with track(f"{net.architecture}: {weights}") as progress:
+                tuned = finetune(
+                    net,
+                    teacher if weights == "fine-tuned" else None,
+                    trained.data,
+                    Finetuning(epochs=epochs, learning_rate=words.learning_rate),
+                    seed=words.seed,
+                    threads=words.threads,
+                    folder=words.out / "runs" / f"{net.architecture}_{weights.replace(' ', '-')}_{epochs}",
+                    progress=progress,
+                )
+            rows += rows_of(net, weights, epochs, tuned)
+            write_text(table, pd.DataFrame(rows).round(5).to_csv(index=False))
+            print(rows[-1], flush=True)
+    facts = {
+        "supernet": words.run.name,
+        "data": {"name": trained.data.name, "fingerprint": trained.data.fingerprint},
+        "images": {name: len(getattr(trained.data, name)) for name in ("train", "validation", "test")},
+        "learning_rate": words.learning_rate,
+        "seed": words.seed,
+        "threads": words.threads,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+    }
+    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
+    print(json.dumps(facts), pd.DataFrame(rows).to_string(index=False), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
