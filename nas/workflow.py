@@ -1,102 +1,90 @@
 """The whole road: learn the device, train, search, measure, export, report. What `nas search` runs.
 
 Each step leaves its product in a folder, and a second run picks it up instead of doing the work again. The
-budget is checked as early as can be: against the device before anything is trained, and before torch is
-imported, so that an infeasible one is answered at once.
+budget is checked as early as can be: against the devices before anything is trained, and before torch is
+imported, so that an infeasible one is answered at once. One network for one device or for several that share it
+is `search`; a network for each of several devices is `nas.fleet.search_fleet`, made of the same three steps.
 """
 
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from nas.devices import Device, get_device
-from nas.devices.learning import learn_device
+from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.listener import SILENT, Listener
+from nas.request import SearchRequest
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator, Predictor
+from nas.search.estimates import LATENCY, Estimator, by_latency
 from nas.search.evolution import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, SearchSpace, get_space
 
+if TYPE_CHECKING:
+    from nas.training.run import TrainedSupernet
+    from predictors.accuracy import AccuracyPredictor
+
 SUPERNET_CARD = "supernet.json"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class SearchRequest:
-    """What is asked for.
+class Task:
+    """One network to find: its devices, what is known of them, and a budget that they can keep.
 
     Attributes
     ----------
-    budget : limits by flag name, as typed (``{"latency": "20ms", "macs": None}``).
-    device : the device's name.
-    supernet : folder of a training run; None trains one, or finds the one trained with these settings.
-    space, data, recipe : settings for that training; see `nas.training.run.train_supernet`.
-    moved_data : settings of the given supernet's images, if these have moved since its training.
-    runs : the folder of all runs.
-    seed : of everything random.
-    threads, accelerator : for training.
-    confidence : chance with which the network shall keep a latency budget.
-    samples : networks to measure on a device that little is known of; None lets `learn_device` say.
-    evaluations : subnets to fit the accuracy predictor to.
-    candidates : networks that the evolution may evaluate by prediction.
-    finalists, rounds : networks to measure in a round, and rounds at most.
-    format, precision : of the exported files, several with commas between; None for what the device runs, which
-        is exported in any case where it is ONNX or TFLite.
-    max_accuracy_drop : points of accuracy that an int8 file may lose against float32.
-    batch : of the exported files; None leaves it open in ONNX.
-    command : what was typed, for the record.
+    devices : one, or several that share the network.
+    known : their latency, by name.
+    budget : parsed; see `Budget.parse`.
+    kinds : of the files to export, those that the devices run first.
     """
 
-    budget: Mapping[str, str | None]
-    device: str = "cpu"
-    supernet: Path | None = None
-    space: Mapping[str, Any] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    moved_data: Mapping[str, Any] | None = None
-    runs: Path = Path("runs")
-    seed: int = 0
-    threads: int | None = None
-    accelerator: str = "auto"
-    confidence: float = 0.95
-    samples: int | None = None
-    evaluations: int = 80
-    candidates: int = 20_000
-    finalists: int = 8
-    rounds: int = 3
-    format: str | None = None
-    precision: str | None = None
-    max_accuracy_drop: float = 1.0
-    batch: int | None = 1
-    command: str = ""
+    devices: Sequence[Device]
+    known: Mapping[str, KnownLatency]
+    budget: Budget
+    kinds: Sequence[FileKind]
 
     @property
-    def training_folder(self) -> Path:
-        """Where the supernet is, or will be: the same settings, the same folder."""
-        if self.supernet is not None:
-            return self.supernet
-        settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return self.runs / "train" / f"{self.data['name']}_{digest[:10]}"
+    def name(self) -> str:
+        """Of the device, or of all with commas between."""
+        return ", ".join(device.name for device in self.devices)
 
 
-def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) -> SearchResult:
+@dataclass(frozen=True)
+class Foundation:
+    """What every network of one supernet starts from.
+
+    Attributes
+    ----------
+    trained : the supernet.
+    accuracy : predicts its subnets' accuracy.
+    accuracy_error : of that predictor, in words.
+    """
+
+    trained: "TrainedSupernet"
+    accuracy: "AccuracyPredictor"
+    accuracy_error: str
+
+
+def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = "") -> SearchResult:
     """Find the most accurate network within the budget, prove it and export it into `folder`.
 
     Parameters
     ----------
-    request : what is asked for.
+    request : what is asked for; several devices share the network.
     folder : the run folder; a killed run of the same request in it is continued.
     listener : is told how it goes.
+    command : what was typed, for the record.
 
     Returns
     -------
@@ -108,25 +96,91 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
     BudgetMissed : no finalist kept it when measured.
     ValueError : something asked for cannot work.
     """
-    budget = Budget.parse(**request.budget)
-    settings = SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
-    device = get_device(request.device, folder=request.runs / "devices")
-    kinds, precision = _file_kinds(request, device), device.spec.precision
-    space = _space(request)
+    devices = named_devices(request)
+    limits = latency_limits(request.budget.latency, devices)
+    budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
+    task = plan(request, devices, budget, listener)
+    return answer(request, task, lay_foundation(request, listener), folder, listener, command)
 
-    def check(latency: Predictor | None, budget: Budget) -> None:
-        check_feasibility(
-            Estimator(space, _Unknown(), latency, request.confidence, precision), budget, np.random.default_rng(0)
+
+def named_devices(request: SearchRequest) -> list[Device]:
+    """The devices of a request.
+
+    Raises
+    ------
+    ValueError : an unknown one, or one that is named twice.
+    """
+    devices = [get_device(name.strip(), folder=Path(request.runs) / "devices") for name in request.device.split(",")]
+    names = [device.name for device in devices]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
+    if request.shared and len(devices) == 1:
+        raise ValueError(f"--shared is for several devices; name them all, like --device {names[0]},pixel")
+    return devices
+
+
+def latency_limits(typed: str | None, devices: Sequence[Device]) -> dict[str, str | None]:
+    """What each device may take, as typed: one limit for all, or ``pixel=20ms,note10=15ms``.
+
+    Raises
+    ------
+    ValueError : a limit that is of no device, or a device without one.
+    """
+    names = [device.name for device in devices]
+    if typed is None or ("=" not in typed and "," not in typed):
+        return dict.fromkeys(names, typed)
+    limits: dict[str, str | None] = {}
+    for part in typed.split(","):
+        name, equals, text = (word.strip() for word in part.partition("="))
+        device = next((device for device in devices if name in (device.name, *device.spec.aliases)), None)
+        if not equals or device is None or device.name in limits:
+            break
+        limits[device.name] = text
+    if set(limits) != set(names):
+        each = ",".join(f"{name}=20ms" for name in names)
+        raise ValueError(
+            f"--latency {typed} must be one limit for all devices, or one for each of them: --latency {each}"
         )
+    return {name: limits[name] for name in names}
 
-    check(None, budget.without(LATENCY))
-    known = learn_device(device, space, request.samples, request.seed, listener)
-    listener.say(f"latency predictor of {device.name}: {known.evidence}")
-    check(known.predictor, budget)
 
+def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, listener: Listener = SILENT) -> Task:
+    """Get to know the devices, and see that they can keep the budget.
+
+    Raises
+    ------
+    InfeasibleBudget : no network of the space keeps it.
+    ValueError : nothing is known of a device, or a setting cannot work.
+    """
+    precisions = {device.spec.precision for device in devices}
+    if len(precisions) > 1:
+        each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
+        raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
+    kinds, space = _file_kinds(request, devices), space_of(request)
+    known: dict[str, KnownLatency] = {}
+    _search_settings(request)  # a mistake in them should not wait until a supernet is trained
+
+    def check(*named: Device) -> None:
+        """The limits on paper, and the latency of the devices that are known so far."""
+        predictors = {device.name: known[device.name].predictor for device in named}
+        keys = by_latency(one_or_each(devices, predictors))
+        limits = Budget(tuple(limit for limit in budget.limits if limit.metric.key != LATENCY or limit.key in keys))
+        latency = one_or_each(devices, predictors)
+        estimator = Estimator(space, _Unknown(), latency, request.confidence, devices[0].spec.precision)
+        check_feasibility(estimator, limits, np.random.default_rng(0))
+
+    check()
+    for device in devices:
+        known[device.name] = learn_device(device, space, request.samples, request.seed, listener)
+        listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
+        check(device)
+    check(*devices)
+    return Task(devices, known, budget, kinds)
+
+
+def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Foundation:
+    """The supernet, trained where it is not yet there, and an accuracy predictor of its subnets."""
     # From here on torch is needed, whose import alone takes seconds.
-    from nas.deployment import deploy, evaluate_exported, measure_exported
-    from nas.report.html import write_report
     from nas.training.run import TrainedSupernet, train_supernet
 
     if not (request.training_folder / SUPERNET_CARD).is_file() and request.supernet is None:
@@ -140,41 +194,66 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
             threads=request.threads,
             accelerator=request.accelerator,
         )
-    trained = TrainedSupernet.open(request.training_folder, request.moved_data)
+    moved = request.data if request.supernet is not None else None
+    trained = TrainedSupernet.open(request.training_folder, moved or None)
     with listener.track("evaluating subnets") as progress:
         accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
-    accuracy_error = (
+    error = (
         f"error {100 * accuracy.rmse_:.2f} points, rank correlation (Kendall) {accuracy.kendall_tau_:.2f}, "
         f"each of {accuracy.n_observations_} subnets predicted from the others"
     )
-    listener.say(f"accuracy predictor: {accuracy_error}")
+    listener.say(f"accuracy predictor: {error}")
+    return Foundation(trained, accuracy, error)
+
+
+def answer(
+    request: SearchRequest,
+    task: Task,
+    foundation: Foundation,
+    folder: Path,
+    listener: Listener = SILENT,
+    command: str = "",
+) -> SearchResult:
+    """Search, measure, export and report into `folder`; see `search`."""
+    from nas.deployment import deploy, evaluate_exported, measure_exported
+    from nas.report.html import write_report
+
+    trained, devices = foundation.trained, task.devices
+    measure = {
+        device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
+    }
+    predictors = {name: known.predictor for name, known in task.known.items()}
+    refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
+    latency, precision = one_or_each(devices, predictors), devices[0].spec.precision
     result = run_search(
-        Estimator(trained.space, accuracy, known.predictor, request.confidence, precision),
-        budget,
+        Estimator(trained.space, foundation.accuracy, latency, request.confidence, precision),
+        task.budget,
         seed=request.seed,
-        settings=settings,
+        settings=_search_settings(request),
         folder=folder,
-        device=device.name,
-        measure=measure_exported(trained, device, listener.track) if device.can_measure else None,
-        evaluate=evaluate_exported(trained, device),
-        refit=known.refit,
+        device=task.name,
+        measure=one_or_each(devices, measure),
+        evaluate=evaluate_exported(trained, devices[0]),
+        refit=one_or_each(devices, refit),
         say=listener.say,
     )
     listener.say("exporting")
+    alone = len(devices) == 1
+    evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
-        "command": request.command,
+        "command": command,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": str(request.training_folder),
-        "predictors": {"accuracy": accuracy_error, "latency": known.evidence},
+        "predictors": {"accuracy": foundation.accuracy_error} | evidence,
         **deploy(
             trained,
             result.genotype,
             folder,
-            kinds,
+            task.kinds,
             batch=request.batch,
             max_accuracy_drop=request.max_accuracy_drop / 100,
-            provenance={"supernet": str(request.training_folder), "command": request.command},
-            device=device,
+            provenance={"supernet": str(request.training_folder), "command": command},
+            device=devices[0] if alone else None,
             known=result.measured,
         ),
     }
@@ -183,28 +262,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT) ->
     return result
 
 
-def _file_kinds(request: SearchRequest, device: Device) -> list[FileKind]:
-    """What to export, the device's own kind first; refuses what cannot be written here before anything is done."""
-    if request.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
-    own = file_kind(device.spec.runtime, device.spec.precision)
-    asked = file_kinds(
-        request.format or (own.format if own else "onnx"), request.precision or (own.precision if own else "float32")
-    )
-    kinds = [own, *(kind for kind in asked if kind != own)] if own else asked
-    for kind in kinds:
-        kind.require()
-    return kinds
-
-
-class _Unknown:
-    """Stands for the accuracy predictor while only costs are asked about."""
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        raise NotImplementedError
-
-
-def _space(request: SearchRequest) -> SearchSpace:
+def space_of(request: SearchRequest) -> SearchSpace:
     """The space of the supernet, from its card alone where there is one."""
     card = request.training_folder / SUPERNET_CARD
     if card.is_file():
@@ -213,3 +271,32 @@ def _space(request: SearchRequest) -> SearchSpace:
     if request.supernet is not None:
         raise ValueError(f"{request.supernet} is no trained supernet; give the folder of a finished `nas train` run")
     return get_space(**request.space)
+
+
+def _search_settings(request: SearchRequest) -> SearchSettings:
+    return SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
+
+
+def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+    """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
+    if request.max_accuracy_drop < 0:
+        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
+    own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
+    usual = own[0] if own else FileKind()
+    asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
+    kinds = list(dict.fromkeys([*own, *asked]))
+    for kind in kinds:
+        kind.require()
+    return kinds
+
+
+def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:
+    """What is given for the only device (None if it is not), or the mapping by name where there are several."""
+    return given.get(devices[0].name) if len(devices) == 1 else given
+
+
+class _Unknown:
+    """Stands for the accuracy predictor while only costs are asked about."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        raise NotImplementedError

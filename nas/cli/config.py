@@ -8,73 +8,32 @@ from typing import Any
 
 from omegaconf import MISSING
 
-
-@dataclass
-class BudgetConfig:
-    """Limits as typed, with units or as a percentage of the max net; none set means no limit."""
-
-    latency: str | None = None
-    memory: str | None = None
-    size: str | None = None
-    macs: str | None = None
-    params: str | None = None
+from nas.request import SearchRequest, TrainRequest
 
 
 @dataclass
-class TrainConfig:
+class TrainConfig(TrainRequest):
     """`nas train`.
 
     Attributes
     ----------
     name : last part of the run folder's name.
-    seed : of everything random.
-    threads : CPU threads; all cores if not given. Results repeat exactly at the same number.
-    accelerator : ``auto``, ``cpu`` or ``cuda``.
     """
 
-    space: dict[str, Any] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=dict)
-    data: dict[str, Any] = field(default_factory=dict)
     name: str = MISSING
-    seed: int = 0
-    threads: int | None = None
-    accelerator: str = "auto"
-    runs: str = "runs"
 
 
 @dataclass
-class SearchConfig(TrainConfig):
+class SearchConfig(SearchRequest):
     """`nas search`.
 
     Attributes
     ----------
-    device : whose budget it is.
-    supernet : a training run's folder; trained first (or found among the runs) if not given.
-    confidence : wanted chance that the chosen network keeps the latency budget.
-    samples : architectures to measure on a device that little is known of; by default a dozen where other
-        devices were measured in the space, else forty.
-    evaluations : subnets evaluated to fit the accuracy predictor.
-    candidates : networks that the evolution may evaluate by prediction.
-    finalists, rounds : networks measured in a round, and rounds at most.
-    format, precision : of the exported files, several with commas between; by default what the device runs.
-    max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
-    batch : of the exported files; null for a dynamic one in ONNX, which is 1 in TFLite.
+    name : last part of the run folder's name.
     json : print the result as one JSON object.
     """
 
-    device: str = "cpu"
-    supernet: str | None = None
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    confidence: float = 0.95
-    samples: int | None = None
-    evaluations: int = 80
-    candidates: int = 20_000
-    finalists: int = 8
-    rounds: int = 3
-    format: str | None = None
-    precision: str | None = None
-    max_accuracy_drop: float = 1.0
-    batch: int | None = 1
+    name: str = MISSING
     json: bool = False
 
 

@@ -138,7 +138,7 @@ class Budget:
     limits: tuple[Limit, ...] = ()
 
     @classmethod
-    def parse(cls, **typed: str | float | Mapping[str, str] | None) -> "Budget":
+    def parse(cls, **typed: str | float | Mapping[str, str | None] | None) -> "Budget":
         """Read several limits by flag, e.g. ``Budget.parse(latency="20ms", memory="512KB")``; None is no limit.
 
         A limit for each of several devices is a mapping: ``latency={"pixel": "20ms", "note10": "15ms"}``.
@@ -150,7 +150,7 @@ class Budget:
         limits = []
         for flag, text in typed.items():
             if isinstance(text, Mapping):
-                limits += [Limit.parse(flag, each, device) for device, each in text.items()]
+                limits += [Limit.parse(flag, each, device) for device, each in text.items() if each is not None]
             elif text is not None:
                 limits.append(Limit.parse(flag, text))
         return cls(tuple(limits))

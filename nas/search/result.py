@@ -84,6 +84,11 @@ class SearchResult:
         "convergence": "convergence.csv",
     }
 
+    @property
+    def devices(self) -> list[str]:
+        """Names of the devices that share the network; one empty name where it is for one device, or for none."""
+        return [key.partition("@")[2] for key in self.predicted if key.startswith(LATENCY)]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the tables, ready for ``result.json``."""
         record = {key: value for key, value in vars(self).items() if key not in (*self.FILES, "about")}

@@ -1,7 +1,6 @@
 """`nas search`: the whole road, from images and a budget to an exported network."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from nas.cli.app import command, typed
@@ -10,36 +9,14 @@ from nas.cli.console import output, remarks, table, track
 from nas.listener import Listener
 from nas.search.budget import METRICS
 from nas.search.result import SearchResult
-from nas.workflow import SearchRequest, search
+from nas.workflow import search
 
 
 def run(config: SearchConfig, folder: Path) -> int:
     """Search into the run folder, show the answer and where it lies."""
-    request = SearchRequest(
-        budget=asdict(config.budget),
-        device=config.device,
-        supernet=None if config.supernet is None else Path(config.supernet),
-        space=config.space,
-        data=config.data,
-        recipe=config.recipe,
-        moved_data=config.data if config.supernet is not None and typed("data") else None,
-        runs=Path(config.runs),
-        seed=config.seed,
-        threads=config.threads,
-        accelerator=config.accelerator,
-        confidence=config.confidence,
-        samples=config.samples,
-        evaluations=config.evaluations,
-        candidates=config.candidates,
-        finalists=config.finalists,
-        rounds=config.rounds,
-        format=config.format,
-        precision=config.precision,
-        max_accuracy_drop=config.max_accuracy_drop,
-        batch=config.batch,
-        command=command(),
-    )
-    result = search(request, folder, Listener(say=remarks.print, track=track))
+    if config.supernet is not None and not typed("data"):
+        config.data = {}  # those that it was trained on
+    result = search(config, folder, Listener(say=remarks.print, track=track), command())
     if config.json:
         print(json.dumps(result.to_dict() | {"folder": str(folder)}))
     else:
@@ -61,17 +38,21 @@ def _show(result: SearchResult, folder: Path) -> None:
         "" if measured["accuracy"] is None else f"{measured['accuracy']:.2%}",
         "",
     )
-    limits = {record["key"]: record for record in result.budgets}
+    limits = {(record["key"], record["device"]): record["limit"] for record in result.budgets}
     for metric in METRICS:
-        limit = limits.get(metric.key)
-        if metric.key == "latency_ms":
-            cells = (
-                f"{predicted['latency_ms']:.3f} ± {predicted['latency_std_ms']:.3f} ms",
-                "" if measured["latency_ms"] is None else f"{measured['latency_ms']:.3f} ms",
-            )
-        else:
-            cells = ("", metric.format(result.costs[metric.key]))
-        shown.add_row(metric.title, *cells, "" if limit is None else metric.format(limit["limit"]))
+        on = result.devices if metric.key == "latency_ms" else [""]
+        for name in on:
+            if metric.key == "latency_ms":
+                at = f"@{name}" if name else ""
+                cells = (
+                    f"{predicted[f'latency_ms{at}']:.3f} ± {predicted[f'latency_std_ms{at}']:.3f} ms",
+                    "" if measured[f"latency_ms{at}"] is None else f"{measured[f'latency_ms{at}']:.3f} ms",
+                )
+            else:
+                cells = ("", metric.format(result.costs[metric.key]))
+            limit = limits.get((metric.key, name))
+            title = f"{metric.title} on {name}" if name else metric.title
+            shown.add_row(title, *cells, "" if limit is None else metric.format(limit))
     output.print(shown)
     output.print(f"test accuracy {result.about['test_accuracy']:.2%}   architecture {result.architecture}")
     for file in result.about["exports"]:

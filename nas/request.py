@@ -1,0 +1,102 @@
+"""What may be asked of a training and of a search: plain settings, checked by type when they are read.
+
+The command line's configuration is made of these classes; from Python they are filled in by hand. Nothing
+heavy is imported here.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Limits:
+    """Limits as typed, with units or as a percentage of the max net; None means no limit.
+
+    Attributes
+    ----------
+    latency : one for all devices, or one for each: ``pixel=20ms,note10=15ms``.
+    """
+
+    latency: str | None = None
+    memory: str | None = None
+    size: str | None = None
+    macs: str | None = None
+    params: str | None = None
+
+
+@dataclass
+class TrainRequest:
+    """A supernet to train.
+
+    Attributes
+    ----------
+    space, recipe, data : settings; see `nas.training.run.train_supernet`.
+    seed : of everything random.
+    threads : CPU threads; all cores if not given. Results repeat exactly at the same number.
+    accelerator : ``auto``, ``cpu`` or ``cuda``.
+    runs : the folder of all runs.
+    """
+
+    space: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    threads: int | None = None
+    accelerator: str = "auto"
+    runs: str = "runs"
+
+
+@dataclass
+class SearchRequest(TrainRequest):
+    """A network to find.
+
+    Attributes
+    ----------
+    data : settings of the images; with a given supernet they may be left empty, which takes those of its training.
+    budget : what the network may cost.
+    device : whose latency it is; several with commas between.
+    shared : several devices get one network that keeps every one's budget, instead of one each.
+    supernet : a training run's folder; trained first (or found among the runs) if not given.
+    confidence : wanted chance that the chosen network keeps a latency budget.
+    samples : architectures to measure on a device that little is known of; by default a dozen where other
+        devices were measured in the space, else forty.
+    evaluations : subnets evaluated to fit the accuracy predictor.
+    candidates : networks that the evolution may evaluate by prediction.
+    finalists, rounds : networks measured in a round, and rounds at most.
+    format, precision : of the exported files, several with commas between; None for what the device runs, which
+        is exported in any case where it is ONNX or TFLite.
+    max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
+    batch : of the exported files; None leaves it open in ONNX, which is 1 in TFLite.
+    """
+
+    budget: Limits = field(default_factory=Limits)
+    device: str = "cpu"
+    shared: bool = False
+    supernet: str | None = None
+    confidence: float = 0.95
+    samples: int | None = None
+    evaluations: int = 80
+    candidates: int = 20_000
+    finalists: int = 8
+    rounds: int = 3
+    format: str | None = None
+    precision: str | None = None
+    max_accuracy_drop: float = 1.0
+    batch: int | None = 1
+
+    @property
+    def training_folder(self) -> Path:
+        """Where the supernet is, or will be: the same settings, the same folder."""
+        if self.supernet is not None:
+            return Path(self.supernet)
+        settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        return Path(self.runs) / "train" / f"{self.data['name']}_{digest[:10]}"
+
+    @property
+    def limits(self) -> dict[str, str | None]:
+        """The budget by flag."""
+        return asdict(self.budget)
