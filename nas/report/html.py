@@ -5,12 +5,10 @@ No script, no font, no image from elsewhere; readable in light and dark. Every s
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
 from html import escape
-from importlib.resources import files
 from math import sqrt
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import pandas as pd
@@ -20,6 +18,7 @@ from latency_tables.files import atomic_path, write_text
 from nas.report.exported import EXPLANATION, HEAD, file_rows
 from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
 from nas.report.layers import layer_table, slot_table
+from nas.report.page import fill_page, html_section, html_table
 from nas.report.run_folder import SearchRun
 from nas.report.sentences import badge, headline, notes, subline
 from nas.search.budget import METRICS
@@ -51,15 +50,14 @@ def render(run: SearchRun) -> str:
     """The page as a string."""
     record = run.record
     sections = [_front(run), _budgets(run), _files(run), _finalists(run), _network(run), _reproduce(run), _honesty(run)]
-    template = Template(files("nas.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(f"nas search: {record['architecture']}"),
-        status=escape(record["status"]),
-        badge=escape(badge(record)),
-        headline=escape(headline(record).replace(" ms", "\N{NO-BREAK SPACE}ms")),
+    return fill_page(
+        title=f"nas search: {record['architecture']}",
+        status=record["status"],
+        badge=badge(record),
+        headline=headline(record),
         subline=f"<code>{escape(record['architecture'])}</code><br>{escape(subline(record))}",
-        tiles="\n".join(_tiles(run)),
-        sections="\n".join(section for section in sections if section),
+        tiles=_tiles(run),
+        sections=sections,
     )
 
 
@@ -108,7 +106,7 @@ def _front(run: SearchRun) -> str:
     )
     if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
         caption += " A thin line leads from what was predicted of a finalist to what was measured."
-    return _section("Where it stands", _image(run, pareto_figure, caption))
+    return html_section("Where it stands", _image(run, pareto_figure, caption))
 
 
 def _budgets(run: SearchRun) -> str:
@@ -132,7 +130,9 @@ def _budgets(run: SearchRun) -> str:
             '<p class="soft">In the four columns on the right a latency is the upper end of its prediction '
             f"({run.record['confidence']:.0%} confidence), as the search judges it.</p>"
         )
-    return _section("The budget, and what the space offers", _table(head, rows, numbers={1, 2, 5, 6, 7, 8}) + quantile)
+    return html_section(
+        "The budget, and what the space offers", html_table(head, rows, numbers={1, 2, 5, 6, 7, 8}) + quantile
+    )
 
 
 def _files(run: SearchRun) -> str:
@@ -141,7 +141,7 @@ def _files(run: SearchRun) -> str:
         return ""
     rows = [[escape(cell).replace("\n", "<br>") for cell in row] for row in file_rows(exports)]
     explanation = f'<p class="soft">{escape(EXPLANATION)}</p>'
-    return _section("The exported files", _table(HEAD, rows, numbers=set(range(1, len(HEAD)))) + explanation)
+    return html_section("The exported files", html_table(HEAD, rows, numbers=set(range(1, len(HEAD)))) + explanation)
 
 
 def _finalists(run: SearchRun) -> str:
@@ -169,11 +169,11 @@ def _finalists(run: SearchRun) -> str:
     head = list(columns)
     rows = [[cell(row) for cell in columns.values()] for _, row in table.iterrows()]
     chosen = set((table["architecture"] == run.record["architecture"]).to_numpy().nonzero()[0].tolist())
-    listing = _table(head, rows, numbers=set(range(2, len(head))), chosen=chosen)
+    listing = html_table(head, rows, numbers=set(range(2, len(head))), chosen=chosen)
     title = "Finalists: predicted against measured" if measured else "Finalists, as predicted"
     state = "" if image else " open"
     listing = f"<details{state}><summary>All {len(rows)} finalists</summary>{listing}</details>"
-    return _section(title, image + listing)
+    return html_section(title, image + listing)
 
 
 def _network(run: SearchRun) -> str:
@@ -192,10 +192,11 @@ def _network(run: SearchRun) -> str:
         for layer in layers.itertuples(index=False, name=None)
     ]
     names = ["slot", "layer", "operator", "window / stride", "channels", "size (px)", "MACs", "parameters"]
-    return _section(
+    listing = html_table(names, every, numbers={4, 5, 6, 7})
+    return html_section(
         "The chosen network",
-        _table(heads, rows, numbers={2, 3, 4, 5})
-        + f"<details><summary>All {len(layers)} layers</summary>{_table(names, every, numbers={4, 5, 6, 7})}</details>",
+        html_table(heads, rows, numbers={2, 3, 4, 5})
+        + f"<details><summary>All {len(layers)} layers</summary>{listing}</details>",
     )
 
 
@@ -221,38 +222,12 @@ def _reproduce(run: SearchRun) -> str:
     rows = [[escape(name), escape(value)] for name, value in facts]
     convergence = _image(run, convergence_figure, "How the search went: steps that flatten out mean it was done.")
     convergence = f"<details><summary>Convergence</summary>{convergence}</details>"
-    return _section("How to get this again", command + _table([], rows) + convergence)
+    return html_section("How to get this again", command + html_table([], rows) + convergence)
 
 
 def _honesty(run: SearchRun) -> str:
     items = "".join(f"<li>{escape(note)}</li>" for note in notes(run))
-    return _section("Worth knowing", f"<ul>{items}</ul>")
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}\n</section>"
-
-
-def _cell(tag: str, html: str, *, number: bool) -> str:
-    return f'<{tag} class="number">{html}</{tag}>' if number else f"<{tag}>{html}</{tag}>"
-
-
-def _table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    numbers: Collection[int] = (),
-    chosen: Collection[int] = (),
-) -> str:
-    """A table of cells that are HTML already; `numbers` are columns set flush right, `chosen` rows set bold."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "".join(_cell(tag, cell, number=column in numbers) for column, cell in enumerate(cells))
-
-    top = f"<thead><tr>{line(head, 'th')}</tr></thead>" if head else ""
-    body = "".join(
-        f"<tr{' class=chosen' if number in chosen else ''}>{line(row, 'td')}</tr>" for number, row in enumerate(rows)
-    )
-    return f'<div class="wide"><table>{top}<tbody>{body}</tbody></table></div>'
+    return html_section("Worth knowing", f"<ul>{items}</ul>")
 
 
 def _image(run: SearchRun, draw: Callable[[SearchRun, Theme], Figure], caption: str) -> str:
