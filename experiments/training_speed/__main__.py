@@ -1,7 +1,8 @@
 """What a training step costs: ``python -m experiments.training_speed`` (from the repository's root).
 
-Writes ``results/static.csv``, ``results/once_for_all.csv`` and ``results/conditions.json``; prints them, the
-machine, the versions and the seed. One thread.
+Writes ``results/static.csv``, ``results/once_for_all.csv``, ``results/images.csv`` and ``results/conditions.json``
+(``conditions_<table>.json`` of one table alone);
+prints them, the machine, the versions and the seed. One thread.
 """
 
 import os
@@ -18,6 +19,7 @@ from pathlib import Path  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
+from experiments.training_speed.images import images  # noqa: E402
 from experiments.training_speed.measure import compared, in_turns  # noqa: E402
 from experiments.training_speed.work import Step, noise, once_for_all, recipe, static  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
@@ -95,17 +97,19 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m experiments.training_speed", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds of each comparison (default 20)")
-    parser.add_argument("--only", choices=["static", "once_for_all"], help="one of the two comparisons")
+    parser.add_argument("--only", choices=["static", "once_for_all", "images"], help="one of the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     facts = conditions(arguments.rounds)
     print(json.dumps(facts, indent=1))
-    for name, measured in (("static", against_static), ("once_for_all", against_once_for_all)):
+    tables = {"static": against_static, "once_for_all": against_once_for_all, "images": images}
+    for name, measured in tables.items():
         if arguments.only in (None, name):
             table = measured(arguments.rounds)
             write_text(RESULTS / f"{name}.csv", table.to_csv(index=False))
             print(table.to_string(index=False))
-    write_text(RESULTS / "conditions.json", json.dumps(facts, indent=1) + "\n")
+    of = f"conditions_{arguments.only}.json" if arguments.only else "conditions.json"
+    write_text(RESULTS / of, json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

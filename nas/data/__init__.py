@@ -1,4 +1,4 @@
-"""Images: read once into memory, split once by seed, prepared in batches on tensors."""
+"""Images: decoded once, split once by seed, prepared in batches on tensors."""
 
 from nas.data.dataset import ImageData, Split
 from nas.data.load import load_data

@@ -1,4 +1,4 @@
-"""Images in memory with their labels, and the record of how they were split.
+"""Decoded images with their labels, and the record of how they were split.
 
 Pixels are uint8 in [0, 255], stored at one resolution; `mean` and `std` are of the train split in units of
 pixel / 255.
@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.data.storage import allocate
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -23,19 +25,30 @@ class Split:
     images : uint8 tensor of shape (n, 3, side, side).
     labels : int64 tensor of shape (n,).
     names : where each image came from: its path below the root, or its index in the published set.
+    in_file : whether the images are in a temporary file and not in memory; see `nas.data.storage`.
     """
 
     images: Tensor
     labels: Tensor
     names: tuple[str, ...]
+    in_file: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
 
     def take(self, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> "Split":
         """The images at `rows`, copied."""
-        index = torch.from_numpy(rows)
-        return Split(self.images[index], self.labels[index], tuple(self.names[row] for row in rows))
+        images = torch.from_numpy(allocate((len(rows), *self.images.shape[1:]), self.in_file))
+        for copied, chunk in zip(torch.split(images, 1024), torch.split(torch.from_numpy(rows), 1024), strict=True):
+            copied.copy_(self.images[chunk])
+        names = tuple(self.names[row] for row in rows)
+        return Split(images, self.labels[torch.from_numpy(rows)], names, self.in_file)
+
+    def near(self, device: torch.device) -> Tensor:
+        """The images, on a GPU where they take at most a quarter of its free memory, else where they are."""
+        if device.type != "cuda" or self.in_file or self.images.numel() > torch.cuda.mem_get_info(device)[0] / 4:
+            return self.images
+        return self.images.to(device)
 
     def digest(self) -> str:
         """SHA-256 of pixels and labels."""

@@ -1,4 +1,4 @@
-"""Image folders: one folder for each class, read by threads once and kept as uint8 tensors.
+"""Image folders: one folder for each class, decoded by threads once and kept as uint8 tensors.
 
 Either ``root/train/<class>/...`` with ``root/test/<class>/...``, or ``root/<class>/...`` to be split by
 seed. Any mode and size: an image is turned as its camera held it, made RGB, its shorter side resized to the
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from nas.data.dataset import Split
+from nas.data.storage import allocate, temporary_folder
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ class Folder(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def read_folder(root: Path, resolution: int, on_unreadable: OnUnreadable) -> Folder:
-    """Read every image below `root`.
+def read_folder(root: Path, resolution: int, on_unreadable: OnUnreadable, memory_gb: float) -> Folder:
+    """Read every image below `root`, into a temporary file where all of them need more than `memory_gb` of memory.
 
     Raises
     ------
@@ -44,21 +45,30 @@ def read_folder(root: Path, resolution: int, on_unreadable: OnUnreadable) -> Fol
     """
     if not root.is_dir():
         raise ValueError(f"the image folder {root} does not exist; give one with a folder for each class")
-    if not (root / "train").is_dir():
-        classes = _class_names(root)
-        train, skipped = _read_classes(root, root, classes, resolution, on_unreadable)
-        return Folder(train, None, classes, skipped)
-    if not (root / "test").is_dir():
-        raise ValueError(
-            f"{root} has train/ but no test/; add it, or split train/ by seed with data.root={root / 'train'}"
-        )
-    classes = _class_names(root / "train")
-    if (found := _class_names(root / "test")) != classes:
-        differing = ", ".join(sorted(set(found) ^ set(classes)))
-        raise ValueError(f"train/ and test/ of {root} must have the same classes; only one of them has: {differing}")
-    train, skipped = _read_classes(root, root / "train", classes, resolution, on_unreadable)
-    test, skipped_test = _read_classes(root, root / "test", classes, resolution, on_unreadable)
-    return Folder(train, test, classes, skipped + skipped_test)
+    splits = [root]
+    if (root / "train").is_dir():
+        if not (root / "test").is_dir():
+            raise ValueError(
+                f"{root} has train/ but no test/; add it, or split train/ by seed with data.root={root / 'train'}"
+            )
+        splits = [root / "train", root / "test"]
+    classes, *others = [_class_names(folder) for folder in splits]
+    for found in others:
+        if found != classes:
+            differing = ", ".join(sorted(set(found) ^ set(classes)))
+            raise ValueError(
+                f"train/ and test/ of {root} must have the same classes; only one of them has: {differing}"
+            )
+    files = [_files(folder, classes) for folder in splits]
+    # Splitting copies them once.
+    gb = 2 * sum(len(of_class) for split in files for of_class in split) * 3 * resolution**2 / 1e9
+    if in_file := gb > memory_gb:
+        logger.info(
+            "decoded, the images need %.1f GB, more than data.memory_gb=%g: they go to a temporary file in %s",
+            gb, memory_gb, temporary_folder(),
+        )  # fmt: skip
+    read = [_read_split(root, split, resolution, on_unreadable, in_file) for split in files]
+    return Folder(read[0][0], read[1][0] if others else None, classes, sum((skipped for _, skipped in read), ()))
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -70,18 +80,23 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _read_classes(
-    root: Path, folder: Path, classes: Sequence[str], resolution: int, on_unreadable: OnUnreadable
-) -> tuple[Split, tuple[str, ...]]:
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
+def _files(folder: Path, classes: Sequence[str]) -> list[list[Path]]:
+    """The image files of each class, sorted."""
+    files = []
+    for name in classes:
         found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
         if not found:
             raise ValueError(f"the class folder {folder / name} has no images ({', '.join(sorted(EXTENSIONS))})")
-        files += found
-        labels += [label] * len(found)
-    images = np.empty((len(files), 3, resolution, resolution), dtype=np.uint8)
+        files.append(found)
+    return files
+
+
+def _read_split(
+    root: Path, by_class: Sequence[Sequence[Path]], resolution: int, on_unreadable: OnUnreadable, in_file: bool
+) -> tuple[Split, tuple[str, ...]]:
+    files = [file for of_class in by_class for file in of_class]
+    labels = [label for label, of_class in enumerate(by_class) for _ in of_class]
+    images = allocate((len(files), 3, resolution, resolution), in_file)
 
     def decode(row: int) -> str | None:
         """Fill `row`; what is wrong with its file, else None."""
@@ -100,11 +115,11 @@ def _read_classes(
     if bad:
         logger.warning(
             "skipped %d of %d images in %s that cannot be read, the first: %s (%s)",
-            len(bad), len(files), folder, files[bad[0]], faults[bad[0]],
+            len(bad), len(files), root, files[bad[0]], faults[bad[0]],
         )  # fmt: skip
     good = np.array([row for row, fault in enumerate(faults) if fault is None], dtype=np.int64)
     names = [file.relative_to(root).as_posix() for file in files]
-    everything = Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64), tuple(names))
+    everything = Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64), tuple(names), in_file)
     return everything.take(good) if bad else everything, tuple(names[row] for row in bad)
 
 

@@ -7,6 +7,7 @@ from nas.data.cifar10 import read_cifar10
 from nas.data.dataset import ImageData, Split, channel_statistics
 from nas.data.digits import read_digits
 from nas.data.folder import OnUnreadable, read_folder
+from nas.data.storage import half_of_memory
 from nas.data.stratify import stratified_split
 
 DataName = Literal["digits", "folder", "cifar10"]
@@ -21,8 +22,9 @@ def load_data(
     seed: int = 0,
     on_unreadable: OnUnreadable = "skip",
     flip: bool | None = None,
+    memory_gb: float | None = None,
 ) -> ImageData:
-    """Read a set of images into memory and split it.
+    """Read a set of images, decode them once and split it.
 
     Parameters
     ----------
@@ -34,6 +36,8 @@ def load_data(
     seed : of the splits. Keep it when only the training's seed is to change.
     on_unreadable : ``skip`` an unreadable image with a warning, or ``fail``.
     flip : whether training may mirror images; by default all but digits are.
+    memory_gb : a folder whose decoded images need more (in GB of 1e9 bytes; twice 3 * resolution^2 for each) is
+        kept in a temporary file; half of the machine's memory by default. Results are the same.
 
     Raises
     ------
@@ -52,6 +56,8 @@ def load_data(
         )
     if name != "digits" and root is None:
         raise ValueError(f"data={name} needs the folder of its images: data.root=PATH")
+    if memory_gb is not None and not memory_gb >= 0:
+        raise ValueError(f"data.memory_gb must not be negative, got {memory_gb}")
     if seed < 0:
         raise ValueError(f"data.seed must not be negative, got {seed}")
 
@@ -62,7 +68,8 @@ def load_data(
     elif name == "cifar10":
         pool, test, classes = read_cifar10(Path(str(root)).expanduser(), resolution)
     else:
-        pool, test, classes, skipped = read_folder(Path(str(root)).expanduser(), resolution, on_unreadable)
+        limit = half_of_memory() if memory_gb is None else memory_gb
+        pool, test, classes, skipped = read_folder(Path(str(root)).expanduser(), resolution, on_unreadable, limit)
 
     labels = pool.labels.numpy()
     if test is None:

@@ -199,7 +199,7 @@ class _Tuning:
         self.data = data
         self.settings = settings
         self.seed = seed
-        self.images, self.labels = data.train.images.to(device), data.train.labels.to(device)
+        self.images, self.labels = data.train.near(device), data.train.labels.to(device)
         self.batch_size = min(settings.batch_size, len(self.labels))
         self.steps_per_epoch = len(self.labels) // self.batch_size
         self.n_steps = settings.epochs * self.steps_per_epoch
@@ -236,11 +236,12 @@ class _Tuning:
         """Augmented images and labels; a last batch of an epoch that is not full is left out."""
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.labels))
-        rows = torch.from_numpy(order[place * self.batch_size :][: self.batch_size]).to(self.images.device)
+        rows = torch.from_numpy(order[place * self.batch_size :][: self.batch_size])
         draw = np.random.default_rng([self.seed, STEP, step])
         generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
-        images = augment(self.images[rows], generator, padding=self.settings.crop_padding, flip=self.data.flip)
-        return images, self.labels[rows]
+        images = self.images[rows.to(self.images.device)].to(self.labels.device)
+        images = augment(images, generator, padding=self.settings.crop_padding, flip=self.data.flip)
+        return images, self.labels[rows.to(self.labels.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint must hold: ``net.*`` and ``momentum.*``."""

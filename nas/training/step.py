@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.data import ImageData, augment, prepare
+from nas.data.storage import ReadAhead
 from nas.errors import Failure
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 from nas.training.averaging import Average
@@ -78,7 +79,8 @@ class Trainer:
         # Typed as in torch's stubs: `to` cannot say that it keeps the module's class.
         self.supernet: Supernet = supernet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data = data
-        self.images, self.labels = data.train.images.to(self.device), data.train.labels.to(self.device)
+        self.images, self.labels = data.train.near(self.device), data.train.labels.to(self.device)
+        self._file = ReadAhead(self.images) if data.train.in_file else None
         self.recipe = recipe
         self.seed = seed
         self.bfloat16 = bfloat16
@@ -205,13 +207,18 @@ class Trainer:
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented uint8 images and labels of `step`, the same for all its subnets, of all processes."""
+        size = self.schedule.batch_size
         epoch, place = divmod(step, self.schedule.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
             order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.labels))
-            self._order = epoch, torch.from_numpy(order).to(self.device)
-        rows = self._order[1][place * self.schedule.batch_size :][: self.schedule.batch_size]
-        images = augment(self.images[rows], generator, padding=self.recipe.crop_padding, flip=self.data.flip)
-        return images, self.labels[rows]
+            self._order = epoch, torch.from_numpy(order).to(self.images.device)
+        rows, following = (self._order[1][p * size :][:size] for p in (place, place + 1))
+        if self._file is not None:
+            images = self._file.batch(rows, following if place + 1 < self.schedule.steps_per_epoch else None)
+        else:
+            images = self.images[rows]
+        images = augment(images.to(self.device), generator, padding=self.recipe.crop_padding, flip=self.data.flip)
+        return images, self.labels[rows.to(self.device)]
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint must hold: ``supernet.*``, ``momentum.*`` and, if any, ``teacher.*``, ``average.*``."""

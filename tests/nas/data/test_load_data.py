@@ -1,8 +1,10 @@
 """Data are read, split and refused as documented."""
 
+import errno
 import inspect
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +217,33 @@ def test_cifar10_refusals(tmp_path: Path) -> None:
     batch.unlink()
     with pytest.raises(ValueError, match=r"data_batch_3\.bin is missing"):
         load_data("cifar10", tmp_path)
+
+
+def test_images_too_many_for_memory_are_kept_in_a_file_and_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    root, folder = make_images(tmp_path / "images", {"a": 6, "b": 6}), tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    (root / "b" / "002.png").write_text("no image")
+    in_memory = load_data("folder", root, resolution=16)
+    with caplog.at_level(logging.INFO):
+        in_file = load_data("folder", root, resolution=16, memory_gb=1e-5)
+    assert f"they go to a temporary file in {folder}" in caplog.text
+    assert (in_memory.train.in_file, in_file.train.in_file) == (False, True)
+    assert in_file.fingerprint == in_memory.fingerprint
+    assert in_file.splits() == in_memory.splits()
+    assert (in_file.mean, in_file.std) == (in_memory.mean, in_memory.std)
+    mapped = Path("/proc/self/maps")
+    if mapped.exists():
+        assert str(folder) in mapped.read_text()
+    assert not list(folder.iterdir())  # a killed process leaves nothing
+
+
+def test_no_room_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(ValueError, match=r"No space left on device\); set TMPDIR to a folder on a larger disk"):
+        load_data("folder", make_images(tmp_path, {"a": 5, "b": 5}), memory_gb=0)

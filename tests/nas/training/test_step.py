@@ -1,6 +1,7 @@
 """One step: what is differentiated, with what, and by how much."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,6 +106,18 @@ def test_an_epoch_sees_every_image_once() -> None:
     batches = [trainer.batch(step, torch.Generator())[0] for step in range(trainer.schedule.steps_per_epoch)]
     seen = {image.numpy().tobytes() for image in torch.cat(batches).contiguous()}
     assert seen == {image.numpy().tobytes() for image in trainer.data.train.images}
+
+
+def test_images_in_a_file_are_read_ahead_and_are_the_same() -> None:
+    data = tiny_data()
+    trainer = Trainer(tiny_supernet(), data, tiny_recipe())
+    reader = Trainer(tiny_supernet(), replace(data, train=replace(data.train, in_file=True)), tiny_recipe())
+    # In order over the end of an epoch, and out of order, as after a resumption.
+    for step in (0, 1, 2, 3, 4, 5, 6, 3, 9):
+        generators = [torch.Generator().manual_seed(step) for _ in range(2)]
+        (ours, labels), (theirs, their_labels) = reader.batch(step, generators[0]), trainer.batch(step, generators[1])
+        assert torch.equal(ours, theirs)
+        assert torch.equal(labels, their_labels)
 
 
 def test_teacher_stays_through_phases_in_a_row() -> None:
