@@ -67,7 +67,7 @@ class SearchRequest(TrainRequest):
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which
-        is exported in any case where it is ONNX or TFLite.
+        is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.precisions`.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
     batch : of the exported files; None leaves it open in ONNX, which is 1 in TFLite.
     """

@@ -166,7 +166,7 @@ def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, list
         keys = by_latency(one_or_each(devices, predictors))
         limits = Budget(tuple(limit for limit in budget.limits if limit.metric.key != LATENCY or limit.key in keys))
         latency = one_or_each(devices, predictors)
-        estimator = Estimator(space, _Unknown(), latency, request.confidence, devices[0].spec.precision)
+        estimator = Estimator(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
         check_feasibility(estimator, limits, np.random.default_rng(0))
 
     check()
@@ -295,8 +295,9 @@ def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mappin
     return given.get(devices[0].name) if len(devices) == 1 else given
 
 
-class _Unknown:
+class Unknown:
     """Stands for the accuracy predictor while only costs are asked about."""
 
     def predict(self, population: Population, return_std: bool = False) -> Any:
+        """Nobody asks."""
         raise NotImplementedError

@@ -41,7 +41,9 @@ FLAGS = {
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
-        Flag("precision", "precision", "float32,int8", "of the exported files"),
+        Flag(
+            "precision", "precision", "float32,int8", "of the exported files; auto searches in both, keeps the better"
+        ),
         Flag("max-accuracy-drop", "max_accuracy_drop", "POINTS", "what int8 may lose against float32 (default 1)"),
         Flag("samples", "samples", "N", "architectures to measure"),
         Flag("import", "source", "FILE", "take latencies from a CSV file, or from once-for-all's block tables (YAML)"),

@@ -58,6 +58,7 @@ VERBS = {
             (
                 ("nas search --device cpu --latency 2ms", "on the embedded digits, from nothing"),
                 ("nas search --data ./photos --device cpu --latency 60%", "on your own images"),
+                ("nas search --latency 60% --precision auto", "float32 or int8, whichever file is the better"),
                 ("nas search --supernet RUN --latency 1ms,2ms,3ms -m", "three budgets, one supernet"),
             ),
             tail=_EXIT_CODES,

@@ -1,4 +1,4 @@
-"""The exported files as a table: what each measures, weighs and gets right, in its own runtime and precision."""
+"""The exported files as tables: what each measures, weighs and gets right, in its own runtime and precision."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +22,16 @@ EXPLANATION = (
     "file's precision; weights and what the runtime needs for itself come on top. Accuracy is the file's own; below an "
     "int8 file's stands float32's. Differences are of logits; those of int8 decide nothing, its accuracy does."
 )
+
+PRECISIONS_HEAD = [
+    "best network in",
+    "search-validation",
+    "test",
+    "latency, measured",
+    "file size",
+    "peak memory",
+    "MACs",
+]
 
 
 def file_rows(exports: list[Mapping[str, Any]]) -> list[list[str]]:
@@ -54,3 +64,26 @@ def _accuracy(export: Mapping[str, Any], on: str) -> str:
     shown = f"{export[f'{on}accuracy']:.2%}"
     float32 = export.get(f"float32_{on}accuracy")
     return shown if float32 is None else f"{shown}\nfloat32 {float32:.2%}"
+
+
+def precision_rows(precisions: list[Mapping[str, Any]]) -> list[list[str]]:
+    """The best network in each precision, a cell for each of `PRECISIONS_HEAD`; fewer cells where there is none."""
+    rows = []
+    for found in precisions:
+        name = f"{found['precision']}\n{found['device']}"
+        if "reason" in found:
+            rows.append([name, found["reason"]])
+            continue
+        rejected = "" if found["accepted"] else "\nrejected: lost too much accuracy"
+        rows.append(
+            [
+                f"{name}\n{found['architecture']}",
+                f"{found['accuracy']:.2%}{rejected}",
+                f"{found['test_accuracy']:.2%}",
+                "not measured" if found["latency_ms"] is None else f"{found['latency_ms']:.3g} ms",
+                _SIZE.format(found["bytes"]),
+                _SIZE.format(found["peak_activation_bytes"]),
+                f"{found['macs'] / 1e6:.3g} M",
+            ]
+        )
+    return rows

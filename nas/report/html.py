@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from latency_tables.files import atomic_path, write_text
-from nas.report.exported import EXPLANATION, HEAD, file_rows
+from nas.report.exported import EXPLANATION, HEAD, PRECISIONS_HEAD, file_rows, precision_rows
 from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import fill_page, html_section, html_table
@@ -49,7 +49,16 @@ def write_report(folder: Path) -> Path:
 def render(run: SearchRun) -> str:
     """The page as a string."""
     record = run.record
-    sections = [_front(run), _budgets(run), _files(run), _finalists(run), _network(run), _reproduce(run), _honesty(run)]
+    sections = [
+        _front(run),
+        _precisions(run),
+        _budgets(run),
+        _files(run),
+        _finalists(run),
+        _network(run),
+        _reproduce(run),
+        _honesty(run),
+    ]
     return fill_page(
         title=f"nas search: {record['architecture']}",
         status=record["status"],
@@ -142,6 +151,21 @@ def _files(run: SearchRun) -> str:
     rows = [[escape(cell).replace("\n", "<br>") for cell in row] for row in file_rows(exports)]
     explanation = f'<p class="soft">{escape(EXPLANATION)}</p>'
     return html_section("The exported files", html_table(HEAD, rows, numbers=set(range(1, len(HEAD)))) + explanation)
+
+
+def _precisions(run: SearchRun) -> str:
+    precisions = run.record.get("precisions")
+    if not precisions:
+        return ""
+    rows = [[escape(cell).replace("\n", "<br>") for cell in row] for row in precision_rows(precisions)]
+    chosen = {number for number, found in enumerate(precisions) if found["chosen"]}
+    explanation = (
+        '<p class="soft">A search in each precision. This page shows the one whose file is the more accurate on '
+        "search-validation of those that keep the budget when measured; the test split decided nothing. Each search is "
+        "in the sub-folder of its precision's name.</p>"
+    )
+    table = html_table(PRECISIONS_HEAD, rows, numbers=set(range(1, len(PRECISIONS_HEAD))), chosen=chosen)
+    return html_section("Float32 or int8", table + explanation)
 
 
 def _finalists(run: SearchRun) -> str:

@@ -7,6 +7,7 @@ from nas.cli.app import command, typed
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.listener import Listener
+from nas.precisions import AUTO, search_precisions
 from nas.search.budget import METRICS
 from nas.search.result import SearchResult
 from nas.workflow import search
@@ -16,7 +17,8 @@ def run(config: SearchConfig, folder: Path) -> int:
     """Search into the run folder, show the answer and where it lies."""
     if config.supernet is not None and not typed("data"):
         config.data = {}  # those that it was trained on
-    result = search(config, folder, Listener(say=remarks.print, track=track), command())
+    find = search_precisions if config.precision == AUTO else search
+    result = find(config, folder, Listener(say=remarks.print, track=track), command())
     if config.json:
         print(json.dumps(result.to_dict() | {"folder": str(folder)}))
     else:
@@ -30,6 +32,14 @@ def run(config: SearchConfig, folder: Path) -> int:
 
 
 def _show(result: SearchResult, folder: Path) -> None:
+    for found in result.about.get("precisions", ()):
+        if "reason" in found:
+            said = found["reason"]
+        else:
+            latency = "not measured" if found["latency_ms"] is None else f"{found['latency_ms']:.3g} ms"
+            said = f"{found['accuracy']:.2%} on search-validation, {latency}, {found['bytes']:,} bytes"
+            said += ("" if found["accepted"] else ", rejected") + (" (chosen)" if found["chosen"] else "")
+        output.print(f"best in {found['precision']}: {said}", soft_wrap=True)
     shown = table(f"chosen network ({result.status})", "predicted", "measured", "budget")
     predicted, measured = result.predicted, result.measured
     shown.add_row(
