@@ -43,7 +43,7 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
                 if kind is None:
                     content = runtime.precisions[spec.precision](trained.space, genotype, 1)
                 else:
-                    content = calibrated_file(trained.subnet(genotype), kind, trained.data)
+                    content = _file(trained, genotype, kind)
                 path.write_bytes(content)
             measured = device.measure_models(paths, progress=progress).measurements
         latency, p10, p90 = np.array([(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]).T
@@ -61,14 +61,23 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate:
     def evaluate(population: Population) -> NDArray[np.float64]:
         found = []
         for genotype in population:
-            subnet = trained.subnet(genotype)
             with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
                 path = Path(scratch) / kind.file_name
-                path.write_bytes(calibrated_file(subnet, kind, trained.data))
-                found.append(judge_int8(path, subnet, trained.data.validation, trained.data)["accuracy"])
+                path.write_bytes(_file(trained, genotype, kind))
+                found.append(
+                    judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)["accuracy"]
+                )
         return np.array(found)
 
     return evaluate
+
+
+def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind) -> bytes:
+    """Written once: a finalist is measured several times and evaluated, and calibrating int8 takes seconds."""
+    key = kind, genotype.tobytes()
+    if key not in trained.files:
+        trained.files[key] = calibrated_file(trained.subnet(genotype), kind, trained.data)
+    return trained.files[key]
 
 
 def deploy(

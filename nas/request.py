@@ -81,7 +81,7 @@ class SearchRequest(TrainRequest):
     evaluations: int = 80
     candidates: int = 20_000
     finalists: int = 8
-    rounds: int = 3
+    rounds: int = 4
     format: str | None = None
     precision: str | None = None
     max_accuracy_drop: float = 1.0

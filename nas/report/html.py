@@ -188,6 +188,7 @@ def _finalists(run: SearchRun) -> str:
         )
     if "measured_latency_ms" in measured:
         columns["latency,<br>measured"] = lambda row: _milliseconds(row["measured_latency_ms"])
+        columns["sessions"] = lambda row: str(int(row.get("sessions", 1)))
         columns["p10"] = lambda row: _milliseconds(row["measured_p10_ms"])
         columns["p90"] = lambda row: _milliseconds(row["measured_p90_ms"])
     head = list(columns)

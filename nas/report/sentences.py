@@ -67,6 +67,7 @@ def notes(run: SearchRun) -> list[str]:
             "Measured latency is the lower quartile of interleaved rounds on a pinned core; differences of a few "
             "percent are noise, and another runtime, thread count or load gives other numbers."
         )
+        said += how_it_was_proved(record.get("proof", {}))
     if bound := record.get("bound"):
         said.append(how_far_from_optimal(bound))
     if record["measured"]["accuracy"] is None:
@@ -82,6 +83,26 @@ def notes(run: SearchRun) -> list[str]:
         said.append("The test split was not touched.")
     said.append("MACs, parameters and bytes are computed from the layers, for one image; batch-norm counts as folded.")
     return said + [str(note) for note in record.get("notes", [])]
+
+
+def how_it_was_proved(proof: dict[str, Any]) -> list[str]:
+    """How often the chosen network was measured, what that says of the next time, and why the search stopped there."""
+    said = []
+    for key, sessions_ms in proof.items():
+        if not key.startswith("sessions_ms"):
+            continue
+        device = key.removeprefix("sessions_ms")
+        where, spread = device.replace("@", " on "), proof[f"spread{device}"]
+        if spread is not None and len(sessions_ms) > 1:
+            times = ", ".join(f"{ms:.4g}" for ms in sessions_ms)
+            said.append(
+                f"The chosen network was measured in {len(sessions_ms)} fresh processes{where}: {times} ms; the "
+                f"slowest stands in the tables. From one to the next a network differs by {spread:.1%} (standard "
+                f"deviation), so the next one is expected to stay below {proof[f'bound_ms{device}']:.4g} ms."
+            )
+    if "stopped" in proof:
+        said.append(f"Rounds of finalists ended when: {proof['stopped']}.")
+    return said
 
 
 def how_far_from_optimal(bound: dict[str, Any]) -> str:

@@ -168,6 +168,10 @@ class Budget:
         """The budget less its limits on `keys`, if it has them."""
         return Budget(tuple(limit for limit in self.limits if limit.key not in keys))
 
+    def moved(self, values: Mapping[str, float]) -> "Budget":
+        """The budget with its limits on the keys of `values` moved there."""
+        return Budget(tuple(replace(limit, value=values.get(limit.key, limit.value)) for limit in self.limits))
+
     @property
     def is_relative(self) -> bool:
         """Some limit is still a percentage of the max net."""

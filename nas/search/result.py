@@ -21,8 +21,9 @@ from nas.search.archive import Archive, total_violation
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator
 from nas.search.feasibility import Feasibility
+from nas.search.measurements import EVALUATED, measured_columns
 from nas.search.pareto import front
-from nas.search.verification import EVALUATED, Verdict, describe, measured_columns
+from nas.search.verification import Verdict, describe
 from search_spaces import Population
 
 _PACKAGES = ("shrinkwrap-nas", "numpy", "scikit-learn", "torch", "onnx", "onnxruntime")
@@ -40,7 +41,10 @@ class SearchResult:
     status : ``met`` by measurement, ``predicted`` only, or ``missed`` when measured.
     predicted : accuracy, accuracy_std, latency_ms, latency_std_ms and the chance to keep the latency budget. Where
         several devices share the network, what belongs to one of them has its name: ``latency_ms@pixel``.
-    measured : accuracy, latency_ms, p10_ms, p90_ms; None where not measured.
+    measured : accuracy, latency_ms, p10_ms, p90_ms, those of its slowest session; None where not measured.
+    proof : sessions_ms, latency in each of the processes in which the network was measured; spread, the relative
+        standard deviation of a network's latency between sessions; bound_ms, what the next session is taken to keep;
+        stopped, why there were no more rounds.
     costs : macs, params, weight_bytes, peak_activation_bytes.
     budgets : one record a limit: flag, device, key, typed, limit, value, source (``measured``, ``predicted`` or
         ``paper``) and met.
@@ -74,6 +78,7 @@ class SearchResult:
     cloud: pd.DataFrame = field(repr=False)
     finalists: pd.DataFrame = field(repr=False)
     convergence: pd.DataFrame = field(repr=False)
+    proof: dict[str, Any] = field(default_factory=dict)
     bound: dict[str, Any] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
 
@@ -148,7 +153,7 @@ def assemble(
         predicted=predicted,
         measured=measured,
         costs=costs,
-        budgets=_judge(budget, predicted, measured, costs),
+        budgets=_judge(budget, predicted, measured, costs, verdict),
         feasibility=[{str(key): value for key, value in r.items()} for r in feasibility.table.to_dict("records")],
         evaluations=sum(map(len, archives)),
         rounds=verdict.rounds,
@@ -158,6 +163,7 @@ def assemble(
         front=front_table,
         cloud=cloud,
         finalists=verdict.finalists,
+        proof=verdict.proof,
         convergence=pd.DataFrame(searches[0].convergence(), columns=["evaluations", "predicted_accuracy"]).assign(
             predicted_accuracy=lambda t: -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]))
         ),
@@ -184,7 +190,11 @@ def _landscape(
 
 
 def _judge(
-    budget: Budget, predicted: dict[str, float | None], measured: dict[str, float | None], costs: dict[str, int]
+    budget: Budget,
+    predicted: dict[str, float | None],
+    measured: dict[str, float | None],
+    costs: dict[str, int],
+    verdict: Verdict,
 ) -> list[dict[str, Any]]:
     records = []
     for limit in budget.limits:
@@ -202,7 +212,7 @@ def _judge(
                 "limit": limit.value,
                 "value": value,
                 "source": source,
-                "met": bool(value <= limit.value),
+                "met": bool(value <= limit.value) and not (source == "measured" and verdict.status == "missed"),
             }
         )
     return records

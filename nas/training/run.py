@@ -1,7 +1,7 @@
 """A training run: from settings to a folder, and from that folder back to what searches need of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -79,11 +79,13 @@ class TrainedSupernet:
     supernet : trained.
     data : split as in the training.
     evaluated : accuracy of subnets on the search-validation split, each computed once.
+    files : contents of subnets' exported files by kind and genotype, for who needs them several times.
     """
 
     supernet: Supernet
     data: ImageData
     evaluated: EvaluatedSubnets
+    files: dict[Any, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path, data: Mapping[str, Any] | None = None) -> Self:

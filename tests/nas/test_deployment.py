@@ -1,6 +1,7 @@
 """Networks on their way out: what is measured is what ships, and the record says what was found."""
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from nas.deployment import deploy, evaluate_exported, measure_exported
 from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
 from nas.devices.spec import DeviceSpec
-from nas.export.checked import sentence
+from nas.export.checked import calibrated_file, sentence
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind
 from nas.supernet import Supernet
@@ -96,6 +97,25 @@ def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupe
     data = trained.data
     images = prepare(data.validation.images, 16, data.mean, data.std).contiguous().numpy()
     assert accuracy == pytest.approx((open_file(path)(images).argmax(1) == data.validation.labels.numpy()).mean())
+
+
+def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[FileKind] = []
+
+    def counted(subnet: Any, kind: FileKind, data: Any) -> bytes:
+        written.append(kind)
+        return calibrated_file(subnet, kind, data)
+
+    monkeypatch.setattr("nas.deployment.calibrated_file", counted)
+    fresh = replace(trained, files={})
+    device = shelf("onnxruntime", "int8")
+    both = np.stack([trained.space.min, trained.space.max])
+    measure_exported(fresh, device, track)(both)
+    first = dict(device.seen)
+    measure_exported(fresh, device, track)(both)
+    assert device.seen == first
+    evaluate_exported(fresh, device)(both)
+    assert written == [INT8, INT8]
 
 
 def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_measured_on_every_device_that_is_there(shared: Estimator, tmp_path: Pat
     budget = Budget.parse(latency=LIMITS)
     result = run_search(shared, budget, settings=QUICK, folder=tmp_path / "both", measure=both)
     assert result.status == "met"
-    assert result.rounds == 2
-    assert shared.latency_scale == {"latency_ms@pixel": 1.0, "latency_ms@note10": pytest.approx(1.3)}
+    assert result.rounds > 1
+    assert shared.latency_scale == {"latency_ms@pixel": pytest.approx(1.0), "latency_ms@note10": pytest.approx(1.3)}
     for row in result.budgets:
         assert row["source"] == "measured"
         assert result.measured[f"latency_ms@{row['device']}"] == row["value"] <= row["limit"]
