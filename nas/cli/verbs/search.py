@@ -64,8 +64,11 @@ def _show(result: SearchResult, folder: Path) -> None:
             title = f"{metric.title} on {name}" if name else metric.title
             shown.add_row(title, *cells, "" if limit is None else metric.format(limit))
     output.print(shown)
-    if "chance" in predicted and predicted["chance"] is not None and measured["latency_ms"] is None:
-        output.print(f"latency is predicted, not measured: it holds with {predicted['chance']:.0%} probability")
+    for name in result.devices:
+        at = f"@{name}" if name else ""
+        if (chance := predicted[f"chance{at}"]) is not None and measured[f"latency_ms{at}"] is None:
+            where = f" on {name}" if name else ""
+            output.print(f"latency{where} is predicted, not measured: the budget holds with {chance:.0%} probability")
     output.print(f"test accuracy {result.about['test_accuracy']:.2%}   architecture {result.architecture}")
     for file in result.about["exports"]:
         output.print(f"network  {folder / file['file']}", soft_wrap=True)
