@@ -63,7 +63,8 @@ class SearchRequest(TrainRequest):
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
-    evaluations : subnets evaluated to fit the accuracy predictor.
+    evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top.
+    storage : URL of a database through which workers (`nas worker`) share the evaluations; None evaluates here alone.
     candidates : networks that the evolution may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which
@@ -79,6 +80,7 @@ class SearchRequest(TrainRequest):
     confidence: float = 0.95
     samples: int | None = None
     evaluations: int = 80
+    storage: str | None = None
     candidates: int = 20_000
     finalists: int = 8
     rounds: int = 4

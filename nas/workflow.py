@@ -180,6 +180,11 @@ def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, list
 
 def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Foundation:
     """The supernet, trained where it is not yet there, and an accuracy predictor of its subnets."""
+    if request.storage is not None:
+        from nas.search.evaluation_queue import open_storage  # Optuna
+
+        open_storage(request.storage)  # a mistake shows before anything is trained
+
     # From here on torch is needed, whose import alone takes seconds.
     from nas.training.run import TrainedSupernet, train_supernet
 
@@ -195,7 +200,7 @@ def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Found
             accelerator=request.accelerator,
         )
     moved = request.data if request.supernet is not None else None
-    trained = TrainedSupernet.open(request.training_folder, moved or None)
+    trained = TrainedSupernet.open(request.training_folder, moved or None, request.storage)
     with listener.track("evaluating subnets") as progress:
         accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
     error = (

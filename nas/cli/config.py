@@ -119,6 +119,25 @@ class EvaluateConfig:
 
 
 @dataclass
+class WorkerConfig:
+    """`nas worker`.
+
+    Attributes
+    ----------
+    storage : URL of the database that the search was given.
+    supernet : the supernet's folder, where it is not the one that the search has.
+    idle_s : seconds without work after which the worker leaves.
+    threads : CPU threads; all cores if not given.
+    """
+
+    storage: str | None = None
+    supernet: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    idle_s: float = 600
+    threads: int | None = None
+
+
+@dataclass
 class ReportConfig:
     """`nas report`."""
 
@@ -141,6 +160,7 @@ SCHEMAS: dict[str, Any] = {
     "export": ExportConfig,
     "finetune": FinetuneConfig,
     "evaluate": EvaluateConfig,
+    "worker": WorkerConfig,
     "report": ReportConfig,
     "devices": ListConfig,
     "spaces": ListConfig,

@@ -50,6 +50,8 @@ VERBS = {
                 "format",
                 "precision",
                 "max-accuracy-drop",
+                "evaluations",
+                "storage",
                 "out",
                 "seed",
                 "resume",
@@ -116,6 +118,15 @@ VERBS = {
             ("seed", "json"),
             (("nas evaluate RUN", "max, min, the front and eight random ones"), ("nas evaluate RUN random=50", "")),
             positional=("run", "RUN"),
+        ),
+        Verb(
+            "worker",
+            "Help a search that was given the same --storage to evaluate subnets; come and go at any time.",
+            ("storage", "supernet", "data"),
+            (
+                ("nas worker --storage sqlite:///runs/nas.db", "on the machine of the search"),
+                ("nas worker --storage postgresql://me@host/nas --supernet COPY", "on another one"),
+            ),
         ),
         Verb(
             "report",

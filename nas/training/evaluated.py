@@ -1,13 +1,17 @@
 """Evaluated subnets, kept beside the supernet: each architecture is evaluated once, whoever asks.
 
+With the URL of an Optuna storage, workers take part (see `nas.search.evaluation_queue`).
+
 Accuracy is a fraction in [0, 1], on the search-validation split, with inherited weights and batch-norm
 calibrated on training images.
 """
 
 import csv
 import json
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +24,9 @@ from nas.supernet.storage import CARD
 from nas.training.evaluation import evaluate_subnets
 from search_spaces import Population
 
+if TYPE_CHECKING:
+    from nas.search.evaluation_queue import EvaluationQueue, SupernetIdentity
+
 FILE = "accuracy.csv"
 
 
@@ -30,29 +37,50 @@ class EvaluatedSubnets:
     ----------
     supernet, data : of one training run.
     folder : of that run; ``accuracy.csv`` is kept there, and started anew when the weights have changed.
+    storage : URL of a database that evaluations are shared through; None evaluates here alone.
     """
 
-    def __init__(self, supernet: Supernet, data: ImageData, folder: Path) -> None:
+    def __init__(self, supernet: Supernet, data: ImageData, folder: Path, storage: str | None = None) -> None:
         self.supernet = supernet
         self.data = data
         self._path = folder / FILE
         weights = json.loads((folder / CARD).read_text(encoding="utf-8"))["sha256"]
+        self._folder, self._weights = folder.resolve(), weights
         self._header = ["architecture", f"validation_accuracy of weights {weights[:16]}"]
         self._known = self._read()
+        self._queue = None if storage is None else _queue(storage, self.identity)
 
     def __call__(self, population: NDArray[Any], progress: Progress | None = None) -> NDArray[np.float64]:
         """Accuracy of each genotype, shape ``(n,)``; `progress` is called with the number done and of all."""
-        names = self.supernet.space.format(np.atleast_2d(population))
-        missing = {name: row for name, row in zip(names, population, strict=True) if name not in self._known}
-        for done, (name, row) in enumerate(missing.items()):
-            if progress is not None:
-                progress(done, len(missing))
-            accuracy = float(evaluate_subnets(self.supernet, row[None], self.data)[0])
-            self._known[name] = round(accuracy, 6)  # as it will be read back
-            self._write()
-        if progress is not None:
-            progress(len(missing), len(missing))
+        space = self.supernet.space
+        rows = space.canonical(population)
+        names = space.format(rows)
+        missing = {name: row for name, row in zip(names, rows, strict=True) if name not in self._known}
+        if missing:
+            evaluate = self._here if self._queue is None else partial(self._queue, space)
+            for name, accuracy in evaluate(np.stack(list(missing.values())), self.evaluate, progress):
+                self._known[name] = accuracy
+                self._write()
         return np.array([self._known[name] for name in names])
+
+    def evaluate(self, genotype: NDArray[Any]) -> float:
+        """Accuracy of one genotype, computed whether it is known or not; rounded, as it will be read back."""
+        return round(float(evaluate_subnets(self.supernet, genotype[None], self.data)[0]), 6)
+
+    def _here(
+        self, population: Population, evaluate: Callable[[NDArray[Any]], float], progress: Progress | None
+    ) -> Iterator[tuple[str, float]]:
+        for done, row in enumerate(population):
+            yield self.supernet.space.format(row), evaluate(row)
+            if progress is not None:
+                progress(done + 1, len(population))
+
+    @property
+    def identity(self) -> "SupernetIdentity":
+        """Of the supernet and its images: what workers are asked for."""
+        from nas.search.evaluation_queue import SupernetIdentity
+
+        return SupernetIdentity(str(self._folder), self._weights, self.data.fingerprint)
 
     @property
     def known(self) -> Population:
@@ -71,3 +99,9 @@ class EvaluatedSubnets:
         # A few hundred short lines next to a second of evaluation: written whole, a kill leaves no half line.
         lines = [self._header, *([name, f"{accuracy:.6f}"] for name, accuracy in self._known.items())]
         write_text(self._path, "".join(",".join(line) + "\n" for line in lines))
+
+
+def _queue(storage: str, identity: "SupernetIdentity") -> "EvaluationQueue":
+    from nas.search.evaluation_queue import EvaluationQueue  # Optuna, which takes a second to import
+
+    return EvaluationQueue.of(storage, identity)

@@ -88,13 +88,14 @@ class TrainedSupernet:
     files: dict[Any, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def open(cls, folder: Path, data: Mapping[str, Any] | None = None) -> Self:
+    def open(cls, folder: Path, data: Mapping[str, Any] | None = None, storage: str | None = None) -> Self:
         """Read a finished training run.
 
         Parameters
         ----------
         folder : of the run.
         data : settings of the images, if they have moved; by default those of the training.
+        storage : URL of a database through which workers take part in evaluating subnets.
 
         Raises
         ------
@@ -108,7 +109,7 @@ class TrainedSupernet:
             raise ValueError(
                 f"the images are not the ones that {folder} was trained on; put those back, or search with --data PATH"
             )
-        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder))
+        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage))
 
     @property
     def space(self) -> SearchSpace:

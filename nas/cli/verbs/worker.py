@@ -1,0 +1,32 @@
+"""`nas worker`: evaluate subnets for the searches of a storage."""
+
+from pathlib import Path
+
+from nas.cli.app import typed
+from nas.cli.config import WorkerConfig
+from nas.cli.console import output, remarks
+from nas.listener import Listener
+
+
+def run(config: WorkerConfig, folder: Path) -> int:
+    """Work until nothing has waited for a while, or until stopped."""
+    if config.storage is None:
+        raise ValueError("which storage? type: nas worker --storage URL, with the URL that the search was given")
+    if config.threads is not None and config.threads < 1:
+        raise ValueError(f"threads must be at least 1, got {config.threads}")
+
+    import torch
+
+    from nas.training.worker import work
+
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    evaluated = work(
+        config.storage,
+        None if config.supernet is None else Path(config.supernet),
+        config.data if typed("data") else None,
+        idle_s=config.idle_s,
+        listener=Listener(say=remarks.print),
+    )
+    output.print(f"{evaluated} subnets evaluated")
+    return 0

@@ -1,0 +1,157 @@
+"""Evaluations shared with workers in processes of their own, which come, are killed, and go."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from nas.data import load_data
+from nas.search import evaluation_queue
+from nas.search.evaluation_queue import EvaluationQueue, open_storage
+from nas.supernet import Supernet, load_supernet
+from nas.supernet.storage import save_supernet
+from nas.training.evaluated import EvaluatedSubnets
+from nas.training.evaluation import evaluate_subnets
+from nas.training.run import TrainedSupernet
+from nas.training.worker import work
+from search_spaces import get_space
+
+DATA = {"name": "digits", "resolution": 16}
+SLOW = Path(__file__).with_name("slow_worker.py")
+
+
+def supernet_folder(folder: Path, seed: int = 0) -> Path:
+    """An untrained supernet for the digits, as a training run leaves one: its subnets differ all the same."""
+    torch.manual_seed(seed)
+    data = load_data(**DATA)
+    options = {"depths": (1, 2), "kernels": (3, 5), "expansions": (2, 3), "width_mult": 0.5, "resolutions": (16,)}
+    supernet = Supernet(get_space("mobilenet_v3_small_images", **options, num_classes=10))
+    save_supernet(folder, supernet, {"data": {"fingerprint": data.fingerprint}, "data_settings": DATA})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return supernet_folder(tmp_path_factory.mktemp("runs") / "train")
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch) -> str:
+    monkeypatch.setattr(evaluation_queue, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(evaluation_queue, "GRACE_S", 3)
+    return f"sqlite:///{tmp_path}/new/nas.db"
+
+
+def sample(folder: Path, n: int) -> np.ndarray:
+    space = load_supernet(folder)[0].space
+    return space.sample(n, np.random.default_rng(0))
+
+
+def trials(storage: str, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    return queue._study.get_trials(states=states or None)
+
+
+def worker(trial: optuna.trial.FrozenTrial) -> int | None:
+    """The process that took a trial on."""
+    return int(trial.user_attrs["worker"].split(":")[1]) if "worker" in trial.user_attrs else None
+
+
+def wait_for(condition, seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_killed_worker_changes_nothing_but_time(folder, storage):
+    population = sample(folder, 8)
+    trained = TrainedSupernet.open(folder, storage=storage)
+    expected = evaluate_subnets(trained.supernet, population, trained.data).round(6)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, population[:7])
+    words = [sys.executable, str(SLOW)]
+    with subprocess.Popen([*words, "600", storage]) as doomed:
+        wait_for(lambda: doomed.pid in map(worker, trials(storage)))
+        with subprocess.Popen([*words, "0.3", storage], stdout=subprocess.PIPE, text=True) as helper:
+            wait_for(lambda: helper.pid in map(worker, trials(storage)))
+            os.kill(doomed.pid, signal.SIGKILL)
+            found = trained.evaluated(population)
+            helper.send_signal(signal.SIGTERM)
+            helped, _ = helper.communicate(timeout=60)
+    np.testing.assert_array_equal(found, expected)
+    done = trials(storage, TrialState.COMPLETE)
+    assert sorted(t.user_attrs["architecture"] for t in done) == sorted(trained.space.format(population))
+    (lost,) = trials(storage, TrialState.FAIL)
+    assert worker(lost) == doomed.pid
+    assert helper.returncode == 0
+    assert int(helped.split()[0]) == sum(worker(t) == helper.pid for t in done)
+    # The local table knows them all, so a search without the storage evaluates none of them again.
+    alone = TrainedSupernet.open(folder).evaluated
+    alone.evaluate = None  # type: ignore[assignment]
+    np.testing.assert_array_equal(alone(population), expected)
+
+
+def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, storage, monkeypatch):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 5))
+
+    def asked_to_stop(self, genotype):
+        signal.raise_signal(signal.SIGTERM)
+        return 0.5
+
+    monkeypatch.setattr(EvaluatedSubnets, "evaluate", asked_to_stop)
+    assert work(storage) == 1
+    assert [t.values[0] for t in trials(storage, TrialState.COMPLETE)] == [0.5]
+    assert len(trials(storage, TrialState.WAITING)) == 4
+
+
+def test_a_worker_with_another_supernet_refuses(folder, storage, tmp_path):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 1))
+    other = supernet_folder(tmp_path / "other", seed=1)
+    with pytest.raises(ValueError, match=r"not the one that is searched .* --supernet"):
+        work(storage, other, idle_s=1)
+    save_supernet(folder.parent / "moved", trained.supernet, load_supernet(folder)[1])
+    assert work(storage, folder.parent / "moved", idle_s=1) == 1
+
+
+def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
+    folder = supernet_folder(tmp_path / "run")
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 1))
+    supernet_folder(folder, seed=1)
+    with pytest.raises(ValueError, match="not the one that is searched"):
+        work(storage, idle_s=1)
+
+
+def test_a_failed_evaluation_is_handed_back(folder, storage):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 1))
+    claim = queue.claim()
+    assert claim is not None
+    with pytest.raises(MemoryError), queue.held(claim):
+        raise MemoryError
+    assert not queue.waiting()
+    assert len(trained.evaluated(sample(folder, 1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("runs/nas.db", "takes the URL"), ("nonsense://x", "not the URL of a database")],
+)
+def test_mistakes_are_one_sentence(url, message):
+    with pytest.raises(ValueError, match=message):
+        open_storage(url)
