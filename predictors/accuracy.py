@@ -109,6 +109,17 @@ class AccuracyPredictor:
         part = self._centre + self._unit * (features[:, :linear] @ self._mean[:linear])
         return part - slopes[columns] @ centre, slopes
 
+    def draw(self, population: NDArray[Any], n: int, rng: np.random.Generator) -> Floats:
+        """`n` functions that the posterior holds possible, at `population`: shape ``(n, len(population))``.
+
+        For Thompson sampling: no noise of an evaluation, and not cut to [0, 1].
+        """
+        normal = rng.standard_normal((len(self._mean), n))
+        weights = self._mean[:, None] + self._factor.astype(np.float64) @ normal
+        features = self._features(self.space.as_population(population)).astype(np.float64)
+        drawn: Floats = self._centre + self._unit * (features @ weights).T
+        return drawn
+
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
         """Predicted accuracy, shape ``(n,)``; with `return_std` also the standard deviation of an evaluation.
 

@@ -35,11 +35,32 @@ class _Standard(NamedTuple):
     factor: Rows
 
 
+def _pretrained(positions: Rows, log_costs: Rows) -> Rows:
+    """How much each operator at its place is expected to matter, shape ``(width,)``, before any accuracy is known.
+
+    Learnt from what costs nothing to know, as FBNetV3 pretrains its embedding (https://arxiv.org/abs/2006.02049):
+    ridge regression of MACs and parameters, whose weights say what an operator moves. Half of the expectation stays
+    equal for all, for operators that cost nothing and matter all the same.
+
+    Parameters
+    ----------
+    positions : shape (n, width), centred.
+    log_costs : shape (n, 2), logarithms of MACs and parameters.
+    """
+    target = (log_costs - log_costs.mean(axis=0)) / np.maximum(log_costs.std(axis=0), 1e-6)
+    gram = positions.T @ positions
+    ridge = 1e-3 * float(np.trace(gram)) / max(len(gram), 1)
+    effect = np.square(np.linalg.solve(gram + ridge * np.eye(len(gram)), positions.T @ target)).sum(axis=1)
+    share: Rows = np.sqrt(0.5 + 0.5 * effect / max(float(effect.mean()), 1e-9)).astype(np.float32)
+    return share
+
+
 class ArchitectureEncoding:
     """Turns populations of `space` into feature rows, group by group.
 
-    ``positions`` is one-hot: operators at their places, and the context genes. ``counts`` says how often each
-    operator occurs, wherever it stands. Both are scaled to unit length. Then, for latency, ``launches`` of each class
+    ``positions`` is one-hot: operators at their places, and the context genes; for accuracy those that move MACs and
+    parameters weigh more. ``counts`` says how often each operator occurs, wherever it stands. Both are scaled to unit
+    length. Then, for latency, ``launches`` of each class
     of layers and ``work``, their MACs, elements moved and weights, as fractions of what the average network has
     of the quantity (latency is about linear in them), and ``dead``: the part of both that no output depends on. Or,
     for accuracy, ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
@@ -117,8 +138,11 @@ class ArchitectureEncoding:
             columns = np.flatnonzero(np.ptp(features, axis=0) > 0)
             centre = features.mean(axis=0)
             if name in ("positions", "counts"):
-                length = np.sqrt(np.square(features - centre).sum(axis=1).mean())
-                factor = np.full_like(centre, 1 / max(float(length), 1e-9))
+                factor = np.ones_like(centre)
+                if name == "positions" and self.target == "accuracy":
+                    factor[columns] = _pretrained(features[:, columns] - centre[columns], raw["costs"][:, :2])
+                length = np.sqrt(np.square((features - centre) * factor).sum(axis=1).mean())
+                factor /= max(float(length), 1e-9)
             elif name == "costs":
                 factor = 1 / np.maximum(features.std(axis=0), 1e-6)
             else:
