@@ -1,8 +1,7 @@
 """Evaluations shared with workers in processes of their own, which come, are killed, and go."""
 
-import os
+import multiprocessing
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,7 +24,6 @@ from nas.training.worker import work
 from search_spaces import get_space
 
 DATA = {"name": "digits", "resolution": 16}
-SLOW = Path(__file__).with_name("slow_worker.py")
 
 
 def supernet_folder(folder: Path, seed: int = 0) -> Path:
@@ -65,6 +63,24 @@ def worker(trial: optuna.trial.FrozenTrial) -> int | None:
     return int(trial.user_attrs["worker"].split(":")[1]) if "worker" in trial.user_attrs else None
 
 
+def start_worker(storage: str, seconds: float) -> multiprocessing.Process:
+    """A worker in a process of its own that takes so long for an evaluation and ends with how many it did."""
+
+    def run() -> None:
+        quick = EvaluatedSubnets.evaluate
+
+        def slow(self: EvaluatedSubnets, genotype: np.ndarray) -> float:
+            time.sleep(seconds)
+            return quick(self, genotype)
+
+        EvaluatedSubnets.evaluate = slow  # type: ignore[method-assign]
+        sys.exit(work(storage))
+
+    process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+    process.start()
+    return process
+
+
 def wait_for(condition, seconds: float = 150) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -78,22 +94,20 @@ def test_a_killed_worker_changes_nothing_but_time(folder, storage):
     expected = evaluate_subnets(trained.supernet, population, trained.data).round(6)
     (queue,) = EvaluationQueue.all(open_storage(storage))
     queue.request(trained.space, population[:7])
-    words = [sys.executable, str(SLOW)]
-    with subprocess.Popen([*words, "600", storage]) as doomed:
-        wait_for(lambda: doomed.pid in map(worker, trials(storage)))
-        with subprocess.Popen([*words, "0.3", storage], stdout=subprocess.PIPE, text=True) as helper:
-            wait_for(lambda: helper.pid in map(worker, trials(storage)))
-            os.kill(doomed.pid, signal.SIGKILL)
-            found = trained.evaluated(population)
-            helper.send_signal(signal.SIGTERM)
-            helped, _ = helper.communicate(timeout=60)
+    doomed = start_worker(storage, seconds=600)
+    wait_for(lambda: doomed.pid in map(worker, trials(storage)))
+    helper = start_worker(storage, seconds=0.2)
+    wait_for(lambda: helper.pid in map(worker, trials(storage)))
+    doomed.kill()
+    found = trained.evaluated(population)
+    helper.terminate()
+    helper.join(60)
     np.testing.assert_array_equal(found, expected)
     done = trials(storage, TrialState.COMPLETE)
     assert sorted(t.user_attrs["architecture"] for t in done) == sorted(trained.space.format(population))
     (lost,) = trials(storage, TrialState.FAIL)
     assert worker(lost) == doomed.pid
-    assert helper.returncode == 0
-    assert int(helped.split()[0]) == sum(worker(t) == helper.pid for t in done)
+    assert helper.exitcode == sum(worker(t) == helper.pid for t in done)
     # The local table knows them all, so a search without the storage evaluates none of them again.
     alone = TrainedSupernet.open(folder).evaluated
     alone.evaluate = None  # type: ignore[assignment]
