@@ -59,7 +59,7 @@ def notes(run: SearchRun) -> list[str]:
     record = run.record
     said = []
     if record["interrupted"]:
-        said.append("The search was stopped by hand; this is the best found until then, and nothing was measured.")
+        said.append("The search was stopped by hand; this is the best found until then.")
     if run.has_latency and record["measured"]["latency_ms"] is None:
         said.append("Latency is predicted only: no network was measured on the device in this search.")
     elif run.has_latency:

@@ -182,7 +182,8 @@ def _landscape(
         return population[keep], scores.objectives[keep]
 
     # Once more by the predictors as they are now: measurements may have taught them something on the way.
-    population, objectives = within(np.concatenate([archive.population for archive in archives]))
+    # An archive is empty where the search was stopped before its first generation.
+    population, objectives = within(np.concatenate([archive.population for archive in archives if len(archive)]))
     table = describe(estimator, population[front(objectives)]).drop(columns="round")
     _, cloud = within(estimator.space.sample(_CLOUD, np.random.default_rng(seed)))
     names = [f"predicted_{key}" if key in estimator.latencies else key for key in estimator.front_costs]

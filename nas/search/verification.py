@@ -128,7 +128,7 @@ def verify(
     for number in range(1, rounds + 1):
         proposals = trial.proposals(propose, n_finalists)
         if not len(proposals):
-            stopped = "there are no further networks to propose"
+            stopped = "it was stopped by hand" if trial.interrupted else "there are no further networks to propose"
             break
         if winner is not None:
             # Like with like: both as the predictors now are.
@@ -177,12 +177,19 @@ class _Trial:
         self.accuracy = np.empty(0)
         self.sessions = {key: Sessions() for key in measure}
         self.number = 0
+        self.interrupted = False
 
     def proposals(self, propose: Propose, n: int) -> Population:
         """Up to `n` networks for the next round; half of them aimed close to the limits where that can be measured."""
         space, estimator, budget = self.estimator.space, self.estimator, self.budget
         aims = {key: ms / (1 + float(self.sessions[key].margin(self.enough))) for key, ms in self.limits.items()}
+        nothing = self.population[:0]
+        if self.interrupted:
+            return nothing
         sure = propose(estimator.confidence, aims)
+        if sure.interrupted and len(self.population):
+            self.interrupted = True
+            return nothing
         latencies = [limit.key for limit in budget.limits if limit.metric.key == LATENCY]
         if not aims or any(key not in aims for key in latencies):
             return choose_finalists(space, sure, budget, n, self.population)
@@ -190,8 +197,11 @@ class _Trial:
         width = max(float(std[0] / mean[0]) for mean, std in predicted)
         first = choose_finalists(space, sure, budget, n - n // 2, self.population, 2 * width)
         known = np.concatenate([self.population, first])
-        aimed = choose_finalists(space, propose(AIMED, aims), budget, n // 2, known, width / 2)
-        return np.concatenate([first, aimed])
+        aimed = propose(AIMED, aims)
+        if aimed.interrupted:
+            self.interrupted = True
+            return nothing if len(self.population) else first
+        return np.concatenate([first, choose_finalists(space, aimed, budget, n // 2, known, width / 2)])
 
     def enter(self, proposals: Population, number: int, incumbent: int | None) -> None:
         """Take in a round's finalists and measure them, the best network so far along with them."""

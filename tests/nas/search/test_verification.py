@@ -152,6 +152,26 @@ def test_no_round_is_spent_where_nothing_is_to_be_gained(estimator: Estimator, t
     assert result.proof["stopped"] == "no network within the budget is predicted to be more accurate"
 
 
+def test_ctrl_c_in_a_later_round_keeps_what_is_proved(estimator: Estimator, truth: Truth) -> None:
+    device, learner = PretendedDevice(estimator.space, truth), Learner(truth, 1.25, std=0.3)
+    predict, refit, pressed = learner.predict, learner.refit, []
+
+    def impatient(population: Population, return_std: bool = False) -> object:
+        if device.times and len(population) > 100 and not pressed:  # in the search that follows the first round
+            pressed.append(True)
+            raise KeyboardInterrupt
+        return predict(population, return_std)
+
+    taught = replace(estimator, latency=learner)
+    learner.predict = impatient  # type: ignore[method-assign]
+    result = run_search(taught, BUDGET, settings=QUICK, measure=device.measure, refit=refit)
+    assert result.interrupted
+    assert result.status == "met"
+    assert result.rounds == 1
+    assert result.proof["stopped"] == "it was stopped by hand"
+    assert len(result.proof["sessions_ms"]) >= QUICK.sessions
+
+
 def test_finalists_are_sure_ones_and_aimed_ones(estimator: Estimator, truth: Truth) -> None:
     result = searched(estimator, PretendedDevice(estimator.space, truth))
     first = result.finalists[result.finalists["round"] == 1]

@@ -1,0 +1,42 @@
+"""What `nas search` prints of a latency that nobody measured."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.cli.verbs.search import _show
+from nas.search.budget import Budget
+from nas.search.estimates import Estimator
+from nas.search.evolution import EvolutionSettings
+from nas.search.run import SearchSettings, run_search
+from search_spaces import Population, get_space
+
+SPACE = get_space("mobilenet_v3_small_images", depths=(1,))
+QUICK = SearchSettings(EvolutionSettings(400), EvolutionSettings(300), finalists=3)
+
+
+class FromMacs:
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        value = SPACE.costs(population).macs / 1e7
+        return (value, np.full(len(value), 0.01)) if return_std else value
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str], measured: bool) -> None:
+    def measure(population: Population) -> tuple[Any, ...]:
+        return (FromMacs().predict(population),) * 3
+
+    budget = Budget.parse(latency="0.3ms")
+    result = run_search(
+        Estimator(SPACE, FromMacs(), FromMacs()), budget, settings=QUICK, measure=measure if measured else None
+    )
+    result.about = {"test_accuracy": 0.9, "exports": []}
+    _show(result, Path("run"))
+    printed = " ".join(capsys.readouterr().out.split())
+    chance = result.predicted["chance"]
+    assert chance is not None
+    sentence = f"latency is predicted, not measured: the budget holds with {chance:.0%} probability"
+    assert (sentence in printed) != measured
+    assert f"chosen network ({'met' if measured else 'predicted'})" in printed
