@@ -1,8 +1,7 @@
 """What a training step costs: ``python -m experiments.training_speed`` (from the repository's root).
 
-Writes ``results/static.csv``, ``results/once_for_all.csv``, ``results/images.csv`` and ``results/conditions.json``
-(``conditions_<table>.json`` of one table alone);
-prints them, the machine, the versions and the seed. One thread.
+Writes ``results/<table>.csv`` for each of the tables, and ``results/conditions.json`` (``conditions_<table>.json``
+of one table alone); prints them, the machine, the versions and the seed. One thread, but for the table ``threads``.
 """
 
 import os
@@ -19,8 +18,10 @@ from pathlib import Path  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
+from experiments.training_speed.compiled import compiled  # noqa: E402
 from experiments.training_speed.images import images  # noqa: E402
 from experiments.training_speed.measure import compared, in_turns  # noqa: E402
+from experiments.training_speed.threads import threads  # noqa: E402
 from experiments.training_speed.work import Step, noise, once_for_all, recipe, static  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
 from nas.supernet import Supernet  # noqa: E402
@@ -68,6 +69,15 @@ def against_once_for_all(rounds: int) -> pd.DataFrame:
     return table
 
 
+TABLES = {
+    "static": against_static,
+    "once_for_all": against_once_for_all,
+    "images": images,
+    "compiled": compiled,
+    "threads": threads,
+}
+
+
 def conditions(rounds: int) -> dict[str, object]:
     """What a reader must know of the machine."""
 
@@ -97,13 +107,12 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(prog="python -m experiments.training_speed", description=__doc__)
     parser.add_argument("--rounds", type=int, default=20, help="rounds of each comparison (default 20)")
-    parser.add_argument("--only", choices=["static", "once_for_all", "images"], help="one of the tables")
+    parser.add_argument("--only", choices=list(TABLES), help="one of the tables")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     facts = conditions(arguments.rounds)
     print(json.dumps(facts, indent=1))
-    tables = {"static": against_static, "once_for_all": against_once_for_all, "images": images}
-    for name, measured in tables.items():
+    for name, measured in TABLES.items():
         if arguments.only in (None, name):
             table = measured(arguments.rounds)
             write_text(RESULTS / f"{name}.csv", table.to_csv(index=False))

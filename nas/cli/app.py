@@ -34,6 +34,11 @@ EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 
 # Read when NumPy is first imported, which the verbs do; torch has threads of its own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Read when torch is first imported. Threads that wait for others by spinning take the cores from them where other
+# programs run too: a step of 2 s took 74 s (experiments/training_speed).
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
 _CODES_FILE = "NAS_EXIT_CODES"
 
 
