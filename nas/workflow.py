@@ -23,7 +23,7 @@ from nas.request import SearchRequest
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator, by_latency
 from nas.search.evolution import EvolutionSettings
-from nas.search.feasibility import check_feasibility
+from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, SearchSpace, get_space
@@ -160,21 +160,23 @@ def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, list
     known: dict[str, KnownLatency] = {}
     _search_settings(request)  # a mistake in them should not wait until a supernet is trained
 
-    def check(*named: Device) -> None:
+    def check(*named: Device) -> Feasibility:
         """The limits on paper, and the latency of the devices that are known so far."""
         predictors = {device.name: known[device.name].predictor for device in named}
         keys = by_latency(one_or_each(devices, predictors))
         limits = Budget(tuple(limit for limit in budget.limits if limit.metric.key != LATENCY or limit.key in keys))
         latency = one_or_each(devices, predictors)
         estimator = Estimator(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
-        check_feasibility(estimator, limits, np.random.default_rng(0))
+        return check_feasibility(estimator, limits, np.random.default_rng(0))
 
     check()
     for device in devices:
         known[device.name] = learn_device(device, space, request.samples, request.seed, listener)
         listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
         check(device)
-    check(*devices)
+    feasibility = check(*devices)
+    if budget.limits:
+        listener.say(str(feasibility))
     return Task(devices, known, budget, kinds)
 
 

@@ -6,6 +6,7 @@ file, because a launcher may run it in another process.
 """
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import hydra
@@ -66,8 +68,30 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
             return _fail(verb.name, "interrupted; what was finished is kept", EXIT_OTHER)
         finally:
             del os.environ[_CODES_FILE]
-        ended = [int(code) for code in codes.read_text().split()] if codes.exists() else []
-    return max(ended, default=EXIT_OK)
+        ended = [Ended(**json.loads(line)) for line in codes.read_text().splitlines()] if codes.exists() else []
+    if line.multirun and verb.name == "search" and len(ended) > 1:
+        # Looked up only now, as in `_Job`: it imports what a verb needs.
+        show_sweep = importlib.import_module("nas.cli.verbs.search").show_sweep
+        show_sweep(ended, shlex.join(["nas", verb.name, *arguments]), quiet=_sets(line.overrides, "json"))
+    return max((job.code for job in ended), default=EXIT_OK)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that is done.
+
+    Attributes
+    ----------
+    code : its exit code.
+    sentence : why it is not 0; empty where it is.
+    folder : its run folder.
+    overrides : what it was told, like ``budget.latency=10ms``.
+    """
+
+    code: int
+    sentence: str
+    folder: str
+    overrides: list[str]
 
 
 class _Job:
@@ -79,12 +103,15 @@ class _Job:
         self.__module__ = __name__
 
     def __call__(self, config: DictConfig) -> int:
-        code = _guarded(self.verb, lambda: self._run(config))
+        code, sentence = _guarded(self.verb, lambda: self._run(config))
+        hydra_config = HydraConfig.get()
+        folder = Path(hydra_config.runtime.output_dir)
         if code in (EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE):
-            _remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+            _remove_if_empty(folder)
         if codes := os.environ.get(_CODES_FILE):
+            ended = Ended(code, sentence, str(folder), list(hydra_config.overrides.task))
             with open(codes, "a", encoding="utf-8") as file:
-                file.write(f"{code}\n")
+                file.write(json.dumps(asdict(ended)) + "\n")
         return code
 
     def _run(self, config: DictConfig) -> int:
@@ -100,25 +127,33 @@ def _remove_if_empty(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _guarded(verb: str, job: Callable[[], int]) -> int:
-    """Run `job`; a failure becomes one sentence and an exit code (NAS_DEBUG=1 shows the traceback)."""
+def _guarded(verb: str, job: Callable[[], int]) -> tuple[int, str]:
+    """Run `job`; a failure becomes an exit code and one sentence, which is shown (NAS_DEBUG=1 shows the traceback)."""
     try:
-        return job()
-    except InfeasibleBudget as error:
-        return _fail(verb, str(error), EXIT_INFEASIBLE)
-    except BudgetMissed as error:
-        return _fail(verb, str(error), EXIT_MISSED)
-    except (ValueError, OmegaConfBaseException) as error:
-        return _fail(verb, _one_sentence(error), EXIT_BAD_ARGUMENT)
-    except KeyboardInterrupt:
-        return _fail(verb, "interrupted; what was finished is kept, go on with --resume RUN", EXIT_OTHER)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(verb, f"{error.strerror or error}{where}; what was finished is kept", EXIT_OTHER)
-    except Failure as error:
-        return _fail(verb, str(error), EXIT_OTHER)
-    except Exception as error:
-        return _fail(verb, f"{type(error).__name__}: {error} (NAS_DEBUG=1 shows where)", EXIT_OTHER)
+        return job(), ""
+    except (Exception, KeyboardInterrupt) as error:
+        code, sentence = outcome(error)
+        return _fail(verb, sentence, code), sentence
+
+
+def outcome(error: BaseException) -> tuple[int, str]:
+    """The exit code and the sentence that an error ends with."""
+    match error:
+        case InfeasibleBudget():
+            return EXIT_INFEASIBLE, str(error)
+        case BudgetMissed():
+            return EXIT_MISSED, str(error)
+        case ValueError() | OmegaConfBaseException():
+            return EXIT_BAD_ARGUMENT, _one_sentence(error)
+        case KeyboardInterrupt():
+            return EXIT_OTHER, "interrupted; what was finished is kept, go on with --resume RUN"
+        case OSError():
+            where = f" ({error.filename})" if error.filename else ""
+            return EXIT_OTHER, f"{error.strerror or error}{where}; what was finished is kept"
+        case Failure():
+            return EXIT_OTHER, str(error)
+        case _:
+            return EXIT_OTHER, f"{type(error).__name__}: {error} (NAS_DEBUG=1 shows where)"
 
 
 def _fail(verb: str, message: str, code: int) -> int:
@@ -154,8 +189,12 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
     if not line.multirun:
         for override in line.overrides:
             key, _, value = override.partition("=")
-            if key.startswith("budget.") and "," in value:
-                raise ValueError(f"{value} is a sweep over several budgets; add -m to run one search for each")
+            if key.startswith("budget.") and "," in value and "=" not in value:
+                budgets = value.strip("'")
+                raise ValueError(
+                    f"{budgets} is a sweep over several budgets; add -m to run one search for each"
+                    + (", or say which device's is which: --latency cpu=10ms,pixel=20ms" if "latency" in key else "")
+                )
     return [*line.hydra, *overrides]
 
 

@@ -19,7 +19,7 @@ def table(name: str, *numbers: str, words: tuple[str, ...] = ()) -> Table:
     made = Table(box=SIMPLE_HEAD)
     made.add_column(name, no_wrap=True)
     for heading in words:
-        made.add_column(heading)
+        made.add_column(heading, overflow="fold")
     for heading in numbers:
         made.add_column(heading, justify="right", no_wrap=True)
     return made

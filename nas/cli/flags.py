@@ -31,7 +31,8 @@ class Flag:
 FLAGS = {
     flag.name: flag
     for flag in (
-        Flag("device", "device", "NAME", "the device to search for or measure on; `nas devices` lists them"),
+        Flag("device", "device", "NAME[,NAME]", "the device (`nas devices` lists them); several get a network each"),
+        Flag("shared", "shared", "", "several devices get one network, which keeps every one's budget"),
         Flag("latency", "budget.latency", "20ms|60%", "latency of one image, or a share of the max net's"),
         Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
@@ -86,6 +87,7 @@ class CommandLine:
     positional: list[str] = field(default_factory=list)
     resume: str | None = None
     out: str | None = None
+    shared: bool = False
     help: bool = False
 
     @property
@@ -132,6 +134,7 @@ def parse(argv: Sequence[str], allowed: Sequence[str]) -> CommandLine:
             line.overrides.append(word)
         else:
             line.positional.append(word)
+    line.shared = any(flag.name == "shared" for flag, _ in given)
     for flag, value in given:
         _apply(line, flag, value)
     return line
@@ -160,11 +163,16 @@ def _apply(line: CommandLine, flag: Flag, value: str) -> None:
         line.out = value
     elif flag.name == "data":
         line.overrides += _data_overrides(value)
-    elif line.multirun:
+    elif line.multirun and not _belongs_together(line, flag, value):
         # Commas mean a sweep here, so nothing may be quoted around them.
         line.overrides.append(f"{flag.key}={','.join(quote(part) for part in value.split(','))}")
     else:
         line.overrides.append(f"{flag.key}={quote(value)}")
+
+
+def _belongs_together(line: CommandLine, flag: Flag, value: str) -> bool:
+    """Devices that share a network, and budgets with a device each, are one value of a sweep, commas and all."""
+    return (flag.name == "device" and line.shared) or (flag.name == "latency" and "=" in value)
 
 
 def _data_overrides(value: str) -> list[str]:

@@ -39,6 +39,7 @@ VERBS = {
             "Find the most accurate network that keeps a budget; measure it, export it.",
             (
                 "device",
+                "shared",
                 "latency",
                 "memory",
                 "size",
@@ -62,6 +63,9 @@ VERBS = {
                 ("nas search --data ./photos --device cpu --latency 60%", "on your own images"),
                 ("nas search --latency 60% --precision auto", "float32 or int8, whichever file is the better"),
                 ("nas search --supernet RUN --latency 1ms,2ms,3ms -m", "three budgets, one supernet"),
+                ("nas search --device pixel,note10,cpu --latency 20ms", "a network for each of three devices"),
+                ("nas search --device pixel,cpu --latency pixel=20ms,cpu=2ms", "a budget for each"),
+                ("nas search --device pixel,note10 --latency 20ms --shared", "one network that both can run in time"),
             ),
             tail=_EXIT_CODES,
         ),

@@ -39,8 +39,9 @@ def write_report(folder: Path) -> Path:
     ValueError : `folder` is not that of a finished search.
     """
     run = SearchRun.read(folder)
-    with atomic_path(folder / "pareto.png") as temporary:
-        temporary.write_bytes(png(pareto_figure(run)))
+    for device in run.devices:
+        with atomic_path(folder / (f"pareto_{device}.png" if device else "pareto.png")) as temporary:
+            temporary.write_bytes(png(pareto_figure(run.on(device))))
     page = folder / "report.html"
     write_text(page, render(run))
     return page
@@ -49,12 +50,14 @@ def write_report(folder: Path) -> Path:
 def render(run: SearchRun) -> str:
     """The page as a string."""
     record = run.record
+    fronts = [_front(run.on(device), device) for device in run.devices]
+    finalists = [_finalists(run.on(device), device) for device in run.devices]
     sections = [
-        _front(run),
+        *fronts,
         _precisions(run),
         _budgets(run),
         _files(run),
-        _finalists(run),
+        *finalists,
         _network(run),
         _reproduce(run),
         _honesty(run),
@@ -85,18 +88,22 @@ def _tiles(run: SearchRun) -> list[str]:
     else:
         shown = _percent(predicted["accuracy"], predicted["accuracy_std"])
         tiles.append(_tile("Accuracy, predicted", shown, "not evaluated"))
-    if run.has_latency:
-        expected = f"{predicted['latency_ms']:.3g} ± {predicted['latency_std_ms']:.2g} ms"
-        if measured["latency_ms"] is not None:
-            detail = f"p10 {measured['p10_ms']:.3g}, p90 {measured['p90_ms']:.3g} ms; predicted {expected}"
-            tiles.append(_tile(f"Latency on {record['device']}", f"{measured['latency_ms']:.3g} ms", detail))
-        else:
-            tiles.append(_tile("Latency, predicted", expected, "not measured"))
+    tiles += [_latency_tile(view.record) for view in run.views if view.has_latency]
     for key in ("macs", "params", "weight_bytes", "peak_activation_bytes"):
         metric = _METRIC[key]
         title = metric.title if metric.title.startswith("MAC") else metric.title.capitalize()
         tiles.append(_tile(title, metric.format(costs[key]), "on paper, for one image"))
     return tiles
+
+
+def _latency_tile(record: dict[str, Any]) -> str:
+    predicted, measured = record["predicted"], record["measured"]
+    expected = f"{predicted['latency_ms']:.3g} ± {predicted['latency_std_ms']:.2g} ms"
+    if measured["latency_ms"] is None:
+        where = f" on {record['device']}" if record["device"] else ""
+        return _tile(f"Latency{where}, predicted", expected, "not measured")
+    detail = f"p10 {measured['p10_ms']:.3g}, p90 {measured['p90_ms']:.3g} ms; predicted {expected}"
+    return _tile(f"Latency on {record['device']}", f"{measured['latency_ms']:.3g} ms", detail)
 
 
 def _tile(name: str, figure: str, detail: str) -> str:
@@ -106,7 +113,7 @@ def _tile(name: str, figure: str, detail: str) -> str:
     )
 
 
-def _front(run: SearchRun) -> str:
+def _front(run: SearchRun, device: str) -> str:
     against = "latency" if run.has_latency else "MACs"
     others = " that keep the other limits" if len(run.record["budgets"]) > (run.limit("latency_ms") is not None) else ""
     caption = (
@@ -115,19 +122,24 @@ def _front(run: SearchRun) -> str:
     )
     if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
         caption += " A thin line leads from what was predicted of a finalist to what was measured."
-    return html_section("Where it stands", _image(run, pareto_figure, caption))
+    return html_section(_on("Where it stands", device), _image(run, pareto_figure, caption))
+
+
+def _on(title: str, device: str) -> str:
+    return f"{title} on {device}" if device else title
 
 
 def _budgets(run: SearchRun) -> str:
-    offers = {row["budget"]: row for row in run.record["feasibility"]}
+    offers = {(row["budget"], row["device"]): row for row in run.record["feasibility"]}
     rows = []
     for budget in run.record["budgets"]:
-        metric, offer = _METRIC[budget["key"]], offers[budget["flag"]]
+        metric, offer = _METRIC[budget["key"]], offers[budget["flag"], budget["device"]]
         met = '<span class="no">✗ not met</span>'
         if budget["met"]:
             met = "expected" if budget["source"] == "predicted" else '<span class="yes">✓ met</span>'
         typed = metric.format(budget["limit"]) + (f" ({budget['typed']})" if "%" in budget["typed"] else "")
-        cells = [escape(metric.title), escape(typed), escape(metric.format(budget["value"])), escape(budget["source"])]
+        title = _on(metric.title, budget["device"])
+        cells = [escape(title), escape(typed), escape(metric.format(budget["value"])), escape(budget["source"])]
         landmarks = [escape(metric.format(offer[key])) for key in ("cheapest", "min_net", "middle_net", "max_net")]
         rows.append([*cells, met, *landmarks])
     if not rows:
@@ -168,7 +180,7 @@ def _precisions(run: SearchRun) -> str:
     return html_section("Float32 or int8", table + explanation)
 
 
-def _finalists(run: SearchRun) -> str:
+def _finalists(run: SearchRun, device: str) -> str:
     table = run.finalists
     measured = [column for column in ("measured_latency_ms", "measured_accuracy") if table[column].notna().any()]
     image = ""
@@ -195,7 +207,7 @@ def _finalists(run: SearchRun) -> str:
     rows = [[cell(row) for cell in columns.values()] for _, row in table.iterrows()]
     chosen = set((table["architecture"] == run.record["architecture"]).to_numpy().nonzero()[0].tolist())
     listing = html_table(head, rows, numbers=set(range(2, len(head))), chosen=chosen)
-    title = "Finalists: predicted against measured" if measured else "Finalists, as predicted"
+    title = _on("Finalists", device) + (": predicted against measured" if measured else ", as predicted")
     state = "" if image else " open"
     listing = f"<details{state}><summary>All {len(rows)} finalists</summary>{listing}</details>"
     return html_section(title, image + listing)

@@ -42,6 +42,36 @@ class SearchRun:
         return cls(record, **tables)
 
     @property
+    def devices(self) -> list[str]:
+        """Names of the devices that share the network; one empty name where it is for one device, or for none."""
+        return [key.partition("@")[2] for key in self.record["predicted"] if key.startswith("latency_ms")]
+
+    def on(self, device: str) -> "SearchRun":
+        """The same run as `device` sees it, as if the network were for it alone."""
+        if not device:
+            return self
+        own = f"@{device}"
+
+        def view(table: pd.DataFrame) -> pd.DataFrame:
+            names = [str(name) for name in table if "@" not in str(name) or str(name).endswith(own)]
+            return table[names].rename(columns=lambda name: name.removesuffix(own))
+
+        record = dict(self.record) | {"device": device}
+        for kind in ("predicted", "measured"):
+            figures = self.record[kind].items()
+            record[kind] = {k.removesuffix(own): v for k, v in figures if "@" not in k or k.endswith(own)}
+        record["budgets"] = [budget for budget in self.record["budgets"] if budget["device"] in ("", device)]
+        front = view(self.front).sort_values("predicted_latency_ms", kind="stable")
+        # What is best on all devices together need not be on this one.
+        front = front[front["predicted_accuracy"] > front["predicted_accuracy"].cummax().shift(fill_value=-1.0)]
+        return SearchRun(record, front, view(self.cloud), view(self.finalists), self.convergence)
+
+    @property
+    def views(self) -> "list[SearchRun]":
+        """The run as each device sees it."""
+        return [self.on(device) for device in self.devices]
+
+    @property
     def cost(self) -> str:
         """The column that accuracy is traded against: ``predicted_latency_ms``, or ``macs`` without a device."""
         return str(self.cloud.columns[1])

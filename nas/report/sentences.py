@@ -17,20 +17,21 @@ def badge(record: dict[str, Any]) -> str:
 
 def headline(record: dict[str, Any]) -> str:
     """The answer in one sentence."""
-    measured, predicted = record["measured"], record["predicted"]
-    if record.get("test_accuracy") is not None:
-        accuracy = f"{record['test_accuracy']:.1%} accuracy on the test images"
-    elif measured["accuracy"] is not None:
-        accuracy = f"{measured['accuracy']:.1%} accuracy"
-    else:
-        accuracy = f"{predicted['accuracy']:.1%} accuracy (predicted)"
-    limit = next((b for b in record["budgets"] if b["key"] == "latency_ms"), None)
-    if limit is None:
+    measured, predicted, accuracy = record["measured"], record["predicted"], _accuracy(record)
+    latencies = [budget for budget in record["budgets"] if budget["key"] == "latency_ms"]
+    if len(latencies) > 1:
+        each = [
+            f"{_METRIC[b['key']].format(b['value'])} ({b['source']}{'' if b['met'] else ', too slow'}) on {b['device']}"
+            for b in latencies
+        ]
+        verdict = "No finalist kept every limit; the closest has " if record["status"] == "missed" else ""
+        return f"{verdict}{accuracy} in {' and in '.join(each)}."
+    if not latencies:
         kept = " and ".join(
             f"{_METRIC[b['key']].format(b['value'])} of {_METRIC[b['key']].title}" for b in record["budgets"]
         )
         return f"{accuracy} with {kept}." if kept else f"{accuracy}, without any limit."
-    allowed = _METRIC["latency_ms"].format(limit["limit"])
+    allowed = _METRIC["latency_ms"].format(latencies[0]["limit"])
     if record["status"] == "met":
         return f"{accuracy} in {measured['latency_ms']:.3g} ms: measured on {record['device']}, within {allowed}."
     if record["status"] == "missed":
@@ -43,6 +44,14 @@ def headline(record: dict[str, Any]) -> str:
         f"{accuracy} within {allowed}{device}: predicted to hold with {predicted['chance']:.0%} probability, not "
         "measured."
     )
+
+
+def _accuracy(record: dict[str, Any]) -> str:
+    if record.get("test_accuracy") is not None:
+        return f"{record['test_accuracy']:.1%} accuracy on the test images"
+    if record["measured"]["accuracy"] is not None:
+        return f"{record['measured']['accuracy']:.1%} accuracy"
+    return f"{record['predicted']['accuracy']:.1%} accuracy (predicted)"
 
 
 def subline(record: dict[str, Any]) -> str:
@@ -60,9 +69,11 @@ def notes(run: SearchRun) -> list[str]:
     said = []
     if record["interrupted"]:
         said.append("The search was stopped by hand; this is the best found until then.")
-    if run.has_latency and record["measured"]["latency_ms"] is None:
-        said.append("Latency is predicted only: no network was measured on the device in this search.")
-    elif run.has_latency:
+    measured = [view.record["measured"]["latency_ms"] is not None for view in run.views]
+    if run.has_latency and not all(measured):
+        where = ", ".join(name for name, known in zip(run.devices, measured, strict=True) if not known) or "the device"
+        said.append(f"Latency is predicted only: no network was measured on {where} in this search.")
+    if run.has_latency and any(measured):
         said.append(
             "Measured latency is the lower quartile of interleaved rounds on a pinned core; differences of a few "
             "percent are noise, and another runtime, thread count or load gives other numbers."

@@ -39,6 +39,19 @@ class Feasibility:
     table: pd.DataFrame
     starts: Population
 
+    def __str__(self) -> str:
+        """A column for each limit, a row for each landmark."""
+        columns = [["", "at most", "cheapest", "min net", "middle net", "max net", "can be kept"]]
+        for limit, row in zip(self.budget.limits, self.table.to_dict("records"), strict=True):
+            amounts = (limit.value, *(float(row[key]) for key in ("cheapest", "min_net", "middle_net", "max_net")))
+            columns.append([limit.title, *map(limit.metric.format, amounts), "yes" if row["satisfiable"] else "no"])
+        widths = [max(map(len, column)) for column in columns]
+        lines = zip(*columns, strict=True)
+        return "\n".join(
+            "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
+            for line in lines
+        )
+
 
 def check_feasibility(estimator: Estimator, budget: Budget, rng: np.random.Generator) -> Feasibility:
     """Find for each limit the cheapest network, and one that keeps all limits together.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,51 @@ def test_a_sweep_runs_every_budget_and_ends_with_the_worst_code(searched):
     home, _, _ = searched
     done = nas("search", "--macs", "100K,90%", "-m", "--out", "runs/search/sweep", *SMALL, cwd=home)
     assert done.returncode == 3, done.stderr
-    assert json.loads((home / "runs/search/sweep/1/result.json").read_text())["status"] == "met"
+    record = json.loads((home / "runs/search/sweep/1/result.json").read_text())
+    assert record["status"] == "met"
+    assert "macs=100K" in done.stdout  # the table at the end
+    page = (home / "runs/search/sweep/report.html").read_text(encoding="utf-8")
+    assert 'href="1/report.html"' in page
+    assert record["architecture"] in page
+    assert "the cheapest needs" in page
+
+
+def test_a_fleet_gets_a_network_each_and_one_that_cannot_takes_nothing_from_the_others(searched):
+    home, _, _ = searched
+    limits = "pixel=1us,cpu=95%"
+    words = ["search", "--device", "pixel,cpu", "--latency", limits, "--out", "runs/search/fleet", *SMALL]
+    done = nas(*words, cwd=home)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.count("accuracy predictor") == 1
+    assert re.search("1 of 2 devices have no network .*: pixel1: no network of", done.stderr.splitlines()[-1])
+    record = json.loads((home / "runs/search/fleet/cpu/result.json").read_text())
+    assert record["status"] == "met"
+    assert (home / "runs/search/fleet/cpu/subnet.onnx").exists()
+    assert re.search("cpu .* cpu/subnet.onnx", done.stdout)
+    page = home / "runs/search/fleet/report.html"
+    first = page.read_text(encoding="utf-8")
+    assert 'href="cpu/report.html"' in first
+    page.unlink()
+    assert nas("report", "runs/search/fleet", cwd=home).returncode == 0
+    assert page.read_text(encoding="utf-8") == first
+
+
+def test_one_network_that_two_devices_share(searched):
+    home, _, _ = searched
+    words = ["search", "--device", "cpu,pixel", "--shared", "--latency", "95%", "--out", "runs/search/shared"]
+    done = nas(*words, "--json", *SMALL, cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert re.search("latency on cpu +latency on pixel1\n", done.stderr)  # the table of what can be kept
+    record = json.loads(done.stdout)
+    assert record["status"] == "predicted"  # the phone is not here
+    cpu, pixel = record["budgets"]
+    assert (cpu["device"], cpu["source"], cpu["met"]) == ("cpu", "measured", True)
+    assert (pixel["device"], pixel["source"], pixel["met"]) == ("pixel1", "predicted", True)
+    assert record["predicted"]["chance@pixel1"] >= 0.95
+    words[-1] = "runs/search/none"
+    done = nas(*words, "budget.latency='cpu=95%,pixel=1us'", *SMALL, cwd=home)
+    assert done.returncode == 3, done.stderr
+    assert "--latency 1us on pixel1" in done.stderr.splitlines()[-1]
 
 
 def test_export_writes_the_network_again(searched):

@@ -1,13 +1,17 @@
 """`nas search`: the whole road, from images and a budget to an exported network."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from nas.cli.app import command, typed
+from nas.cli.app import Ended, command, outcome, typed
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
+from nas.fleet import search_fleet
 from nas.listener import Listener
 from nas.precisions import AUTO, search_precisions
+from nas.report.overview import HEAD, Entry, row, run_record, write_overview
 from nas.search.budget import METRICS
 from nas.search.result import SearchResult
 from nas.workflow import search
@@ -17,18 +21,76 @@ def run(config: SearchConfig, folder: Path) -> int:
     """Search into the run folder, show the answer and where it lies."""
     if config.supernet is not None and not typed("data"):
         config.data = {}  # those that it was trained on
+    listener = Listener(say=remarks.print, track=track)
+    if "," in config.device and not config.shared and config.precision != AUTO:
+        return _fleet(config, folder, listener)
     find = search_precisions if config.precision == AUTO else search
-    result = find(config, folder, Listener(say=remarks.print, track=track), command())
+    result = find(config, folder, listener, command())
     if config.json:
         print(json.dumps(result.to_dict() | {"folder": str(folder)}))
     else:
         _show(result, folder)
+    return _judge_files(result)
+
+
+def show_sweep(ended: Sequence[Ended], typed_as: str, *, quiet: bool = False) -> None:
+    """What came of the runs of a sweep, in one table and one page beside them."""
+    folder = Path(os.path.commonpath([job.folder for job in ended]))
+    common = set.intersection(*(set(job.overrides) for job in ended))
+    entries = []
+    for job in ended:
+        own = [word.removeprefix("budget.").replace("'", "") for word in job.overrides if word not in common]
+        entries.append(Entry(" ".join(own), os.path.relpath(job.folder, folder), job.sentence))
+    _show_overview(folder, entries, typed_as, quiet=quiet)
+
+
+def _fleet(config: SearchConfig, folder: Path, listener: Listener) -> int:
+    outcomes = search_fleet(config, folder, listener, command())
+    errors = {each.device: outcome(each.error) for each in outcomes if each.error is not None}
+    entries = [Entry(each.device, each.folder.name, errors.get(each.device, (0, ""))[1]) for each in outcomes]
+    if config.json:
+        records = [
+            {"device": entry.label, "folder": str(folder / entry.folder), "failure": entry.failure}
+            | (run_record(folder, entry) or {})
+            for entry in entries
+        ]
+        print(json.dumps({"folder": str(folder), "devices": records}))
+    if any(each.result is not None for each in outcomes):
+        _show_overview(folder, entries, command(), quiet=config.json)
+    codes = [code for code, _ in errors.values()]
+    codes += [_judge_files(each.result) for each in outcomes if each.result is not None]
+    if errors:
+        why = "; ".join(f"{name}: {sentence}" for name, (_, sentence) in errors.items())
+        remarks.print(
+            f"nas search: {len(errors)} of {len(outcomes)} devices have no network that keeps its budget: {why}"
+        )
+    return max(codes, default=0)
+
+
+def _judge_files(result: SearchResult) -> int:
+    """1 if an int8 file lost too much accuracy, which is said."""
     from nas.export.checked import rejections  # imports torch, which a refused search does without
 
     rejected = rejections(result.about["exports"])
     for sentence in rejected:
         remarks.print(f"nas search: {sentence}")
     return 1 if rejected else 0
+
+
+def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, quiet: bool = False) -> None:
+    page = write_overview(folder, entries, typed_as)
+    if quiet:
+        return
+    shown = table("", *HEAD, words=("network", "file"))
+    for entry in entries:
+        record = run_record(folder, entry)
+        if record is None:
+            shown.add_row(entry.label, "none", "", *[""] * (len(HEAD) - 1), "none")
+            continue
+        files = "\n".join(f"{entry.folder}/{export['file']}" for export in record.get("exports", []))
+        shown.add_row(entry.label, record["architecture"], files, *row(record))
+    output.print(shown)
+    output.print(f"report   {page}", soft_wrap=True)
 
 
 def _show(result: SearchResult, folder: Path) -> None:

@@ -11,6 +11,14 @@ def test_named_flags_become_overrides_and_hydra_flags_come_apart():
     assert line.overrides == ["seed=3", "a.b=1", "device=cpu", "budget.latency=10ms,20ms"]
 
 
+def test_commas_sweep_only_with_m_and_only_where_values_stand_alone():
+    assert parse(["--device", "a,b"], ALL).overrides == ["device='a,b'"]
+    assert parse(["--device", "a,b", "-m"], ALL).overrides == ["device=a,b"]
+    swept = parse(["-m", "--device", "a,b", "--latency", "1ms,2ms", "--shared"], ALL).overrides
+    assert swept == ["device='a,b'", "budget.latency=1ms,2ms", "shared=true"]
+    assert parse(["-m", "--latency", "a=1ms,b=2ms"], ALL).overrides == ["budget.latency='a=1ms,b=2ms'"]
+
+
 @pytest.mark.parametrize(
     ("value", "quoted"), [("20ms", "20ms"), ("60%", "60%"), ("20µs", "'20µs'"), ("<20ms", "'<20ms'"), ("a b", "'a b'")]
 )

@@ -229,3 +229,25 @@ def test_a_folder_without_a_search_is_named(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"status": ')
     with pytest.raises(ValueError, match="not the folder of a finished search"):
         write_report(tmp_path)
+
+
+def test_page_of_a_network_that_devices_share(tmp_path: Path) -> None:
+    latency = {"pixel": FromMacs(1, 5), "note10": FromMacs(2, 8)}
+    budget = Budget.parse(latency={"pixel": "60%", "note10": "5ms"}, macs="9M")
+    estimator = Estimator(SPACE, FromMacs(0.7, 0.95), latency)
+    result = run_search(
+        estimator, budget, settings=QUICK, folder=tmp_path, device="pixel, note10", measure={"pixel": measure}
+    )
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    for device, known in (("pixel", "measured"), ("note10", "predicted")):
+        assert (tmp_path / f"pareto_{device}.png").stat().st_size > 10_000
+        for title in (f"Where it stands on {device}", f"Finalists on {device}", f"latency on {device}"):
+            assert title in page
+        (limit,) = (b for b in result.budgets if b["device"] == device)
+        assert f"ms ({known}) on {device}" in page
+        assert limit["source"] == known
+    assert "no network was measured on note10" in page
+    view = SearchRun.read(tmp_path).on("note10")
+    assert view.limit("latency_ms") == 5
+    assert view.front["predicted_accuracy"].is_monotonic_increasing
+    assert view.front["predicted_latency_ms"].is_monotonic_increasing
