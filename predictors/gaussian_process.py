@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, ndtr, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -123,6 +122,9 @@ class GroupedGaussianProcess:
         distribution around what was likely so far. With ten observations the first draws would do; with a hundred
         hardly one of them is likely.
         """
+        # Takes longer to import than a predictor to load; only fitting needs it.
+        from scipy.special import logsumexp, ndtri
+
         width = len(self.terms) + 1
         proposals = [(np.zeros(width), np.eye(width))]
         draws, log_likelihood = np.empty((0, width)), np.empty(0)
@@ -169,6 +171,8 @@ class GroupedGaussianProcess:
         return self
 
     def _fit(self, features: Floats, target: Floats, nominal: Floats, noise_scale: Floats) -> None:
+        from scipy.special import ndtr, stdtrit
+
         grams = np.stack([features[:, g] @ features[:, g].T for g in self.groups] + [np.diag(noise_scale**2)])
         rows = np.linspace(0, len(target) - 1, min(len(target), MAX_ROWS_FOR_HYPERPARAMETERS)).astype(int)
         draws, weights = self._weigh_draws(grams[:, rows[:, None], rows], target[rows])

@@ -18,8 +18,6 @@ from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
 from nas.export.ncnn_graph import ncnn_graph
 from nas.export.network_file import FORMATS, PRECISIONS, FileKind
-from nas.export.onnx_graph import onnx_graph
-from nas.export.quantization import quantize_onnx, quantize_tflite
 from nas.export.tflite_graph import tflite_graph
 from search_spaces import SearchSpace
 
@@ -56,11 +54,17 @@ class Runtime:
             raise MissingExtra(self.package, self.extra)
 
 
+# onnx is imported where it is used: an infeasible budget is to be answered within a second.
 def _onnx(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    from nas.export.onnx_graph import onnx_graph
+
     return bytes(onnx_graph(network_layers(space, genotype), batch=batch).SerializeToString())
 
 
 def _onnx_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    from nas.export.onnx_graph import onnx_graph
+    from nas.export.quantization import quantize_onnx
+
     model = onnx_graph(network_layers(space, genotype), batch=batch)
     return bytes(
         quantize_onnx(model, _noise(model.graph.input[0].type.tensor_type.shape.dim[2].dim_value)).SerializeToString()
@@ -72,6 +76,8 @@ def _tflite(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
 
 
 def _tflite_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
+    from nas.export.quantization import quantize_tflite
+
     layers = network_layers(space, genotype)
     if batch != 1:
         raise ValueError("int8 TFLite networks are measured at batch 1")

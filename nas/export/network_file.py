@@ -13,14 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from nas import __version__
 from nas.errors import MissingExtra
 from nas.export.layer_graph import Weights, network_layers
-from nas.export.onnx_graph import OPSET, onnx_graph
-from nas.export.quantization import quantize_onnx, quantize_tflite
 from nas.export.tflite_graph import tflite_graph
 
 if TYPE_CHECKING:
@@ -110,6 +107,10 @@ def network_file(
     ValueError : too few calibration images or of another size, a batch below 1, a layer that the format cannot
         express (named).
     """
+    # onnx takes a while to import, which what only asks for kinds of files does without.
+    from nas.export.onnx_graph import OPSET, onnx_graph
+    from nas.export.quantization import quantize_onnx, quantize_tflite
+
     kind.require()
     weights = _arrays(subnet)
     layers = network_layers(subnet.space, subnet.genotype)
@@ -156,6 +157,8 @@ def read_metadata(path: Path) -> dict[str, str]:
     ------
     ValueError : there is no such file, or it is not an ONNX model.
     """
+    import onnx
+
     try:
         model = onnx.load_model(str(path), load_external_data=False)
     except FileNotFoundError:
