@@ -103,6 +103,7 @@ def quantize_tflite(
             found = tool.calibrate({SIGNATURE: [{INPUT: batch}]}, num_threads=1)
             ranges = {name: _widest(ranges.get(name), range_) for name, range_ in found.items()}
         tool = quantizer.Quantizer(content, recipe.static_wi8_ai8())
+        ranges = {name: _not_empty(range_) for name, range_ in ranges.items()}
         result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(result.quantized_model)
 
@@ -111,6 +112,13 @@ def _widest(known: Any, found: Any) -> Any:
     if known is None or not {"min", "max"} <= set(found):
         return found
     return {**found, "min": np.minimum(known["min"], found["min"]), "max": np.maximum(known["max"], found["max"])}
+
+
+def _not_empty(range_: Any) -> Any:
+    """A tensor of nothing but zeros gets a scale too: at that of its range, 0, the next layer's bias would overflow."""
+    if not {"min", "max"} <= set(range_) or np.any(range_["min"]) or np.any(range_["max"]):
+        return range_
+    return {**range_, "max": np.ones_like(range_["max"])}
 
 
 class _Quiet:

@@ -1,12 +1,14 @@
 """What the tests of exports share: real images, and a small network that has learnt them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from nas.data import ImageData, augment, load_data, prepare
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import calibration_batches
-from search_spaces import get_space
+from search_spaces import fbnet, get_space
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +34,11 @@ def learnt(digits: ImageData) -> Subnet:
             optimizer.step()
     calibrate_batch_norm(net, calibration_batches(digits, 16))
     return net.eval()
+
+
+@pytest.fixture
+def narrow_fbnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FBNet's spaces at eight channels; they have no option for that."""
+    monkeypatch.setattr(fbnet, "STAGES", tuple((depth, 8) for depth, _ in fbnet.STAGES))
+    for name in ("IMAGENET", "SMALL_IMAGES"):
+        monkeypatch.setattr(fbnet, name, replace(getattr(fbnet, name), head=64))

@@ -1,74 +1,30 @@
 """Exported files against PyTorch, on real images, in their own runtimes; and files that were broken on purpose."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from subnets import FORMATS, TFLITE, small, some_images, trained_like, write
 
-from nas.data import ImageData, prepare
+from nas.data import ImageData
 from nas.errors import MissingExtra
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind, network_file, read_metadata
 from nas.export.onnx_graph import onnx_graph
-from nas.export.parity import ParityFailed, check_parity, outputs
+from nas.export.parity import ParityFailed, check_parity
 from nas.export.tflite_graph import tflite_graph
-from nas.supernet import Subnet
-from search_spaces import SPACES, LayerSpec, SearchSpace, get_space
-
-TFLITE = pytest.mark.skipif(
-    find_spec("ai_edge_litert") is None or find_spec("ai_edge_quantizer") is None,
-    reason="needs the extra tflite: pip install 'shrinkwrap-nas[tflite]'",
-)
-ONNX = FileKind()
-FORMATS = ["onnx", pytest.param("tflite", marks=TFLITE)]
-
-
-def trained_like(space: SearchSpace, genotype: np.ndarray | None = None, seed: int = 0) -> Subnet:
-    """A subnet whose batch-norms are not the identity, as after training."""
-    torch.manual_seed(seed)
-    subnet = Subnet(space, space.max if genotype is None else genotype)
-    for module in subnet.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, std=0.2)
-            torch.nn.init.normal_(module.running_mean, std=0.2)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    return subnet.eval()
-
-
-# Narrow and at few pixels: what is compared does not depend on it, and it takes a tenth of the time.
-SMALL: dict[str, dict[str, Any]] = {
-    "mobilenet_v3": {"resolutions": [32], "width_mult": 0.35, "num_classes": 10},
-    "proxylessnas": {"resolutions": [32], "width_mult": 0.35, "num_classes": 10},
-    "fbnet": {"resolutions": [16], "num_classes": 10},
-    "fbnet_imagenet": {"resolutions": [32], "num_classes": 10},
-    "nasbench201": {"resolutions": [16], "cells": 2},
-}
-
-
-def small(name: str) -> SearchSpace:
-    return get_space(name, **SMALL.get(name, {"resolutions": [16]}))
-
-
-def some_images(data: ImageData, resolution: int, n: int = 4) -> torch.Tensor:
-    return prepare(data.train.images[:n], resolution, data.mean, data.std)
-
-
-def write(folder: Path, subnet: Subnet, kind: FileKind = ONNX, **options: Any) -> Path:
-    path = folder / kind.file_name
-    path.write_bytes(network_file(subnet, kind, **options))
-    return path
+from search_spaces import SPACES, LayerSpec, get_space
 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SPACES)
-def test_twenty_random_subnets_of_every_space(name: str, form: str, tmp_path: Path, digits: ImageData) -> None:
+def test_twenty_random_subnets_of_every_space(
+    name: str, form: str, tmp_path: Path, digits: ImageData, narrow_fbnet: None
+) -> None:
     space = small(name)
     for seed, genotype in enumerate(space.sample(20, np.random.default_rng(1))):
         subnet = trained_like(space, genotype, seed)
@@ -76,22 +32,6 @@ def test_twenty_random_subnets_of_every_space(name: str, form: str, tmp_path: Pa
         parity = check_parity(path, subnet, some_images(digits, subnet.resolution, 2))
         assert parity.n == 2
         assert parity.top1_agreement == 1
-
-
-@pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("name", SPACES)
-def test_random_subnets_of_every_space_in_int8(name: str, form: str, tmp_path: Path, digits: ImageData) -> None:
-    """Random weights say nothing of accuracy; the logits must follow all the same, and the file must be small."""
-    space = small(name)
-    for seed, genotype in enumerate(space.sample(2, np.random.default_rng(2))):
-        subnet = trained_like(space, genotype, seed)
-        images = some_images(digits, subnet.resolution, 16)
-        kind = FileKind(form, "int8")
-        path = write(tmp_path, subnet, kind, calibration=images.contiguous().numpy())
-        found = outputs(path, subnet, [images])
-        error = np.linalg.norm(found.exported - found.expected) / np.linalg.norm(found.expected)
-        assert error < 0.25, "another network would be off by about 1"
-        assert path.stat().st_size < 0.5 * len(network_file(subnet, FileKind(form)))
 
 
 @pytest.mark.parametrize("form", FORMATS)
