@@ -271,16 +271,26 @@ class SearchSpace(ABC):
         One group for each context gene (resolution) that has a choice, then one for each token: one column
         for each of its operators, all zero where the block is absent.
         """
+        cells = self.encoding_cells(population)
+        width = self.encoding_width
+        out = np.zeros((len(cells), width + 1), dtype=np.float32)
+        cells += (width + 1) * np.arange(len(cells), dtype=np.int64)[:, None]
+        out.reshape(-1)[cells] = 1
+        return out[:, :width]
+
+    @property
+    def encoding_width(self) -> int:
+        """Columns of `encode`."""
+        return self._encoding[3]
+
+    def encoding_cells(self, population: NDArray[Any]) -> NDArray[np.int64]:
+        """Which columns of `encode` are 1, shape ``(n, n_groups)``; the width itself stands for an absent block."""
         rows = self.as_population(population)
-        groups, radix, starts, width = self._encoding
+        _, radix, starts, width = self._encoding
         conditional, columns, least = self._encoding_conditions
-        present = np.ones((len(rows), len(groups)), dtype=np.float32)
-        present[:, conditional] = rows[:, columns] >= least
-        cells = (rows.astype(radix.dtype) @ radix).astype(np.int64) + starts
-        cells += width * np.arange(len(rows), dtype=np.int64)[:, None]
-        out = np.zeros(len(rows) * width, dtype=np.float32)
-        out[cells] = present
-        return out.reshape(len(rows), width)
+        cells: NDArray[np.int64] = (rows.astype(radix.dtype) @ radix).astype(np.int64) + starts
+        cells[:, conditional] = np.where(rows[:, columns] >= least, cells[:, conditional], width)
+        return cells
 
     def variant_layers(self, slot: int, variant: int) -> tuple[LayerSpec, ...]:
         """Layers of variant number `variant` of slot number `slot`; empty for an absent block."""

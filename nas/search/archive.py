@@ -5,6 +5,7 @@ odd numbers modulo 2**64, the same in every process whatever PYTHONHASHSEED; two
 collide with probability below 1e-9, and then one of them is merely left out.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,9 +29,13 @@ class Scores(NamedTuple):
 
 def row_keys(population: NDArray[Any]) -> NDArray[np.uint64]:
     """A 64-bit key of every row, shape ``(n,)``; equal rows have equal keys."""
+    return np.asarray(population.astype(np.uint64) @ _factors(population.shape[1]))
+
+
+@cache
+def _factors(n_genes: int) -> NDArray[np.uint64]:
     rng = np.random.default_rng(0x5EED)
-    factors = rng.integers(0, 2**63, size=population.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    return np.asarray((population.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64))
+    return rng.integers(0, 2**63, size=n_genes, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
 
 class Archive:

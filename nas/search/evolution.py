@@ -2,7 +2,10 @@
 
 A generation is a handful of array operations over all its children; nothing loops over individuals.
 Where the limits can be judged without the objective, many more children are bred than evaluated: those
-beyond a limit are dropped, and an additive model picks the promising ones (see `nas.search.preselection`).
+beyond a limit are dropped, and an additive model picks the promising ones (see `nas.search.preselection`)
+of random ones and of exchanges that keep the budget (`nas.search.exchange`). Of networks with the same depths
+and resolution only the fittest few survive (clearing, https://doi.org/10.1109/ICEC.1996.542703): from one such
+structure to another it takes many changes at once, so a search that keeps one only ends at its optimum.
 Constraints follow Deb's rules (https://doi.org/10.1016/S0045-7825(99)00389-8): feasible beats infeasible,
 then less violation, then the objective. Whole fronts use NSGA-II's ranking
 (https://doi.org/10.1109/4235.996017). Networks are canonical and none is evaluated twice. Deterministic
@@ -18,13 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from nas.search.archive import Archive, Scores, total_violation
+from nas.search.archive import Archive, Scores, row_keys, total_violation
+from nas.search.exchange import Exchanges
 from nas.search.pareto import crowding_distance, non_dominated_rank
 from nas.search.preselection import AdditiveModel, SplitScore
 from search_spaces import Population, SearchSpace
 
 Score = Callable[[Population], Scores]
 _REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of one
+_CROSS_EVERY = 3  # restarts
+_EXCHANGED = 4  # parents that exchanges are tried around in a generation
+_STRUCTURES = 12  # that share the parents' places, at least
+_BAND = 0.3  # of the budget: founders that leave more of it unused tell little about those that use it up
 
 Order = Callable[[Scores], NDArray[np.intp]]
 """Indices from fittest to least fit."""
@@ -47,7 +55,7 @@ class EvolutionSettings:
     evaluations: int = 20_000
     parents: int = 60
     children: int = 150
-    litter: int = 8
+    litter: int = 4
     changes: float = 2.0
     patience: int = 15
 
@@ -97,9 +105,9 @@ def evolve(
     -------
     Archive : everything evaluated; ``archive.best`` is the answer.
     """
-    search = _Search(space, score, by_constraint_domination, rng, settings)
+    search = _Search(space, score, by_constraint_domination, rng, settings, one_best=True)
     search.preselect = score if isinstance(score, SplitScore) else None
-    return search.run(start, restarts=True)
+    return search.run(start)
 
 
 def evolve_front(
@@ -111,16 +119,32 @@ def evolve_front(
     start: Population | None = None,
 ) -> Archive:
     """Search for the whole Pareto front of two or more objectives; parameters as for `evolve`."""
-    return _Search(space, score, by_rank_and_crowding, rng, settings).run(start, restarts=False)
+    return _Search(space, score, by_rank_and_crowding, rng, settings, one_best=False).run(start)
 
 
 class _Search:
-    """The loop that both searches share; they differ in what counts as fit."""
+    """The loop that both searches share; they differ in what counts as fit.
+
+    With `one_best` it restarts when nothing improves, and of each structure only some survive: a front stays
+    diverse by itself.
+    """
 
     def __init__(
-        self, space: SearchSpace, score: Score, order: Order, rng: np.random.Generator, settings: EvolutionSettings
+        self,
+        space: SearchSpace,
+        score: Score,
+        order: Order,
+        rng: np.random.Generator,
+        settings: EvolutionSettings,
+        *,
+        one_best: bool,
     ) -> None:
         self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
+        self.one_best = one_best
+        self.structure = _structure(space) if one_best else []
+        n_structures = float(np.prod(space.n_choices[self.structure], dtype=np.float64))
+        self.alike = -(-settings.parents // int(min(n_structures, _STRUCTURES)))
+        self.exchanges = Exchanges(space)
         self.archive = Archive()
         self.rate = min(1.0, settings.changes / len(space.genes))
         self.preselect: SplitScore | None = None
@@ -128,16 +152,16 @@ class _Search:
         self.champions: list[Population] = []
         self.since = 0  # networks known at the last restart
 
-    def run(self, start: Population | None, *, restarts: bool) -> Archive:
+    def run(self, start: Population | None) -> Archive:
         # The matrices are small: more threads gain nothing on an idle machine, and on a busy one they wait for
         # each other (measured: 5 times slower). One thread also rounds the same way whatever the core count.
         with threadpool_limits(1, user_api="blas"), suppress(KeyboardInterrupt):
             self.archive.interrupted = True
-            self._run(start, restarts=restarts)
+            self._run(start)
             self.archive.interrupted = False
         return self.archive
 
-    def _run(self, start: Population | None, *, restarts: bool) -> None:
+    def _run(self, start: Population | None) -> None:
         first = self._founders()
         if start is not None:
             first = np.concatenate([self.space.canonical(start), first])
@@ -155,11 +179,11 @@ class _Search:
             fittest = self._fitness(scores)
             stale = 0 if fittest < champion else stale + 1
             champion = min(champion, fittest)
-            if restarts and stale >= self.settings.patience:
+            if self.one_best and stale >= self.settings.patience:
                 known, self.model = len(self.archive), None
                 self.champions.append(parents[0])
                 # In turn from new networks and from crosses of what earlier starts ended at.
-                again = self._founders() if len(self.champions) % 3 else self._crosses()
+                again = self._founders() if len(self.champions) % _CROSS_EVERY else self._crosses()
                 founders, founder_scores = self._evaluate(self._promising(again))
                 if len(founders):  # what was found so far stays in the archive
                     self.since = known
@@ -168,11 +192,20 @@ class _Search:
 
     def _founders(self) -> Population:
         n, rng = self.settings.parents, self.rng
+        if self.preselect is not None:
+            # Two for each column that the model weighs, screened from several times as many.
+            wanted = 2 * max(n, self.space.encoding_width)
+            n = 2 * wanted
         sample = self.space.sample(n, rng)
         # Random networks all cost about the same; mixing them with the extremes covers the range.
         ends = np.stack([self.space.min, self.space.max])
         mixed = self.space.crossover(sample, ends[rng.integers(0, 2, n)], rng)
-        return np.concatenate([ends, sample, mixed])
+        founders = np.concatenate([ends, sample, mixed])
+        if self.preselect is None:
+            return founders
+        over = self.preselect.violations(founders).max(axis=1, initial=-np.inf)
+        near = np.argsort(np.where(over > 0, over, np.maximum(-_BAND - over, 0)), kind="stable")
+        return founders[near[:wanted]]
 
     def _crosses(self) -> Population:
         ends = np.stack(self.champions)
@@ -207,7 +240,14 @@ class _Search:
         children = parents[mother]
         crossed = self.rng.random(n) < 0.5
         children[crossed] = self.space.crossover(parents[mother[crossed]], parents[father[crossed]], self.rng)
-        return self.space.mutate(children, self.rate, self.rng)
+        children = self.space.mutate(children, self.rate, self.rng)
+        if self.model is None or self.preselect is None:
+            return children
+        # Around the fittest and a few others.
+        centres = parents[np.unique(np.append(self._tournament(len(parents), _EXCHANGED - 1), 0))]
+        each = -(-2 * self.settings.children // len(centres))
+        traded = self.exchanges.around(centres, self.model, self.preselect.violations, each)
+        return np.concatenate([children, traded])
 
     def _tournament(self, n_parents: int, n: int) -> NDArray[np.intp]:
         # Parents stand in order of fitness, so the winner of two is the one with the smaller index.
@@ -217,12 +257,32 @@ class _Search:
         self, parents: Population, scores: Scores, children: Population, child_scores: Scores
     ) -> tuple[Population, Scores]:
         rows, scores = _join(parents, scores, children, child_scores)
-        order = self.order(scores)[: self.settings.parents]
+        order = self.order(scores)
+        if self.structure:
+            order = order[_number_among_equals(row_keys(rows[order][:, self.structure])) < self.alike]
+        order = order[: self.settings.parents]
         return rows[order], _rows(scores, order)
 
     def _fitness(self, scores: Scores) -> tuple[float, float]:
         """Violation and first objective of the fittest; rows stand in order of fitness."""
         return float(total_violation(scores.violations)[0]), float(scores.objectives[0, 0])
+
+
+def _structure(space: SearchSpace) -> list[int]:
+    """Columns of the genes that decide what other genes and slots mean: depths, resolution."""
+    needs = [*(gene.needs for gene in space.genes), *(slot.needs for slot in space.slots)]
+    names = {need[0] for need in needs if need} | {name for slot in space.slots for name in slot.context}
+    return [i for i, gene in enumerate(space.genes) if gene.name in names and len(gene.values) > 1]
+
+
+def _number_among_equals(keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """How many equal keys stand before each, shape (n,)."""
+    order = np.argsort(keys, kind="stable")
+    new = np.append(True, keys[order][1:] != keys[order][:-1])
+    places = np.arange(len(keys))
+    number = np.empty(len(keys), dtype=np.intp)
+    number[order] = places - np.maximum.accumulate(np.where(new, places, 0))
+    return number
 
 
 def _rows(scores: Scores, index: NDArray[np.intp] | slice) -> Scores:

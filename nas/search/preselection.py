@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from search_spaces import Population, SearchSpace
 
-ROWS = 1500  # the best of what is known; more would fit networks far from the front
+ROWS = 1000  # the best of what is known; more would fit networks far from the front
 RIDGE = 0.1  # in units of one observation: only there to keep unseen operators at zero
 
 
@@ -42,13 +42,17 @@ class AdditiveModel:
         self._space = space
         best = np.argsort(objective, kind="stable")[:ROWS]
         features, target = space.encode(population[best]), objective[best]
-        features -= features.mean(axis=0)
+        features = features - features.mean(axis=0)
         gram = features.T @ features + np.float32(RIDGE) * np.eye(features.shape[1], dtype=np.float32)
-        self._weights = np.linalg.solve(gram, features.T @ (target - target.mean()).astype(np.float32))
+        weights = np.linalg.solve(gram, features.T @ (target - target.mean()).astype(np.float32))
+        self._weights = np.append(weights, np.float32(0))  # an absent block adds nothing
+
+    def predict(self, population: Population) -> NDArray[np.float32]:
+        """The objective less a constant, shape ``(n,)``."""
+        return np.asarray(self._weights[self._space.encoding_cells(population)].sum(axis=1))
 
     def best(self, population: Population, n: int) -> Population:
         """The `n` networks of least predicted objective, in the order given."""
         if len(population) <= n:
             return population
-        predicted = self._space.encode(population) @ self._weights
-        return population[np.sort(np.argsort(predicted, kind="stable")[:n])]
+        return population[np.sort(np.argsort(self.predict(population), kind="stable")[:n])]

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from nas.search.archive import Archive, Scores
 from nas.search.budget import Budget
 from nas.search.estimates import Estimator
-from nas.search.evolution import EvolutionSettings, evolve, evolve_front
+from nas.search.evolution import EvolutionSettings, _Search, evolve, evolve_front
 from nas.search.pareto import front, hypervolume
 from search_spaces import Population, SearchSpace, get_space
 
@@ -29,6 +30,28 @@ def test_finds_the_true_optimum_within_the_budget(
     assert len(archive) <= 2500
     assert archive.feasible[archive.best]
     assert archive.objectives[archive.best, 0] == objectives[feasible].min()
+
+
+def test_parents_are_of_several_structures(monkeypatch: pytest.MonkeyPatch) -> None:
+    space = get_space("mobilenet_v3_small_images")
+    structure = [i for i, gene in enumerate(space.genes) if gene.name.endswith("depth")]
+    survivors: list[Population] = []
+    select = _Search._select
+
+    def watched(self: _Search, *given: Any) -> Any:
+        survivors.append((chosen := select(self, *given))[0])
+        return chosen
+
+    def score(population: Population) -> Scores:
+        costs = space.costs(population)
+        return Scores(-np.sqrt(costs.params)[:, None], (costs.macs[:, None] - 4e6) / 4e6)
+
+    monkeypatch.setattr(_Search, "_select", watched)
+    evolve(space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(2000, parents=60))
+    for parents in survivors:
+        _, counts = np.unique(parents[:, structure], axis=0, return_counts=True)
+        assert counts.max() <= 5
+    assert len(survivors) > 5
 
 
 def test_nothing_is_evaluated_twice_and_a_small_space_ends_the_search(estimator: Estimator) -> None:
