@@ -52,8 +52,13 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
     return measure
 
 
-def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate:
-    """A function that gives the accuracy of networks on the search-validation split, in the precision of `device`."""
+def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | None:
+    """A function that gives the accuracy of networks on the search-validation split, in the precision of `device`.
+
+    None where there are no labelled images to judge it by.
+    """
+    if not trained.data.labelled:
+        return None
     kind = file_kind(device.spec.runtime, device.spec.precision)
     if kind is None or kind.precision == "float32":
         return trained.evaluated
@@ -102,7 +107,8 @@ def deploy(
 
     Returns
     -------
-    JSON-able facts for the record: accuracy of the first file on the test split, files, what is known of each.
+    JSON-able facts for the record: accuracy of the first file on the test split if there is one, files, what is known
+    of each.
 
     Raises
     ------
@@ -146,9 +152,9 @@ def deploy_subnet(
         )
         for kind in kinds
     ]
+    test = {"test_accuracy": exports[0]["test_accuracy"], "test_images": len(data.test)} if data.labelled else {}
     return {
-        "test_accuracy": exports[0]["test_accuracy"],
-        "test_images": len(data.test),
+        **test,
         "classes": list(data.classes),
         "exports": exports,
         "files": file_names(exports),

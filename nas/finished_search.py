@@ -69,7 +69,7 @@ def export_again(
     """
     record = search_record(source)
     subnet = load_subnet(source / WEIGHTS).eval()
-    data = TrainedSupernet.open(Path(record["supernet"])).data
+    data = TrainedSupernet.of_search(record).data
     exports = [
         export_checked(
             subnet,

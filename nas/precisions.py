@@ -69,6 +69,7 @@ def search_precisions(
     if not tasks:
         raise InfeasibleBudget(_both(failed))
     foundation = lay_foundation(request, listener)
+    foundation.trained.data.require_labels(f"--precision {AUTO}")
     results: dict[str, SearchResult] = {}
     for precision, task in tasks.items():
         listener.say(f"searching in {precision}")

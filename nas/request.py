@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nas.shipped import find_supernet
+
 
 @dataclass
 class Limits:
@@ -59,7 +61,8 @@ class SearchRequest(TrainRequest):
     budget : what the network may cost.
     device : whose latency it is; several with commas between.
     shared : several devices get one network that keeps every one's budget, instead of one each.
-    supernet : a training run's folder; trained first (or found among the runs) if not given.
+    supernet : a training run's folder, or the name of a shipped supernet; trained first (or found among the runs) if
+        not given.
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
@@ -93,10 +96,20 @@ class SearchRequest(TrainRequest):
     def training_folder(self) -> Path:
         """Where the supernet is, or will be: the same settings, the same folder."""
         if self.supernet is not None:
-            return Path(self.supernet)
+            return find_supernet(self.supernet)
         settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data['name']}_{digest[:10]}"
+
+    @property
+    def supernet_name(self) -> str:
+        """What `nas.training.run.TrainedSupernet.open` finds the supernet by."""
+        return self.supernet or str(self.training_folder)
+
+    @property
+    def moved_data(self) -> dict[str, Any] | None:
+        """Settings in which the images of a given supernet are others than at its training."""
+        return dict(self.data) if self.supernet is not None and self.data else None
 
     @property
     def limits(self) -> dict[str, str | None]:

@@ -52,7 +52,8 @@ def specialise(
     TrainingDiverged : a loss was not finite; no network is written then.
     """
     record = search_record(source)
-    trained = TrainedSupernet.open(Path(record["supernet"]))
+    trained = TrainedSupernet.of_search(record)
+    trained.data.require_labels("fine-tuning")
     subnet = load_subnet(source / WEIGHTS).eval()
     teacher = trained.subnet(trained.space.max)
     tuned = finetune(

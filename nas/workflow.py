@@ -9,6 +9,7 @@ is `search`; a network for each of several devices is `nas.fleet.search_fleet`, 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,13 +27,12 @@ from nas.search.evolution import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
+from nas.shipped import CARD
 from search_spaces import Population, SearchSpace, get_space
 
 if TYPE_CHECKING:
     from nas.training.run import TrainedSupernet
     from predictors.accuracy import AccuracyPredictor
-
-SUPERNET_CARD = "supernet.json"
 
 T = TypeVar("T")
 
@@ -190,7 +190,7 @@ def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Found
     # From here on torch is needed, whose import alone takes seconds.
     from nas.training.run import TrainedSupernet, train_supernet
 
-    if not (request.training_folder / SUPERNET_CARD).is_file() and request.supernet is None:
+    if request.supernet is None and not (request.training_folder / CARD).is_file():
         listener.say(f"training a supernet in {request.training_folder}")
         train_supernet(
             request.training_folder,
@@ -201,8 +201,8 @@ def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Found
             threads=request.threads,
             accelerator=request.accelerator,
         )
-    moved = request.data if request.supernet is not None else None
-    trained = TrainedSupernet.open(request.training_folder, moved or None, request.storage)
+    notes = Path(request.runs) / "train" / Path(request.supernet_name).name
+    trained = TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
     with listener.track("evaluating subnets") as progress:
         accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
     error = (
@@ -224,6 +224,7 @@ def answer(
     """Search, measure, export and report into `folder`; see `search`."""
     from nas.deployment import deploy, evaluate_exported, measure_exported
     from nas.report.html import write_report
+    from nas.training.run import portable
 
     trained, devices = foundation.trained, task.devices
     measure = {
@@ -244,13 +245,20 @@ def answer(
         refit=one_or_each(devices, refit),
         say=listener.say,
     )
+    if not trained.data.labelled and precision == "float32":
+        # What the chosen network had when the supernet was made, where it was among those evaluated.
+        (known,) = trained.evaluated(result.genotype[None]).tolist()
+        result.measured["accuracy"] = None if isnan(known) else known
     listener.say("exporting")
     alone = len(devices) == 1
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
+        "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
-        "supernet": str(request.training_folder),
+        "supernet": request.supernet_name,
+        "moved_data": portable(request.moved_data) if request.moved_data else None,
+        "notes": trained.remarks(result.genotype),
         "predictors": {"accuracy": foundation.accuracy_error} | evidence,
         **deploy(
             trained,
@@ -259,7 +267,7 @@ def answer(
             task.kinds,
             batch=request.batch,
             max_accuracy_drop=request.max_accuracy_drop / 100,
-            provenance={"supernet": str(request.training_folder), "command": command},
+            provenance={"supernet": request.supernet_name, "command": command},
             device=devices[0] if alone else None,
             known=result.measured,
         ),
@@ -271,12 +279,10 @@ def answer(
 
 def space_of(request: SearchRequest) -> SearchSpace:
     """The space of the supernet, from its card alone where there is one."""
-    card = request.training_folder / SUPERNET_CARD
+    card = request.training_folder / CARD
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    if request.supernet is not None:
-        raise ValueError(f"{request.supernet} is no trained supernet; give the folder of a finished `nas train` run")
     return get_space(**request.space)
 
 

@@ -45,3 +45,8 @@ def test_every_recipe_can_be_chosen(path):
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_composes(path):
     compose("search", [f"experiment={path.stem}"])
+
+
+def test_a_search_is_named_by_its_supernet_or_its_images():
+    assert compose("search").name == "digits"
+    assert compose("search", ["supernet=runs/train/mine"]).name == "mine"

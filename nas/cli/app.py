@@ -208,10 +208,14 @@ def command() -> str:
     return shlex.join(["nas", str(hydra_config.job.config_name), *hydra_config.overrides.task])
 
 
+def typed_keys() -> set[str]:
+    """The keys that the running job was told on its command line."""
+    return {override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task}
+
+
 def typed(key: str) -> bool:
     """Whether the running job was told `key`, or something below it, on its command line."""
-    keys = (override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task)
-    return any(name == key or name.startswith(f"{key}.") for name in keys)
+    return any(name == key or name.startswith(f"{key}.") for name in typed_keys())
 
 
 def _check_verb(folder: Path, verb: str) -> None:

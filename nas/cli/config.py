@@ -4,11 +4,15 @@ Groups (`space`, `recipe`, `data`) stay plain mappings here: each is checked by 
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from nas.request import SearchRequest, TrainRequest
+
+# The last part of a path, or something else where there is none.
+OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else Path(path).name)
 
 
 @dataclass

@@ -71,6 +71,8 @@ class ImageData:
     seed : the splits follow from it.
     flip : whether a mirrored image still shows its class; training then mirrors half of them.
     skipped : names of image files that could not be read.
+    stands_for : fingerprint of the images that those in `train` stand in for. They are synthesised then, without
+        labels, and the other splits are empty.
     """
 
     name: str
@@ -83,10 +85,31 @@ class ImageData:
     seed: int = 0
     flip: bool = False
     skipped: tuple[str, ...] = ()
+    stands_for: str | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether networks can be trained and judged on these images."""
+        return self.stands_for is None
+
+    def require_labels(self, what: str) -> None:
+        """Refuse `what` where these images only stand in for others.
+
+        Raises
+        ------
+        ValueError : they do.
+        """
+        if not self.labelled:
+            raise ValueError(
+                f"{what} needs the images that the supernet was trained on, which do not come with it; "
+                "search with --data PATH to use them"
+            )
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the classes and of every pixel and label in its split."""
+        """SHA-256 of the classes and of every pixel and label in its split; of the images stood in for."""
+        if self.stands_for is not None:
+            return self.stands_for
         parts = (repr(self.classes), self.train.digest(), self.validation.digest(), self.test.digest())
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -61,6 +61,8 @@ def _latency(export: Mapping[str, Any]) -> str:
 
 
 def _accuracy(export: Mapping[str, Any], on: str) -> str:
+    if f"{on}accuracy" not in export:
+        return "not known"
     shown = f"{export[f'{on}accuracy']:.2%}"
     float32 = export.get(f"float32_{on}accuracy")
     return shown if float32 is None else f"{shown}\nfloat32 {float32:.2%}"

@@ -81,7 +81,9 @@ def notes(run: SearchRun) -> list[str]:
         said += how_it_was_proved(record.get("proof", {}))
     if bound := record.get("bound"):
         said.append(how_far_from_optimal(bound))
-    if record["measured"]["accuracy"] is None:
+    if not record.get("labelled", True) and record["measured"]["accuracy"] is not None:
+        said.append("Accuracy was evaluated when the supernet was made; the winner was chosen by predictions.")
+    elif record["measured"]["accuracy"] is None:
         said.append("Accuracy is predicted only: no network was evaluated in this search.")
     else:
         said.append(

@@ -53,8 +53,9 @@ class SearchResult:
         is predicted to exceed (None where there is no proof), their gap, and the reason where there is no bound.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
-        many); exports (what `nas.export.checked.export_checked` found of each file); files (what: file name); classes;
-        data; predictors (which: its held-out error in words); command (as typed); notes (sentences).
+        many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`
+        found of each file); files (what: file name); classes; data; predictors (which: its held-out error in words);
+        command (as typed); notes (sentences).
     """
 
     space: dict[str, Any]

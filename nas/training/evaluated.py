@@ -36,14 +36,24 @@ class EvaluatedSubnets:
     Parameters
     ----------
     supernet, data : of one training run.
-    folder : of that run; ``accuracy.csv`` is kept there, and started anew when the weights have changed.
+    folder : of that run.
     storage : URL of a database that evaluations are shared through; None evaluates here alone.
+    notes : folder in which ``accuracy.csv`` is kept, by default that of the run; the table is started anew when the
+        weights have changed.
     """
 
-    def __init__(self, supernet: Supernet, data: ImageData, folder: Path, storage: str | None = None) -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        data: ImageData,
+        folder: Path,
+        storage: str | None = None,
+        *,
+        notes: Path | None = None,
+    ) -> None:
         self.supernet = supernet
         self.data = data
-        self._path = folder / FILE
+        self._path = (notes or folder) / FILE
         weights = json.loads((folder / CARD).read_text(encoding="utf-8"))["sha256"]
         self._folder, self._weights = folder.resolve(), weights
         self._header = ["architecture", f"validation_accuracy of weights {weights[:16]}"]
@@ -51,10 +61,15 @@ class EvaluatedSubnets:
         self._queue = None if storage is None else _queue(storage, self.identity)
 
     def __call__(self, population: NDArray[Any], progress: Progress | None = None) -> NDArray[np.float64]:
-        """Accuracy of each genotype, shape ``(n,)``; `progress` is called with the number done and of all."""
+        """Accuracy of each genotype, shape ``(n,)``; `progress` is called with the number done and of all.
+
+        Without labelled images, not-a-number for those that did not come evaluated.
+        """
         space = self.supernet.space
         rows = space.canonical(population)
         names = space.format(rows)
+        if not self.data.labelled:
+            return np.array([self._known.get(name, np.nan) for name in names])
         missing = {name: row for name, row in zip(names, rows, strict=True) if name not in self._known}
         if missing:
             evaluate = self._here if self._queue is None else partial(self._queue, space)
@@ -85,8 +100,9 @@ class EvaluatedSubnets:
     @property
     def known(self) -> Population:
         """Genotypes whose accuracy is known, shape ``(n, n_genes)``."""
-        names = list(self._known)
-        return np.array([self.supernet.space.parse(name) for name in names], dtype=np.int16).reshape(len(names), -1)
+        space = self.supernet.space
+        rows = [space.parse(name) for name in self._known]
+        return np.array(rows, dtype=np.int16).reshape(-1, len(space.genes))
 
     def _read(self) -> dict[str, float]:
         if not self._path.exists():

@@ -92,6 +92,7 @@ def _accuracies(
 
 @torch.no_grad()
 def _accuracy(net: Subnet | Supernet, split: Split, data: ImageData) -> float:
+    data.require_labels("the accuracy of a network")
     training, device, correct = net.training, next(net.parameters()).device, 0
     net.eval()
     try:

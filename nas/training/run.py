@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import log
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nas.data import ImageData, load_data
+from nas.data import ImageData, load_data, read_sheet, stand_in_data
 from nas.listener import Progress
+from nas.shipped import STAND_IN, find_supernet
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
 from nas.training.evaluated import EvaluatedSubnets
 from nas.training.evaluation import calibration_batches
@@ -65,7 +67,7 @@ def train_supernet(
         seed=seed,
         threads=threads,
         device=accelerator,
-        about={"data_settings": _portable(data)},
+        about={"data_settings": portable(data)},
     )
     return folder
 
@@ -77,39 +79,60 @@ class TrainedSupernet:
     Attributes
     ----------
     supernet : trained.
-    data : split as in the training.
+    data : split as in the training, or what stands in for it.
     evaluated : accuracy of subnets on the search-validation split, each computed once.
     files : contents of subnets' exported files by kind and genotype, for who needs them several times.
+    card : what travels with the weights; of a shipped supernet also ``subnets``, some with their test accuracy.
     """
 
     supernet: Supernet
     data: ImageData
     evaluated: EvaluatedSubnets
     files: dict[Any, bytes] = field(default_factory=dict, repr=False, compare=False)
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path, data: Mapping[str, Any] | None = None, storage: str | None = None) -> Self:
+    def open(
+        cls,
+        given: str | Path,
+        data: Mapping[str, Any] | None = None,
+        storage: str | None = None,
+        *,
+        notes: Path | None = None,
+    ) -> Self:
         """Read a finished training run.
 
         Parameters
         ----------
-        folder : of the run.
-        data : settings of the images, if they have moved; by default those of the training.
+        given : the run's folder, or the name of a shipped supernet.
+        data : settings of the images, if they have moved; by default those of the training, or the images that come
+            with a shipped supernet to stand in for them.
         storage : URL of a database through which workers take part in evaluating subnets.
+        notes : folder for the accuracies that are found out; the run's own unless the supernet is a shipped one.
 
         Raises
         ------
         ValueError : no finished supernet there, or the images are not the ones it was trained on.
         """
-        if not folder.is_dir():
-            raise ValueError(f"there is no supernet {str(folder)!r}; give the folder of a finished `nas train` run")
+        folder = find_supernet(given)
         supernet, card = load_supernet(folder)
-        images = load_data(**(data or card["data_settings"]))
+        sheet = folder / STAND_IN
+        if data is None and sheet.is_file():
+            images = stand_in_data(read_sheet(sheet, card["data"]["resolution"]), card)
+            return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
+        images = load_data(**card["data_settings"] | dict(data or {}))
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(
-                f"the images are not the ones that {folder} was trained on; put those back, or search with --data PATH"
+                f"the images are not the ones that {given} was trained on; put those back, or search with --data PATH"
             )
-        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage))
+        # What is shipped stays as it is: its accuracies go with the images that stand in.
+        kept = notes if sheet.is_file() else folder
+        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage, notes=kept), card=card)
+
+    @classmethod
+    def of_search(cls, record: Mapping[str, Any]) -> Self:
+        """The supernet of a finished search, with the images that it had."""
+        return cls.open(record["supernet"], record.get("moved_data"))
 
     @property
     def space(self) -> SearchSpace:
@@ -117,11 +140,33 @@ class TrainedSupernet:
         return self.supernet.space
 
     def fit_accuracy(self, n: int, seed: int, progress: Progress | None = None) -> AccuracyPredictor:
-        """An accuracy predictor fitted to `n` subnets: the extremes, and random ones of all sizes."""
+        """An accuracy predictor fitted to `n` subnets: the extremes, and random ones of all sizes.
+
+        Where nothing can be evaluated, it is fitted to all subnets that come evaluated with the supernet.
+        """
         space = self.space
+        if not self.data.labelled:
+            return AccuracyPredictor(space).fit(self.evaluated.known, self.evaluated(self.evaluated.known))
         random = space.sample(max(0, n - 2), np.random.default_rng([seed, n]), tilt=1.5)
         population = np.concatenate([np.stack([space.min, space.max]), random])
         return AccuracyPredictor(space).fit(population, self.evaluated(population, progress))
+
+    def remarks(self, genotype: NDArray[Any]) -> list[str]:
+        """What is to be said of a network's accuracy where there are no labelled images; nothing where there are."""
+        if self.data.labelled:
+            return []
+        macs = int(self.space.costs(genotype[None]).macs[0])
+        sizes = sorted(self.card["subnets"], key=lambda subnet: abs(log(subnet["macs"] / macs)))[:2]
+        like = " and ".join(
+            f"{subnet['test_accuracy']:.1%} ({subnet['macs'] / 1e6:.1f} M MACs)"
+            for subnet in sorted(sizes, key=lambda subnet: subnet["macs"])
+        )
+        return [
+            f"The images of {self.data.name} do not come with the supernet: batch-norm was calibrated on "
+            f"{len(self.data.train)} synthesised images, as it was for the {len(self.evaluated.known)} networks that "
+            "the accuracy predictor knows, which were evaluated on real images when the supernet was made.",
+            f"Accuracy on the test split is not known of this very network; networks of its size reach {like} there.",
+        ]
 
     def subnet(self, genotype: NDArray[Any]) -> Subnet:
         """The stand-alone network of `genotype`, batch-norm calibrated on training images, in evaluation mode."""
@@ -130,7 +175,7 @@ class TrainedSupernet:
         return net.eval()
 
 
-def _portable(data: Mapping[str, Any]) -> dict[str, Any]:
+def portable(data: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with an absolute root, so that a later run finds the images from anywhere."""
     root = data.get("root")
     return dict(data) | ({"root": str(Path(root).expanduser().resolve())} if root else {})

@@ -4,8 +4,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from nas.cli.app import Ended, command, outcome, typed
+from nas.cli.app import Ended, command, outcome, typed_keys
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.fleet import search_fleet
@@ -19,8 +20,8 @@ from nas.workflow import search
 
 def run(config: SearchConfig, folder: Path) -> int:
     """Search into the run folder, show the answer and where it lies."""
-    if config.supernet is not None and not typed("data"):
-        config.data = {}  # those that it was trained on
+    if config.supernet is not None:
+        config.data = _typed_data(config)  # the rest is as it was in its training
     listener = Listener(say=remarks.print, track=track)
     if "," in config.device and not config.shared and config.precision != AUTO:
         return _fleet(config, folder, listener)
@@ -93,6 +94,16 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
     output.print(f"report   {page}", soft_wrap=True)
 
 
+def _typed_data(config: SearchConfig) -> dict[str, Any]:
+    """The settings of the images that were typed."""
+    told = typed_keys()
+    return {
+        key: value
+        for key, value in config.data.items()
+        if f"data.{key}" in told or ("data" in told and key in ("name", "root"))
+    }
+
+
 def _show(result: SearchResult, folder: Path) -> None:
     for found in result.about.get("precisions", ()):
         if "reason" in found:
@@ -131,7 +142,10 @@ def _show(result: SearchResult, folder: Path) -> None:
         if (chance := predicted[f"chance{at}"]) is not None and measured[f"latency_ms{at}"] is None:
             where = f" on {name}" if name else ""
             output.print(f"latency{where} is predicted, not measured: the budget holds with {chance:.0%} probability")
-    output.print(f"test accuracy {result.about['test_accuracy']:.2%}   architecture {result.architecture}")
+    test = f"test accuracy {result.about['test_accuracy']:.2%}   " if "test_accuracy" in result.about else ""
+    output.print(f"{test}architecture {result.architecture}")
+    for note in result.about["notes"]:
+        output.print(note, soft_wrap=True)
     for file in result.about["exports"]:
         output.print(f"network  {folder / file['file']}", soft_wrap=True)
     output.print(f"report   {folder / 'report.html'}", soft_wrap=True)

@@ -1,0 +1,39 @@
+"""Trained supernets that come with the program, each a folder here, and how a supernet is named.
+
+Such a folder holds what a training run leaves (``supernet.safetensors``, ``supernet.json``), ``accuracy.csv``, and
+``calibration.png``: synthesised images that stand in for the training's when batch-norm is calibrated. Imports no
+torch, so that a name is checked at once.
+"""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+CARD = "supernet.json"
+STAND_IN = "calibration.png"
+
+
+def shipped_supernets() -> list[str]:
+    """Their names, sorted."""
+    return sorted(card.parent.name for card in FOLDER.glob(f"*/{CARD}"))
+
+
+def find_supernet(given: str | Path) -> Path:
+    """The folder of a trained supernet.
+
+    Parameters
+    ----------
+    given : the name of a shipped one, or the folder of a finished training run.
+
+    Raises
+    ------
+    ValueError : it is neither.
+    """
+    if str(given) in shipped_supernets():
+        return FOLDER / given
+    if not (Path(given) / CARD).is_file():
+        names = ", ".join(shipped_supernets())
+        raise ValueError(
+            f"{given} is no trained supernet; give the folder of a finished `nas train` run"
+            + (f", or the name of a shipped one: {names}" if names else "")
+        )
+    return Path(given)
