@@ -6,7 +6,7 @@ images. What stands for the Pareto front is chosen by validation accuracy.
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from math import sqrt
 from pathlib import Path
@@ -78,6 +78,24 @@ def evaluate_run(
     names = space.format(rows)
     # A random net on the front is of the front; the max and the min net stay what they are.
     role = dict(zip(names[2:], roles[2:], strict=True)) | dict(zip(names[:2], roles[:2], strict=True))
+    return last_word_on(trained, role, progress)
+
+
+def last_word_on(
+    trained: TrainedSupernet, role: Mapping[str, str], progress: Progress | None = None
+) -> list[Evaluated]:
+    """Evaluate subnets that were chosen without the test split on it.
+
+    Parameters
+    ----------
+    role : of each subnet, by its architecture.
+    progress : called with the number done and of all.
+
+    Returns
+    -------
+    The subnets by MACs, the largest first.
+    """
+    space = trained.space
     population = space.canonical(np.stack([space.parse(name) for name in role]))
     population = population[np.argsort(-space.costs(population).macs, kind="stable")]
     costs, validation = space.costs(population), trained.evaluated(population)
