@@ -29,6 +29,7 @@ from nas.cli.config import SCHEMAS
 from nas.cli.flags import CommandLine, quote
 from nas.cli.verb import Verb
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+from nas.shipped import DEFAULT, shipped_supernets
 
 EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
 
@@ -40,6 +41,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # programs run too: a step of 2 s took 74 s (experiments/training_speed).
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+# Whoever sets one of these has said what a search starts from.
+_STARTS = {"supernet", "data", "space", "recipe", "experiment", "evaluations", "storage"}
 
 _CODES_FILE = "NAS_EXIT_CODES"
 
@@ -172,6 +176,10 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
         overrides.insert(0, f"{verb.positional[0]}={quote(line.positional[0])}")
     elif verb.positional and not (line.shows_config or line.resume or _sets(overrides, verb.positional[0])):
         raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
+    if verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
+        told = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in overrides}
+        if not told & _STARTS:
+            overrides.insert(0, f"supernet={DEFAULT}")
     if line.resume is not None:
         folder = Path(line.resume)
         recorded = folder / ".hydra" / "overrides.yaml"

@@ -59,9 +59,9 @@ VERBS = {
                 "json",
             ),
             (
-                ("nas search --device cpu --latency 2ms", "on the embedded digits, from nothing"),
+                ("nas search --data digits --latency 60%", "on the embedded digits, from nothing"),
                 ("nas search --data ./photos --device cpu --latency 60%", "on your own images"),
-                ("nas search --latency 60% --precision auto", "float32 or int8, whichever file is the better"),
+                ("nas search --data ./photos --latency 60% --precision auto", "float32 or int8, the better file"),
                 ("nas search --supernet RUN --latency 1ms,2ms,3ms -m", "three budgets, one supernet"),
                 ("nas search --device pixel,note10,cpu --latency 20ms", "a network for each of three devices"),
                 ("nas search --device pixel,cpu --latency pixel=20ms,cpu=2ms", "a budget for each"),

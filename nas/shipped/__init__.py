@@ -10,6 +10,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 CARD = "supernet.json"
 STAND_IN = "calibration.png"
+DEFAULT = "cifar10"
+"""What `nas search` starts from when nothing is said of a supernet, of images or of a training."""
 
 
 def shipped_supernets() -> list[str]:
