@@ -9,10 +9,10 @@ from pathlib import Path
 
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.listener import SILENT, Listener
-from nas.request import SearchRequest
+from nas.request import SearchRequest, latency_limits
 from nas.search.budget import Budget
 from nas.search.result import SearchResult
-from nas.workflow import Task, answer, latency_limits, lay_foundation, named_devices, plan
+from nas.workflow import Task, answer, lay_foundation, named_devices, names_of, plan
 
 EXPECTED = (InfeasibleBudget, BudgetMissed, Failure, ValueError)
 
@@ -47,7 +47,7 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
     ValueError : something asked for cannot work whatever the device.
     """
     devices = named_devices(request)
-    limits = latency_limits(request.budget.latency, devices)
+    limits = latency_limits(request.budget.latency, names_of(devices))
     budgets = {name: Budget.parse(**request.limits | {"latency": limit}) for name, limit in limits.items()}
     tasks: dict[str, Task] = {}
     outcomes: dict[str, Outcome] = {}

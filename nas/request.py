@@ -6,6 +6,7 @@ heavy is imported here.
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,8 @@ class SearchRequest(TrainRequest):
         is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.precisions`.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
     batch : of the exported files; None leaves it open in ONNX, which is 1 in TFLite.
+    former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
+        settings count except for the budget, the confidence and the seed.
     """
 
     budget: Limits = field(default_factory=Limits)
@@ -91,6 +94,7 @@ class SearchRequest(TrainRequest):
     precision: str | None = None
     max_accuracy_drop: float = 1.0
     batch: int | None = 1
+    former: str | None = None
 
     @property
     def training_folder(self) -> Path:
@@ -115,3 +119,31 @@ class SearchRequest(TrainRequest):
     def limits(self) -> dict[str, str | None]:
         """The budget by flag."""
         return asdict(self.budget)
+
+
+def latency_limits(typed: str | None, devices: Mapping[str, Collection[str]]) -> dict[str, str | None]:
+    """What each device may take, as typed: one limit for all, or ``pixel=20ms,note10=15ms``.
+
+    Parameters
+    ----------
+    devices : names, each with the others that it answers to.
+
+    Raises
+    ------
+    ValueError : a limit that is of no device, or a device without one.
+    """
+    if typed is None or ("=" not in typed and "," not in typed):
+        return dict.fromkeys(devices, typed)
+    limits: dict[str, str] = {}
+    for part in typed.split(","):
+        word, equals, text = (word.strip() for word in part.partition("="))
+        name = next((name for name, others in devices.items() if word in (name, *others)), None)
+        if not equals or name is None or name in limits:
+            break
+        limits[name] = text
+    if set(limits) != set(devices):
+        each = ",".join(f"{name}=20ms" for name in devices)
+        raise ValueError(
+            f"--latency {typed} must be one limit for all devices, or one for each of them: --latency {each}"
+        )
+    return {name: limits[name] for name in devices}

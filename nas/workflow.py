@@ -20,13 +20,14 @@ from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.listener import SILENT, Listener
-from nas.request import SearchRequest
+from nas.request import SearchRequest, latency_limits
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator, by_latency
 from nas.search.evolution import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
+from nas.search.state import save_state
 from nas.shipped import CARD
 from search_spaces import Population, SearchSpace, get_space
 
@@ -97,7 +98,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request)
-    limits = latency_limits(request.budget.latency, devices)
+    limits = latency_limits(request.budget.latency, names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = plan(request, devices, budget, listener)
     return answer(request, task, lay_foundation(request, listener), folder, listener, command)
@@ -119,29 +120,9 @@ def named_devices(request: SearchRequest) -> list[Device]:
     return devices
 
 
-def latency_limits(typed: str | None, devices: Sequence[Device]) -> dict[str, str | None]:
-    """What each device may take, as typed: one limit for all, or ``pixel=20ms,note10=15ms``.
-
-    Raises
-    ------
-    ValueError : a limit that is of no device, or a device without one.
-    """
-    names = [device.name for device in devices]
-    if typed is None or ("=" not in typed and "," not in typed):
-        return dict.fromkeys(names, typed)
-    limits: dict[str, str | None] = {}
-    for part in typed.split(","):
-        name, equals, text = (word.strip() for word in part.partition("="))
-        device = next((device for device in devices if name in (device.name, *device.spec.aliases)), None)
-        if not equals or device is None or device.name in limits:
-            break
-        limits[device.name] = text
-    if set(limits) != set(names):
-        each = ",".join(f"{name}=20ms" for name in names)
-        raise ValueError(
-            f"--latency {typed} must be one limit for all devices, or one for each of them: --latency {each}"
-        )
-    return {name: limits[name] for name in names}
+def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
+    """The devices' names, each with the others it answers to."""
+    return {device.name: device.spec.aliases for device in devices}
 
 
 def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, listener: Listener = SILENT) -> Task:
@@ -233,8 +214,9 @@ def answer(
     predictors = {name: known.predictor for name, known in task.known.items()}
     refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
     latency, precision = one_or_each(devices, predictors), devices[0].spec.precision
+    estimator = Estimator(trained.space, foundation.accuracy, latency, request.confidence, precision)
     result = run_search(
-        Estimator(trained.space, foundation.accuracy, latency, request.confidence, precision),
+        estimator,
         task.budget,
         seed=request.seed,
         settings=_search_settings(request),
@@ -273,6 +255,8 @@ def answer(
         ),
     }
     result.write(folder)
+    facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}
+    save_state(folder, estimator, names_of(devices), facts)
     write_report(folder)
     return result
 

@@ -4,14 +4,19 @@ A Gaussian process on operators at positions, operator counts and the logarithms
 Accuracy is a fraction in [0, 1].
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
+from latency_tables.files import atomic_path
 from predictors.encoding import ArchitectureEncoding, pieces
 from predictors.gaussian_process import GroupedGaussianProcess, Term
 from predictors.held_out import concordance, coverage
+from predictors.latency.profile import fingerprint
 from search_spaces import SearchSpace
 
 Floats = NDArray[np.float64]
@@ -141,3 +146,44 @@ class AccuracyPredictor:
             start = stop
         accuracy = np.clip(self._centre + self._unit * mean, 0, 1)
         return (accuracy, self._unit * np.sqrt(variance + self._noise**2)) if return_std else accuracy
+
+    def save(self, path: Path) -> None:
+        """Write what was learnt as safetensors.
+
+        Raises
+        ------
+        ValueError : not fitted yet.
+        """
+        if not hasattr(self, "n_observations_"):
+            raise ValueError("the accuracy predictor is not fitted; call fit(population, accuracy) first")
+        judged = [self.n_observations_, self.rmse_, self.kendall_tau_, *self.coverage_]
+        numbers = np.array([self._centre, self._unit, self._noise, *judged], dtype=np.float64)
+        about = {"space": self.space.name, "encoding": fingerprint(self._encoding)}
+        content = save({"mean": self._mean, "factor": self._factor, "numbers": numbers}, about)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+
+    @classmethod
+    def load(cls, path: Path, space: SearchSpace) -> "AccuracyPredictor":
+        """Read what `save` wrote; it predicts the same.
+
+        Raises
+        ------
+        ValueError : nothing there, damaged, or of another space or encoding.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                about = file.metadata()
+                arrays = {name: file.get_tensor(name) for name in ("mean", "factor", "numbers")}
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} is no accuracy predictor: {error}") from error
+        made = cls(space)
+        made._encoding = ArchitectureEncoding(space, target="accuracy")
+        if about != {"space": space.name, "encoding": fingerprint(made._encoding)}:
+            raise ValueError(f"{path} was made for another space, or when networks were encoded differently")
+        made._mean, made._factor = arrays["mean"], arrays["factor"]
+        made._centre, made._unit, made._noise, observations, made.rmse_, made.kendall_tau_, *within = map(
+            float, arrays["numbers"]
+        )
+        made.n_observations_, made.coverage_ = int(observations), (within[0], within[1])
+        return made

@@ -119,7 +119,9 @@ class _Job:
         return code
 
     def _run(self, config: DictConfig) -> int:
-        module = importlib.import_module(f"nas.cli.verbs.{self.verb}")
+        # A search from a former one needs little of what a search imports, and is to be answered within a second.
+        name = "search_from" if self.verb == "search" and config.former is not None else self.verb
+        module = importlib.import_module(f"nas.cli.verbs.{name}")
         folder = Path(HydraConfig.get().runtime.output_dir)
         code: int = module.run(OmegaConf.to_object(config), folder)
         return code
@@ -176,7 +178,11 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
         overrides.insert(0, f"{verb.positional[0]}={quote(line.positional[0])}")
     elif verb.positional and not (line.shows_config or line.resume or _sets(overrides, verb.positional[0])):
         raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
-    if verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
+    if former := next((text for text in line.overrides if text.startswith("former=")), None):
+        if _sets(line.overrides, "device"):
+            raise ValueError("--from answers for the device of the former search; leave --device out")
+        overrides = [*_recorded(Path(former.partition("=")[2].strip("'"))), *overrides]
+    elif verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
         told = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in overrides}
         if not told & _STARTS:
             overrides.insert(0, f"supernet={DEFAULT}")
@@ -204,6 +210,15 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
                     + (", or say which device's is which: --latency cpu=10ms,pixel=20ms" if "latency" in key else "")
                 )
     return [*line.hydra, *overrides]
+
+
+def _recorded(folder: Path) -> list[str]:
+    """The overrides that a search was told; of one device of a fleet, those of the fleet. None where it has none."""
+    found = (path for path in (folder, folder.parent) if (path / ".hydra" / "overrides.yaml").is_file())
+    if (home := next(found, None)) is None:
+        return []
+    past = OmegaConf.to_object(OmegaConf.load(home / ".hydra" / "overrides.yaml"))
+    return [str(item) for item in past if not str(item).startswith("json=")]  # type: ignore[union-attr]
 
 
 def _sets(overrides: list[str], key: str) -> bool:

@@ -54,6 +54,7 @@ FLAGS = {
         Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
         Flag("seed", "seed", "N", "seed of everything random (default 0)"),
         Flag("resume", "", "RUN", "continue a run that was stopped, in its own folder"),
+        Flag("from", "former", "RUN", "answer at once from what a finished search learnt; nothing is measured"),
         Flag("json", "json", "", "print one machine-readable object on stdout"),
     )
 }

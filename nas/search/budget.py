@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,6 +216,42 @@ class Budget:
         for column, limit in enumerate(self.limits):
             out[:, column] = (costs[limit.key] - limit.value) / limit.value
         return out
+
+    def judged(
+        self,
+        predicted: Mapping[str, float | None],
+        measured: Mapping[str, float | None],
+        costs: Mapping[str, int],
+        *,
+        missed: bool = False,
+    ) -> list[dict[str, Any]]:
+        """A record for each limit of what one network costs: measured where it was, else predicted or on paper.
+
+        Parameters
+        ----------
+        predicted, measured : latencies by the limits' keys, None where unknown.
+        costs : on paper, by metric key.
+        missed : no network kept the limits for sure, whatever this one took.
+        """
+        records = []
+        for limit in self.limits:
+            value, source = float(costs.get(limit.key, 0)), "paper"
+            if limit.metric.flag == "latency":
+                known = measured[limit.key]
+                value, source = (known, "measured") if known is not None else (predicted[limit.key] or 0.0, "predicted")
+            records.append(
+                {
+                    "flag": limit.metric.flag,
+                    "device": limit.device,
+                    "key": limit.metric.key,
+                    "typed": limit.typed,
+                    "limit": limit.value,
+                    "value": value,
+                    "source": source,
+                    "met": bool(value <= limit.value) and not (source == "measured" and missed),
+                }
+            )
+        return records
 
 
 def on_device(key: str, device: str) -> str:

@@ -7,9 +7,9 @@ optimum is the true one; elsewhere random starts guard against a bad one.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from nas.errors import InfeasibleBudget
@@ -17,6 +17,9 @@ from nas.search.archive import total_violation
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator
 from search_spaces import Population, SearchSpace
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SAMPLES = 1000
 
@@ -28,7 +31,7 @@ class Feasibility:
     Attributes
     ----------
     budget : resolved, no percentages left.
-    table : one row a limit: budget, device (empty where it is of none or of the only one), limit, min_net,
+    rows : one a limit: budget, device (empty where it is of none or of the only one), limit, min_net,
         middle_net, max_net, cheapest, satisfiable. Costs are in the unit of the metric's key; latency is the upper
         quantile that the search is held to.
     starts : int16 (n, n_genes), networks to start a search from: the cheapest under each limit and, first, the
@@ -36,13 +39,20 @@ class Feasibility:
     """
 
     budget: Budget
-    table: pd.DataFrame
+    rows: list[dict[str, Any]]
     starts: Population
+
+    @property
+    def table(self) -> "pd.DataFrame":
+        """The rows as a table."""
+        import pandas as pd  # half of the time that an answer may take
+
+        return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
         """A column for each limit, a row for each landmark."""
         columns = [["", "at most", "cheapest", "min net", "middle net", "max net", "can be kept"]]
-        for limit, row in zip(self.budget.limits, self.table.to_dict("records"), strict=True):
+        for limit, row in zip(self.budget.limits, self.rows, strict=True):
             amounts = (limit.value, *(float(row[key]) for key in ("cheapest", "min_net", "middle_net", "max_net")))
             columns.append([limit.title, *map(limit.metric.format, amounts), "yes" if row["satisfiable"] else "no"])
         widths = [max(map(len, column)) for column in columns]
@@ -66,7 +76,7 @@ def check_feasibility(estimator: Estimator, budget: Budget, rng: np.random.Gener
     middle = (space.n_choices // 2).astype(np.int16)
     landmarks = space.canonical(np.stack([space.min, middle, space.max]))
     if not budget.limits:
-        return Feasibility(budget, _table(budget, np.empty((3, 0)), np.empty(0)), landmarks[:1])
+        return Feasibility(budget, [], landmarks[:1])
 
     def over(population: Population) -> NDArray[np.float64]:
         return budget.violations(estimator.costs(population, budget))
@@ -83,13 +93,13 @@ def check_feasibility(estimator: Estimator, budget: Budget, rng: np.random.Gener
         cheapest.append(rows[int(np.argmin(values))])
         least.append(min(values))
     limits = np.array([limit.value for limit in budget.limits])
-    table = _table(budget, (violations[:3] + 1) * limits, (np.array(least) + 1) * limits)
-    if not table["satisfiable"].all():
-        raise InfeasibleBudget(_one_too_tight(estimator, table, budget))
+    offers = _rows(budget, (violations[:3] + 1) * limits, (np.array(least) + 1) * limits)
+    if not all(row["satisfiable"] for row in offers):
+        raise InfeasibleBudget(_one_too_tight(estimator, offers, budget))
     together, value = _keeping_all(space, lambda p: total_violation(over(p)), np.stack([*cheapest, *sample]))
     if value > 0:
         raise InfeasibleBudget(_too_tight_together(estimator, budget, together))
-    return Feasibility(budget, table, np.stack([together, *cheapest]))
+    return Feasibility(budget, offers, np.stack([together, *cheapest]))
 
 
 def descend(
@@ -129,26 +139,26 @@ def _keeping_all(
     return best, value
 
 
-def _table(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.float64]) -> pd.DataFrame:
-    # A hair of tolerance: the limit may be the cheapest network's own cost, gone through a division and back.
-    limits = np.array([limit.value for limit in budget.limits])
-    return pd.DataFrame(
+def _rows(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.float64]) -> list[dict[str, Any]]:
+    return [
         {
-            "budget": [limit.metric.flag for limit in budget.limits],
-            "device": [limit.device for limit in budget.limits],
-            "limit": limits,
-            "min_net": landmarks[0],
-            "middle_net": landmarks[1],
-            "max_net": landmarks[2],
-            "cheapest": cheapest,
-            "satisfiable": cheapest <= limits * (1 + 1e-12),
+            "budget": limit.metric.flag,
+            "device": limit.device,
+            "limit": limit.value,
+            "min_net": float(landmarks[0, column]),
+            "middle_net": float(landmarks[1, column]),
+            "max_net": float(landmarks[2, column]),
+            "cheapest": float(cheapest[column]),
+            # A hair of tolerance: the limit may be the cheapest network's own cost, gone through a division and back.
+            "satisfiable": bool(cheapest[column] <= limit.value * (1 + 1e-12)),
         }
-    )
+        for column, limit in enumerate(budget.limits)
+    ]
 
 
-def _one_too_tight(estimator: Estimator, table: pd.DataFrame, budget: Budget) -> str:
+def _one_too_tight(estimator: Estimator, rows: list[dict[str, Any]], budget: Budget) -> str:
     sentences = []
-    for limit, row in zip(budget.limits, table.to_dict("records"), strict=True):
+    for limit, row in zip(budget.limits, rows, strict=True):
         if row["satisfiable"]:
             continue
         metric = limit.metric

@@ -154,8 +154,8 @@ def assemble(
         predicted=predicted,
         measured=measured,
         costs=costs,
-        budgets=_judge(budget, predicted, measured, costs, verdict),
-        feasibility=[{str(key): value for key, value in r.items()} for r in feasibility.table.to_dict("records")],
+        budgets=budget.judged(predicted, measured, costs, missed=verdict.status == "missed"),
+        feasibility=feasibility.rows,
         evaluations=sum(map(len, archives)),
         rounds=verdict.rounds,
         search_seconds=round(seconds, 3),
@@ -189,35 +189,6 @@ def _landscape(
     _, cloud = within(estimator.space.sample(_CLOUD, np.random.default_rng(seed)))
     names = [f"predicted_{key}" if key in estimator.latencies else key for key in estimator.front_costs]
     return table, pd.DataFrame({"predicted_accuracy": -cloud[:, 0]} | dict(zip(names, cloud.T[1:], strict=True)))
-
-
-def _judge(
-    budget: Budget,
-    predicted: dict[str, float | None],
-    measured: dict[str, float | None],
-    costs: dict[str, int],
-    verdict: Verdict,
-) -> list[dict[str, Any]]:
-    records = []
-    for limit in budget.limits:
-        key = limit.key
-        value, source = float(costs.get(key, 0)), "paper"
-        if limit.metric.key == LATENCY:
-            known = measured[key]
-            value, source = (known, "measured") if known is not None else (predicted[key] or 0.0, "predicted")
-        records.append(
-            {
-                "flag": limit.metric.flag,
-                "device": limit.device,
-                "key": limit.metric.key,
-                "typed": limit.typed,
-                "limit": limit.value,
-                "value": value,
-                "source": source,
-                "met": bool(value <= limit.value) and not (source == "measured" and verdict.status == "missed"),
-            }
-        )
-    return records
 
 
 def _number(value: Any) -> float | None:

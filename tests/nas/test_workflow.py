@@ -96,6 +96,31 @@ def test_a_second_search_trains_and_measures_nothing_again(searched):
     assert (home / "runs/devices/cpu/cpu.csv").read_bytes() == table
 
 
+def test_another_budget_is_answered_from_a_search_without_torch_or_pandas(searched):
+    home, folder, record = searched
+    code = (
+        "import sys; from nas.cli.main import main; code = main(sys.argv[1:]);"
+        "assert not {'torch', 'pandas', 'onnx', 'scipy.special', 'matplotlib'} & set(sys.modules); sys.exit(code)"
+    )
+
+    def ask(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "search", "--from", str(folder), *words]
+        return subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=280, check=False)
+
+    done = ask("--latency", "95%", "--out", "runs/search/again", "--json")
+    assert done.returncode == 0, done.stderr
+    again = json.loads(done.stdout)
+    limits = {budget["flag"]: budget for budget in again["budgets"]}
+    assert limits["macs"]["typed"] == "3M"  # the former's other limit still counts
+    assert limits["latency"]["typed"] == "95%"
+    assert all(budget["met"] for budget in again["budgets"])
+    assert again["supernet"] == record["supernet"]
+    assert json.loads((home / "runs/search/again/result.json").read_text())["architecture"] == again["architecture"]
+    infeasible = ask("--latency", "1us")
+    assert infeasible.returncode == 3, infeasible.stderr
+    assert "the cheapest needs" in infeasible.stderr
+
+
 def test_resuming_a_finished_search_gives_the_same_answer(searched):
     home, folder, record = searched
     measurements = (folder / "measurements.csv").read_bytes()
@@ -171,8 +196,8 @@ def test_one_network_that_two_devices_share(searched):
     assert (cpu["device"], cpu["source"], cpu["met"]) == ("cpu", "measured", True)
     assert (pixel["device"], pixel["source"], pixel["met"]) == ("pixel1", "predicted", True)
     assert record["predicted"]["chance@pixel1"] >= 0.95
-    words[-1] = "runs/search/none"
-    done = nas(*words, "budget.latency='cpu=95%,pixel=1us'", *SMALL, cwd=home)
+    words[5], words[-1] = "cpu=95%,pixel=1us", "runs/search/none"
+    done = nas(*words, *SMALL, cwd=home)
     assert done.returncode == 3, done.stderr
     assert "--latency 1us on pixel1" in done.stderr.splitlines()[-1]
 

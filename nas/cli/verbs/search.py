@@ -9,11 +9,11 @@ from typing import Any
 from nas.cli.app import Ended, command, outcome, typed_keys
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
+from nas.cli.figures import show_figures
 from nas.fleet import search_fleet
 from nas.listener import Listener
 from nas.precisions import AUTO, search_precisions
 from nas.report.overview import HEAD, Entry, row, run_record, write_overview
-from nas.search.budget import METRICS
 from nas.search.result import SearchResult
 from nas.workflow import search
 
@@ -113,35 +113,7 @@ def _show(result: SearchResult, folder: Path) -> None:
             said = f"{found['accuracy']:.2%} on search-validation, {latency}, {found['bytes']:,} bytes"
             said += ("" if found["accepted"] else ", rejected") + (" (chosen)" if found["chosen"] else "")
         output.print(f"best in {found['precision']}: {said}", soft_wrap=True)
-    shown = table(f"chosen network ({result.status})", "predicted", "measured", "budget")
-    predicted, measured = result.predicted, result.measured
-    shown.add_row(
-        "accuracy, search-validation",
-        f"{predicted['accuracy']:.2%} ± {predicted['accuracy_std']:.2%}",
-        "" if measured["accuracy"] is None else f"{measured['accuracy']:.2%}",
-        "",
-    )
-    limits = {(record["key"], record["device"]): record["limit"] for record in result.budgets}
-    for metric in METRICS:
-        on = result.devices if metric.key == "latency_ms" else [""]
-        for name in on:
-            if metric.key == "latency_ms":
-                at = f"@{name}" if name else ""
-                cells = (
-                    f"{predicted[f'latency_ms{at}']:.3f} ± {predicted[f'latency_std_ms{at}']:.3f} ms",
-                    "" if measured[f"latency_ms{at}"] is None else f"{measured[f'latency_ms{at}']:.3f} ms",
-                )
-            else:
-                cells = ("", metric.format(result.costs[metric.key]))
-            limit = limits.get((metric.key, name))
-            title = f"{metric.title} on {name}" if name else metric.title
-            shown.add_row(title, *cells, "" if limit is None else metric.format(limit))
-    output.print(shown)
-    for name in result.devices:
-        at = f"@{name}" if name else ""
-        if (chance := predicted[f"chance{at}"]) is not None and measured[f"latency_ms{at}"] is None:
-            where = f" on {name}" if name else ""
-            output.print(f"latency{where} is predicted, not measured: the budget holds with {chance:.0%} probability")
+    show_figures(result.to_dict())
     test = f"test accuracy {result.about['test_accuracy']:.2%}   " if "test_accuracy" in result.about else ""
     output.print(f"{test}architecture {result.architecture}")
     for note in result.about["notes"]:

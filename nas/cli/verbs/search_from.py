@@ -1,0 +1,51 @@
+"""`nas search --from RUN`: another budget, answered at once by what a finished search learnt. Imports little."""
+
+import json
+from pathlib import Path
+
+from latency_tables.files import write_text
+from nas.cli.app import command, typed
+from nas.cli.config import SearchConfig
+from nas.cli.console import output, remarks
+from nas.cli.figures import show_figures
+from nas.request import latency_limits
+from nas.search.budget import Budget
+from nas.search.state import answer_from, load_state
+
+
+def run(config: SearchConfig, folder: Path) -> int:
+    """Answer, and keep the answer as result.json in the run folder."""
+    former = Path(str(config.former))
+    state = load_state(former)
+    if typed("confidence"):
+        state.estimator.confidence = config.confidence
+    limits = latency_limits(config.budget.latency, state.devices)
+    latency = limits if len(limits) > 1 else next(iter(limits.values()))
+    found = answer_from(state, Budget.parse(**config.limits | {"latency": latency}), config.seed)
+    space = state.estimator.space
+    record = {
+        "from": str(former),
+        "space": {"name": space.name, "options": space.options, "size": space.size},
+        **state.about,
+        "genotype": found.genotype.tolist(),
+        "architecture": found.architecture,
+        "status": found.status,
+        "confidence": state.estimator.confidence,
+        "seed": config.seed,
+        "predicted": found.predicted,
+        "measured": found.measured,
+        "costs": found.costs,
+        "budgets": found.budget.judged(found.predicted, found.measured, found.costs),
+        "command": command(),
+    }
+    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
+    if config.json:
+        print(json.dumps(record | {"folder": str(folder)}))
+        return 0
+    show_figures(record)
+    output.print(f"architecture {found.architecture}")
+    if found.status == "predicted":
+        remarks.print(
+            "predicted by what the former search learnt; the same command without --from measures and exports"
+        )
+    return 0
