@@ -45,12 +45,14 @@ def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
         color=theme.dots,
         linewidths=0,
     )
+    accuracy, std = run.front["predicted_accuracy"] * 100, run.front["predicted_accuracy_std"] * 100
+    axes.fill_between(run.front[run.cost] * scale, accuracy - std, accuracy + std, color=theme.front, alpha=0.16, lw=0)
     axes.plot(
         run.front[run.cost] * scale,
-        run.front["predicted_accuracy"] * 100,
+        accuracy,
         color=theme.front,
         linewidth=2.2,
-        label="best found, predicted",
+        label="best found, predicted (± 1 std)",
     )
     if run.has_latency:
         _finalists_on_front(axes, run, theme)
@@ -114,7 +116,7 @@ def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
 
 
 def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
-    """The best predicted accuracy within the budget after so many evaluations."""
+    """The best predicted accuracy within the budget after so many evaluations, and the bound where one is proved."""
     figure, axes = canvas(theme, (7.6, 2.7))
     axes.plot(
         run.convergence["evaluations"],
@@ -123,6 +125,12 @@ def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
         linewidth=2,
         drawstyle="steps-post",
     )
+    bound = run.record.get("bound", {}).get("accuracy")
+    if bound is not None:
+        axes.axhline(bound * 100, color=theme.ink, linewidth=1.2, linestyle=(0, (5, 3)))
+        axes.annotate(
+            "proved: none is above", (0.015, bound * 100), xycoords=("axes fraction", "data"), color=theme.ink, va="top"
+        )
     axes.set_xscale("log")
     axes.set_xlabel("networks evaluated by the predictors")
     axes.set_ylabel("best accuracy within\nthe budget, predicted (%)")

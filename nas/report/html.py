@@ -21,6 +21,7 @@ from nas.report.layers import layer_table, slot_table
 from nas.report.page import fill_page, html_section, html_table
 from nas.report.run_folder import SearchRun
 from nas.report.sentences import badge, headline, notes, subline
+from nas.report.spending import spending_section
 from nas.search.budget import METRICS
 from search_spaces import get_space
 
@@ -58,6 +59,7 @@ def render(run: SearchRun) -> str:
         _budgets(run),
         _files(run),
         *finalists,
+        *(spending_section(run, device) for device in run.devices),
         _network(run),
         _reproduce(run),
         _honesty(run),
@@ -117,8 +119,8 @@ def _front(run: SearchRun, device: str) -> str:
     against = "latency" if run.has_latency else "MACs"
     others = " that keep the other limits" if len(run.record["budgets"]) > (run.limit("latency_ms") is not None) else ""
     caption = (
-        f"Accuracy against {against}. Grey: random networks{others}; line: the best found at each {against}; both as "
-        "predicted."
+        f"Accuracy against {against}. Grey: random networks{others}; line: the best found at each {against} (band: "
+        "one standard deviation); both as predicted."
     )
     if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
         caption += " A thin line leads from what was predicted of a finalist to what was measured."

@@ -23,6 +23,7 @@ from nas.search.estimates import LATENCY, Estimator
 from nas.search.feasibility import Feasibility
 from nas.search.measurements import EVALUATED, measured_columns
 from nas.search.pareto import front
+from nas.search.spending import spending
 from nas.search.verification import Verdict, describe
 from search_spaces import Population
 
@@ -51,6 +52,7 @@ class SearchResult:
     feasibility : the table of min, middle and max net, as records.
     bound : found, the predicted accuracy that the first search ended at; accuracy, which no network within the budget
         is predicted to exceed (None where there is no proof), their gap, and the reason where there is no bound.
+    spending : what each part of the network adds to its predicted latency; see `nas.search.spending`.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
         many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`
@@ -81,6 +83,7 @@ class SearchResult:
     convergence: pd.DataFrame = field(repr=False)
     proof: dict[str, Any] = field(default_factory=dict)
     bound: dict[str, Any] = field(default_factory=dict)
+    spending: list[dict[str, Any]] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 
     FILES = {
@@ -165,6 +168,7 @@ def assemble(
         cloud=cloud,
         finalists=verdict.finalists,
         proof=verdict.proof,
+        spending=spending(estimator, genotype),
         convergence=pd.DataFrame(searches[0].convergence(), columns=["evaluations", "predicted_accuracy"]).assign(
             predicted_accuracy=lambda t: -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]))
         ),
