@@ -152,6 +152,15 @@ def test_no_round_is_spent_where_nothing_is_to_be_gained(estimator: Estimator, t
     assert result.proof["stopped"] == "no network within the budget is predicted to be more accurate"
 
 
+def test_one_finalist_a_round_is_enough(estimator: Estimator, truth: Truth) -> None:
+    device, learner = PretendedDevice(estimator.space, truth), Learner(truth, 0.9, std=0.02)
+    taught = replace(estimator, latency=learner)
+    one = replace(QUICK, finalists=1)
+    result = run_search(taught, BUDGET, settings=one, measure=device.measure, refit=learner.refit)
+    assert result.status == "met"
+    assert result.finalists["round"].tolist() == list(range(1, result.rounds + 1))
+
+
 def test_ctrl_c_in_a_later_round_keeps_what_is_proved(estimator: Estimator, truth: Truth) -> None:
     device, learner = PretendedDevice(estimator.space, truth), Learner(truth, 1.25, std=0.3)
     predict, refit, pressed = learner.predict, learner.refit, []
