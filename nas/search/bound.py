@@ -6,6 +6,11 @@ is nowhere below the prediction. The latency predictor is a sum over slots where
 and its upper quantile is at least mean * (1 + z * noise). So an exact search of the two sums
 (`nas.search.exact`) gives an accuracy that no network within the budget is predicted to exceed. Other
 predictors have no bound, which is said. Accuracies are fractions.
+
+With a fleet the latency also has squares of sums over all slots (`predictors.latency.sources`), weighted by either
+sign, so it is neither a sum over slots nor convex. A sum over slots below it exists (a tangent, less a bound on
+the curvature slot by slot), but that bound's slack adds up over the slots, and whether it leaves anything of the
+budget has not been shown; so no bound is given rather than one that says nothing.
 """
 
 from dataclasses import dataclass
