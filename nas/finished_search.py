@@ -64,9 +64,12 @@ def export_again(
 
     Raises
     ------
+    MissingExtra : what writes one of the files is not installed; nothing is written then.
     ValueError : `source` is no finished search, or its images are not there any more.
     ParityFailed : a float32 file computes something else than PyTorch.
     """
+    for kind in kinds:
+        kind.require()
     record = search_record(source)
     subnet = load_subnet(source / WEIGHTS).eval()
     data = TrainedSupernet.of_search(record).data

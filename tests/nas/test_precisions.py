@@ -116,10 +116,12 @@ class Road:
 
 @pytest.fixture
 def road(monkeypatch: pytest.MonkeyPatch) -> Road:
+    images = SimpleNamespace(require_labels=lambda purpose: None)
+    foundation = SimpleNamespace(trained=SimpleNamespace(data=images))
     made = Road({"float32": (0.90, True), "int8": (0.92, True)})
     for name, step in (("learn_device", made.learn), ("plan", made.plan), ("answer", made.answer)):
         monkeypatch.setattr(precisions, name, step)
-    monkeypatch.setattr(precisions, "lay_foundation", lambda request, listener: None)
+    monkeypatch.setattr(precisions, "lay_foundation", lambda request, listener: foundation)
     return made
 
 

@@ -1,0 +1,31 @@
+"""Whatever goes wrong in a verb is one sentence on stderr and an exit code."""
+
+from typing import NoReturn
+
+import pytest
+
+from nas.cli.app import _guarded
+from nas.errors import BudgetMissed, InfeasibleBudget, MissingExtra
+from nas.export.parity import ParityFailed
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ValueError("int8 needs at least 16 training images"), 2, "int8 needs at least 16 training images"),
+        (InfeasibleBudget("nothing is that fast"), 3, "nothing is that fast"),
+        (BudgetMissed("none kept it"), 4, "none kept it"),
+        (OSError(28, "No space left on device"), 1, "No space left on device; what was finished is kept"),
+        (OSError(30, "Read-only file system", "/x"), 1, "Read-only file system (/x); what was finished is kept"),
+        (MissingExtra("tool", "tflite"), 1, "tool is not installed; type: pip install 'shrinkwrap-nas[tflite]'"),
+        (ParityFailed("subnet.onnx differs"), 1, "subnet.onnx differs"),
+    ],
+)
+def test_one_sentence_and_a_code(error: Exception, code: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> NoReturn:
+        raise error
+
+    assert _guarded("export", job) == (code, said)
+    captured = capsys.readouterr()
+    assert captured.err == f"nas export: {said}\n"
+    assert not captured.out
