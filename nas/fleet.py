@@ -61,12 +61,12 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
             tasks[device.name] = plan(request, [device], budgets[device.name], listener)
         except EXPECTED as error:
             failed(device.name, error)
-    foundation = lay_foundation(request, listener) if tasks else None
+    trained = lay_foundation(request, listener) if tasks else None
     for name, task in tasks.items():
-        assert foundation is not None
+        assert trained is not None
         listener.say(f"device {name}")
         try:
-            result = answer(request, task, foundation, folder / name, listener, command)
+            result = answer(request, task, trained, folder / name, listener, command)
             outcomes[name] = Outcome(name, folder / name, result)
         except EXPECTED as error:
             failed(name, error)

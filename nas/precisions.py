@@ -68,13 +68,13 @@ def search_precisions(
             failed[precision] = error
     if not tasks:
         raise InfeasibleBudget(_both(failed))
-    foundation = lay_foundation(request, listener)
-    foundation.trained.data.require_labels(f"--precision {AUTO}")
+    trained = lay_foundation(request, listener)
+    trained.data.require_labels(f"--precision {AUTO}")
     results: dict[str, SearchResult] = {}
     for precision, task in tasks.items():
         listener.say(f"searching in {precision}")
         try:
-            results[precision] = answer(request, task, foundation, folder / precision, listener, command)
+            results[precision] = answer(request, task, trained, folder / precision, listener, command)
         except BudgetMissed as error:
             failed[precision] = error
     if not results:

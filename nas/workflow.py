@@ -8,7 +8,8 @@ is `search`; a network for each of several devices is `nas.fleet.search_fleet`, 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,6 +22,7 @@ from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.listener import SILENT, Listener
 from nas.request import SearchRequest, latency_limits
+from nas.search.accuracy_rounds import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
 from nas.search.estimates import LATENCY, Estimator, by_latency
 from nas.search.evolution import EvolutionSettings
@@ -33,7 +35,6 @@ from search_spaces import Population, SearchSpace, get_space
 
 if TYPE_CHECKING:
     from nas.training.run import TrainedSupernet
-    from predictors.accuracy import AccuracyPredictor
 
 T = TypeVar("T")
 
@@ -59,22 +60,6 @@ class Task:
     def name(self) -> str:
         """Of the device, or of all with commas between."""
         return ", ".join(device.name for device in self.devices)
-
-
-@dataclass(frozen=True)
-class Foundation:
-    """What every network of one supernet starts from.
-
-    Attributes
-    ----------
-    trained : the supernet.
-    accuracy : predicts its subnets' accuracy.
-    accuracy_error : of that predictor, in words.
-    """
-
-    trained: "TrainedSupernet"
-    accuracy: "AccuracyPredictor"
-    accuracy_error: str
 
 
 def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = "") -> SearchResult:
@@ -139,7 +124,9 @@ def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, list
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
     kinds, space = _file_kinds(request, devices), space_of(request)
     known: dict[str, KnownLatency] = {}
-    _search_settings(request)  # a mistake in them should not wait until a supernet is trained
+    # A mistake in these should not wait until a supernet is trained.
+    _search_settings(request)
+    EvaluationPlan(request.evaluations)
 
     def check(*named: Device) -> Feasibility:
         """The limits on paper, and the latency of the devices that are known so far."""
@@ -161,8 +148,8 @@ def plan(request: SearchRequest, devices: Sequence[Device], budget: Budget, list
     return Task(devices, known, budget, kinds)
 
 
-def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Foundation:
-    """The supernet, trained where it is not yet there, and an accuracy predictor of its subnets."""
+def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
+    """The supernet that every network of a request comes from, trained where it is not yet there."""
     if request.storage is not None:
         from nas.search.evaluation_queue import open_storage  # Optuna
 
@@ -183,38 +170,46 @@ def lay_foundation(request: SearchRequest, listener: Listener = SILENT) -> Found
             accelerator=request.accelerator,
         )
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    trained = TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
-    with listener.track("evaluating subnets") as progress:
-        accuracy = trained.fit_accuracy(request.evaluations, request.seed, progress)
-    error = (
-        f"error {100 * accuracy.rmse_:.2f} points, rank correlation (Kendall) {accuracy.kendall_tau_:.2f}, "
-        f"each of {accuracy.n_observations_} subnets predicted from the others"
-    )
-    listener.say(f"accuracy predictor: {error}")
-    return Foundation(trained, accuracy, error)
+    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
 
 
 def answer(
     request: SearchRequest,
     task: Task,
-    foundation: Foundation,
+    trained: "TrainedSupernet",
     folder: Path,
     listener: Listener = SILENT,
     command: str = "",
 ) -> SearchResult:
-    """Search, measure, export and report into `folder`; see `search`."""
+    """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.deployment import deploy, evaluate_exported, measure_exported
     from nas.report.html import write_report
     from nas.training.run import portable
 
-    trained, devices = foundation.trained, task.devices
+    devices = task.devices
     measure = {
         device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
     }
     predictors = {name: known.predictor for name, known in task.known.items()}
     refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
     latency, precision = one_or_each(devices, predictors), devices[0].spec.precision
-    estimator = Estimator(trained.space, foundation.accuracy, latency, request.confidence, precision)
+    estimator = Estimator(trained.space, Unknown(), latency, request.confidence, precision)
+    if trained.data.labelled:
+        with listener.track("evaluating subnets") as progress:
+            learnt = learn_accuracy(
+                estimator,
+                task.budget,
+                partial(trained.evaluated, progress=progress),
+                plan=EvaluationPlan(request.evaluations),
+                seed=request.seed,
+                say=listener.say,
+            )
+    else:  # nothing can be evaluated, but much comes with the supernet
+        subnets = trained.evaluated.known
+        learnt = learn_from(trained.space, subnets, trained.evaluated(subnets))
+    listener.say(f"accuracy predictor: {learnt.sentence()}")
+    learnt.write(folder)
+    estimator = replace(estimator, accuracy=learnt.predictor)
     result = run_search(
         estimator,
         task.budget,
@@ -241,7 +236,8 @@ def answer(
         "supernet": request.supernet_name,
         "moved_data": portable(request.moved_data) if request.moved_data else None,
         "notes": trained.remarks(result.genotype),
-        "predictors": {"accuracy": foundation.accuracy_error} | evidence,
+        "predictors": {"accuracy": learnt.sentence()} | evidence,
+        "accuracy_predictor": learnt.record(),
         **deploy(
             trained,
             result.genotype,

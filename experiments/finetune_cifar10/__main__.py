@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import platform
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ import torch
 
 from latency_tables.files import write_text
 from nas.cli.console import track
+from nas.search.accuracy_rounds import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
 from nas.search.estimates import Estimator
 from nas.search.run import run_search
 from nas.supernet import Subnet
 from nas.training.finetune import Finetuned, Finetuning, finetune
 from nas.training.run import TrainedSupernet
+from nas.workflow import Unknown
 from search_spaces import Population
 
 RESULTS = Path(__file__).with_name("results")
@@ -33,10 +37,13 @@ KEY = ["architecture", "weights", "epochs"]
 
 def chosen(trained: TrainedSupernet, limits: list[str], evaluations: int, seed: int) -> list[Population]:
     """The most accurate network by prediction within each limit of MACs: what `nas search --macs` proposes."""
-    with track("evaluating subnets") as progress:
-        accuracy = trained.fit_accuracy(evaluations, seed, progress)
-    estimator = Estimator(trained.space, accuracy, None)
-    return [run_search(estimator, Budget.parse(macs=limit), seed=seed).genotype for limit in limits]
+    genotypes, unknown = [], Estimator(trained.space, Unknown(), None)
+    for budget in (Budget.parse(macs=limit) for limit in limits):
+        with track("evaluating subnets") as progress:
+            evaluate = partial(trained.evaluated, progress=progress)
+            learnt = learn_accuracy(unknown, budget, evaluate, plan=EvaluationPlan(evaluations), seed=seed)
+        genotypes.append(run_search(replace(unknown, accuracy=learnt.predictor), budget, seed=seed).genotype)
+    return genotypes
 
 
 def rows_of(net: Subnet, weights: str, epochs: int, tuned: Finetuned) -> list[dict[str, Any]]:

@@ -6,19 +6,16 @@ from math import log
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from nas.data import ImageData, load_data, read_sheet, stand_in_data
-from nas.listener import Progress
 from nas.shipped import STAND_IN, find_supernet
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
 from nas.training.evaluated import EvaluatedSubnets
 from nas.training.evaluation import calibration_batches
 from nas.training.loop import train
 from nas.training.recipe import Recipe
-from predictors.accuracy import AccuracyPredictor
 from search_spaces import SearchSpace, get_space
 
 
@@ -138,18 +135,6 @@ class TrainedSupernet:
     def space(self) -> SearchSpace:
         """The supernet's search space."""
         return self.supernet.space
-
-    def fit_accuracy(self, n: int, seed: int, progress: Progress | None = None) -> AccuracyPredictor:
-        """An accuracy predictor fitted to `n` subnets: the extremes, and random ones of all sizes.
-
-        Where nothing can be evaluated, it is fitted to all subnets that come evaluated with the supernet.
-        """
-        space = self.space
-        if not self.data.labelled:
-            return AccuracyPredictor(space).fit(self.evaluated.known, self.evaluated(self.evaluated.known))
-        random = space.sample(max(0, n - 2), np.random.default_rng([seed, n]), tilt=1.5)
-        population = np.concatenate([np.stack([space.min, space.max]), random])
-        return AccuracyPredictor(space).fit(population, self.evaluated(population, progress))
 
     def remarks(self, genotype: NDArray[Any]) -> list[str]:
         """What is to be said of a network's accuracy where there are no labelled images; nothing where there are."""

@@ -116,12 +116,11 @@ class Road:
 
 @pytest.fixture
 def road(monkeypatch: pytest.MonkeyPatch) -> Road:
-    images = SimpleNamespace(require_labels=lambda purpose: None)
-    foundation = SimpleNamespace(trained=SimpleNamespace(data=images))
+    trained = SimpleNamespace(data=SimpleNamespace(require_labels=lambda purpose: None))
     made = Road({"float32": (0.90, True), "int8": (0.92, True)})
     for name, step in (("learn_device", made.learn), ("plan", made.plan), ("answer", made.answer)):
         monkeypatch.setattr(precisions, name, step)
-    monkeypatch.setattr(precisions, "lay_foundation", lambda request, listener: foundation)
+    monkeypatch.setattr(precisions, "lay_foundation", lambda request, listener: trained)
     return made
 
 
