@@ -271,7 +271,7 @@ def open_storage(url: str) -> RDBStorage:
         except DBAPIError as error:
             # Two that make the tables at the same moment get in each other's way; a moment later they are there.
             if attempt == _ATTEMPTS - 1:
-                reason = str(error.orig).strip().splitlines()[-1]
+                reason = str(error.orig).strip().splitlines()[0]
                 raise Failure(f"the storage {url.rpartition('@')[2]} does not answer: {reason}") from error
             time.sleep(0.2 * 2**attempt)
     raise AssertionError
