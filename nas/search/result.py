@@ -57,7 +57,8 @@ class SearchResult:
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
         many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`
         found of each file); files (what: file name); classes; data; predictors (which: its held-out error in words);
-        command (as typed); notes (sentences).
+        accuracy_predictor (its errors near the front and overall, and how the rounds of evaluations went); command (as
+        typed); notes (sentences).
     """
 
     space: dict[str, Any]
