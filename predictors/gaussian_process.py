@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 # Rows that the hyper-parameters are judged on: the cost of a draw is cubic in them, and 150 settle them.
 MAX_ROWS_FOR_HYPERPARAMETERS = 150
 N_ROUNDS = 3
+LEAST_NOISE = 1e-4  # of the largest term, so that kernels can be inverted
 OUTLIER_ROUNDS = 2
 
 
@@ -103,16 +104,12 @@ class GroupedGaussianProcess:
         ends = np.cumsum([term.width for term in self.terms])
         return [slice(int(end) - term.width, int(end)) for end, term in zip(ends, self.terms, strict=True)]
 
-    def prior_variances(self) -> Floats:
-        """Prior mean of the variance of each weight, shape ``(width,)``."""
-        variances = [(t.scale * np.exp(t.spread**2)) ** 2 for t in self.terms]
-        return np.repeat(variances, [t.width for t in self.terms])
-
     def _variances(self, normal: Floats) -> Floats:
         """Standard normal draws ``(n, n_terms + 1)`` as variances; the last column is the noise's."""
         medians = np.array([*(t.scale for t in self.terms), self.noise_scale])
         spreads = np.array([*(t.spread for t in self.terms), self.noise_spread])
         variances: Floats = (medians * np.exp(spreads * normal)) ** 2
+        variances[:, -1] = np.maximum(variances[:, -1], LEAST_NOISE**2 * variances[:, :-1].max(axis=1))
         return variances
 
     def _weigh_draws(self, grams: Floats, target: Floats) -> tuple[Floats, Floats]:

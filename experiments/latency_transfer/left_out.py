@@ -1,8 +1,8 @@
 """Decide without the test devices: ``python -m experiments.latency_transfer.left_out``.
 
-Every training device of every split plays the unseen device once without its family (all batch sizes of one GPU,
-server processors, ...) and once without its kind (GPU, CPU, phone, board, accelerator) in the fleet. Priors and
-variants of the predictor are judged by these errors alone. FA has one kind only; there batch 1 is told from more.
+Every training device of every split plays the unseen device: alone, without its family (all batch sizes of one GPU,
+server processors, ...) and without its kind (GPU, CPU, phone, board, accelerator) in the fleet. Priors and variants
+of the predictor are judged by these errors alone. FA has one kind only; there batch 1 is told from more.
 """
 
 import os
@@ -19,7 +19,7 @@ import pandas as pd  # noqa: E402
 
 from experiments.latency_transfer.data import SPLITS, Split, load_fleet  # noqa: E402
 from experiments.latency_transfer.report import ERRORS, save_table  # noqa: E402
-from experiments.latency_transfer.run import adapt_all  # noqa: E402
+from experiments.latency_transfer.run import NEEDED, adapt_all  # noqa: E402
 from predictors.latency import LatencyPredictor  # noqa: E402
 
 COUNTS, SEEDS, LEAST_FLEET = (5, 10, 20), 2, 2
@@ -47,13 +47,15 @@ class LeftOut:
 
 
 def left_out(split: Split) -> Iterator[LeftOut]:
-    """Every family and every kind of a training fleet in turn."""
+    """Every device, family and kind of a training fleet in turn, each set of devices once."""
     groups: dict[tuple[str, frozenset[str]], None] = {}
     for device in split.train:
         family = frozenset(d for d in split.train if family_of(d) == family_of(device))
         kind = frozenset(d for d in split.train if kind_of(d) == kind_of(device))
         if len(kind) == len(split.train):
             kind = frozenset(d for d in split.train if d.endswith("_1") == device.endswith("_1"))
+        if len(family) > 1:
+            groups[("device", frozenset([device]))] = None
         groups[("family", family)] = None
         if kind != family:
             groups[("kind", kind)] = None
@@ -71,19 +73,38 @@ def evaluate() -> pd.DataFrame:
     rows = []
     for split in SPLITS.values():
         fleet = fleets[split.space]
+        learn = np.flatnonzero(fleet.usable[: split.n_train - N_HELD_OUT])[:N_SOURCE_NETWORKS]
+        everything = LatencyPredictor(fleet.space).fit([fleet.measurements(device, learn) for device in split.train])
         for case in left_out(split):
-            learn = np.flatnonzero(fleet.usable[: case.split.n_train])[:N_SOURCE_NETWORKS]
-            known = LatencyPredictor(fleet.space).fit([fleet.measurements(d, learn) for d in case.split.train])
+            known = everything.for_new_device(without=case.split.test)
             rows += [{**row, "without": case.what} for row in adapt_all(fleet, known, case.split, COUNTS, SEEDS)]
     return pd.DataFrame(rows)
+
+
+def by_device(rows: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds of what the intervals of each left-out device hold, and of the errors."""
+    return rows.groupby(["n", "split", "without", "device"])[[*ERRORS, NEEDED]].mean().reset_index()
+
+
+def intervals(rows: pd.DataFrame) -> pd.DataFrame:
+    """Share of networks within the intervals, of the mean device, and how far devices lie from the right width."""
+    devices = by_device(rows)
+    logarithm = np.log(rows[NEEDED])
+    table = devices.groupby("n")[["within_one_sigma", "within_two_sigma"]].mean()
+    table["log_needed_mean"] = logarithm.groupby(rows["n"]).mean()
+    table["log_needed_sd"] = logarithm.groupby(rows["n"]).std()
+    return table.round(4).reset_index()
 
 
 def main() -> None:
     """Write and print the errors."""
     rows = evaluate()
     table = rows.groupby(["split", "without", "n"])[ERRORS].mean().round(4).reset_index()
-    save_table(Path(__file__).parent / "results" / "left_out.csv", table)
+    results = Path(__file__).parent / "results"
+    save_table(results / "left_out.csv", table)
+    save_table(results / "left_out_devices.csv", by_device(rows).round(4))
     print(table.to_string(index=False))
+    print(intervals(rows).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ The problem: HELP, hardware-adaptive efficient latency prediction (NeurIPS 2021)
 https://arxiv.org/abs/2106.08630. Latencies are milliseconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,28 @@ Floats = NDArray[np.float64]
 
 # Priors (median and spread), as fractions of the average network's latency: how far a device departs from the
 # fleet's average. Chosen by leaving devices out of training fleets, never by looking at a test device.
-WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, 1.0)}
+WIDE = 1.5  # a factor of 4.5 either way: the measurements, not the prior, say how quiet or odd a device is
+WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, WIDE)}
 WITH_FLEET_ENCODING = {
-    "positions": (0.025, 1.0),
-    "counts": (0.03, 1.0),
-    "launches": (0.2, 1.0),
-    "work": (0.2, 1.0),
-    "dead": (0.2, 1.0),
+    "positions": (0.025, WIDE),
+    "counts": (0.03, WIDE),
+    "launches": (0.2, WIDE),
+    "work": (0.2, WIDE),
+    "dead": (0.2, WIDE),
 }
 # Without a fleet all that operators cost is still to be learnt.
 ALONE = {"level": (0.3, 0.5)}
 ALONE_ENCODING = {
-    "positions": (0.1, 1.0),
-    "counts": (0.1, 1.0),
-    "launches": (0.3, 1.0),
-    "work": (0.3, 1.0),
-    "dead": (0.3, 1.0),
+    "positions": (0.1, WIDE),
+    "counts": (0.1, WIDE),
+    "launches": (0.3, WIDE),
+    "work": (0.3, WIDE),
+    "dead": (0.3, WIDE),
 }
-NOISE = (0.04, 1.0)
+NOISE = (0.04, WIDE)
 DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
-CALIBRATION_WEIGHT = 5.0  # measurements that the model's own intervals count for against what was left out
+CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
+MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
 
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
 MIN_MEASUREMENTS = 3
@@ -89,11 +91,13 @@ class LatencyPredictor:
         self._sources = SourceDevices.fit(self._encoding, fleet) if fleet else None
         return self
 
-    def for_new_device(self) -> "LatencyPredictor":
-        """The same fleet, adapted to no device yet."""
+    def for_new_device(self, without: Collection[str] = ()) -> "LatencyPredictor":
+        """The same fleet, or all of it but the devices named in `without`, adapted to no device yet."""
         fresh = LatencyPredictor(self.space, self.random_state)
         fresh.__dict__["_encoding"] = self._encoding
-        fresh.devices_, fresh._sources = self.devices_, self._sources
+        keep = [i for i, device in enumerate(self.devices_) if device not in without]
+        fresh.devices_ = tuple(self.devices_[i] for i in keep)
+        fresh._sources = self._sources.of(keep) if self._sources is not None and keep else None
         return fresh
 
     @cached_property
@@ -145,8 +149,7 @@ class LatencyPredictor:
         relative = prior if self._sources is not None else np.maximum(latency / self._unit_ms, LEAST_RELATIVE)
         process.fit(features.astype(np.float64), latency / self._unit_ms - mean, relative)
         self.left_out_ms_ = self._unit_ms * (mean + process.left_out_.mean)
-        distances = np.square((latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std))
-        stretch = np.sqrt((CALIBRATION_WEIGHT + distances.sum()) / (CALIBRATION_WEIGHT + len(latency)))
+        stretch = _stretch((latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std))
         jitter = 1e-9 * np.eye(features.shape[1])
         self._weights = process.posterior_.mean.astype(np.float32)
         self._factor = (stretch * np.linalg.cholesky(process.posterior_.covariance + jitter)).astype(np.float32)
@@ -284,6 +287,15 @@ class LatencyPredictor:
             for name in arrays.keys() & MEASUREMENTS:
                 setattr(predictor, f"{name}_", arrays[name])
         return predictor
+
+
+def _stretch(distances: Floats) -> float:
+    """How much wider intervals have to be, from what was left out, in standard deviations of its prediction.
+
+    By the mean distance: squares would let one interrupted measurement decide.
+    """
+    expected = CALIBRATION_WEIGHT * MEAN_DISTANCE
+    return float((expected + np.abs(distances).sum()) / (expected + len(distances) * MEAN_DISTANCE))
 
 
 def _check(

@@ -55,12 +55,19 @@ class SourceDevices:
     def __init__(self, encoding: ArchitectureEncoding, landmarks: NDArray[Any], weights: Rows) -> None:
         self.landmarks = landmarks
         self.weights = weights
+        self._encoding = encoding
         self._compared = encoding(landmarks)
 
     @property
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a profile stores: the arguments of the constructor."""
         return {"landmarks": self.landmarks, "weights": self.weights}
+
+    def of(self, devices: Sequence[int]) -> "SourceDevices":
+        """Some of the devices, by number. Each was smoothed by itself, so this is what fitting them alone gives."""
+        if len(devices) == self.weights.shape[1]:
+            return self
+        return SourceDevices(self._encoding, self.landmarks, np.ascontiguousarray(self.weights[:, devices]))
 
     @classmethod
     def fit(cls, encoding: ArchitectureEncoding, fleet: Sequence[Measurements]) -> "SourceDevices":

@@ -87,6 +87,39 @@ def test_a_fleet_helps(space: SearchSpace, over_a_fleet: LatencyPredictor) -> No
     assert np.mean(ratios) < 0.85
 
 
+def test_intervals_are_honest_on_the_mean_device_whatever_its_noise(
+    space: SearchSpace, over_a_fleet: LatencyPredictor
+) -> None:
+    population, within = space.sample(300, np.random.default_rng(9)), []
+    for noise in (0.003, 0.03, 0.1):
+        for seed in range(5):
+            device, predictor = Simulated(space, seed, noise), over_a_fleet.for_new_device()
+            adapt(predictor, device, 10)
+            mean, std = predictor.predict(population, return_std=True)
+            distance = np.abs(mean - device.measure(population)) / std
+            within.append([(distance <= 1).mean(), (distance <= 2).mean()])
+    one, two = np.mean(within, axis=0)
+    assert 0.60 <= one <= 0.76
+    assert two >= 0.88
+
+
+def test_one_interrupted_measurement_does_not_decide_how_wide_intervals_are(
+    space: SearchSpace, over_a_fleet: LatencyPredictor
+) -> None:
+    pool = space.sample(500, np.random.default_rng(7))
+    chosen, population = pool[over_a_fleet.for_new_device().suggest(pool, 12)], pool[:200]
+    wider = []
+    for seed in range(3):
+        latency = Simulated(space, seed).measure(chosen)
+        widths = []
+        for interrupted in (latency, np.r_[latency[:6], 1.5 * latency[6], latency[7:]]):
+            predictor = over_a_fleet.for_new_device().adapt(chosen, interrupted)
+            mean, std = predictor.predict(population, return_std=True)
+            widths.append(np.median(std / mean))
+        wider.append(widths[1] / widths[0])
+    assert np.mean(wider) < 3.4
+
+
 def test_suggested_networks_teach_more_than_random_ones(space: SearchSpace, over_a_fleet: LatencyPredictor) -> None:
     errors = []
     for seed in range(6):
@@ -154,6 +187,17 @@ def test_a_saved_fleet_is_small_and_adapts_and_suggests_the_same(
     for predictor in (loaded, original):
         adapt(predictor, Simulated(space, 4), 10)
     np.testing.assert_allclose(loaded.predict(pool), original.predict(pool), rtol=1e-5)
+
+
+def test_a_fleet_without_a_device_is_what_fitting_the_others_gives(space: SearchSpace) -> None:
+    devices = fleet(space, 3)
+    fewer = LatencyPredictor(space).fit(devices).for_new_device(without=["device1"])
+    others = LatencyPredictor(space).fit([devices[0], devices[2]])
+    assert fewer.devices_ == others.devices_
+    for predictor in (fewer, others):
+        adapt(predictor, Simulated(space, 4), 5, chosen=False)
+    population = space.sample(50, np.random.default_rng(1))
+    np.testing.assert_allclose(fewer.predict(population), others.predict(population), rtol=1e-4)
 
 
 def test_a_damaged_profile_is_refused(tmp_path: Path, space: SearchSpace) -> None:

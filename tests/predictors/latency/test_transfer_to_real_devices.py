@@ -53,7 +53,8 @@ def test_fbnet(shared_data: Path) -> None:
     assert np.mean([errors[d].spearman_trimmed for d in devices[:3]]) > 0.94
     assert np.mean([e.spearman_trimmed for e in errors.values()]) > 0.90
     assert np.mean([e.mape for e in errors.values()]) < 0.042
-    assert np.mean([e.within_two_sigma for e in errors.values()]) > 0.90
+    assert 0.60 <= np.mean([e.within_one_sigma for e in errors.values()]) <= 0.79
+    assert np.mean([e.within_two_sigma for e in errors.values()]) > 0.92
 
 
 def test_launch_bound_gpus_are_learnt_from_phones_and_processors(shared_data: Path) -> None:
