@@ -1,6 +1,7 @@
 """`nas search --from RUN`: another budget, answered at once by what a finished search learnt. Imports little."""
 
 import json
+import shlex
 from pathlib import Path
 
 from latency_tables.files import write_text
@@ -45,7 +46,9 @@ def run(config: SearchConfig, folder: Path) -> int:
     show_figures(record)
     output.print(f"architecture {found.architecture}")
     if found.status == "predicted":
-        remarks.print(
-            "predicted by what the former search learnt; the same command without --from measures and exports"
-        )
+        words = ["nas", "search", "--supernet", str(state.about["supernet"]), "--device", ",".join(state.devices)]
+        words += ["--shared"] if len(state.devices) > 1 else []
+        for flag, text in config.limits.items():
+            words += [] if text is None else [f"--{flag}", text]
+        remarks.print(f"predicted by what {former} learnt; to measure and export, type: {shlex.join(words)}")
     return 0
