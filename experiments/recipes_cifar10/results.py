@@ -136,6 +136,8 @@ def _draw(rows: pd.DataFrame, alone: pd.DataFrame) -> None:
     left, right = figure.subplots(1, 2)
     for name, colour in COLOURS.items():
         part = rows[(rows["kind"] == "recipe") & (rows["run"] == name)]
+        if part.empty:
+            continue
         means = part.groupby("network").mean(numeric_only=True)
         sizes = means[means.index.isin(SIZES)].sort_values("macs")
         left.plot(sizes["macs"] / 1e6, 100 * sizes["test_accuracy"], "o-", color=colour, label=name)
@@ -160,7 +162,7 @@ def _draw(rows: pd.DataFrame, alone: pd.DataFrame) -> None:
     right.set_ylabel("inherited weights: accuracy on validation (%)")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=7.5)
+        axes.legend(frameon=False, fontsize=7.5, loc="best")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     with atomic_path(RESULTS / "accuracy.png") as temporary:
