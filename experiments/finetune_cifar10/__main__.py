@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4, help="of fine-tuning (default %(default)s)")
     parser.add_argument("--scratch", default="", help="epochs of training from scratch, several with commas between "
                         "(default: as many as of fine-tuning)")  # fmt: skip
-    parser.add_argument("--learning-rate", type=float, default=Finetuning.learning_rate)
+    parser.add_argument("--learning-rate", type=float, default=Finetuning.learning_rate, help="of fine-tuning")
+    parser.add_argument("--scratch-learning-rate", type=float, default=Finetuning.learning_rate)
     parser.add_argument("--evaluations", type=int, default=80, help="subnets to fit the accuracy predictor to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -78,18 +79,18 @@ def main() -> None:
     teacher = trained.subnet(trained.space.max)
     for genotype in chosen(trained, words.macs.split(","), words.evaluations, words.seed):
         for weights, epochs in (("fine-tuned", words.epochs), *(("from scratch", epochs) for epochs in scratch)):
-            net = trained.subnet(genotype)
+            net, rate = trained.subnet(genotype), words.learning_rate
             if any([row[key] for key in KEY] == [net.architecture, weights, epochs] for row in rows):
                 continue
             if weights == "from scratch":
                 torch.manual_seed(words.seed)
-                net = Subnet(trained.space, genotype)
+                net, rate = Subnet(trained.space, genotype), words.scratch_learning_rate
             with track(f"{net.architecture}: {weights}") as progress:
                 tuned = finetune(
                     net,
                     teacher if weights == "fine-tuned" else None,
                     trained.data,
-                    Finetuning(epochs=epochs, learning_rate=words.learning_rate),
+                    Finetuning(epochs=epochs, learning_rate=rate),
                     seed=words.seed,
                     threads=words.threads,
                     folder=words.out / "runs" / f"{net.architecture}_{weights.replace(' ', '-')}_{epochs}",
@@ -102,7 +103,7 @@ def main() -> None:
         "supernet": words.run.name,
         "data": {"name": trained.data.name, "fingerprint": trained.data.fingerprint},
         "images": {name: len(getattr(trained.data, name)) for name in ("train", "validation", "test")},
-        "learning_rate": words.learning_rate,
+        "learning_rate": {"fine-tuned": words.learning_rate, "from scratch": words.scratch_learning_rate},
         "seed": words.seed,
         "threads": words.threads,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
