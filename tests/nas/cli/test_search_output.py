@@ -32,7 +32,7 @@ def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str
     result = run_search(
         Estimator(SPACE, FromMacs(), FromMacs()), budget, settings=QUICK, measure=measure if measured else None
     )
-    result.about = {"test_accuracy": 0.9, "exports": []}
+    result.about = {"test_accuracy": 0.9, "exports": [], "notes": []}
     _show(result, Path("run"))
     printed = " ".join(capsys.readouterr().out.split())
     chance = result.predicted["chance"]
