@@ -21,6 +21,7 @@ $(READY): pyproject.toml .ci/constraints.txt
 	@touch $@
 
 demo: $(READY)
+	$(BIN)/nas search --device pixel --latency 2ms
 	$(BIN)/nas search experiment=demo
 
 lint: $(READY)

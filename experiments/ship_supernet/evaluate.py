@@ -35,7 +35,7 @@ class Table:
 
     spread: int = 120
     rounds: int = 10
-    each: int = 20
+    each: int = 18
     candidates: int = 5_000
 
 

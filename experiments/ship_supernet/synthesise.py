@@ -43,7 +43,7 @@ class Synthesis:
     images: int = 256
     subnets: int = 100
     real_images: int = 512
-    steps: int = 500
+    steps: int = 400
     learning_rate: float = 0.02
 
     def __post_init__(self) -> None:
