@@ -230,7 +230,8 @@ def test_what_is_exported_into_the_run_folder_joins_its_record_and_report(search
 
 def test_finetune_keeps_the_better_network_and_exports_it_again(searched):
     home, folder, record = searched
-    done = nas("finetune", str(folder), "epochs=1", "threads=1", "--json", "--out", "tuned", cwd=home)
+    words = ["epochs=1", "threads=1", "max_accuracy_drop=100"]  # RUN may hold int8 files of a barely trained network
+    done = nas("finetune", str(folder), *words, "--json", "--out", "tuned", cwd=home)
     assert done.returncode == 0, done.stderr
     tuned = json.loads(done.stdout)
     before, after = (tuned["finetuning"][when]["validation"] for when in ("before", "after"))
