@@ -21,6 +21,7 @@ from nas.training.checkpoint import Progress, digest, load_checkpoint, save_chec
 from nas.training.evaluation import calibration_batches, evaluate, evaluate_on_test
 from nas.training.interruption import Interruption
 from nas.training.losses import cross_entropy, kl_divergence
+from nas.training.optimizer import gradient_descent
 from nas.training.step import ORDER, STEP, TrainingDiverged
 
 MOST_EPOCHS = 25
@@ -204,13 +205,8 @@ class _Tuning:
         self.steps_per_epoch = len(self.labels) // self.batch_size
         self.n_steps = settings.epochs * self.steps_per_epoch
         self.parameters = dict(self.net.named_parameters())
-        decayed = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=settings.learning_rate,
-            momentum=0.9,
-            nesterov=True,
+        self.optimizer = gradient_descent(
+            self.parameters.values(), settings.learning_rate, settings.weight_decay, momentum=0.9, nesterov=True
         )
 
     def step(self, step: int) -> None:

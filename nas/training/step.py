@@ -21,6 +21,7 @@ from nas.training.distributed import ALONE, Processes
 from nas.training.dropout import classifier_dropout
 from nas.training.evaluation import calibration_batches
 from nas.training.losses import cross_entropy, distillation
+from nas.training.optimizer import gradient_descent
 from nas.training.recipe import Phase, Recipe
 from nas.training.samplers import check_space, sample_step, smallest_open
 from nas.training.schedule import Schedule
@@ -90,11 +91,10 @@ class Trainer:
         self._check()
         self.teacher: Subnet | None = None
         self.parameters = dict(self.supernet.named_parameters())
-        decayed = [p for p in self.parameters.values() if p.ndim > 1]
-        others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimizer = torch.optim.SGD(
-            [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=recipe.learning_rate,
+        self.optimizer = gradient_descent(
+            self.parameters.values(),
+            recipe.learning_rate,
+            recipe.weight_decay,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
         )

@@ -1,5 +1,6 @@
 """Subnets with weights as after training, small enough to export by the dozen."""
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,13 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def small(name: str) -> SearchSpace:
     return get_space(name, **SMALL[name])
+
+
+def random_subnets(name: str, seed: int, n: int = 20) -> Iterator[Subnet]:
+    """Of the small form of the space `name`."""
+    space = small(name)
+    for number, genotype in enumerate(space.sample(n, np.random.default_rng(seed))):
+        yield trained_like(space, genotype, number)
 
 
 def some_images(data: ImageData, resolution: int, n: int = 4) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from subnets import FORMATS, TFLITE, small, some_images, trained_like, write
+from subnets import FORMATS, TFLITE, random_subnets, some_images, write
 
 from nas.data import ImageData
 from nas.export import checked
@@ -25,9 +25,7 @@ def test_twenty_random_subnets_of_every_space(
     name: str, form: str, tmp_path: Path, digits: ImageData, narrow_fbnet: None
 ) -> None:
     """Random weights say nothing of accuracy; the logits must follow all the same."""
-    space = small(name)
-    for seed, genotype in enumerate(space.sample(20, np.random.default_rng(2))):
-        subnet = trained_like(space, genotype, seed)
+    for subnet in random_subnets(name, seed=2):
         images = some_images(digits, subnet.resolution, 16)
         path = write(tmp_path, subnet, FileKind(form, "int8"), calibration=images.contiguous().numpy())
         found = outputs(path, subnet, [images])

@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from subnets import FORMATS, TFLITE, small, some_images, trained_like, write
+from subnets import FORMATS, TFLITE, random_subnets, small, some_images, trained_like, write
 
 from nas.data import ImageData
 from nas.errors import MissingExtra
@@ -25,9 +25,7 @@ from search_spaces import SPACES, LayerSpec, get_space
 def test_twenty_random_subnets_of_every_space(
     name: str, form: str, tmp_path: Path, digits: ImageData, narrow_fbnet: None
 ) -> None:
-    space = small(name)
-    for seed, genotype in enumerate(space.sample(20, np.random.default_rng(1))):
-        subnet = trained_like(space, genotype, seed)
+    for subnet in random_subnets(name, seed=1):
         path = write(tmp_path, subnet, FileKind(form), batch=None)
         parity = check_parity(path, subnet, some_images(digits, subnet.resolution, 2))
         assert parity.n == 2
