@@ -28,6 +28,7 @@ from nas.search.evolution import EvolutionSettings, evolve, evolve_front  # noqa
 from nas.search.pareto import hypervolume  # noqa: E402
 
 MOMENTS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0]
+TABLES = ("macro", "help_budgets", "fronts", "once_for_all")
 WORST = np.array([-0.70, 45.0])
 """Minus the accuracy and the latency that hypervolumes are taken up to."""
 
@@ -102,6 +103,7 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, default=60_000, help="of our search (about 3 s)")
     parser.add_argument("--generations", type=int, default=500, help="of once-for-all's finder (its default: 500)")
     parser.add_argument("--seconds", type=float, default=3.0, help="CPU seconds of each search for a front")
+    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables to make anew (default all)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     try:
@@ -126,17 +128,24 @@ def main() -> int:
     except ImportError as error:
         print(f"once-for-all's finder is skipped: {error}")
         finder_seeds = 0
-    results = {
-        "macro": tables.macro(data, 2 * arguments.seeds),
-        "help_budgets": tables.help_budgets(data, arguments.peer_seeds),
-        "fronts": fronts(task, arguments.peer_seeds, arguments.seconds),
-        "once_for_all": against_finder(
+    work = {
+        "macro": lambda: tables.macro(data, 2 * arguments.seeds),
+        "help_budgets": lambda: tables.help_budgets(data, arguments.peer_seeds),
+        "fronts": lambda: fronts(task, arguments.peer_seeds, arguments.seconds),
+        "once_for_all": lambda: against_finder(
             task, arguments.seeds, finder_seeds, arguments.evaluations, arguments.generations
         ),
     }
-    for name, table in results.items():
-        write_text(arguments.out / f"{name}.csv", table.round(5).to_csv(index=False))
-        print(f"\n{name}\n{figure.summary(name, table).round(4).to_string()}")
+    results = {}
+    for name, run in work.items():
+        path = arguments.out / f"{name}.csv"
+        if name in arguments.only:
+            write_text(path, run().round(5).to_csv(index=False))
+        elif not path.is_file():
+            print(f"there is no {path}; name {name} in --only too", file=sys.stderr)
+            return 2
+        results[name] = pd.read_csv(path, dtype={"budget_mmacs": str})
+        print(f"\n{name}\n{figure.summary(name, results[name]).round(4).to_string()}")
     figure.draw(results).savefig(arguments.out / "search_speed.png", dpi=130)
     return 0
 

@@ -50,23 +50,27 @@ class Archive:
     """
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Population, Scores]] = []
-        self._joined: tuple[Population, Scores] | None = None
+        self._rows: Population | None = None
+        self._objectives = self._violations = np.empty((0, 0))
         self._keys = np.empty(0, dtype=np.uint64)
+        self._places = np.empty(0, dtype=np.intp)  # of the sorted keys, in the order of evaluation
         self.generations: list[int] = []
         self.interrupted = False
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def find(self, canonical: Population) -> NDArray[np.intp]:
+        """Which evaluated network each row is, shape (n,); -1 where it is none."""
+        keys = row_keys(canonical)
+        near = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
+        return np.where(self._keys[near] == keys, self._places[near], -1) if len(self) else np.full(len(keys), -1)
+
     def unseen(self, canonical: Population) -> Population:
         """The rows that are not in the archive, each once, in their order."""
-        keys, first = np.unique(row_keys(canonical), return_index=True)
-        place = np.searchsorted(self._keys, keys)
-        known = np.zeros(len(keys), dtype=bool)
-        inside = place < len(self._keys)
-        known[inside] = self._keys[place[inside]] == keys[inside]
-        return canonical[np.sort(first[~known])]
+        _, first = np.unique(row_keys(canonical), return_index=True)
+        rows = canonical[np.sort(first)]
+        return rows[self.find(rows) < 0]
 
     def add(self, unseen: Population, scores: Scores) -> None:
         """Append networks that `unseen` let through, with their scores.
@@ -77,41 +81,44 @@ class Archive:
         """
         if not (np.isfinite(scores.objectives).all() and np.isfinite(scores.violations).all()):
             raise ValueError("a predictor returned a value that is not a finite number; fit it again")
-        keys = np.sort(row_keys(unseen))
-        self._keys = np.insert(self._keys, np.searchsorted(self._keys, keys), keys)
-        self._parts.append((unseen, scores))
-        self._joined = None
+        n, more = len(self), len(unseen)
+        if self._rows is None or n + more > len(self._rows):
+            room = 2 * (n + more)  # doubled, so that adding stays cheap
+            self._rows = _with_room(unseen if self._rows is None else self._rows[:n], room)
+            self._objectives = _with_room(self._objectives[:n] if n else scores.objectives, room)
+            self._violations = _with_room(self._violations[:n] if n else scores.violations, room)
+        self._rows[n : n + more] = unseen
+        self._objectives[n : n + more], self._violations[n : n + more] = scores
+        keys = row_keys(unseen)
+        order = np.argsort(keys)
+        at = np.searchsorted(self._keys, keys[order])
+        self._keys = np.insert(self._keys, at, keys[order])
+        self._places = np.insert(self._places, at, n + order)
         self.generations.append(len(self))
-
-    def _join(self) -> tuple[Population, Scores]:
-        if self._joined is None:
-            if not self._parts:
-                raise ValueError("the search was stopped before it evaluated anything")
-            rows, scores = zip(*self._parts, strict=True)
-            objectives, violations = zip(*scores, strict=True)
-            self._joined = np.concatenate(rows), Scores(np.concatenate(objectives), np.concatenate(violations))
-            self._parts = [self._joined]
-        return self._joined
 
     @property
     def population(self) -> Population:
         """int16 (n, n_genes)."""
-        return self._join()[0]
+        if self._rows is None:
+            raise ValueError("the search was stopped before it evaluated anything")
+        return self._rows[: len(self)]
 
     @property
     def scores(self) -> Scores:
         """Objectives and violations of every row."""
-        return self._join()[1]
+        return Scores(self.objectives, self._violations[: len(self)])
 
     @property
     def objectives(self) -> NDArray[np.float64]:
         """(n, m), minimised."""
-        return self._join()[1].objectives
+        if self._rows is None:
+            raise ValueError("the search was stopped before it evaluated anything")
+        return self._objectives[: len(self)]
 
     @property
     def violation(self) -> NDArray[np.float64]:
         """Sum of what each network is over its limits, shape (n,); 0 means feasible."""
-        return total_violation(self._join()[1].violations)
+        return total_violation(self.scores.violations)
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
@@ -131,6 +138,12 @@ class Archive:
         value = np.where(self.feasible, self.objectives[:, 0], np.inf)
         ends = np.array(self.generations, dtype=np.intp)
         return np.stack([ends, np.minimum.accumulate(value)[ends - 1]], axis=1)
+
+
+def _with_room(rows: NDArray[Any], room: int) -> NDArray[Any]:
+    grown = np.empty((room, *rows.shape[1:]), dtype=rows.dtype)
+    grown[: len(rows)] = rows[:room]
+    return grown
 
 
 def total_violation(violations: NDArray[np.float64]) -> NDArray[np.float64]:

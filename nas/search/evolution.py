@@ -2,10 +2,11 @@
 
 A generation is a handful of array operations over all its children; nothing loops over individuals.
 Where the limits can be judged without the objective, many more children are bred than evaluated: those
-beyond a limit are dropped, and an additive model picks the promising ones (see `nas.search.preselection`)
-of random ones and of exchanges that keep the budget (`nas.search.exchange`). Of networks with the same depths
-and resolution only the fittest few survive (clearing, https://doi.org/10.1109/ICEC.1996.542703): from one such
-structure to another it takes many changes at once, so a search that keeps one only ends at its optimum.
+beyond a limit are dropped, and an additive model picks the promising ones (see `nas.search.preselection`). Then
+everything around the fittest parents is tried (`nas.search.local_step`; memetic search, https://doi.org/10.1007/978-3-642-23247-3).
+Of networks with the same depths and resolution only the fittest few survive (clearing,
+https://doi.org/10.1109/ICEC.1996.542703): from one such structure to another it takes many changes at once, so a
+search that keeps one only ends at its optimum.
 Constraints follow Deb's rules (https://doi.org/10.1016/S0045-7825(99)00389-8): feasible beats infeasible,
 then less violation, then the objective. Whole fronts use NSGA-II's ranking
 (https://doi.org/10.1109/4235.996017). Networks are canonical and none is evaluated twice. Deterministic
@@ -22,15 +23,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from nas.search.archive import Archive, Scores, row_keys, total_violation
-from nas.search.exchange import Exchanges
+from nas.search.local_step import LocalStep
 from nas.search.pareto import crowding_distance, non_dominated_rank
+from nas.search.places import Places
 from nas.search.preselection import AdditiveModel, SplitScore
 from search_spaces import Population, SearchSpace
 
 Score = Callable[[Population], Scores]
 _REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of one
 _CROSS_EVERY = 3  # restarts
-_EXCHANGED = 4  # parents that exchanges are tried around in a generation
 _STRUCTURES = 12  # that share the parents' places, at least
 _BAND = 0.3  # of the budget: founders that leave more of it unused tell little about those that use it up
 
@@ -48,21 +49,26 @@ class EvolutionSettings:
     parents : networks that survive a generation.
     children : networks evaluated in a generation.
     litter : networks bred for each child evaluated, where the score lets children be chosen among.
+    steps : parents around which everything is tried in a generation, where the score lets children be chosen
+        among; 0 where few evaluations can be had.
     changes : genes that a mutation redraws, on average.
     patience : generations without a better network before the search restarts.
     """
 
     evaluations: int = 20_000
     parents: int = 60
-    children: int = 150
-    litter: int = 4
+    children: int = 40
+    litter: int = 3
+    steps: int = 2
     changes: float = 2.0
-    patience: int = 15
+    patience: int = 8
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "parents", "children", "litter", "changes", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"search setting {name} must be positive, got {getattr(self, name)}")
+        if self.steps < 0:
+            raise ValueError(f"search setting steps must be at least 0, got {self.steps}")
 
 
 def by_constraint_domination(scores: Scores) -> NDArray[np.intp]:
@@ -106,7 +112,9 @@ def evolve(
     Archive : everything evaluated; ``archive.best`` is the answer.
     """
     search = _Search(space, score, by_constraint_domination, rng, settings, one_best=True)
-    search.preselect = score if isinstance(score, SplitScore) else None
+    if isinstance(score, SplitScore):
+        search.preselect = score
+        search.local = LocalStep(space, score.violations)
     return search.run(start)
 
 
@@ -141,13 +149,14 @@ class _Search:
     ) -> None:
         self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
         self.one_best = one_best
-        self.structure = _structure(space) if one_best else []
+        self.structure = Places(space).structure if one_best else []
         n_structures = float(np.prod(space.n_choices[self.structure], dtype=np.float64))
         self.alike = -(-settings.parents // int(min(n_structures, _STRUCTURES)))
-        self.exchanges = Exchanges(space)
         self.archive = Archive()
         self.rate = min(1.0, settings.changes / len(space.genes))
         self.preselect: SplitScore | None = None
+        self.local: LocalStep | None = None
+        self.explored: set[bytes] = set()  # parents around which everything was tried
         self.model: AdditiveModel | None = None
         self.champions: list[Population] = []
         self.since = 0  # networks known at the last restart
@@ -176,6 +185,8 @@ class _Search:
             # A small space runs out of networks: that, not stagnation, is the other way to be done.
             barren = 0 if len(children) else barren + 1
             parents, scores = self._select(parents, scores, children, child_scores)
+            for _ in range(self.settings.steps if self.model is not None else 0):
+                parents, scores = self._explore(parents, scores)
             fittest = self._fitness(scores)
             stale = 0 if fittest < champion else stale + 1
             champion = min(champion, fittest)
@@ -240,14 +251,26 @@ class _Search:
         children = parents[mother]
         crossed = self.rng.random(n) < 0.5
         children[crossed] = self.space.crossover(parents[mother[crossed]], parents[father[crossed]], self.rng)
-        children = self.space.mutate(children, self.rate, self.rng)
-        if self.model is None or self.preselect is None:
-            return children
-        # Around the fittest and a few others.
-        centres = parents[np.unique(np.append(self._tournament(len(parents), _EXCHANGED - 1), 0))]
-        each = -(-2 * self.settings.children // len(centres))
-        traded = self.exchanges.around(centres, self.model, self.preselect.violations, each)
-        return np.concatenate([children, traded])
+        return self.space.mutate(children, self.rate, self.rng)
+
+    def _explore(self, parents: Population, scores: Scores) -> tuple[Population, Scores]:
+        """Try everything around the fittest parent for which that was not done yet, and select again."""
+        fresh = (i for i, row in enumerate(parents) if row.tobytes() not in self.explored)
+        if self.local is None or self.model is None or (first := next(fresh, None)) is None:
+            return parents, scores
+        parent, own = parents[first], _rows(scores, slice(first, first + 1))
+        self.explored.add(parent.tobytes())
+        singles = self.local.singles(parent)
+        tried = [self._evaluate(singles)]
+        known = self.archive.find(singles)
+        if (known >= 0).all():  # else no evaluations are left
+            around = _rows(self.archive.scores, known)
+            same, others = self.local.combinations(parent, own, around, self.model, self.settings.children, self.rng)
+            tried.append(self._evaluate(self.archive.unseen(same)[: self.settings.children]))
+            tried.append(self._evaluate(others))
+        for rows, found in tried:
+            parents, scores = self._select(parents, scores, rows, found)
+        return parents, scores
 
     def _tournament(self, n_parents: int, n: int) -> NDArray[np.intp]:
         # Parents stand in order of fitness, so the winner of two is the one with the smaller index.
@@ -266,13 +289,6 @@ class _Search:
     def _fitness(self, scores: Scores) -> tuple[float, float]:
         """Violation and first objective of the fittest; rows stand in order of fitness."""
         return float(total_violation(scores.violations)[0]), float(scores.objectives[0, 0])
-
-
-def _structure(space: SearchSpace) -> list[int]:
-    """Columns of the genes that decide what other genes and slots mean: depths, resolution."""
-    needs = [*(gene.needs for gene in space.genes), *(slot.needs for slot in space.slots)]
-    names = {need[0] for need in needs if need} | {name for slot in space.slots for name in slot.context}
-    return [i for i, gene in enumerate(space.genes) if gene.name in names and len(gene.values) > 1]
 
 
 def _number_among_equals(keys: NDArray[np.uint64]) -> NDArray[np.intp]:

@@ -1,0 +1,111 @@
+"""Everything around one network: what each change of one operator does, and the best combinations of them.
+
+Most of what makes a network better near its budget is spending the budget elsewhere: a larger kernel here, paid for by
+a narrower block there, or by a whole block. Random mutation seldom finds all parts of such a trade. So every change
+of one operator is evaluated, and as objective and limits nearly add up over such changes close by, the best of three
+kinds of networks are tried: pairs of changes (the 2-exchange neighbourhood of the knapsack problem: Kellerer, Pferschy
+and Pisinger 2004, https://doi.org/10.1007/978-3-540-24777-7), all operators chosen anew, and all operators
+chosen anew with other depths or another resolution (`nas.search.filling`).
+"""
+
+import numpy as np
+
+from nas.search.archive import Scores
+from nas.search.filling import Filling, Floats, Violations
+from nas.search.places import Places
+from nas.search.preselection import AdditiveModel
+from search_spaces import Population, SearchSpace
+
+_FILLS = 2  # for each that is evaluated
+_TEMPERATURE = 0.3  # of fills at most, in standard deviations of what changes do
+
+
+class LocalStep:
+    """Proposes networks around a parent.
+
+    Parameters
+    ----------
+    space : whose networks.
+    violations : of a population, (n, c), > 0 means violated; costs next to nothing.
+    """
+
+    def __init__(self, space: SearchSpace, violations: Violations) -> None:
+        self.places = Places(space)
+        self._violations = violations
+        self._fill = Filling(self.places, violations)
+        self._unit: tuple[AdditiveModel, Floats] | None = None
+
+    def singles(self, parent: Population) -> Population:
+        """Every change of one operator of `parent`, in the order of ``places.changes``; equal to it where it has it."""
+        return self.places.changed(parent)
+
+    def combinations(
+        self,
+        parent: Population,
+        own: Scores,
+        scores: Scores,
+        model: AdditiveModel,
+        n: int,
+        rng: np.random.Generator,
+    ) -> tuple[Population, Population]:
+        """Networks within the limits that the scores of single changes promise most of.
+
+        Parameters
+        ----------
+        parent : (n_genes,).
+        own : its scores, one row.
+        scores : of ``singles(parent)``.
+        model : of the objective, for places that `parent` does not have, and to compare structures.
+        n : how many at most, each of the two times.
+        rng : the randomness of fills.
+
+        Returns
+        -------
+        Networks of the same structure, most promising first; networks of neighbouring structures.
+        """
+        places = self.places
+        place, number = places.changes
+        gain = scores.objectives[:, 0] - own.objectives[0, 0]
+        cost = scores.violations - own.violations
+        here = places.present(parent[None])[0]
+        table = self._gains(model)
+        table[place, number] = np.where(here[place], gain, table[place, number])
+        temperature = _TEMPERATURE * float(gain[gain != 0].std()) if (gain != 0).any() else 0.0
+
+        pairs, promised = self._pairs(parent, gain, cost, -own.violations[0], n)
+        several = np.repeat(parent[None], _FILLS * n, axis=0)
+        refilled, sums = self._fill(several, table, temperature * rng.random(_FILLS * n), rng)
+        order = np.argsort(np.concatenate([promised, sums]), kind="stable")
+        same = self._within(np.concatenate([pairs, refilled])[order])
+        if not places.structure:
+            return same, same[:0]
+        others, _ = self._fill(structures := places.neighbours(parent), table, np.zeros(len(structures)), rng)
+        return same, model.best(self._within(others), n)
+
+    def _pairs(
+        self, parent: Population, gain: Floats, cost: Floats, slack: Floats, n: int
+    ) -> tuple[Population, Floats]:
+        """The `n` pairs of changes that promise most and keep the limits as far as costs add up; what they promise."""
+        real = np.flatnonzero((self.singles(parent) != parent).any(axis=1))
+        place = self.places.changes[0][real]
+        total = gain[real][:, None] + gain[real]
+        allowed = place[:, None] < place
+        for costs, left in zip(cost[real].T, slack, strict=True):
+            allowed &= costs[:, None] + costs <= left
+        pairs = np.flatnonzero(allowed)
+        if len(pairs) > n:
+            pairs = pairs[np.argpartition(total.ravel()[pairs], n)[:n]]
+        first, second = real[pairs // len(real)], real[pairs % len(real)]
+        return self.places.changed_twice(parent, first, second), total.ravel()[pairs]
+
+    def _within(self, rows: Population) -> Population:
+        return rows[(self._violations(rows) <= 0).all(axis=1)] if len(rows) else rows
+
+    def _gains(self, model: AdditiveModel) -> Floats:
+        """What the model promises of each operator beside the first of its place, (places, operators)."""
+        if self._unit is None or self._unit[0] is not model:
+            table = np.full(self.places.valid.shape, np.inf)
+            predicted = model.predict(self.places.changed(self.places.space.max))
+            table[self.places.changes] = predicted
+            self._unit = model, table - table[:, :1]
+        return self._unit[1].copy()
