@@ -49,7 +49,7 @@ def unpacked(archive: Path, work: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.recipes_cifar10", description=__doc__)
-    parser.add_argument("--budget", type=float, default=1.5, help="of a run, in epochs of the max net (default 1.5)")
+    parser.add_argument("--budget", type=float, default=3, help="of a run, in epochs of the max net (default 3)")
     parser.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
     parser.add_argument("--only", nargs="+", default=["*"], help="runs, as in 'recipe-ofa-*' (default all)")
     parser.add_argument("--data", type=Path, default=ARCHIVE, help="archive or folder of CIFAR-10 as JPEG")

@@ -77,7 +77,8 @@ def record(rows: list[dict[str, Any]], curve: list[dict[str, Any]], about: str) 
             added = pd.DataFrame(more)
             table = pd.concat([_read(name), added]).drop_duplicates([*order, added.columns[4]], keep="last")
             with atomic_path(RESULTS / name) as temporary:
-                table.sort_values(order, kind="stable").to_csv(temporary, index=False)
+                by = [*order, "step"] if name == CURVES else order
+                table.sort_values(by, kind="stable").to_csv(temporary, index=False)
 
 
 def summarise(budget: float) -> str:
