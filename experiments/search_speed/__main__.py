@@ -100,7 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.search_speed", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="of our search on once-for-all's task (default 10)")
     parser.add_argument("--peer-seeds", type=int, default=3, help="of every other search (default 3)")
-    parser.add_argument("--evaluations", type=int, default=60_000, help="of our search (about 3 s)")
+    parser.add_argument("--evaluations", type=int, default=90_000, help="of our search (about 3 s)")
     parser.add_argument("--generations", type=int, default=500, help="of once-for-all's finder (its default: 500)")
     parser.add_argument("--seconds", type=float, default=3.0, help="CPU seconds of each search for a front")
     parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables to make anew (default all)")

@@ -33,6 +33,7 @@ Score = Callable[[Population], Scores]
 _REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of one
 _CROSS_EVERY = 3  # restarts
 _STRUCTURES = 12  # that share the parents' places, at least
+_FILLED = 6  # structures that a restart fills, for each parent
 _BAND = 0.3  # of the budget: founders that leave more of it unused tell little about those that use it up
 
 Order = Callable[[Scores], NDArray[np.intp]]
@@ -191,18 +192,21 @@ class _Search:
             stale = 0 if fittest < champion else stale + 1
             champion = min(champion, fittest)
             if self.one_best and stale >= self.settings.patience:
-                known, self.model = len(self.archive), None
+                known, model, self.model = len(self.archive), self.model, None
                 self.champions.append(parents[0])
                 # In turn from new networks and from crosses of what earlier starts ended at.
-                again = self._founders() if len(self.champions) % _CROSS_EVERY else self._crosses()
+                again = self._founders(model) if len(self.champions) % _CROSS_EVERY else self._crosses()
                 founders, founder_scores = self._evaluate(self._promising(again))
                 if len(founders):  # what was found so far stays in the archive
                     self.since = known
                     parents, scores = founders, founder_scores
                     stale, champion = 0, self._fitness(scores)
 
-    def _founders(self) -> Population:
+    def _founders(self, model: AdditiveModel | None = None) -> Population:
+        """Networks to start from: random ones, or random structures filled as the last start's model says."""
         n, rng = self.settings.parents, self.rng
+        if self.local is not None and model is not None:
+            return self.local.fills(self.space.sample(_FILLED * n, rng), model, rng)
         if self.preselect is not None:
             # Two for each column that the model weighs, screened from several times as many.
             wanted = 2 * max(n, self.space.encoding_width)

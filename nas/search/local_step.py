@@ -82,6 +82,15 @@ class LocalStep:
         others, _ = self._fill(structures := places.neighbours(parent), table, np.zeros(len(structures)), rng)
         return same, model.best(self._within(others), n)
 
+    def fills(self, structures: Population, model: AdditiveModel, rng: np.random.Generator) -> Population:
+        """One network of each structure within the limits, as far as it can be, that the model promises much of.
+
+        Noise of up to the spread of what operators do makes them differ in more than structure.
+        """
+        gains = self._gains(model)
+        spread = float(gains[np.isfinite(gains)].std())
+        return self._fill(structures, gains, spread * rng.random(len(structures)), rng)[0]
+
     def _pairs(
         self, parent: Population, gain: Floats, cost: Floats, slack: Floats, n: int
     ) -> tuple[Population, Floats]:
