@@ -1,8 +1,9 @@
 """How well could intervals fit each device? ``python -m experiments.latency_transfer.simulated``.
 
-Devices are drawn from the predictor's own prior (its groups of features, its noise with Student's t), so nothing about
-them is misjudged but what ten measurements leave open. What is then missed of the goal for shares within one and two
-deviations, no better model would get from ten measurements; only a prior that knew the device beforehand could.
+Devices are drawn from the predictor's own prior (its groups of features, its noise with Student's t), so its model of
+them is right, and what is missed of the goal for shares within one and two deviations is due to what ten
+measurements leave open, and to the approximations of the fit. A narrower prior that is true of all devices, or a fit
+without approximations, might do better; another model with a prior as wide should not be expected to.
 """
 
 import os

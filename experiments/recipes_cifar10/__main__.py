@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "runs" / "recipes_cifar10", help="checkpoints go here")
     parser.add_argument("--summary", action="store_true", help="only tables and figure, of what there is")
     given = parser.parse_args()
+    if not given.budget > 0:
+        parser.error(f"--budget must be more than 0 epochs of the max net, got {given.budget:g}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     about = conditions(given.budget)

@@ -111,6 +111,10 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    for name in TABLES:
+        if name not in arguments.only and not (path := arguments.out / f"{name}.csv").is_file():
+            print(f"there is no {path}; name {name} in --only too", file=sys.stderr)
+            return 2
     task = Task(data)
     conditions = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work, CPU time of one thread",
@@ -141,9 +145,6 @@ def main() -> int:
         path = arguments.out / f"{name}.csv"
         if name in arguments.only:
             write_text(path, run().round(5).to_csv(index=False))
-        elif not path.is_file():
-            print(f"there is no {path}; name {name} in --only too", file=sys.stderr)
-            return 2
         results[name] = pd.read_csv(path, dtype={"budget_mmacs": str})
         print(f"\n{name}\n{figure.summary(name, results[name]).round(4).to_string()}")
     figure.draw(results).savefig(arguments.out / "search_speed.png", dpi=130)

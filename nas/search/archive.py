@@ -50,7 +50,7 @@ class Archive:
     """
 
     def __init__(self) -> None:
-        self._rows: Population | None = None
+        self._rows = np.empty((0, 0), dtype=np.int16)
         self._objectives = self._violations = np.empty((0, 0))
         self._keys = np.empty(0, dtype=np.uint64)
         self._places = np.empty(0, dtype=np.intp)  # of the sorted keys, in the order of evaluation
@@ -82,11 +82,11 @@ class Archive:
         if not (np.isfinite(scores.objectives).all() and np.isfinite(scores.violations).all()):
             raise ValueError("a predictor returned a value that is not a finite number; fit it again")
         n, more = len(self), len(unseen)
-        if self._rows is None or n + more > len(self._rows):
+        if n + more > len(self._rows):
             room = 2 * (n + more)  # doubled, so that adding stays cheap
-            self._rows = _with_room(unseen if self._rows is None else self._rows[:n], room)
-            self._objectives = _with_room(self._objectives[:n] if n else scores.objectives, room)
-            self._violations = _with_room(self._violations[:n] if n else scores.violations, room)
+            self._rows = _with_room(self._rows[:n], unseen, room)
+            self._objectives = _with_room(self._objectives[:n], scores.objectives, room)
+            self._violations = _with_room(self._violations[:n], scores.violations, room)
         self._rows[n : n + more] = unseen
         self._objectives[n : n + more], self._violations[n : n + more] = scores
         keys = row_keys(unseen)
@@ -99,21 +99,22 @@ class Archive:
     @property
     def population(self) -> Population:
         """int16 (n, n_genes)."""
-        if self._rows is None:
-            raise ValueError("the search was stopped before it evaluated anything")
-        return self._rows[: len(self)]
+        return self._known(self._rows)
 
     @property
     def scores(self) -> Scores:
         """Objectives and violations of every row."""
-        return Scores(self.objectives, self._violations[: len(self)])
+        return Scores(self.objectives, self._known(self._violations))
 
     @property
     def objectives(self) -> NDArray[np.float64]:
         """(n, m), minimised."""
-        if self._rows is None:
+        return self._known(self._objectives)
+
+    def _known(self, table: NDArray[Any]) -> NDArray[Any]:
+        if not len(self):
             raise ValueError("the search was stopped before it evaluated anything")
-        return self._objectives[: len(self)]
+        return table[: len(self)]
 
     @property
     def violation(self) -> NDArray[np.float64]:
@@ -140,9 +141,11 @@ class Archive:
         return np.stack([ends, np.minimum.accumulate(value)[ends - 1]], axis=1)
 
 
-def _with_room(rows: NDArray[Any], room: int) -> NDArray[Any]:
-    grown = np.empty((room, *rows.shape[1:]), dtype=rows.dtype)
-    grown[: len(rows)] = rows[:room]
+def _with_room(known: NDArray[Any], more: NDArray[Any], room: int) -> NDArray[Any]:
+    """`known` in a table of `room` rows like those of `more`."""
+    grown = np.empty((room, *more.shape[1:]), dtype=more.dtype)
+    if len(known):
+        grown[: len(known)] = known
     return grown
 
 

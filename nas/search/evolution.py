@@ -115,7 +115,7 @@ def evolve(
     search = _Search(space, score, by_constraint_domination, rng, settings, one_best=True)
     if isinstance(score, SplitScore):
         search.preselect = score
-        search.local = LocalStep(space, score.violations)
+        search.local = LocalStep(search.places, score.violations)
     return search.run(start)
 
 
@@ -150,7 +150,8 @@ class _Search:
     ) -> None:
         self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
         self.one_best = one_best
-        self.structure = Places(space).structure if one_best else []
+        self.places = Places(space)
+        self.structure = self.places.structure if one_best else []
         n_structures = float(np.prod(space.n_choices[self.structure], dtype=np.float64))
         self.alike = -(-settings.parents // int(min(n_structures, _STRUCTURES)))
         self.archive = Archive()
@@ -264,13 +265,14 @@ class _Search:
             return parents, scores
         parent, own = parents[first], _rows(scores, slice(first, first + 1))
         self.explored.add(parent.tobytes())
-        singles = self.local.singles(parent)
+        singles = self.places.changed(parent)
         tried = [self._evaluate(singles)]
         known = self.archive.find(singles)
         if (known >= 0).all():  # else no evaluations are left
             around = _rows(self.archive.scores, known)
-            same, others = self.local.combinations(parent, own, around, self.model, self.settings.children, self.rng)
-            tried.append(self._evaluate(self.archive.unseen(same)[: self.settings.children]))
+            n = self.settings.children
+            same, others = self.local.combinations(parent, own, singles, around, self.model, n, self.rng)
+            tried.append(self._evaluate(self.archive.unseen(same)[:n]))
             tried.append(self._evaluate(others))
         for rows, found in tried:
             parents, scores = self._select(parents, scores, rows, found)

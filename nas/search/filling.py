@@ -9,12 +9,10 @@ makes many good answers of one: Papandreou and Yuille (2011), https://doi.org/10
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-from nas.search.places import Places
+from nas.search.places import Floats, Places
 from search_spaces import Population
 
-Floats = NDArray[np.float64]
 Violations = Callable[[Population], Floats]
 
 _HALVINGS = 8
@@ -43,9 +41,7 @@ class Filling:
             largest = self._places.space.max.copy()
             largest[self._places.context] = context
             over = self._violations(self._places.changed(largest))
-            table = np.zeros((*self._places.valid.shape, over.shape[1]))
-            table[self._places.changes] = over
-            self._costs[context] = table - table[:, :1]
+            self._costs[context] = self._places.beside_first(over, absent=0.0)
         return self._costs[context]
 
     def __call__(

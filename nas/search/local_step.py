@@ -9,12 +9,13 @@ chosen anew with other depths or another resolution (`nas.search.filling`).
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.search.archive import Scores
-from nas.search.filling import Filling, Floats, Violations
-from nas.search.places import Places
+from nas.search.filling import Filling, Violations
+from nas.search.places import Floats, Places
 from nas.search.preselection import AdditiveModel
-from search_spaces import Population, SearchSpace
+from search_spaces import Population
 
 _FILLS = 2  # for each that is evaluated
 _TEMPERATURE = 0.3  # of fills at most, in standard deviations of what changes do
@@ -25,24 +26,21 @@ class LocalStep:
 
     Parameters
     ----------
-    space : whose networks.
+    places : of the space.
     violations : of a population, (n, c), > 0 means violated; costs next to nothing.
     """
 
-    def __init__(self, space: SearchSpace, violations: Violations) -> None:
-        self.places = Places(space)
+    def __init__(self, places: Places, violations: Violations) -> None:
+        self.places = places
         self._violations = violations
-        self._fill = Filling(self.places, violations)
+        self._fill = Filling(places, violations)
         self._unit: tuple[AdditiveModel, Floats] | None = None
-
-    def singles(self, parent: Population) -> Population:
-        """Every change of one operator of `parent`, in the order of ``places.changes``; equal to it where it has it."""
-        return self.places.changed(parent)
 
     def combinations(
         self,
         parent: Population,
         own: Scores,
+        singles: Population,
         scores: Scores,
         model: AdditiveModel,
         n: int,
@@ -54,7 +52,7 @@ class LocalStep:
         ----------
         parent : (n_genes,).
         own : its scores, one row.
-        scores : of ``singles(parent)``.
+        singles, scores : ``places.changed(parent)``, and their scores.
         model : of the objective, for places that `parent` does not have, and to compare structures.
         n : how many at most, each of the two times.
         rng : the randomness of fills.
@@ -72,7 +70,8 @@ class LocalStep:
         table[place, number] = np.where(here[place], gain, table[place, number])
         temperature = _TEMPERATURE * float(gain[gain != 0].std()) if (gain != 0).any() else 0.0
 
-        pairs, promised = self._pairs(parent, gain, cost, -own.violations[0], n)
+        real = np.flatnonzero((singles != parent).any(axis=1))
+        pairs, promised = self._pairs(parent, real, gain[real], cost[real], -own.violations[0], n)
         several = np.repeat(parent[None], _FILLS * n, axis=0)
         refilled, sums = self._fill(several, table, temperature * rng.random(_FILLS * n), rng)
         order = np.argsort(np.concatenate([promised, sums]), kind="stable")
@@ -92,19 +91,18 @@ class LocalStep:
         return self._fill(structures, gains, spread * rng.random(len(structures)), rng)[0]
 
     def _pairs(
-        self, parent: Population, gain: Floats, cost: Floats, slack: Floats, n: int
+        self, parent: Population, changes: NDArray[np.intp], gain: Floats, cost: Floats, slack: Floats, n: int
     ) -> tuple[Population, Floats]:
-        """The `n` pairs of changes that promise most and keep the limits as far as costs add up; what they promise."""
-        real = np.flatnonzero((self.singles(parent) != parent).any(axis=1))
-        place = self.places.changes[0][real]
-        total = gain[real][:, None] + gain[real]
+        """The `n` pairs of `changes` that promise most and keep the limits if costs add up; what they promise."""
+        place = self.places.changes[0][changes]
+        total = gain[:, None] + gain
         allowed = place[:, None] < place
-        for costs, left in zip(cost[real].T, slack, strict=True):
+        for costs, left in zip(cost.T, slack, strict=True):
             allowed &= costs[:, None] + costs <= left
         pairs = np.flatnonzero(allowed)
         if len(pairs) > n:
             pairs = pairs[np.argpartition(total.ravel()[pairs], n)[:n]]
-        first, second = real[pairs // len(real)], real[pairs % len(real)]
+        first, second = changes[pairs // len(changes)], changes[pairs % len(changes)]
         return self.places.changed_twice(parent, first, second), total.ravel()[pairs]
 
     def _within(self, rows: Population) -> Population:
@@ -113,8 +111,6 @@ class LocalStep:
     def _gains(self, model: AdditiveModel) -> Floats:
         """What the model promises of each operator beside the first of its place, (places, operators)."""
         if self._unit is None or self._unit[0] is not model:
-            table = np.full(self.places.valid.shape, np.inf)
-            predicted = model.predict(self.places.changed(self.places.space.max))
-            table[self.places.changes] = predicted
-            self._unit = model, table - table[:, :1]
+            predicted = model.predict(self.places.changed(self.places.space.max)).astype(np.float64)
+            self._unit = model, self.places.beside_first(predicted, absent=np.inf)
         return self._unit[1].copy()

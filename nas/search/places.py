@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from search_spaces import Population, SearchSpace
 
+Floats = NDArray[np.float64]
+
 _NEAR = 2  # choices of a depth or a resolution up to which another one is a neighbour
 
 
@@ -55,6 +57,15 @@ class Places:
         """Place and operator number of every change of one operator, shapes ``(n_changes,)``."""
         place, number = np.nonzero(self.valid)
         return place, number
+
+    def beside_first(self, of_changes: Floats, absent: float) -> Floats:
+        """What is known of `changes`, (n_changes, ...), by (place, operator, ...), less that of the first operator.
+
+        `absent` stands where a place has no such operator.
+        """
+        table = np.full((*self.valid.shape, *of_changes.shape[1:]), absent)
+        table[self.changes] = of_changes
+        return table - table[:, :1]
 
     def changed(self, parent: Population) -> Population:
         """`parent` with each of `changes`, canonical, shape ``(n_changes, n_genes)``."""

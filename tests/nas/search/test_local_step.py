@@ -29,12 +29,12 @@ def random_objective(space: SearchSpace) -> AdditiveModel:
 
 
 def combinations(space: SearchSpace, model: AdditiveModel, parent: Population) -> tuple[Population, Population]:
-    step = LocalStep(space, lambda rows: by_macs(space, rows))
+    step = LocalStep(Places(space), lambda rows: by_macs(space, rows))
+    singles = step.places.changed(parent)
     own, around = (
-        Scores(model.predict(rows).astype(float)[:, None], by_macs(space, rows))
-        for rows in (parent[None], step.singles(parent))
+        Scores(model.predict(rows).astype(float)[:, None], by_macs(space, rows)) for rows in (parent[None], singles)
     )
-    return step.combinations(parent, own, around, model, 50, np.random.default_rng(0))
+    return step.combinations(parent, own, singles, around, model, 50, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -79,7 +79,7 @@ def test_a_fill_is_nearly_the_best_within_the_budget() -> None:
     everything = space.from_values(np.indices((5,) * 6).reshape(6, -1).T)
     within = everything[by_macs(space, everything)[:, 0] <= 0]
     best, worst = (getattr(model.predict(within), end)() for end in ("min", "max"))
-    step = LocalStep(space, lambda rows: by_macs(space, rows))
+    step = LocalStep(Places(space), lambda rows: by_macs(space, rows))
     rows, sums = Filling(step.places, lambda rows: by_macs(space, rows))(
         everything[:1], step._gains(model), np.zeros(1), np.random.default_rng(0)
     )
@@ -96,7 +96,7 @@ def test_fills_keep_several_limits_and_none() -> None:
         costs = space.costs(rows)
         return np.stack([costs.params / limits[0] - 1, costs.macs / limits[1] - 1], axis=1)
 
-    step = LocalStep(space, violations)
+    step = LocalStep(Places(space), violations)
     structures = np.repeat(space.min[None], 20, axis=0)
     rows, _ = Filling(step.places, violations)(
         structures, step._gains(model), np.full(20, 0.5), np.random.default_rng(0)
