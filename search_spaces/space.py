@@ -68,6 +68,10 @@ class SearchSpace(ABC):
         return np.array([len(gene.values) for gene in self.genes], dtype=np.int16)
 
     @cached_property
+    def _n_choices_unsigned(self) -> NDArray[np.uint16]:
+        return self.n_choices.astype(np.uint16)
+
+    @cached_property
     def _values(self) -> NDArray[np.int64]:
         table = np.zeros((len(self.genes), self.n_choices.max()), dtype=np.int64)
         for i, gene in enumerate(self.genes):
@@ -128,7 +132,8 @@ class SearchSpace(ABC):
             raise ValueError(f"space {self.name} has {len(self.genes)} genes, the genotypes have {rows.shape[-1]}")
         if rows.size and rows.dtype.kind not in "iu":
             raise ValueError(f"genotypes of {self.name} are rows of integers (choice indices), not {rows.dtype}")
-        if rows.size and ((rows < 0) | (rows >= self.n_choices)).any():
+        # Seen as unsigned a negative choice is a huge one, so one comparison finds both.
+        if rows.size and (rows.view(f"u{rows.dtype.itemsize}") >= self._n_choices_unsigned).any():
             gene = self.genes[int(np.argwhere((rows < 0) | (rows >= self.n_choices))[0, 1])]
             raise ValueError(f"gene {gene.name} has choices 0 to {len(gene.values) - 1}, a genotype is outside them")
         return rows.astype(np.int16, copy=False)
@@ -166,7 +171,9 @@ class SearchSpace(ABC):
 
     def active(self, population: NDArray[Any]) -> NDArray[np.bool_]:
         """Which genes matter, shape ``(n, n_genes)``."""
-        rows = self.as_population(population)
+        return self._active(self.as_population(population))
+
+    def _active(self, rows: Population) -> NDArray[np.bool_]:
         genes, columns, least = self._gene_conditions
         active = np.ones(rows.shape, dtype=bool)
         active[:, genes] = rows[:, columns] >= least
@@ -174,7 +181,8 @@ class SearchSpace(ABC):
 
     def canonical(self, population: NDArray[Any]) -> Population:
         """Genotypes with the genes of absent blocks set to 0, so that equal networks are equal rows."""
-        return self.as_population(population) * self.active(population)
+        rows = self.as_population(population)
+        return rows * self._active(rows)
 
     def sample(self, n: int, rng: np.random.Generator, tilt: float = 0.0) -> Population:
         """`n` canonical genotypes.
@@ -202,13 +210,13 @@ class SearchSpace(ABC):
         """Redraw every gene with probability `rate`; genes of blocks that appear by it are drawn afresh."""
         rows = self.as_population(population)
         fresh = self._random_rows(len(rows), rng)
-        redraw = (rng.random(rows.shape, dtype=np.float32) < rate) | ~self.active(rows)
+        redraw = (rng.random(rows.shape, dtype=np.float32) < rate) | ~self._active(rows)
         return self.canonical(np.where(redraw, fresh, rows))
 
     def crossover(self, first: NDArray[Any], second: NDArray[Any], rng: np.random.Generator) -> Population:
         """Uniform crossover row by row; a gene that only one parent uses is taken from that parent."""
         a, b = self.as_population(first), self.as_population(second)
-        active_a, active_b = self.active(a), self.active(b)
+        active_a, active_b = self._active(a), self._active(b)
         from_a = np.where(active_a == active_b, rng.random(a.shape, dtype=np.float32) < 0.5, active_a)
         return self.canonical(np.where(from_a, a, b))
 

@@ -20,7 +20,7 @@ from search_spaces.genes import Gene, Slot
 from search_spaces.layers import LayerSpec
 from search_spaces.space import SearchSpace
 
-FEW_QUERIES = EvolutionSettings(evaluations=1500, parents=20, children=6, litter=4, steps=1, patience=15)
+FEW_QUERIES = EvolutionSettings(evaluations=1500, parents=20, children=6, litter=4, patience=15)
 
 # HELP's README: device, budget in ms, its latency when measured, its accuracy.
 HELP = (

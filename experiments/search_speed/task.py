@@ -39,21 +39,50 @@ class Task:
         self.expansions = [i for i, name in enumerate(names) if name.endswith("expansion")]
         with np.load(data / "accuracy/ofa_mbv3_w1.2_accuracy_predictor.npz") as weights:
             self.weights = {name: np.float32(weights[name]) for name in weights.files}
-        self.mlp = [(self.weights[f"{i}.weight"].T, self.weights[f"{i}.bias"]) for i in (0, 2, 4, 6)]
+        # Laid out as the products read them, which small batches gain from.
+        self.mlp = [
+            (np.ascontiguousarray(self.weights[f"{i}.weight"].T), self.weights[f"{i}.bias"]) for i in (0, 2, 4, 6)
+        ]
         self.lut = pd.read_csv(data / "latency/luts/ofa_note10_lut.csv")
         self.offsets = np.concatenate([[0], np.cumsum(self.space.n_variants)[:-1]])
         self.table = _latency_table(self.space, self.lut)
+        # Which inputs of the predictor each column of the encoding stands for.
+        columns = np.zeros((128, self.space.encoding_width), dtype=np.float32)
+        columns[120 + (np.array(self.space.genes[0].values) - 112) // 16, np.arange(5)] = 1
+        kernel, expansion = np.divmod(np.arange(9), 3)
+        block = np.arange(20)[:, None]
+        operators = 5 + 9 * block + np.arange(9)
+        columns[3 * block + kernel, operators] = columns[60 + 3 * block + expansion, operators] = 1
+        first, *others = (weight for weight, _ in self.mlp[:-1])
+        self.backwards = [np.ascontiguousarray(weight) for weight in (first.T @ columns, *(w.T for w in others))]
 
-    def accuracy(self, population: Population) -> np.ndarray:
+    def inputs(self, population: Population) -> np.ndarray:
+        """What the predictor reads: kernels and expansions one-hot, zero where no block is, and the resolution."""
         rows = np.arange(len(population))[:, None]
         present = self.space.active(population)[:, self.kernels]
         x = np.zeros((len(population), 128), dtype=np.float32)
         for first, columns in ((0, self.kernels), (60, self.expansions)):
             x[rows, first + 3 * np.arange(20) + population[:, columns]] = present
         x[rows[:, 0], 120 + (self.space.gene_values(population)[:, 0] - 112) // 16] = 1
+        return x
+
+    def accuracy(self, population: Population) -> np.ndarray:
+        x = self.inputs(population)
         for weight, bias in self.mlp[:-1]:
             x = np.maximum(x @ weight + bias, 0)
         return (x @ self.mlp[-1][0] + self.mlp[-1][1])[:, 0].astype(np.float64)
+
+    def slopes(self, population: Population) -> np.ndarray:
+        """Derivatives of the accuracy by the columns of ``space.encode``, by back-propagation."""
+        x, active = self.inputs(population), []
+        for weight, bias in self.mlp[:-1]:
+            x = x @ weight + bias
+            active.append(x > 0)
+            x = np.maximum(x, 0, out=x)
+        back = self.mlp[-1][0].T
+        for positive, weight in zip(reversed(active), reversed(self.backwards), strict=True):
+            back = (back * positive) @ weight
+        return back
 
     def latency_ms(self, population: Population) -> np.ndarray:
         return self.table[self.space.variants(population) + self.offsets].sum(axis=1)
@@ -125,6 +154,13 @@ class Timed:
 
     def seconds_to(self, accuracy: float) -> float:
         return next((seconds for seconds, known in self.history if known >= accuracy), np.inf)
+
+
+class Sloped(Timed):
+    """The same, which also tells how accuracy changes with each operator: the predictor is differentiable."""
+
+    def slopes(self, population: Population) -> np.ndarray:
+        return -self.task.slopes(population)
 
 
 class Recorder:

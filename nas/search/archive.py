@@ -6,6 +6,7 @@ collide with probability below 1e-9, and then one of them is merely left out.
 """
 
 from functools import cache
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,25 +53,23 @@ class Archive:
     def __init__(self) -> None:
         self._rows = np.empty((0, 0), dtype=np.int16)
         self._objectives = self._violations = np.empty((0, 0))
-        self._keys = np.empty(0, dtype=np.uint64)
-        self._places = np.empty(0, dtype=np.intp)  # of the sorted keys, in the order of evaluation
+        self._numbers: dict[int, int] = {}  # of the networks, by key
         self.generations: list[int] = []
         self.interrupted = False
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._numbers)
 
     def find(self, canonical: Population) -> NDArray[np.intp]:
         """Which evaluated network each row is, shape (n,); -1 where it is none."""
-        keys = row_keys(canonical)
-        near = np.minimum(np.searchsorted(self._keys, keys), len(self) - 1)
-        return np.where(self._keys[near] == keys, self._places[near], -1) if len(self) else np.full(len(keys), -1)
+        keys = row_keys(canonical).tolist()
+        return np.fromiter(map(self._numbers.get, keys, repeat(-1)), dtype=np.intp, count=len(keys))
 
     def unseen(self, canonical: Population) -> Population:
         """The rows that are not in the archive, each once, in their order."""
-        _, first = np.unique(row_keys(canonical), return_index=True)
-        rows = canonical[np.sort(first)]
-        return rows[self.find(rows) < 0]
+        rows = canonical[self.find(canonical) < 0]
+        keys = row_keys(rows).tolist()
+        return rows[sorted(dict(zip(reversed(keys), reversed(range(len(keys))), strict=True)).values())]
 
     def add(self, unseen: Population, scores: Scores) -> None:
         """Append networks that `unseen` let through, with their scores.
@@ -89,11 +88,7 @@ class Archive:
             self._violations = _with_room(self._violations[:n], scores.violations, room)
         self._rows[n : n + more] = unseen
         self._objectives[n : n + more], self._violations[n : n + more] = scores
-        keys = row_keys(unseen)
-        order = np.argsort(keys)
-        at = np.searchsorted(self._keys, keys[order])
-        self._keys = np.insert(self._keys, at, keys[order])
-        self._places = np.insert(self._places, at, n + order)
+        self._numbers.update(zip(row_keys(unseen).tolist(), range(n, n + more), strict=True))
         self.generations.append(len(self))
 
     @property

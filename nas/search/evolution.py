@@ -1,12 +1,12 @@
 """Vectorised constrained evolution over genotypes, for one best network or for a whole front.
 
 A generation is a handful of array operations over all its children; nothing loops over individuals.
-Where the limits can be judged without the objective, many more children are bred than evaluated: those
-beyond a limit are dropped, and an additive model picks the promising ones (see `nas.search.preselection`). Then
-everything around the fittest parents is tried (`nas.search.local_step`; memetic search, https://doi.org/10.1007/978-3-642-23247-3).
-Of networks with the same depths and resolution only the fittest few survive (clearing,
-https://doi.org/10.1109/ICEC.1996.542703): from one such structure to another it takes many changes at once, so a
-search that keeps one only ends at its optimum.
+Where the limits can be judged without the objective, children go downhill before they compete, along the slopes of
+the objective (`nas.search.descent`; memetic search, https://doi.org/10.1007/978-3-642-23247-3): those of
+the score itself if it tells them, else those of an additive model of what is known, which then also picks the promising
+ones of many more children than are evaluated (`nas.search.preselection`).
+Of networks that differ in little only the fittest survives (clearing, https://doi.org/10.1109/ICEC.1996.542703):
+a population of near relatives would end at the first optimum that one of them finds.
 Constraints follow Deb's rules (https://doi.org/10.1016/S0045-7825(99)00389-8): feasible beats infeasible,
 then less violation, then the objective. Whole fronts use NSGA-II's ranking
 (https://doi.org/10.1109/4235.996017). Networks are canonical and none is evaluated twice. Deterministic
@@ -22,20 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from nas.search.archive import Archive, Scores, row_keys, total_violation
-from nas.search.local_step import LocalStep
+from nas.search.archive import Archive, Scores, total_violation
+from nas.search.descent import Descent
 from nas.search.pareto import crowding_distance, non_dominated_rank
 from nas.search.places import Places
-from nas.search.preselection import AdditiveModel, SplitScore
+from nas.search.preselection import AdditiveModel, SlopedScore, SplitScore
 from search_spaces import Population, SearchSpace
 
 Score = Callable[[Population], Scores]
 _REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of one
 _CROSS_EVERY = 3  # restarts
-_STRUCTURES = 12  # that share the parents' places, at least
-_FILLED = 6  # structures that a restart fills, for each parent
+_FILLED = 6  # random structures at a start, for each parent
+_GO_ON = 4  # one in so many children goes on downhill after a step: the fittest
+_APART = 0.25  # of its operators in which a network differs from all fitter ones, at least, to survive
 _BAND = 0.3  # of the budget: founders that leave more of it unused tell little about those that use it up
 
+Numbers = NDArray[np.intp]
+"""Networks by where they stand in the archive."""
 Order = Callable[[Scores], NDArray[np.intp]]
 """Indices from fittest to least fit."""
 
@@ -48,28 +51,23 @@ class EvolutionSettings:
     ----------
     evaluations : networks evaluated at most.
     parents : networks that survive a generation.
-    children : networks evaluated in a generation.
-    litter : networks bred for each child evaluated, where the score lets children be chosen among.
-    steps : parents around which everything is tried in a generation, where the score lets children be chosen
-        among; 0 where few evaluations can be had.
+    children : networks bred in a generation, or still going downhill.
+    litter : networks bred for each of them, where an additive model lets children be chosen among.
     changes : genes that a mutation redraws, on average.
     patience : generations without a better network before the search restarts.
     """
 
     evaluations: int = 20_000
     parents: int = 60
-    children: int = 40
+    children: int = 180
     litter: int = 3
-    steps: int = 2
     changes: float = 2.0
-    patience: int = 8
+    patience: int = 20
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "parents", "children", "litter", "changes", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"search setting {name} must be positive, got {getattr(self, name)}")
-        if self.steps < 0:
-            raise ValueError(f"search setting steps must be at least 0, got {self.steps}")
 
 
 def by_constraint_domination(scores: Scores) -> NDArray[np.intp]:
@@ -103,7 +101,7 @@ def evolve(
     ----------
     space : where to search.
     score : objectives (minimised) and violations (> 0 means violated) of a population. A `SplitScore` is
-        searched with several times fewer evaluations.
+        searched with several times fewer evaluations, a `SlopedScore` with fewer still.
     rng : source of all randomness.
     settings : see `EvolutionSettings`.
     start : genotypes (n, n_genes) worth trying first.
@@ -112,11 +110,7 @@ def evolve(
     -------
     Archive : everything evaluated; ``archive.best`` is the answer.
     """
-    search = _Search(space, score, by_constraint_domination, rng, settings, one_best=True)
-    if isinstance(score, SplitScore):
-        search.preselect = score
-        search.local = LocalStep(search.places, score.violations)
-    return search.run(start)
+    return _Search(space, score, by_constraint_domination, rng, settings, one_best=True).run(start)
 
 
 def evolve_front(
@@ -134,8 +128,8 @@ def evolve_front(
 class _Search:
     """The loop that both searches share; they differ in what counts as fit.
 
-    With `one_best` it restarts when nothing improves, and of each structure only some survive: a front stays
-    diverse by itself.
+    With `one_best` it restarts when nothing improves, and of near relatives only the fittest survives: a front stays
+    diverse by itself. Networks are known by where they stand in the archive.
     """
 
     def __init__(
@@ -151,17 +145,15 @@ class _Search:
         self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
         self.one_best = one_best
         self.places = Places(space)
-        self.structure = self.places.structure if one_best else []
-        n_structures = float(np.prod(space.n_choices[self.structure], dtype=np.float64))
-        self.alike = -(-settings.parents // int(min(n_structures, _STRUCTURES)))
+        self.apart = round(_APART * (len(space.tokens) + len(self.places.context)))
         self.archive = Archive()
         self.rate = min(1.0, settings.changes / len(space.genes))
-        self.preselect: SplitScore | None = None
-        self.local: LocalStep | None = None
-        self.explored: set[bytes] = set()  # parents around which everything was tried
+        self.split = score if one_best and isinstance(score, SplitScore) else None
+        self.sloped = score if one_best and isinstance(score, SlopedScore) else None
+        self.descent = Descent(self.places, self.split.violations) if self.split else None
         self.model: AdditiveModel | None = None
         self.champions: list[Population] = []
-        self.since = 0  # networks known at the last restart
+        self.moving = np.empty(0, dtype=np.intp)  # networks that are going downhill
 
     def run(self, start: Population | None) -> Archive:
         # The matrices are small: more threads gain nothing on an idle machine, and on a busy one they wait for
@@ -176,141 +168,149 @@ class _Search:
         first = self._founders()
         if start is not None:
             first = np.concatenate([self.space.canonical(start), first])
-        parents, scores = self._evaluate(self._promising(first))
-        stale, barren, champion = 0, 0, self._fitness(scores)
+        parents = self._populate(self._evaluate(self._promising(first)))
+        stale, barren, champion = 0, 0, self._fitness(parents)
         for generation in count():
             if len(self.archive) >= self.settings.evaluations or barren >= self.settings.patience:
                 return
-            if self.preselect is not None and champion[0] == 0 and generation % _REFIT_EVERY == 0:
-                self._learn()
-            children, child_scores = self._evaluate(self._promising(self._breed(parents)))
+            if self.split and not self.sloped and champion[0] == 0 and generation % _REFIT_EVERY == 0:
+                self.model = self._learn()
+            known = len(self.archive)
+            parents = self._select(np.concatenate([parents, self._bear(self._breed(parents))]))
             # A small space runs out of networks: that, not stagnation, is the other way to be done.
-            barren = 0 if len(children) else barren + 1
-            parents, scores = self._select(parents, scores, children, child_scores)
-            for _ in range(self.settings.steps if self.model is not None else 0):
-                parents, scores = self._explore(parents, scores)
-            fittest = self._fitness(scores)
+            barren = 0 if len(self.archive) > known else barren + 1
+            fittest = self._fitness(parents)
             stale = 0 if fittest < champion else stale + 1
             champion = min(champion, fittest)
             if self.one_best and stale >= self.settings.patience:
-                known, model, self.model = len(self.archive), self.model, None
-                self.champions.append(parents[0])
-                # In turn from new networks and from crosses of what earlier starts ended at.
-                again = self._founders(model) if len(self.champions) % _CROSS_EVERY else self._crosses()
-                founders, founder_scores = self._evaluate(self._promising(again))
-                if len(founders):  # what was found so far stays in the archive
-                    self.since = known
-                    parents, scores = founders, founder_scores
-                    stale, champion = 0, self._fitness(scores)
+                known, self.moving = len(self.archive), self.moving[:0]
+                self.champions.append(self.archive.population[parents[0]])
+                fresh = self._restart(parents)
+                fresh = fresh[fresh >= known]
+                if len(fresh):  # what was found so far stays in the archive
+                    parents = self._select(fresh)
+                    stale, champion = 0, self._fitness(parents)
 
-    def _founders(self, model: AdditiveModel | None = None) -> Population:
-        """Networks to start from: random ones, or random structures filled as the last start's model says."""
+    def _restart(self, parents: Numbers) -> Numbers:
+        """In turn from new networks and from crosses of what earlier starts ended at."""
+        if len(self.champions) % _CROSS_EVERY == 0:
+            return self._bear(self._crosses())
+        return self._populate(parents) if self.descent else self._evaluate(self._founders())
+
+    def _founders(self) -> Population:
+        """Networks to start from: random ones, over the range of costs or near the limits where those are known."""
         n, rng = self.settings.parents, self.rng
-        if self.local is not None and model is not None:
-            return self.local.fills(self.space.sample(_FILLED * n, rng), model, rng)
-        if self.preselect is not None:
-            # Two for each column that the model weighs, screened from several times as many.
-            wanted = 2 * max(n, self.space.encoding_width)
+        if self.split:
+            # A model needs two for each column that it weighs. Screened from several times as many.
+            wanted = n if self.sloped else 2 * max(n, self.space.encoding_width)
             n = 2 * wanted
         sample = self.space.sample(n, rng)
         # Random networks all cost about the same; mixing them with the extremes covers the range.
         ends = np.stack([self.space.min, self.space.max])
         mixed = self.space.crossover(sample, ends[rng.integers(0, 2, n)], rng)
         founders = np.concatenate([ends, sample, mixed])
-        if self.preselect is None:
+        if not self.split:
             return founders
-        over = self.preselect.violations(founders).max(axis=1, initial=-np.inf)
+        over = self.split.violations(founders).max(axis=1, initial=-np.inf)
         near = np.argsort(np.where(over > 0, over, np.maximum(-_BAND - over, 0)), kind="stable")
         return founders[near[:wanted]]
+
+    def _populate(self, known: Numbers) -> Numbers:
+        """The first parents: the fittest of what is known, or random structures filled and gone downhill."""
+        if not self.descent or not len(known):
+            return self._select(known)
+        rows = self.archive.population[known]
+        model = AdditiveModel(self.space, self.sloped.slopes(rows).mean(axis=0)) if self.sloped else self._learn()
+        structures = self.space.sample(_FILLED * self.settings.parents, self.rng)
+        filled = self.descent.fills(structures, model.weights, self.rng)
+        self.model = None if self.sloped else model
+        return self._select(np.concatenate([known, self._bear(model.best(filled, 2 * self.settings.parents))]))
 
     def _crosses(self) -> Population:
         ends = np.stack(self.champions)
         mother, father = self.rng.integers(0, len(ends), size=(2, 2 * self.settings.parents))
         return self.space.mutate(self.space.crossover(ends[mother], ends[father], self.rng), self.rate, self.rng)
 
-    def _evaluate(self, population: Population) -> tuple[Population, Scores]:
-        rows = self.archive.unseen(population)[: self.settings.evaluations - len(self.archive)]
-        if not len(rows):  # only after the first batch; predictors need not cope with empty ones
-            return rows, _rows(self.archive.scores, slice(0))
-        scores = self.score(rows)
-        self.archive.add(rows, scores)
-        order = self.order(scores)
-        return rows[order], _rows(scores, order)
+    def _evaluate(self, population: Population) -> Numbers:
+        """Add what is new of the population to the archive; returns the numbers it has there."""
+        known = len(self.archive)
+        rows = self.archive.unseen(population)[: self.settings.evaluations - known]
+        if len(rows) or not known:  # only the first batch may be empty; predictors need not cope with that
+            self.archive.add(rows, self.score(rows))
+        return np.arange(known, len(self.archive))
 
-    def _learn(self) -> None:
-        feasible = self.since + np.flatnonzero(self.archive.feasible[self.since :])
-        self.model = AdditiveModel(self.space, self.archive.population[feasible], self.archive.objectives[feasible, 0])
+    def _learn(self) -> AdditiveModel:
+        known = self.archive.feasible if self.archive.feasible.any() else slice(None)
+        return AdditiveModel.fitted(self.space, self.archive.population[known], self.archive.objectives[known, 0])
 
     def _promising(self, rows: Population) -> Population:
         """The rows worth an evaluation; none is left out while nothing feasible is known."""
-        if self.preselect is None or not len(rows := self.archive.unseen(rows)):
+        if not self.split or not len(rows := self.archive.unseen(rows)):
             return rows
-        feasible = total_violation(self.preselect.violations(rows)) == 0
-        if feasible.any() or self.model is not None:
+        feasible = total_violation(self.split.violations(rows)) == 0
+        if feasible.any() or (len(self.archive) and self.archive.feasible.any()):
             rows = rows[feasible]
         return rows if self.model is None else self.model.best(rows, self.settings.children)
 
-    def _breed(self, parents: Population) -> Population:
-        n = self.settings.children * (self.settings.litter if self.model is not None else 1)
-        mother, father = (self._tournament(len(parents), n) for _ in range(2))
-        children = parents[mother]
-        crossed = self.rng.random(n) < 0.5
-        children[crossed] = self.space.crossover(parents[mother[crossed]], parents[father[crossed]], self.rng)
-        return self.space.mutate(children, self.rate, self.rng)
+    def _breed(self, parents: Numbers) -> Population:
+        n = max(self.settings.children - len(self.moving), 0) * (self.settings.litter if self.model is not None else 1)
+        mother, father = (self.archive.population[parents[self._tournament(len(parents), n)]] for _ in range(2))
+        return self.space.mutate(self.space.crossover(mother, father, self.rng), self.rate, self.rng)
 
-    def _explore(self, parents: Population, scores: Scores) -> tuple[Population, Scores]:
-        """Try everything around the fittest parent for which that was not done yet, and select again."""
-        fresh = (i for i, row in enumerate(parents) if row.tobytes() not in self.explored)
-        if self.local is None or self.model is None or (first := next(fresh, None)) is None:
-            return parents, scores
-        parent, own = parents[first], _rows(scores, slice(first, first + 1))
-        self.explored.add(parent.tobytes())
-        singles = self.places.changed(parent)
-        tried = [self._evaluate(singles)]
-        known = self.archive.find(singles)
-        if (known >= 0).all():  # else no evaluations are left
-            around = _rows(self.archive.scores, known)
-            n = self.settings.children
-            same, others = self.local.combinations(parent, own, singles, around, self.model, n, self.rng)
-            tried.append(self._evaluate(self.archive.unseen(same)[:n]))
-            tried.append(self._evaluate(others))
-        for rows, found in tried:
-            parents, scores = self._select(parents, scores, rows, found)
-        return parents, scores
+    def _bear(self, children: Population) -> Numbers:
+        """What becomes of the children that are worth it, by their numbers in the archive."""
+        if not self.descent or not (slopes := self.sloped or self.model):
+            return self._evaluate(self._promising(children))
+        children = self.archive.unseen(children) if self.sloped else self._promising(children)
+        return self._descend(self.descent, slopes, children)
+
+    def _descend(self, descent: Descent, slopes: SlopedScore | AdditiveModel, children: Population) -> Numbers:
+        """One step downhill for the children and for all that are on their way; the numbers of where they are now."""
+        rows = np.concatenate([self.archive.population[self.moving], children])
+        if not len(rows):
+            return self.moving
+        violations = np.concatenate([self.archive.scores.violations[self.moving], descent.violations(children)])
+        at = np.concatenate([self.moving, np.full(len(children), -1)])
+        proposals = descent.proposals(rows, violations, slopes.slopes(rows), self.rng)
+        # Another went there before: then a child is tried as it is, and one on its way has arrived.
+        known = self.archive.find(proposals) >= 0
+        proposals[known] = rows[known]
+        self._evaluate(proposals)
+        options = np.stack([at, self.archive.find(proposals)], axis=1)
+        best = options[np.arange(len(options)), self._ranks(options).argmin(axis=1)]
+        moved = np.unique(best[best != at])
+        self.moving = moved[np.argsort(self._ranks(moved), kind="stable")[: self.settings.children // _GO_ON]]
+        return np.unique(best[best >= 0])
+
+    def _ranks(self, numbers: Numbers) -> Numbers:
+        """Which is how fit among all, in the shape given; unknown networks (-1) last, equal ones in order."""
+        flat = numbers.ravel()
+        known = _rows(self.archive.scores, flat)
+        order = np.lexsort((known.objectives[:, 0], total_violation(known.violations), flat < 0))
+        ranks = np.empty(len(flat), dtype=np.intp)
+        ranks[order] = np.arange(len(flat))
+        return ranks.reshape(numbers.shape)
 
     def _tournament(self, n_parents: int, n: int) -> NDArray[np.intp]:
         # Parents stand in order of fitness, so the winner of two is the one with the smaller index.
         return np.asarray(self.rng.integers(0, n_parents, size=(2, n)).min(axis=0))
 
-    def _select(
-        self, parents: Population, scores: Scores, children: Population, child_scores: Scores
-    ) -> tuple[Population, Scores]:
-        rows, scores = _join(parents, scores, children, child_scores)
-        order = self.order(scores)
-        if self.structure:
-            order = order[_number_among_equals(row_keys(rows[order][:, self.structure])) < self.alike]
-        order = order[: self.settings.parents]
-        return rows[order], _rows(scores, order)
+    def _select(self, numbers: Numbers) -> Numbers:
+        """The fittest of these networks, in order of fitness; none of them much like a fitter one."""
+        numbers = np.unique(numbers)
+        numbers = numbers[self.order(_rows(self.archive.scores, numbers))]
+        if self.one_best:
+            encoded = self.space.encode(self.archive.population[numbers])
+            size = encoded.sum(axis=1)
+            differ = np.maximum(size[:, None], size) - encoded @ encoded.T
+            numbers = numbers[~np.tril(differ < self.apart, -1).any(axis=1)]
+        return numbers[: self.settings.parents]
 
-    def _fitness(self, scores: Scores) -> tuple[float, float]:
-        """Violation and first objective of the fittest; rows stand in order of fitness."""
-        return float(total_violation(scores.violations)[0]), float(scores.objectives[0, 0])
-
-
-def _number_among_equals(keys: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """How many equal keys stand before each, shape (n,)."""
-    order = np.argsort(keys, kind="stable")
-    new = np.append(True, keys[order][1:] != keys[order][:-1])
-    places = np.arange(len(keys))
-    number = np.empty(len(keys), dtype=np.intp)
-    number[order] = places - np.maximum.accumulate(np.where(new, places, 0))
-    return number
+    def _fitness(self, parents: Numbers) -> tuple[float, float]:
+        """Violation and first objective of the fittest."""
+        best = _rows(self.archive.scores, parents[:1])
+        return float(total_violation(best.violations)[0]), float(best.objectives[0, 0])
 
 
 def _rows(scores: Scores, index: NDArray[np.intp] | slice) -> Scores:
     return Scores(scores.objectives[index], scores.violations[index])
-
-
-def _join(a: Population, a_scores: Scores, b: Population, b_scores: Scores) -> tuple[Population, Scores]:
-    objectives, violations = (np.concatenate(pair) for pair in zip(a_scores, b_scores, strict=True))
-    return np.concatenate([a, b]), Scores(objectives, violations)

@@ -1,26 +1,26 @@
-"""Fill a structure with operators that share out the budget all at once, as far as gains and costs add up.
+"""Share a budget out anew among the places of networks, as far as gains and costs add up.
 
 Given what each operator at its place promises and costs, the best choice within the limits is a knapsack with one item
 from each class. Its Lagrangian relaxation chooses for every place by itself at a price of the limits, and the price is
-found by bisection: Sinha and Zoltners (1979), https://doi.org/10.1287/opre.27.3.503. Gumbel noise on what is promised
-makes many good answers of one: Papandreou and Yuille (2011), https://doi.org/10.1109/ICCV.2011.6126242.
+found by bisection: Sinha and Zoltners (1979), https://doi.org/10.1287/opre.27.3.503.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nas.search.places import Floats, Places
 from search_spaces import Population
 
 Violations = Callable[[Population], Floats]
 
-_HALVINGS = 8
-_LOG_PRICES = (-9.0, 2.5)  # accuracy for a whole budget: from nothing to 12 times all there is
+_HALVINGS = 7
+_PRICES = 50.0  # at most, and one over it at least, times what operators promise for what they cost on average
 
 
 class Filling:
-    """Fills structures under limits that cost next to nothing to judge.
+    """Chooses operators under limits that cost next to nothing to judge.
 
     Parameters
     ----------
@@ -30,54 +30,62 @@ class Filling:
 
     def __init__(self, places: Places, violations: Violations) -> None:
         self._places, self._violations = places, violations
-        self._costs: dict[tuple[int, ...], Floats] = {}
+        self._known: dict[tuple[int, ...], NDArray[np.float32]] = {}
 
-    def costs(self, context: tuple[int, ...]) -> Floats:
-        """What each operator costs more than the first of its place, shape ``(places, operators, c)``.
+    def _costs(self, context: tuple[int, ...]) -> NDArray[np.float32]:
+        """What each operator adds to the violations, ``(c, places, operators)``, but for a constant of its place.
 
         In the max net with these choices of the context genes.
         """
-        if context not in self._costs:
+        if context not in self._known:
             largest = self._places.space.max.copy()
             largest[self._places.context] = context
             over = self._violations(self._places.changed(largest))
-            self._costs[context] = self._places.beside_first(over, absent=0.0)
-        return self._costs[context]
+            table = np.zeros((over.shape[1], *self._places.valid.shape), dtype=np.float32)
+            table[:, self._places.valid] = over.T
+            self._known[context] = table
+        return self._known[context]
 
     def __call__(
-        self, structures: Population, gain: Floats, temperature: Floats, rng: np.random.Generator
-    ) -> tuple[Population, Floats]:
-        """One network of each structure, and the sum of its gains, (n,); it keeps the limits where costs add
-        up and the structure can keep them.
+        self,
+        rows: Population,
+        violations: Floats,
+        gains: NDArray[np.float32],
+        scale: float,
+        rng: np.random.Generator,
+    ) -> Population:
+        """The rows with operators chosen anew; they keep the limits where costs add up and the structure can.
 
         Parameters
         ----------
-        structures : (n, n_genes); their operators do not matter.
-        gain : of the objective, minimised, by (place, operator); infinite where there is no such operator.
-        temperature : (n,), scale of the noise on the gains.
+        rows : (n, n_genes), canonical.
+        violations : theirs, (n, c): what is left of the limits, or too much.
+        gains : of the objective, minimised, (n, places, operators); infinite where there is no such operator.
+        scale : what operators do, typically, in the unit of gains; prices are looked for around it.
+        rng : several limits are priced in a proportion drawn for each network.
         """
         places = self._places
-        bare = places.bare(structures)
-        present = places.present(bare)
-        slack = -self._violations(bare)  # (n, c)
-        contexts, which = np.unique(bare[:, places.context], axis=0, return_inverse=True)
-        tables = np.stack([self.costs(tuple(context)) for context in contexts.tolist()]).astype(np.float32)
-        costs = tables[which.ravel()] * present[:, :, None, None]  # (n, places, operators, c)
-        # Several limits are priced in a proportion drawn for each network; all of them must be kept.
-        shares = rng.exponential(size=slack.shape).astype(np.float32)
-        shares /= shares.sum(axis=1, keepdims=True)
-        priced = (costs * shares[:, None, None]).sum(axis=3)
-        promised = np.broadcast_to(gain.astype(np.float32), priced.shape)
-        if temperature.any():
-            uniform = np.clip(rng.random(priced.shape, dtype=np.float32), 1e-6, 1 - 1e-6)
-            promised = promised + temperature.astype(np.float32)[:, None, None] * np.log(-np.log(uniform))
-        low, high = (np.full(len(bare), end, dtype=np.float32) for end in _LOG_PRICES)
-        rows, columns = np.arange(len(bare))[:, None], np.arange(present.shape[1])
+        present, own = places.present(rows), places.numbers(rows)
+        contexts, which = np.unique(rows[:, places.context], axis=0, return_inverse=True)
+        tables = np.stack([self._costs(tuple(context)) for context in contexts.tolist()], axis=1)
+        costs = np.take(tables, which.ravel(), axis=1)  # (c, n, places, operators)
+        costs -= np.take_along_axis(costs, own[None, :, :, None], axis=3)
+        costs *= present[:, :, None]
+        if not len(costs):
+            return places.filled(rows, gains.argmin(axis=2))
+        shares = rng.exponential(size=(len(costs), len(rows))).astype(np.float32)
+        priced = np.einsum("cn,cnpo->npo", shares / shares.sum(axis=0), costs) if len(costs) > 1 else costs[0]
+        unit = scale / max(float(np.abs(priced).mean()), 1e-12)
+        cells = np.arange(own.size).reshape(own.shape) * gains.shape[2]
+        chosen = priced.argmin(axis=2)  # where no price keeps the limits
+        low, high = (np.full(len(rows), end) for end in (-np.log(_PRICES), np.log(_PRICES)))
         for _ in range(_HALVINGS):
             price = (low + high) / 2
-            chosen = (promised + np.exp(price)[:, None, None] * priced).argmin(axis=2)
-            over = (costs[rows, columns, chosen].sum(axis=1) > slack).any(axis=1)
-            low, high = np.where(over, price, low), np.where(over, high, price)
-        chosen = (promised + np.exp(high)[:, None, None] * priced).argmin(axis=2)
-        sums = (gain[columns, chosen] * present).sum(axis=1)
-        return places.filled(bare, chosen), sums
+            promised = priced * (unit * np.exp(price)).astype(np.float32)[:, None, None]
+            promised += gains
+            best = promised.argmin(axis=2)
+            spent = np.take(costs.reshape(len(costs), -1), cells + best, axis=1).sum(axis=2)  # (c, n)
+            kept = (spent <= -violations.T).all(axis=0)
+            chosen[kept] = best[kept]
+            low, high = np.where(kept, low, price), np.where(kept, price, high)
+        return places.filled(rows, chosen)

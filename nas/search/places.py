@@ -4,7 +4,6 @@ A *place* is a token of the space with its genes; tokens that share their genes 
 *structure* is what says which places there are and what they cost: depths and context genes, such as the resolution.
 """
 
-from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -13,8 +12,6 @@ from numpy.typing import NDArray
 from search_spaces import Population, SearchSpace
 
 Floats = NDArray[np.float64]
-
-_NEAR = 2  # choices of a depth or a resolution up to which another one is a neighbour
 
 
 class Places:
@@ -35,15 +32,18 @@ class Places:
         self.space = space
         column = {gene.name: i for i, gene in enumerate(space.genes)}
         genes = list(dict.fromkeys(tuple(column[name] for name in token.genes) for token in space.tokens))
-        choices = [list(product(*(range(space.n_choices[gene]) for gene in of))) for of in genes]
+        choices = [np.array(list(product(*(range(space.n_choices[gene]) for gene in of)))) for of in genes]
         n_operators = max(map(len, choices))
         self.valid = np.arange(n_operators) < np.array([len(of) for of in choices])[:, None]
-        self._genes = np.zeros((len(genes), len(space.genes)), dtype=bool)
-        self._operators = np.zeros((*self.valid.shape, len(space.genes)), dtype=np.int16)
-        for place, (own, of) in enumerate(zip(genes, choices, strict=True)):
-            self._genes[place, list(own)] = True
-            for number, choice in enumerate(of):
-                self._operators[place, number, list(own)] = choice
+        # Each gene of an operator: its column, its place, its choice by operator number, what it adds to that number.
+        self._columns = np.array([gene for own in genes for gene in own], dtype=np.intp)
+        self._place = np.repeat(np.arange(len(genes)), [len(own) for own in genes])
+        self._choice = np.zeros((len(self._columns), n_operators), dtype=np.int16)
+        self._radix = np.zeros((len(space.genes), len(genes)), dtype=np.float32)
+        of_genes = (row for of in choices for row in of.T)
+        for i, (gene, place, row) in enumerate(zip(self._columns, self._place, of_genes, strict=True)):
+            self._choice[i, : len(row)] = row
+            self._radix[gene, place] = np.argmax(row == 1) if row.any() else 0
         self._first = np.array([own[0] for own in genes], dtype=np.intp)
         needs = [*(gene.needs for gene in space.genes), *(slot.needs for slot in space.slots)]
         context = {name for slot in space.slots for name in slot.context}
@@ -51,61 +51,49 @@ class Places:
         free = [i for i, gene in enumerate(space.genes) if len(gene.values) > 1]
         self.structure = [i for i in free if space.genes[i].name in deciding]
         self.context = [i for i in free if space.genes[i].name in context]
+        self._encoded = self._columns_of_encoding()
 
-    @cached_property
-    def changes(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Place and operator number of every change of one operator, shapes ``(n_changes,)``."""
+    def _columns_of_encoding(self) -> NDArray[np.intp]:
+        """Columns of ``space.encode`` that tell each operator, ``(tied, places, operators)``; the width where none."""
+        place, _ = np.nonzero(self.valid)
+        cells = self.space.encoding_cells(self.changed(self.space.max))
+        found = [(own := cells[place == p])[:, (own != own[0]).any(axis=0)].T for p in range(len(self.valid))]
+        table = np.full((max(map(len, found)), *self.valid.shape), self.space.encoding_width, dtype=np.intp)
+        for p, columns in enumerate(found):
+            table[: len(columns), p, : columns.shape[1]] = columns
+        return table
+
+    def changed(self, row: Population) -> Population:
+        """`row` with each operator of each place in turn, in the order of `valid`, canonical."""
+        numbers = np.repeat(self.numbers(row[None]), self.valid.sum(), axis=0)
         place, number = np.nonzero(self.valid)
-        return place, number
+        numbers[np.arange(len(place)), place] = number
+        return self.filled(np.repeat(row[None], len(place), axis=0), numbers)
 
-    def beside_first(self, of_changes: Floats, absent: float) -> Floats:
-        """What is known of `changes`, (n_changes, ...), by (place, operator, ...), less that of the first operator.
+    def gains(self, slopes: NDArray[np.floating]) -> tuple[NDArray[np.float32], float]:
+        """Slopes by the columns of ``space.encode`` as what each operator does beside the first of its place.
 
-        `absent` stands where a place has no such operator.
+        Shape ``(n, places, operators)``; infinite where a place has no such operator. And their standard deviation.
         """
-        table = np.full((*self.valid.shape, *of_changes.shape[1:]), absent)
-        table[self.changes] = of_changes
-        return table - table[:, :1]
-
-    def changed(self, parent: Population) -> Population:
-        """`parent` with each of `changes`, canonical, shape ``(n_changes, n_genes)``."""
-        place, number = self.changes
-        return self.space.canonical(np.where(self._genes[place], self._operators[place, number], parent))
-
-    def changed_twice(self, parent: Population, first: NDArray[np.intp], second: NDArray[np.intp]) -> Population:
-        """`parent` with changes number `first` and `second`, canonical, shape ``(n, n_genes)``."""
-        rows: Population = parent
-        for which in (first, second):
-            place, number = (of[which] for of in self.changes)
-            rows = np.where(self._genes[place], self._operators[place, number], rows)
-        return self.space.canonical(rows)
-
-    def bare(self, rows: Population) -> Population:
-        """The rows with the first operator everywhere, canonical."""
-        return self.space.canonical(np.where(self._genes.any(axis=0), np.int16(0), rows))
+        padded = np.concatenate([slopes, np.zeros((len(slopes), 1))], axis=1, dtype=np.float32)
+        by_operator = padded[:, self._encoded[0]]
+        for tied in self._encoded[1:]:
+            by_operator += padded[:, tied]
+        by_operator -= by_operator[:, :, :1].copy()
+        scale = float((by_operator if self.valid.all() else by_operator[:, self.valid]).std())
+        by_operator[:, ~self.valid] = np.inf
+        return by_operator, scale
 
     def present(self, rows: Population) -> NDArray[np.bool_]:
         """Which places there are, shape ``(n, places)``."""
         return self.space.active(rows)[:, self._first]
 
+    def numbers(self, rows: Population) -> NDArray[np.intp]:
+        """The operator at each place, shape ``(n, places)``; the first where there is no place."""
+        return np.asarray((rows.astype(np.float32) @ self._radix).astype(np.intp))
+
     def filled(self, rows: Population, numbers: NDArray[np.intp]) -> Population:
         """The rows with operators `numbers` (n, places) instead of theirs, canonical."""
-        out = np.where(self._genes.any(axis=0), np.int16(0), rows)
-        for place in range(len(self.valid)):
-            out += self._operators[place, numbers[:, place]]
+        out = rows.copy()
+        out[:, self._columns] = self._choice[np.arange(len(self._columns)), numbers[:, self._place]]
         return self.space.canonical(out)
-
-    def neighbours(self, parent: Population) -> Population:
-        """`parent` with one or two genes of its structure changed to a near choice, shape ``(n, n_genes)``."""
-        one = [
-            (gene, choice)
-            for gene in self.structure
-            for choice in range(max(0, parent[gene] - _NEAR), min(self.space.n_choices[gene], parent[gene] + _NEAR + 1))
-            if choice != parent[gene]
-        ]
-        pairs = [(a, b) for i, a in enumerate(one) for b in one[:i] if a[0] != b[0]]
-        rows = np.repeat(parent[None], len(one) + len(pairs), axis=0)
-        for row, changes in zip(rows, [*((change,) for change in one), *pairs], strict=True):
-            for gene, choice in changes:
-                row[gene] = choice
-        return rows

@@ -28,28 +28,44 @@ class SplitScore(Protocol):
         """Shape (n, m), minimised."""
 
 
+@runtime_checkable
+class SlopedScore(SplitScore, Protocol):
+    """A score that can tell in which direction its first objective falls, as differentiable predictors can."""
+
+    def slopes(self, population: Population) -> NDArray[np.float32]:
+        """Derivatives of the first objective by the columns of ``space.encode``, shape (n, width)."""
+
+
 class AdditiveModel:
     """The objective as a sum over operators at their places.
 
     Parameters
     ----------
     space : whose networks.
-    population : int array of shape (n, n_genes), networks known.
-    objective : their objective, shape (n,); the least `ROWS` are learnt from.
+    weights : what each column of ``space.encode`` adds, shape (width,).
     """
 
-    def __init__(self, space: SearchSpace, population: Population, objective: NDArray[np.float64]) -> None:
+    def __init__(self, space: SearchSpace, weights: NDArray[np.float32]) -> None:
         self._space = space
+        self.weights = weights
+
+    @classmethod
+    def fitted(cls, space: SearchSpace, population: Population, objective: NDArray[np.float64]) -> "AdditiveModel":
+        """Learn from networks (n, n_genes) whose objective (n,) is known: from the `ROWS` where it is least."""
         best = np.argsort(objective, kind="stable")[:ROWS]
         features, target = space.encode(population[best]), objective[best]
         features = features - features.mean(axis=0)
         gram = features.T @ features + np.float32(RIDGE) * np.eye(features.shape[1], dtype=np.float32)
-        weights = np.linalg.solve(gram, features.T @ (target - target.mean()).astype(np.float32))
-        self._weights = np.append(weights, np.float32(0))  # an absent block adds nothing
+        return cls(space, np.linalg.solve(gram, features.T @ (target - target.mean()).astype(np.float32)))
+
+    def slopes(self, population: Population) -> NDArray[np.float32]:
+        """The weights for every network: the sum's derivative is the same everywhere, (n, width)."""
+        return np.broadcast_to(self.weights, (len(population), len(self.weights)))
 
     def predict(self, population: Population) -> NDArray[np.float32]:
         """The objective less a constant, shape ``(n,)``."""
-        return np.asarray(self._weights[self._space.encoding_cells(population)].sum(axis=1))
+        padded = np.append(self.weights, np.float32(0))  # an absent block adds nothing
+        return np.asarray(padded[self._space.encoding_cells(population)].sum(axis=1))
 
     def best(self, population: Population, n: int) -> Population:
         """The `n` networks of least predicted objective, in the order given."""

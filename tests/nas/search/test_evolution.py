@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,14 +31,16 @@ def test_finds_the_true_optimum_within_the_budget(
     assert archive.objectives[archive.best, 0] == objectives[feasible].min()
 
 
-def test_parents_are_of_several_structures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_near_relatives_only_the_fittest_is_a_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     space = get_space("mobilenet_v3_small_images")
-    structure = [i for i, gene in enumerate(space.genes) if gene.name.endswith("depth")]
     survivors: list[Population] = []
     select = _Search._select
 
-    def watched(self: _Search, *given: Any) -> Any:
-        survivors.append((chosen := select(self, *given))[0])
+    def watched(self: _Search, numbers: NDArray[np.intp]) -> NDArray[np.intp]:
+        chosen = select(self, numbers)
+        survivors.append(self.archive.population[chosen])
+        fitness = self.archive.objectives[chosen, 0] + 1e6 * np.maximum(self.archive.scores.violations[chosen, 0], 0)
+        assert (np.diff(fitness) >= 0).all()
         return chosen
 
     def score(population: Population) -> Scores:
@@ -49,8 +50,10 @@ def test_parents_are_of_several_structures(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(_Search, "_select", watched)
     evolve(space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(2000, parents=60))
     for parents in survivors:
-        _, counts = np.unique(parents[:, structure], axis=0, return_counts=True)
-        assert counts.max() <= 5
+        encoded = space.encode(parents)
+        size = encoded.sum(axis=1)
+        apart = np.maximum(size[:, None], size) - encoded @ encoded.T
+        assert apart[np.triu_indices(len(parents), 1)].min(initial=9) >= 0.15 * len(space.tokens)
     assert len(survivors) > 5
 
 
