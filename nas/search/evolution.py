@@ -33,7 +33,7 @@ Score = Callable[[Population], Scores]
 _REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of one
 _CROSS_EVERY = 3  # restarts
 _FILLED = 6  # random structures at a start, for each parent
-_GO_ON = 4  # one in so many children goes on downhill after a step: the fittest
+_GO_ON = 6  # one in so many children goes on downhill after a step: the fittest
 _APART = 0.25  # of its operators in which a network differs from all fitter ones, at least, to survive
 _BAND = 0.3  # of the budget: founders that leave more of it unused tell little about those that use it up
 
@@ -62,7 +62,7 @@ class EvolutionSettings:
     children: int = 180
     litter: int = 3
     changes: float = 2.0
-    patience: int = 20
+    patience: int = 40
 
     def __post_init__(self) -> None:
         for name in ("evaluations", "parents", "children", "litter", "changes", "patience"):
