@@ -133,7 +133,7 @@ class SearchSpace(ABC):
         if rows.size and rows.dtype.kind not in "iu":
             raise ValueError(f"genotypes of {self.name} are rows of integers (choice indices), not {rows.dtype}")
         # Seen as unsigned a negative choice is a huge one, so one comparison finds both.
-        if rows.size and (rows.view(f"u{rows.dtype.itemsize}") >= self._n_choices_unsigned).any():
+        if rows.size and (rows.view(rows.dtype.str.replace("i", "u")) >= self._n_choices_unsigned).any():
             gene = self.genes[int(np.argwhere((rows < 0) | (rows >= self.n_choices))[0, 1])]
             raise ValueError(f"gene {gene.name} has choices 0 to {len(gene.values) - 1}, a genotype is outside them")
         return rows.astype(np.int16, copy=False)

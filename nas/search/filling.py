@@ -16,7 +16,7 @@ from search_spaces import Population
 Violations = Callable[[Population], Floats]
 
 _HALVINGS = 7
-_PRICES = 50.0  # at most, and one over it at least, times what operators promise for what they cost on average
+_PRICES = 50.0  # of a limit: from one in so many to so many times what operators promise for what they cost
 
 
 class Filling:
@@ -41,8 +41,10 @@ class Filling:
             largest = self._places.space.max.copy()
             largest[self._places.context] = context
             over = self._violations(self._places.changed(largest))
-            table = np.zeros((over.shape[1], *self._places.valid.shape), dtype=np.float32)
-            table[:, self._places.valid] = over.T
+            # What is no operator is never cheaper than one.
+            table = np.full((*self._places.valid.shape, over.shape[1]), over.max(axis=0), dtype=np.float32)
+            table[self._places.valid] = over
+            table = np.moveaxis(table, 2, 0)
             self._known[context] = table
         return self._known[context]
 
