@@ -34,7 +34,9 @@ _REFIT_EVERY = 3  # generations; a fit costs about as much as the evaluations of
 _CROSS_EVERY = 3  # restarts
 _FILLED = 6  # random structures at a start, for each parent
 _GO_ON = 6  # one in so many children goes on downhill after a step: the fittest
-_APART = 0.25  # of its operators in which a network differs from all fitter ones, at least, to survive
+# Of its operators, in which a network differs from all fitter ones, at least, to survive. Slopes of its own lead
+# each to the end of its way; those of a model are the same everywhere, and near relatives try what is left.
+_APART, _APART_BY_MODEL = 0.25, 0.1
 _BAND = 0.3  # of the budget: founders that leave more of it unused tell little about those that use it up
 
 Numbers = NDArray[np.intp]
@@ -145,11 +147,12 @@ class _Search:
         self.space, self.score, self.order, self.rng, self.settings = space, score, order, rng, settings
         self.one_best = one_best
         self.places = Places(space)
-        self.apart = round(_APART * (len(space.tokens) + len(self.places.context)))
         self.archive = Archive()
         self.rate = min(1.0, settings.changes / len(space.genes))
         self.split = score if one_best and isinstance(score, SplitScore) else None
         self.sloped = score if one_best and isinstance(score, SlopedScore) else None
+        apart = _APART if self.sloped else _APART_BY_MODEL
+        self.apart = round(apart * (len(space.tokens) + len(self.places.context)))
         self.descent = Descent(self.places, self.split.violations) if self.split else None
         self.model: AdditiveModel | None = None
         self.champions: list[Population] = []
