@@ -243,7 +243,8 @@ class _Search:
         return np.arange(known, len(self.archive))
 
     def _learn(self) -> AdditiveModel:
-        known = self.archive.feasible if self.archive.feasible.any() else slice(None)
+        feasible = self.archive.feasible
+        known = feasible if feasible.any() else slice(None)
         return AdditiveModel.fitted(self.space, self.archive.population[known], self.archive.objectives[known, 0])
 
     def _promising(self, rows: Population) -> Population:
