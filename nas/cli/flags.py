@@ -38,6 +38,7 @@ FLAGS = {
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
         Flag("params", "budget.params", "1M|60%", "number of parameters"),
+        Flag("confidence", "confidence", "0.95", "chance with which a predicted latency shall keep its budget"),
         Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),

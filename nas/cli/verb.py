@@ -45,6 +45,7 @@ VERBS = {
                 "size",
                 "macs",
                 "params",
+                "confidence",
                 "supernet",
                 "data",
                 "space",

@@ -67,6 +67,7 @@ def test_spaces_as_json(tmp_path):
         (["search", "--supernet", "nowhere", "--latency", "60%"], "nowhere is no trained supernet"),
         (["measure", "--device", "pixel"], "published figures alone"),
         (["train", "--resume", "nowhere"], "nowhere is no run folder"),
+        (["search", "--device", "pixel", "--latency", "2ms", "--confidence", "2"], "confidence must be at least 0.5"),
     ],
 )
 def test_mistakes_end_with_2_and_one_sentence(words, sentence, tmp_path):
