@@ -98,7 +98,7 @@ def test_a_sheet_gives_back_its_images(tmp_path):
     assert torch.equal(read_calibration_images(tmp_path / "sheet.png", 8), images)
     with pytest.raises(ValueError, match="square number"):
         write_calibration_images(tmp_path / "sheet.png", images[:8])
-    with pytest.raises(ValueError, match="no sheet of 7 x 7 images: it has 24 x 24 pixels"):
+    with pytest.raises(ValueError, match="does not hold images of 7 x 7 pixels: it has 24 x 24"):
         read_calibration_images(tmp_path / "sheet.png", 7)
     (tmp_path / "sheet.png").write_bytes((tmp_path / "sheet.png").read_bytes()[:99])
     with pytest.raises(ValueError, match="damaged"):
