@@ -19,7 +19,6 @@ from safetensors.numpy import load_file, save_file
 
 from latency_tables.files import atomic_path
 from nas.data.cache import cache_folder
-from nas.data.decode import RULES
 from nas.data.folder import SPLITS, Layout, read_layout
 from nas.data.settings import DataSettings
 
@@ -61,7 +60,7 @@ def content_digest(settings: DataSettings) -> str:
     ------
     ValueError : the folder cannot be read as classes of images.
     """
-    facts: list[Any] = [settings.deciding(), RULES]
+    facts: list[Any] = [settings.deciding()]
     if settings.name == "folder":
         layout = read_layout(str(settings.root))
         facts += [list(layout.classes), layout_digest(layout)]
@@ -108,7 +107,7 @@ class _Kept:
             return
         settled = np.flatnonzero((stats[:, 1] >= 0) & (stats[:, 1] < time_ns() - _SETTLED_NS))
         names = np.frombuffer(b"".join(map(_name, paths)), dtype=np.uint8).reshape(-1, _BYTES)
-        tensors = {"names": names[settled], "stats": stats[settled], "hashes": hashes[settled]}
+        tensors: dict[str, NDArray[Any]] = {"names": names[settled], "stats": stats[settled], "hashes": hashes[settled]}
         with suppress(OSError), atomic_path(self._path) as temporary:
             save_file(tensors, temporary)
 

@@ -91,23 +91,23 @@ class BatchReader:
         self._split, self._rows_of, self._n_steps, self._device = split, rows_of, n_steps, device
         self._images = None if isinstance(split.images, StreamedImages) else _near(split.images, device)
         self._labels = split.labels.to(device)
-        self._next, self._ahead = -1, iter(())
+        self._last: tuple[int, Tensor] | None = None
+        self._ahead: Iterator[Tensor] = iter(())
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Uint8 images and labels of a step, on the device."""
         rows = torch.from_numpy(self._rows_of(step))
-        if self._images is None:
-            images = self._streamed(step)
-        else:
-            images = self._images[rows.to(self._images.device)]
+        images = self._streamed(step) if self._images is None else self._images[rows.to(self._images.device)]
         return images.to(self._device), self._labels[rows.to(self._device)]
 
     def _streamed(self, step: int) -> Tensor:
         assert isinstance(self._split.images, StreamedImages)
-        if step != self._next:
+        if self._last is not None and self._last[0] == step:
+            return self._last[1]
+        if self._last is None or self._last[0] != step - 1:
             self._ahead = self._split.images.batches(map(self._rows_of, range(step, max(step + 1, self._n_steps))))
-        self._next = step + 1
-        return next(self._ahead)
+        self._last = step, next(self._ahead)
+        return self._last[1]
 
 
 def _near(images: Tensor, device: torch.device) -> Tensor:

@@ -107,7 +107,7 @@ def _of_deep(picture: Image.Image) -> Image.Image:
     values[~np.isfinite(values)] = np.nan
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 0.0)
     ranges = (1.0, 255.0, 65535.0) if picture.mode == "F" else (255.0, 65535.0)
-    start, end = next(((0.0, full) for full in ranges if 0 <= low and high <= full), (low, high))
+    start, end = next(((0.0, full) for full in ranges if low >= 0 and high <= full), (low, high))
     grey = np.nan_to_num((values - start) * (255.0 / (end - start or 1.0)), nan=0.0)
     transparent = picture.info.get("transparency")
     if isinstance(transparent, int):

@@ -70,7 +70,9 @@ def read_layout(root: str) -> Layout:
         by_split = {split: _classes(found) for split, found in splits.items()}
         loose = len(base.files) + sum(len(found.files) for found in splits.values())
         _check_same_classes(base, splits, by_split)
-        beside = [f for f in base.folders if f.n_pictures and all(f.name != _first(base, s).name for s in splits.values())]
+        beside = [
+            f for f in base.folders if f.n_pictures and all(f.name != _first(base, s).name for s in splits.values())
+        ]
         remarks += [f"{f.n_pictures:,} images in {f.name}/, beside the splits, are left out" for f in beside]
     if loose:
         remarks.append(f"{loose:,} images outside any class folder are left out")

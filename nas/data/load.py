@@ -37,20 +37,21 @@ def load_data(
     asked, flip = settings.resolution, settings.flip
     if settings.name == "folder":
         pictures = read_pictures(settings, listener, resolutions)
-        splits, classes, typical = pictures.splits, pictures.classes, pictures.typical_side
+        splits, classes = pictures.splits, pictures.classes
         skipped, content = pictures.skipped, pictures.content
     else:
         skipped, content = (), None
+        typical = DIGITS_SIDE if settings.name == "digits" else CIFAR10_SIDE
+        side = side_for(typical, resolutions, asked)
         if settings.name == "digits":
-            typical, flip = DIGITS_SIDE, bool(flip)
-            pool, classes = read_digits(side_for(typical, resolutions, asked))
+            flip = bool(flip)
+            pool, classes = read_digits(side)
             given: dict[SplitName, Split] = {"train": pool}
         else:
-            typical = CIFAR10_SIDE
-            train, test, classes = read_cifar10(
-                Path(str(settings.root)).expanduser(), side_for(typical, resolutions, asked)
-            )
+            train, test, classes = read_cifar10(Path(str(settings.root)).expanduser(), side)
             given = {"train": train, "test": test}
+        n = sum(len(split) for split in given.values())
+        listener.say(resolution_sentence(n, len(classes), typical, side, asked is not None, bool(resolutions)))
         labels = {name: split.labels.numpy() for name, split in given.items()}
         fractions: dict[SplitName, float] = {
             "validation": settings.validation_fraction,
@@ -58,10 +59,7 @@ def load_data(
         }
         origin = missing_splits(labels, fractions, settings.seed, classes)
         splits = {name: given[source].take(rows) for name, (source, rows) in origin.items()}
-    train, n = splits["train"], sum(len(split) for split in splits.values())
-    listener.say(
-        resolution_sentence(n, len(classes), typical, train.side, asked=asked is not None, of_space=bool(resolutions))
-    )
+    train = splits["train"]
     sizes = ", ".join(f"{len(split):,} {_IN_WORDS[name]}" for name, split in splits.items())
     statistics = channel_statistics(train)
     data = ImageData(

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from nas.data.cache import keep_arrays, kept_arrays
-from nas.data.contents import hash_files, layout_digest
+from nas.data.contents import hash_files
 from nas.data.dataset import Split
 from nas.data.decode import RULES
 from nas.data.folder import SPLITS, Layout, SplitName, read_layout
-from nas.data.resolution import side_for, typical_side
+from nas.data.resolution import resolution_sentence, side_for, typical_side
 from nas.data.settings import MEMORY_GB, DataSettings
 from nas.data.splits import copies, missing_splits
 from nas.data.streaming import Decoded, PictureFiles, StreamedImages, cores, decode_all
@@ -36,7 +36,6 @@ class Pictures(NamedTuple):
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
     content: str
-    typical_side: int
 
 
 class _Part(NamedTuple):
@@ -55,27 +54,31 @@ def read_pictures(settings: DataSettings, listener: Listener, resolutions: Seque
     ValueError : the folder cannot be read as classes of images, or an image cannot and ``on_unreadable`` is ``fail``.
     """
     layout = read_layout(str(settings.root))
+    typical, asked = typical_side(layout), settings.resolution
+    side = side_for(typical, resolutions, asked)
+    parts = _parts(layout, settings)
+    n, n_classes = sum(len(part.paths) for part in parts.values()), len(layout.classes)
+    listener.say(resolution_sentence(n, n_classes, typical, side, asked is not None, bool(resolutions)))
     for remark in layout.remarks:
         listener.say(remark)
-    typical = typical_side(layout)
-    side = side_for(typical, resolutions, settings.resolution)
-    parts = _parts(layout, settings)
-    content = hashlib.sha256(repr((layout_digest(layout), settings.deciding(), RULES)).encode()).hexdigest()
+    content = hashlib.sha256()
+    for part in parts.values():
+        content.update(f"{len(part.paths)}\n".encode() + part.labels.tobytes() + part.hashes.tobytes())
     skipped: list[str] = []
     read, digests = _read(layout, parts, side, settings, listener, skipped)
     doubled = copies(digests)
-    if n := sum(int(rows.sum()) for rows in doubled.values()):
+    if n_copies := sum(int(rows.sum()) for rows in doubled.values()):
         first = next(part.paths[int(np.argmax(rows))] for part, rows in _with_copies(read, doubled))
         listener.say(
-            f"{n:,} images are copies of images in an earlier split (training, search-validation, test) and are left "
-            f"out, the first: {layout.name(first)}"
+            f"{n_copies:,} images are copies of images in an earlier split (training, search-validation, test) and "
+            f"are left out, the first: {layout.name(first)}"
         )
     splits = {}
     for name, (part, images) in read.items():
         split = Split(images, torch.from_numpy(part.labels), tuple(map(layout.name, part.paths)))
         splits[name] = split.take(np.flatnonzero(~doubled[name])) if doubled[name].any() else split
         _check_classes(name, splits[name], layout)
-    return Pictures(splits, layout.classes, tuple(sorted(skipped)), content, typical)
+    return Pictures(splits, layout.classes, tuple(sorted(skipped)), content.hexdigest())
 
 
 _Images = torch.Tensor | StreamedImages
@@ -169,9 +172,7 @@ def _decoded(files: PictureFiles, part: _Part, workers: int, listener: Listener)
     return decoded
 
 
-def _with_copies(
-    read: _Read, doubled: Mapping[SplitName, NDArray[np.bool_]]
-) -> list[tuple[_Part, NDArray[np.bool_]]]:
+def _with_copies(read: _Read, doubled: Mapping[SplitName, NDArray[np.bool_]]) -> list[tuple[_Part, NDArray[np.bool_]]]:
     return [(part, doubled[name]) for name, (part, _) in read.items() if doubled[name].any()]
 
 

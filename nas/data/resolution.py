@@ -42,10 +42,11 @@ def side_for(typical: int, readable: Sequence[int] | None = None, asked: int | N
 
 
 def resolutions_for(asked: int | None, readable: Sequence[int]) -> tuple[int, ...]:
-    """What a search space shall read where the user asks for a resolution: its own sides up to that, and that."""
+    """What a search space shall read where the user asks for a resolution: its own sides below it, and it."""
     if asked is None:
         return tuple(readable)
-    return (*(side for side in readable if side < asked), asked) if min(readable) < asked <= max(readable) else (asked,)
+    smaller = tuple(side for side in readable if side < asked)
+    return (*smaller, asked) if len(readable) > 1 else (asked,)
 
 
 def resolution_sentence(n_images: int, n_classes: int, typical: int, side: int, asked: bool, of_space: bool) -> str:
@@ -77,5 +78,3 @@ def space_with_resolution(space: Mapping[str, Any], asked: int | None) -> dict[s
     made = get_space(**space)
     readable = next((gene.values for gene in made.genes if gene.kind == "resolution"), (asked,))
     return dict(space) | {"resolutions": list(resolutions_for(asked, readable))}
-
-

@@ -56,5 +56,7 @@ def channel_statistics(split: Split) -> ChannelStatistics:
         which = "the channel" if len(flat) == 1 else "the channels"
         remarks.append(f"{which} {' and '.join(flat)} hardly change over the training images (less than a grey level)")
     elif most < _DARK:
-        remarks.append(f"the training images use only the darkest {most + 1} of 256 levels; brighten them if they can be")
+        remarks.append(
+            f"the training images use only the darkest {most + 1} of 256 levels; brighten them if they can be"
+        )
     return ChannelStatistics((m0, m1, m2), (s0, s1, s2), tuple(remarks))

@@ -6,6 +6,7 @@ torch's DataLoader runs the processes. What comes out does not depend on how man
 import hashlib
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,8 @@ class PictureFiles(Dataset[Any]):
     def __getitems__(self, rows: Sequence[int]) -> Decoded:
         """The pictures at `rows`."""
         pixels = np.zeros((len(rows), 3, self.side, self.side), dtype=np.uint8)
-        digests, faults = np.zeros((len(rows), 16), dtype=np.uint8), {}
+        digests = np.zeros((len(rows), 16), dtype=np.uint8)
+        faults: dict[int, str] = {}
         for place, row in enumerate(rows):
             try:
                 pixels[place] = read_square(self.path(row), self.side)
@@ -96,7 +98,7 @@ def loader(files: PictureFiles, batches: Iterable[Sequence[int]], workers: int) 
                 batch_sampler=batches,  # type: ignore[arg-type]  # any iterable of rows
                 num_workers=n,
                 collate_fn=_as_it_is,
-                worker_init_fn=_outlive_signals if n else None,
+                worker_init_fn=_end_with_the_main_process if n else None,
                 prefetch_factor=4 if n else None,
             )
         )
@@ -118,7 +120,8 @@ def decode_all(files: PictureFiles, workers: int, done: Progress | None = None) 
     """
     n = len(files)
     pixels = np.empty((n, 3, files.side, files.side), dtype=np.uint8)
-    digests, faults = np.empty((n, 16), dtype=np.uint8), {}
+    digests = np.empty((n, 16), dtype=np.uint8)
+    faults: dict[int, str] = {}
     starts = range(0, n, _CHUNK)
     chunks = [range(start, min(start + _CHUNK, n)) for start in starts]
     for start, part in zip(starts, loader(files, chunks, workers if n > _FEW else 0), strict=True):
@@ -194,7 +197,8 @@ class StreamedImages:
         for other in np.roll(same, -int(np.searchsorted(same, row)) - 1):
             found = self.files.__getitems__([int(other)])
             if not found.faults:
-                return found.pixels[0]
+                pixels: NDArray[np.uint8] = found.pixels[0]
+                return pixels
         raise ValueError(f"no image of the class of {printable(self.files.path(row))} can be read")
 
 
@@ -208,11 +212,26 @@ class _Once:
         return self._iterator
 
 
-def _as_it_is(part: Decoded) -> Decoded:
+def _as_it_is(part: Any) -> Any:
     return part
 
 
-def _outlive_signals(worker: int) -> None:
-    """A signal to all of the run is the main process's to answer: it finishes its step, which needs the images."""
+def _end_with_the_main_process(worker: int) -> None:
+    """A signal to all processes of a run is for the main one, which finishes its step and needs the images for it.
+
+    A decoding process ends when the main process says so or is gone, whatever it is doing.
+    """
+    main = os.getppid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if not hasattr(signal, "sigtimedwait"):  # macOS
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def watch() -> None:
+        while os.getppid() == main:
+            received = signal.sigtimedwait({signal.SIGTERM}, 1.0)
+            if received is not None and received.si_pid == main:
+                break
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -8,9 +8,12 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from nas.data.contents import content_digest
+from nas.data.settings import DataSettings
 from nas.shipped import find_supernet
 
 
@@ -96,14 +99,22 @@ class SearchRequest(TrainRequest):
     batch: int | None = 1
     former: str | None = None
 
-    @property
+    @cached_property
     def training_folder(self) -> Path:
-        """Where the supernet is, or will be: the same settings, the same folder."""
+        """Where the supernet is, or will be: the same images and settings, the same folder.
+
+        Images are the same by their contents, wherever their folder lies and however its path is written.
+
+        Raises
+        ------
+        ValueError : the images cannot be read.
+        """
         if self.supernet is not None:
             return find_supernet(self.supernet)
-        settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
+        data = DataSettings.from_dict(self.data)
+        settings = {"space": self.space, "data": content_digest(data), "recipe": self.recipe, "seed": self.seed}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return Path(self.runs) / "train" / f"{self.data['name']}_{digest[:10]}"
+        return Path(self.runs) / "train" / f"{data.name}_{digest[:10]}"
 
     @property
     def supernet_name(self) -> str:
@@ -112,8 +123,10 @@ class SearchRequest(TrainRequest):
 
     @property
     def moved_data(self) -> dict[str, Any] | None:
-        """Settings in which the images of a given supernet are others than at its training."""
-        return dict(self.data) if self.supernet is not None and self.data else None
+        """Settings in which the images may differ from those at the training of the supernet."""
+        if self.supernet is not None:
+            return dict(self.data) or None
+        return {"root": self.data["root"]} if self.data.get("root") else None
 
     @property
     def limits(self) -> dict[str, str | None]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nas.data.resolution import space_with_resolution
+from nas.data.settings import DataSettings
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
@@ -162,7 +164,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}")
+        listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
         train_supernet(
             request.training_folder,
             space=request.space,
@@ -171,9 +173,13 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
             seed=request.seed,
             threads=request.threads,
             accelerator=request.accelerator,
+            listener=listener,
         )
+        listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+    return TrainedSupernet.open(
+        request.supernet_name, request.moved_data, request.storage, notes=notes, listener=listener
+    )
 
 
 def run_task(
@@ -266,7 +272,24 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(**request.space)
+    return get_space(**space_with_resolution(request.space, request.data.get("resolution")))
+
+
+def _why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = DataSettings.from_dict(request.data)
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"],
+            card["seed"],
+        ) == (request.space.get("name"), request.recipe.get("name"), request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""
 
 
 def _search_settings(request: SearchRequest) -> SearchSettings:

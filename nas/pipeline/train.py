@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-from nas.data import load_data
+from nas.data import DataSettings, load_data
+from nas.data.resolution import space_with_resolution
+from nas.progress import SILENT, Listener
 from nas.supernet import Supernet
 from nas.training.loop import train
 from nas.training.recipe import Recipe
@@ -22,17 +24,19 @@ def train_supernet(
     seed: int = 0,
     threads: int | None = None,
     accelerator: str = "auto",
+    listener: Listener = SILENT,
 ) -> Path:
     """Train a supernet into `folder`, or go on with the training that was begun there.
 
     Parameters
     ----------
     space : ``name`` and options of a search space; the number of classes follows from the data.
-    data : arguments of `nas.data.load_data`.
+    data : fields of `nas.data.DataSettings`; a resolution among them is also that of the space.
     recipe : fields of `nas.training.Recipe`.
     seed : of weights, order, augmentation and sampled subnets; the splits have ``data["seed"]``.
     threads : CPU threads, all cores if None.
     accelerator : ``auto``, ``cpu`` or ``cuda``.
+    listener : is told of the images.
 
     Returns
     -------
@@ -44,11 +48,12 @@ def train_supernet(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
-    recipe_made = Recipe.from_dict(recipe)
-    options = {key: value for key, value in space.items() if key != "name"}
-    get_space(space["name"], **options)  # a mistake in the options shows before the images are read
-    images = load_data(**data)
-    made = get_space(space["name"], **options | {"num_classes": len(images.classes)})
+    recipe_made, settings = Recipe.from_dict(recipe), DataSettings.from_dict(data)
+    options = space_with_resolution(space, settings.resolution)
+    judged = get_space(**options)  # a mistake in the options shows before the images are read
+    readable = next((gene.values for gene in judged.genes if gene.kind == "resolution"), None)
+    images = load_data(settings, listener, readable)
+    made = get_space(**options | {"num_classes": len(images.classes)})
     torch.manual_seed(seed)
     train(
         Supernet(made, recipe_made.kernel_transform),
@@ -58,7 +63,7 @@ def train_supernet(
         seed=seed,
         threads=threads,
         device=accelerator,
-        about={"data_settings": portable(data)},
+        about={"data_settings": settings.portable() | {"resolution": images.resolution}},
     )
     return folder
 
