@@ -1,6 +1,5 @@
 """The data sets by name, each read, split and described in the same way."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +18,14 @@ from nas.data.statistics import channel_statistics
 from nas.progress import SILENT, Listener
 
 
-def load_data(
-    settings: DataSettings, listener: Listener = SILENT, resolutions: Sequence[int] | None = None
-) -> ImageData:
+def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int | None = None) -> ImageData:
     """Read a set of images and split it; decoded once into memory, or read while training where that is too much.
 
     Parameters
     ----------
     settings : which images, and how they are read.
     listener : is told of the images, their size, and whatever is odd about them.
-    resolutions : that the search space reads; the images are kept at the largest, unless the settings say otherwise.
+    largest : resolution that the search space reads; the images are kept at it, unless the settings say otherwise.
 
     Raises
     ------
@@ -36,13 +33,13 @@ def load_data(
     """
     asked, flip = settings.resolution, settings.flip
     if settings.name == "folder":
-        pictures = read_pictures(settings, listener, resolutions)
+        pictures = read_pictures(settings, listener, largest)
         splits, classes = pictures.splits, pictures.classes
         skipped, content = pictures.skipped, pictures.content
     else:
         skipped, content = (), None
         typical = DIGITS_SIDE if settings.name == "digits" else CIFAR10_SIDE
-        side = side_for(typical, resolutions, asked)
+        side = side_for(typical, largest, asked)
         if settings.name == "digits":
             flip = bool(flip)
             pool, classes = read_digits(side)
@@ -51,7 +48,7 @@ def load_data(
             train, test, classes = read_cifar10(Path(str(settings.root)).expanduser(), side)
             given = {"train": train, "test": test}
         n = sum(len(split) for split in given.values())
-        listener.say(resolution_sentence(n, len(classes), typical, side, asked is not None, bool(resolutions)))
+        listener.say(resolution_sentence(n, len(classes), typical, side, asked is not None, largest is not None))
         labels = {name: split.labels.numpy() for name, split in given.items()}
         fractions: dict[SplitName, float] = {
             "validation": settings.validation_fraction,

@@ -4,7 +4,7 @@ An image that is in two splits stays in the first. In memory images are compared
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from time import perf_counter
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class _Part(NamedTuple):
     hashes: NDArray[np.uint8]
 
 
-def read_pictures(settings: DataSettings, listener: Listener, resolutions: Sequence[int] | None) -> Pictures:
+def read_pictures(settings: DataSettings, listener: Listener, largest: int | None) -> Pictures:
     """Read the folder of `settings`; see `load_data`.
 
     Raises
@@ -55,10 +55,10 @@ def read_pictures(settings: DataSettings, listener: Listener, resolutions: Seque
     """
     layout = read_layout(str(settings.root))
     typical, asked = typical_side(layout), settings.resolution
-    side = side_for(typical, resolutions, asked)
+    side = side_for(typical, largest, asked)
     parts = _parts(layout, settings)
     n, n_classes = sum(len(part.paths) for part in parts.values()), len(layout.classes)
-    listener.say(resolution_sentence(n, n_classes, typical, side, asked is not None, bool(resolutions)))
+    listener.say(resolution_sentence(n, n_classes, typical, side, asked is not None, largest is not None))
     for remark in layout.remarks:
         listener.say(remark)
     content = hashlib.sha256()

@@ -25,19 +25,19 @@ def typical_side(layout: Layout) -> int:
     return int(np.median(sides)) if sides else 0
 
 
-def side_for(typical: int, readable: Sequence[int] | None = None, asked: int | None = None) -> int:
+def side_for(typical: int, largest: int | None = None, asked: int | None = None) -> int:
     """The side at which to keep images.
 
     Parameters
     ----------
     typical : side of the images as they are; see `typical_side`.
-    readable : resolutions that the search space reads; None where the space is still to be chosen.
+    largest : resolution that the search space reads; None where the space is still to be chosen.
     asked : by the user.
     """
     if asked is not None:
         return asked
-    if readable:
-        return max(readable)
+    if largest is not None:
+        return largest
     return max((step for step in STEPS if step <= typical), default=STEPS[0])
 
 
@@ -76,5 +76,7 @@ def space_with_resolution(space: Mapping[str, Any], asked: int | None) -> dict[s
     from search_spaces import get_space
 
     made = get_space(**space)
-    readable = next((gene.values for gene in made.genes if gene.kind == "resolution"), (asked,))
+    readable = next((gene.values for gene in made.genes if gene.kind == "resolution"), None)
+    if readable is None:  # it reads one side and no other
+        return dict(space)
     return dict(space) | {"resolutions": list(resolutions_for(asked, readable))}

@@ -51,8 +51,7 @@ def train_supernet(
     recipe_made, settings = Recipe.from_dict(recipe), DataSettings.from_dict(data)
     options = space_with_resolution(space, settings.resolution)
     judged = get_space(**options)  # a mistake in the options shows before the images are read
-    readable = next((gene.values for gene in judged.genes if gene.kind == "resolution"), None)
-    images = load_data(settings, listener, readable)
+    images = load_data(settings, listener, int(judged.resolution(judged.max)[0]))
     made = get_space(**options | {"num_classes": len(images.classes)})
     torch.manual_seed(seed)
     train(
