@@ -31,6 +31,7 @@ from nas.cli.config import SCHEMAS
 from nas.cli.flags import CommandLine, quote
 from nas.cli.overrides import check_overrides, parse_override
 from nas.cli.verb import Verb
+from nas.data import DataSettings
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
 from nas.shipped import DEFAULT, shipped_supernets
@@ -62,6 +63,7 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         store.store(name=f"{name}_schema", node=schema)
+    store.store(group="data", name="settings", node=DataSettings().as_dict())
     with tempfile.TemporaryDirectory() as folder:
         codes = Path(folder) / "codes"
         os.environ[_CODES_FILE] = str(codes)
