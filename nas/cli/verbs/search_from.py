@@ -19,11 +19,11 @@ def run(config: SearchConfig, folder: Path) -> int:
     folder_before = Path(str(config.former))
     previous = load_run(folder_before)
     if typed("confidence"):
-        previous.estimator.confidence = config.confidence
+        previous.objectives.confidence = config.confidence
     limits = latency_limits(config.budget.latency, previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
     found = answer_from(previous, Budget.parse(**config.limits | {"latency": latency}), config.seed)
-    space = previous.estimator.space
+    space = previous.objectives.space
     record = {
         "from": str(folder_before),
         "space": {"name": space.name, "options": space.options, "size": space.size},
@@ -31,7 +31,7 @@ def run(config: SearchConfig, folder: Path) -> int:
         "genotype": found.genotype.tolist(),
         "architecture": found.architecture,
         "status": found.status,
-        "confidence": previous.estimator.confidence,
+        "confidence": previous.objectives.confidence,
         "seed": config.seed,
         "predicted": found.predicted,
         "measured": found.measured,
