@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nas.cli.call import Call
 from nas.cli.config import ListConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import Device, list_devices
@@ -13,7 +14,7 @@ from nas.progress import Listener
 from search_spaces import get_space
 
 
-def run(config: ListConfig, folder: Path) -> int:
+def run(config: ListConfig, call: Call) -> int:
     """Print a table, or a JSON list, of the devices."""
     tables = Path(config.runs) / "devices"
     listener = Listener(say=remarks.print)

@@ -6,6 +6,7 @@ from math import isnan
 from pathlib import Path
 
 from latency_tables.files import atomic_path
+from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
@@ -17,7 +18,7 @@ from predictors.latency import MIN_MEASUREMENTS
 from search_spaces import get_space
 
 
-def run(config: FitConfig, folder: Path) -> int:
+def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the held-out error and plot it."""
     device = get_device(config.device, folder=Path(config.runs) / "devices", listener=Listener(say=remarks.print))
     space = get_space(**config.space)
@@ -33,7 +34,7 @@ def run(config: FitConfig, folder: Path) -> int:
     figure = held_out_figure(
         predictor.latency_ms_, predictor.left_out_ms_, predictor.left_out_std_ms_, f"{device.name}, {space.name}"
     )
-    with atomic_path(folder / "parity.png") as temporary:
+    with atomic_path(call.folder / "parity.png") as temporary:
         temporary.write_bytes(png(figure))
     if config.json:
         figures = {name: None if isnan(value) else value for name, value in asdict(errors).items()}
@@ -48,6 +49,6 @@ def run(config: FitConfig, folder: Path) -> int:
     shown.add_row("rank correlation (Spearman)", rank)
     shown.add_row("inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
-    output.print(f"profile {profile}\nplot    {folder / 'parity.png'}", soft_wrap=True)
+    output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
     remarks.print(f"next: nas search --device {device.name} --latency 60%")
     return 0

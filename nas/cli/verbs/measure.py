@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
@@ -14,7 +15,7 @@ from nas.progress import Listener
 from search_spaces import get_space
 
 
-def run(config: MeasureConfig, folder: Path) -> int:
+def run(config: MeasureConfig, call: Call) -> int:
     """Measure, and show what the device's table now holds of the space."""
     if config.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {config.samples}")
