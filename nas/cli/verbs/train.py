@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from nas.cli.config import TrainConfig
-from nas.cli.console import remarks
+from nas.cli.console import remarks, track
 from nas.pipeline.train import train_supernet
+from nas.progress import Listener
 
 
 def run(config: TrainConfig, folder: Path) -> int:
@@ -17,6 +18,8 @@ def run(config: TrainConfig, folder: Path) -> int:
         seed=config.seed,
         threads=config.threads,
         accelerator=config.accelerator,
+        train_time=config.train_time,
+        listener=Listener(say=remarks.print, track=track),
     )
     remarks.print(f"supernet: {folder}\nnext:     nas search --supernet {folder} --device cpu --latency 60%")
     return 0
