@@ -34,7 +34,7 @@ from nas.training.log import RunLog
 from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
-from nas.training.step import ADVICE, Trainer, TrainingDiverged, add
+from nas.training.step import Trainer, TrainingDiverged, add
 
 
 class NothingLearnt(RuntimeError):
@@ -297,7 +297,7 @@ class _Run:
             return
         tensors, step = self.trainer.tensors(), self.progress.step
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {ADVICE}")
+            raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {self.trainer.advice}")
         if digest(self.trainer.parameters.values()) == self.progress.beginning:
             raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
         save_checkpoint(self.folder, tensors, self.progress, self.identity)

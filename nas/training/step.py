@@ -28,9 +28,6 @@ from nas.training.samplers import check_space, sample_step, smallest_open
 from nas.training.schedule import Schedule
 from search_spaces import Population, SearchSpace
 
-ADVICE = "try a lower learning_rate, a longer warmup or a smaller clip_norm"
-
-
 class TrainingDiverged(Failure, ArithmeticError):
     """A loss, a gradient or a weight is no longer finite."""
 
@@ -125,6 +122,12 @@ class Trainer:
                 f"processes; set recipe.batch_size to a multiple of {self.processes.n}"
             )
 
+    @property
+    def advice(self) -> str:
+        """What to type when training diverges."""
+        of = "" if isinstance(self.network, Subnet) else "recipe."
+        return f"try a lower {of}learning_rate, a longer {of}warmup or a smaller {of}clip_norm"
+
     def train_step(self, step: int) -> dict[str, float]:
         """Take step number `step`; the sums of ``loss/<role>``, ``correct/<role>`` and ``images/<role>``.
 
@@ -149,7 +152,7 @@ class Trainer:
         if not np.isfinite(gradient_norm):
             losses = ", ".join(f"{role} {loss:g}" for role, (loss, _) in zip(roles, rows, strict=True))
             raise TrainingDiverged(
-                f"training diverged at step {step}: a gradient is not finite (losses: {losses}); {ADVICE}"
+                f"training diverged at step {step}: a gradient is not finite (losses: {losses}); {self.advice}"
             )
         if self.recipe.clip_norm is not None and gradient_norm > self.recipe.clip_norm:
             torch._foreach_mul_(gradients, self.recipe.clip_norm / gradient_norm)
