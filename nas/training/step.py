@@ -28,6 +28,7 @@ from nas.training.samplers import check_space, sample_step, smallest_open
 from nas.training.schedule import Schedule
 from search_spaces import Population, SearchSpace
 
+
 class TrainingDiverged(Failure, ArithmeticError):
     """A loss, a gradient or a weight is no longer finite."""
 

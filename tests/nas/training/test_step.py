@@ -115,7 +115,10 @@ def test_images_in_a_file_are_read_ahead_and_are_the_same() -> None:
     # In order over the end of an epoch, and out of order, as after a resumption.
     for step in (0, 1, 2, 3, 4, 5, 6, 3, 9):
         generators = [torch.Generator().manual_seed(step) for _ in range(2)]
-        (ours, labels), (theirs, their_labels) = reader.batches.batch(step, generators[0]), trainer.batches.batch(step, generators[1])
+        (ours, labels), (theirs, their_labels) = (
+            reader.batches.batch(step, generators[0]),
+            trainer.batches.batch(step, generators[1]),
+        )
         assert torch.equal(ours, theirs)
         assert torch.equal(labels, their_labels)
 
