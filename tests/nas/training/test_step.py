@@ -10,11 +10,11 @@ from tiny_run import shipped_recipe, tiny_data, tiny_recipe, tiny_supernet
 
 from nas.data import prepare
 from nas.training import Trainer
+from nas.training.batches import STEP
 from nas.training.dropout import classifier_dropout
 from nas.training.losses import cross_entropy, kl_divergence
 from nas.training.recipe import Recipe
 from nas.training.samplers import sample_step
-from nas.training.batches import STEP
 
 
 def sandwich(**changes: object) -> Recipe:
