@@ -34,7 +34,7 @@ from nas.training.log import RunLog
 from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
-from nas.training.step import Trainer, TrainingDiverged, add
+from nas.training.step import Trainer, TrainingDiverged, add, largest_resolution
 
 
 class NothingLearnt(RuntimeError):
@@ -313,9 +313,7 @@ def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) 
             f"make it with num_classes={len(data.classes)}"
         )
     stored = data.train.images.shape[-1]
-    wanted = max((g.values[-1] for g in space.genes if g.kind == "resolution"), default=stored)
-    if isinstance(network, Subnet):
-        wanted = network.resolution
+    wanted = largest_resolution(network)
     if stored < wanted:
         listener.say(
             f"images are stored at {stored} pixels and networks read up to {wanted}: they will be enlarged; "

@@ -42,6 +42,13 @@ def make_supernet(space: SearchSpace, recipe: Recipe, seed: int = 0) -> Supernet
     return supernet
 
 
+def largest_resolution(network: Supernet | Subnet) -> int:
+    """Side in pixels of the images that the max net, or the network that is trained alone, reads."""
+    if isinstance(network, Subnet):
+        return network.resolution
+    return int(network.space.resolution(network.space.max)[0])
+
+
 def add(sums: dict[str, float], more: Mapping[str, float]) -> None:
     """Add the numbers of `more` to those of the same name in `sums`."""
     for name, number in more.items():
@@ -195,7 +202,7 @@ class Trainer:
         teacher = self.external if phase.target == "external" else self.teacher
         if teacher is not None:
             with torch.no_grad(), self._autocast():
-                target = teacher(prepared(getattr(teacher, "resolution", self._largest_resolution)))
+                target = teacher(prepared(getattr(teacher, "resolution", largest_resolution(self.network))))
         self.network.train()
         roles = self._roles(subnets, phase)
         measured = []
@@ -285,13 +292,6 @@ class Trainer:
             self.teacher = self._largest()
             calibrate_batch_norm(self.teacher, calibration_batches(self.data, self.teacher.resolution, self.device))
             self.teacher.eval()
-
-    @property
-    def _largest_resolution(self) -> int:
-        if isinstance(self.network, Subnet):
-            return self.network.resolution
-        values = [gene.values[-1] for gene in self.network.space.genes if gene.kind == "resolution"]
-        return max(values, default=self.data.train.images.shape[-1])
 
     def _largest(self) -> Subnet:
         """A copy of the max net, or of the network that is trained alone."""
