@@ -189,6 +189,8 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
             seed=request.seed,
             threads=request.threads,
             accelerator=request.accelerator,
+            train_time=request.train_time,
+            listener=listener,
         )
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
     return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
