@@ -17,6 +17,7 @@ def run(config: TrainConfig, call: Call) -> int:
         seed=config.seed,
         threads=config.threads,
         accelerator=config.accelerator,
+        train_time=config.train_time,
         listener=Listener(say=remarks.print, track=track),
     )
     remarks.print(f"supernet: {call.folder}\nnext:     nas search --supernet {call.folder} --device cpu --latency 60%")
