@@ -182,7 +182,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
+        listener.say(f"training a supernet in {request.training_folder}{why_anew(request)}")
         train_supernet(
             request.training_folder,
             space=request.space,
@@ -295,7 +295,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     return get_space(**space_with_resolution(request.space, request.data.get("resolution")))
 
 
-def _why_anew(request: SearchRequest) -> str:
+def why_anew(request: SearchRequest) -> str:
     """That the images of an earlier training of the same settings have changed since, where they have."""
     data = DataSettings.from_dict(request.data)
     told = data.portable()

@@ -1,8 +1,10 @@
 """The same photographs are the same, however their folder is named and wherever it lies."""
 
+import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from nas.data import DataSettings, contents
 from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.contents import content_digest, hash_files
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.search import why_anew
 
 
 def training_folder(root: str, **data: object) -> Path:
@@ -117,3 +120,18 @@ def test_the_cache_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.Monkey
     assert kept_arrays("4") is not None
     assert kept_arrays("0") is None
     assert keep_arrays("large", {"a": np.zeros(2000, dtype=np.uint8)}) is None
+
+
+def test_that_images_have_changed_since_a_training_is_said(tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", ["a", "b"])
+    data = DataSettings("folder", str(root)).as_dict()
+    request = SearchRequest(space={"name": "x"}, recipe={"name": "y"}, data=data, runs=str(tmp_path / "runs"))
+    assert why_anew(request) == ""
+    told = DataSettings("folder", str(root)).portable() | {"resolution": 32}
+    card = {"data_settings": told, "recipe": {"name": "y"}, "seed": 0}
+    folder = tmp_path / "runs" / "train" / "folder_before"
+    folder.mkdir(parents=True)
+    (folder / "supernet.json").write_text(json.dumps({"space": {"name": "x"}, "card": card}))
+    assert "have changed since" in why_anew(request)
+    assert str(folder) in why_anew(request)
+    assert why_anew(replace(request, seed=1)) == ""
