@@ -48,6 +48,7 @@ VERBS = {
                 "confidence",
                 "supernet",
                 "data",
+                "resolution",
                 "space",
                 "train-time",
                 "format",
@@ -76,7 +77,7 @@ VERBS = {
         Verb(
             "train",
             "Train the supernet that searches start from.",
-            ("data", "space", "train-time", "out", "seed", "resume"),
+            ("data", "resolution", "space", "train-time", "out", "seed", "resume"),
             (
                 ("nas train --data ./photos", "the default recipe on your own images"),
                 ("nas train --data digits recipe.epochs=5", "a short one"),
