@@ -25,6 +25,7 @@ from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.search import Unknown
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
+from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
 from nas.search.run import run_search
 from nas.supernet import Subnet
@@ -41,8 +42,9 @@ def chosen(trained: TrainedSupernet, limits: list[str], evaluations: int, seed: 
     for budget in (Budget.parse(macs=limit) for limit in limits):
         with track("evaluating subnets") as progress:
             evaluate = partial(trained.evaluated, progress=progress)
-            learnt = learn_accuracy(unknown, budget, evaluate, plan=EvaluationPlan(evaluations), seed=seed)
-        genotypes.append(run_search(replace(unknown, accuracy=learnt.predictor), budget, seed=seed).genotype)
+            feasibility = check_feasibility(unknown, budget, seed)
+            learnt = learn_accuracy(unknown, feasibility, evaluate, plan=EvaluationPlan(evaluations), seed=seed)
+        genotypes.append(run_search(replace(unknown, accuracy=learnt.predictor), feasibility, seed=seed).genotype)
     return genotypes
 
 

@@ -34,6 +34,9 @@ class Latency:
         return f" on {self.device}" if self.device else ""
 
 
+ONLY_DEVICE = Latency()
+"""Latency where there is only one device."""
+
 CostKey = str | Latency
 """What a cost is known by: a field of `search_spaces.Costs`, or a latency."""
 
@@ -56,4 +59,4 @@ def by_latency(given: T | Mapping[str, T] | None) -> dict[Latency, T]:
         return {}
     if isinstance(given, Mapping):
         return {Latency(name): each for name, each in given.items()}
-    return {Latency(): given}
+    return {ONLY_DEVICE: given}

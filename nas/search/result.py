@@ -23,7 +23,7 @@ from nas.search.evolution.pareto import front
 from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import EVALUATED, measured_columns
 from nas.search.finalists.proof import Verdict, describe
-from nas.search.latency import Latency, latencies_of
+from nas.search.latency import ONLY_DEVICE, Latency, latencies_of
 from nas.search.latency_breakdown import latency_breakdown
 from nas.search.objectives import Objectives
 from search_spaces import Population
@@ -135,7 +135,7 @@ def assemble(
     front_table, cloud = _landscape(objectives, archives, budget, seed)
     predicted = {key: _number(row[f"predicted_{key}"]) for key in ("accuracy", "accuracy_std")}
     measured = {"accuracy": _number(row[EVALUATED])}
-    for key in objectives.latencies or (Latency(),):
+    for key in objectives.latencies or (ONLY_DEVICE,):
         names = [key.column("latency_ms"), key.column("latency_std_ms")]
         mean, std = (_number(row.get(f"predicted_{name}")) for name in names)
         chance = None

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from latency_tables.files import write_text
-from nas.search.latency import Latency
+from nas.search.latency import ONLY_DEVICE, Latency
 
 EVALUATED = "measured_accuracy"
 
@@ -26,7 +26,7 @@ AGAIN = 0.995
 Floats = NDArray[np.float64]
 
 
-def measured_columns(latency: Latency = Latency()) -> list[str]:
+def measured_columns(latency: Latency = ONLY_DEVICE) -> list[str]:
     """Columns of median, p10 and p90 of a latency as measured."""
     return [latency.column(f"measured_{name}_ms") for name in ("latency", "p10", "p90")]
 

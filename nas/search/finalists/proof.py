@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, row_keys
 from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
-from nas.search.latency import Latency
+from nas.search.latency import ONLY_DEVICE, Latency
 from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
@@ -254,7 +254,7 @@ class _Trial:
     def table(self) -> pd.DataFrame:
         """Predicted and measured figures of all finalists, side by side."""
         table = self.described.copy()
-        for key in self.objectives.latencies or (Latency(),):
+        for key in self.objectives.latencies or (ONLY_DEVICE,):
             table[measured_columns(key)] = self.sessions[key].slowest() if key in self.sessions else np.nan
         table["sessions"] = next((sessions.n for sessions in self.sessions.values()), 0)
         table[EVALUATED] = self.accuracy
