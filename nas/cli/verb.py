@@ -53,6 +53,7 @@ VERBS = {
                 "precision",
                 "max-accuracy-drop",
                 "evaluations",
+                "strategy",
                 "storage",
                 "out",
                 "seed",
