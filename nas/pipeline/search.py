@@ -109,7 +109,7 @@ def named_devices(request: SearchRequest) -> list[Device]:
 
 
 def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
-    """The devices' names, each with the others it answers to."""
+    """The devices' names, each with its aliases."""
     return {device.name: device.spec.aliases for device in devices}
 
 

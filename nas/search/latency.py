@@ -1,6 +1,7 @@
 """The latency on a device as a key of limits, costs and predictors; milliseconds.
 
-In files, what belongs to one of several devices carries its name: ``latency_ms@pixel``. Only this module knows that.
+In files, what belongs to one of several devices has its name in its column: ``latency_ms@pixel``. No other module
+spells or reads such names.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,6 @@
-"""What a search leaves behind: the answer, the tables behind it, and their files.
+"""The result of a search: the chosen network, the tables that it was chosen by, and their files.
 
-``result.json`` holds the answer; ``pareto.csv`` the front, ``cloud.csv`` random networks for comparison,
+``result.json`` holds the chosen network; ``pareto.csv`` the front, ``cloud.csv`` random networks for comparison,
 ``finalists.csv`` predicted and measured figures side by side, ``convergence.csv`` the best accuracy known
 after so many evaluations. Accuracies are fractions, latencies milliseconds.
 """
@@ -34,7 +34,7 @@ _CLOUD = 2000  # random networks, enough to show where the space lies
 
 @dataclass
 class SearchResult:
-    """The answer and how it was found; accuracies are fractions, latencies milliseconds.
+    """The chosen network and how it was found; accuracies are fractions, latencies milliseconds.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class SearchResult:
     feasibility : the table of min, middle and max net, as records.
     latency_breakdown : what each part of the network adds to its predicted latency; see `nas.search.latency_breakdown`.
     front, cloud, finalists, convergence : tables; see the files of the same names.
-    about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
-        many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`
-        found of each file); files (what: file name); classes; data; predictors (which: its held-out error in words);
+    about : further facts for the record, ready for JSON. The report shows: test_accuracy (a fraction) and test_images
+        (how many); labelled (False where no accuracy could be judged); exports (of each file, what
+        `nas.export.checked.export_checked` found); files (what: file name); classes; data; predictors (which: its held-out error in words);
         accuracy_predictor (its errors near the front and overall, and how the rounds of evaluations went); command (as
         typed); notes (sentences).
     """
@@ -120,7 +120,7 @@ def assemble(
     device: str | None,
     seconds: float,
 ) -> SearchResult:
-    """Put the answer together.
+    """Make the result of a search.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def _landscape(
         keep = total_violation(score.violations(population)) == 0
         return population[keep], score.objectives(population)[keep]
 
-    # Once more by the predictors as they are now: measurements may have taught them something on the way.
+    # Predicted again, because the predictors may have been fitted to measurements since.
     # An archive is empty where the search was stopped before its first generation.
     population, scores = within(np.concatenate([archive.population for archive in archives if len(archive)]))
     table = describe(objectives, population[front(scores)]).drop(columns="round")

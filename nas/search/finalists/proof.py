@@ -1,13 +1,12 @@
-"""Proving the answer: finalists are measured on the device, and only one that holds again and again can win.
+"""The proof that a budget holds: finalists are measured repeatedly, and only one that keeps it each time is chosen.
 
-A round proposes finalists, some of them sure to keep the budget and some aimed close below it, measures them, and
-measures those that could win again in fresh processes, until the best has been measured often enough to be sure of
-the next time (`nas.search.finalists.measurements`). Then the predictor learns from everything measured, which is
-most telling near the front; and while part of the budget is unused and a better network is predicted, another round
-follows.
+A round proposes finalists, some with the confidence asked for and some aimed close below the limit, and measures them.
+The best are measured again in fresh processes until the next measurement of the best one can be bounded
+(`nas.search.finalists.measurements`). Then the latency predictor is fitted to everything measured; while part of the
+budget is unused and a better network is predicted, another round follows.
 
-What predictors say and what was measured stand in different columns, always. Every measurement and every
-evaluation is written down as soon as it is known, so that a killed search measures nothing twice.
+Predicted and measured figures never share a column. Every measurement and every evaluation is written to a file as
+soon as it is known, so that a killed search measures nothing twice.
 """
 
 from collections.abc import Callable, Mapping
@@ -30,21 +29,21 @@ Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64],
 Evaluate = Callable[[Population], NDArray[np.float64]]
 """Accuracy in [0, 1] of n networks with the supernet's weights on the search-validation split, (n,)."""
 Refit = Callable[[Population, NDArray[np.float64]], None]
-"""Teaches the latency predictor what was measured: networks and their milliseconds, all of them so far."""
+"""Fits the latency predictor to all measurements so far: networks and their milliseconds."""
 Propose = Callable[[float, Mapping[Latency, float]], Archive]
 """A search with the predictors as they now are: with a chance (0.5 to 1) to keep latencies in ms."""
 
 AIMED = 0.6
-"""Chance to hold of the finalists that are aimed close below the limit; the others have the confidence asked for."""
+"""Chance to keep the limit of the finalists that are aimed close below it; the others have the confidence asked for."""
 GAIN = 0.0005
 """Predicted accuracy worth another round; a search-validation split of 5,000 images resolves ten times as much."""
 CONTENDERS = 3
-"""Networks that are measured again together, the best ones: should the first fail, the next is known as well."""
+"""Of the best networks, how many are measured again together: if the first fails, the next is already measured."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of the finalists.
+    """The finalists, and the chosen one.
 
     Attributes
     ----------
@@ -125,40 +124,42 @@ def verify(
         verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     """
-    trial = _Trial(objectives, budget, ledger, measure, evaluate, refit, sessions)
-    winner, played, stopped = None, 0, "as many rounds as allowed"
+    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, refit, sessions)
+    winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
-        proposals = trial.proposals(propose, n_finalists)
+        proposals = finalists.proposals(propose, n_finalists)
         if not len(proposals):
-            stopped = "it was stopped by hand" if trial.interrupted else "there are no further networks to propose"
+            stopped = "it was stopped by hand" if finalists.interrupted else "there are no further networks to propose"
             break
         if winner is not None:
-            # Like with like: both as the predictors now are.
-            now, best = (objectives.predicted_accuracy(p)[0].max() for p in (trial.population[[winner]], proposals))
+            # Both by the predictors as they are now.
+            now, best = (objectives.predicted_accuracy(p)[0].max() for p in (finalists.population[[winner]], proposals))
             if best <= now + GAIN:
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
-        played = number
-        trial.enter(proposals, number, winner)
+        rounds_done = number
+        finalists.enter(proposals, number, winner)
         if not measure:
-            winner, stopped = trial.best(), "nothing was measured"
+            winner, stopped = finalists.best(), "nothing was measured"
             break
-        winner = trial.prove()
-        trial.learn()
-        if winner is not None and not trial.limits:
+        winner = finalists.prove()
+        finalists.learn()
+        if winner is not None and not finalists.limits:
             stopped = "without a limit on a measured latency the most accurate is known"
             break
-        if winner is not None and 1 - trial.load()[winner] <= slack:
+        if winner is not None and 1 - finalists.share_of_limit()[winner] <= slack:
             stopped = "the budget is used up to the margin that measuring again calls for"
             break
-    row = int(trial.load().argmin()) if winner is None else winner
+    row = int(finalists.share_of_limit().argmin()) if winner is None else winner
     proved = all(latency in measure for latency in budget.latencies)
     status = "missed" if winner is None else "met" if measure and proved else "predicted"
-    return Verdict(trial.table(), trial.population, row, status, played, trial.proof(row) | {"stopped": stopped})
+    return Verdict(
+        finalists.table(), finalists.population, row, status, rounds_done, finalists.proof(row) | {"stopped": stopped}
+    )
 
 
-class _Trial:
-    """The finalists so far, and what is known of them."""
+class _Finalists:
+    """The finalists so far, with their measurements and evaluations."""
 
     def __init__(
         self,
@@ -217,7 +218,7 @@ class _Trial:
         else:
             self._evaluate(rows)
 
-    def load(self) -> NDArray[np.float64]:
+    def share_of_limit(self) -> NDArray[np.float64]:
         """What each network will keep when measured again as a share of the limit it is closest to, (n,)."""
         shares = [self.sessions[key].bound_ms(self.enough) / limit for key, limit in self.limits.items()]
         return np.asarray(np.max([np.zeros(len(self.population)), *shares], axis=0))
@@ -225,7 +226,7 @@ class _Trial:
     def prove(self) -> int | None:
         """Measure the best that could hold again until the best of all has proved it; None if none is left."""
         while True:
-            could = np.flatnonzero(self.load() <= 1)
+            could = np.flatnonzero(self.share_of_limit() <= 1)
             if not len(could):
                 return None
             self._evaluate(could)
@@ -237,7 +238,7 @@ class _Trial:
             self._session(leading[times[leading] < self.enough])
 
     def learn(self) -> None:
-        """Teach the predictors all measurements; what they still err by on them, on the whole, is made up for."""
+        """Fit the predictors to all measurements, and scale them so that their median error is zero."""
         for key, sessions in self.sessions.items():
             if key not in self.objectives.latencies:
                 continue
