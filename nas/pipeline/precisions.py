@@ -1,8 +1,8 @@
 """Float32 or int8: the best network in each precision, both measured, and the better one chosen.
 
 Int8 runs a larger network in the same time, and loses some accuracy to rounding; which of the two is better is known
-only at the end. So each precision has a search of its own, with the latency predictor of its device configuration, from one
-supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
+only at the end. So each precision has a search of its own, with the latency predictor of its device configuration, from
+one supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
 """
 
 import shutil

@@ -55,9 +55,9 @@ class SearchResult:
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further facts for the record, ready for JSON. The report shows: test_accuracy (a fraction) and test_images
         (how many); labelled (False where no accuracy could be judged); exports (of each file, what
-        `nas.export.checked.export_checked` found); files (what: file name); classes; data; predictors (which: its held-out error in words);
-        accuracy_predictor (its errors near the front and overall, and how the rounds of evaluations went); command (as
-        typed); notes (sentences).
+        `nas.export.checked.export_checked` found); files (what: file name); classes; data; predictors (which: its held-
+        out error in words); accuracy_predictor (its errors near the front and overall, and how the rounds of
+        evaluations went); command (as typed); notes (sentences).
     """
 
     space: dict[str, Any]
