@@ -1,4 +1,4 @@
-"""The whole road on the embedded digits, in small: one run of the console script, looked at from all sides."""
+"""A whole search on the embedded digits, in small: one run of the console script, looked at from all sides."""
 
 import json
 import os
