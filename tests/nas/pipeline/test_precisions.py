@@ -168,7 +168,9 @@ def test_a_rejected_file_does_not_win(steps: Steps, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("failing", "error"), [("infeasible", "that fast"), ("missed", "none kept it")])
-def test_one_that_cannot_keep_the_budget_leaves_the_other(failing: str, error: str, steps: Steps, tmp_path: Path) -> None:
+def test_one_that_cannot_keep_the_budget_leaves_the_other(
+    failing: str, error: str, steps: Steps, tmp_path: Path
+) -> None:
     getattr(steps, failing).add("float32")
     search_precisions(REQUEST, tmp_path)
     float32, int8 = json.loads((tmp_path / "result.json").read_text())["precisions"]
