@@ -67,7 +67,7 @@ def learn_device(
     if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
-            device.measure(space, telling_sample(space, samples, seed), progress=progress)
+            device.measure(space, informative_sample(space, samples, seed), progress=progress)
         predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
@@ -123,7 +123,7 @@ def device_costs(device: Device) -> DeviceCosts | None:
     return fleet.adapt(parts)
 
 
-def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
+def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)

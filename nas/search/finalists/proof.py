@@ -66,10 +66,11 @@ class Verdict:
 def choose_finalists(
     space: SearchSpace, archive: Archive, budget: Budget, n: int, exclude: Population, slack: float = 0.1
 ) -> Population:
-    """The most accurate networks within the budget, unlike each other and with growing slack in latency.
+    """The most accurate networks within the budget that differ from each other, with growing slack in latency.
 
-    Predictions err alike for alike networks, so finalists differ in at least a twentieth of their genes; and
-    one after the other leaves a little more room, the last `slack` of the limit, in case all are too slow.
+    Predictions have similar errors for similar networks, so finalists differ in at least a twentieth of their genes.
+    Each leaves a little more of the limit unused than the one before, the last a share of `slack`, in case all are too
+    slow.
 
     Returns
     -------
@@ -138,7 +139,7 @@ def verify(
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
         rounds_done = number
-        finalists.enter(proposals, number, winner)
+        finalists.add_round(proposals, number, winner)
         if not measure:
             winner, stopped = finalists.best(), "nothing was measured"
             break
@@ -189,15 +190,15 @@ class _Finalists:
         nothing = self.population[:0]
         if self.interrupted:
             return nothing
-        sure = propose(objectives.confidence, aims)
-        if sure.interrupted and len(self.population):
+        confident = propose(objectives.confidence, aims)
+        if confident.interrupted and len(self.population):
             self.interrupted = True
             return nothing
         if not aims or any(latency not in aims for latency in budget.latencies):
-            return choose_finalists(space, sure, budget, n, self.population)
-        predicted = [objectives.predicted_latency(sure.population[[sure.best]], key) for key in aims]
+            return choose_finalists(space, confident, budget, n, self.population)
+        predicted = [objectives.predicted_latency(confident.population[[confident.best]], key) for key in aims]
         width = max(float(std[0] / mean[0]) for mean, std in predicted)
-        first = choose_finalists(space, sure, budget, n - n // 2, self.population, 2 * width)
+        first = choose_finalists(space, confident, budget, n - n // 2, self.population, 2 * width)
         known = np.concatenate([self.population, first])
         aimed = propose(AIMED, aims)
         if aimed.interrupted:
@@ -205,12 +206,12 @@ class _Finalists:
             return nothing if len(self.population) else first
         return np.concatenate([first, choose_finalists(space, aimed, budget, n // 2, known, width / 2)])
 
-    def enter(self, proposals: Population, number: int, incumbent: int | None) -> None:
-        """Take in a round's finalists and measure them, the best network so far along with them."""
+    def add_round(self, proposals: Population, number: int, incumbent: int | None) -> None:
+        """Add a round's finalists and measure them together with the best network so far."""
         first = len(self.population)
         self.population = np.concatenate([self.population, proposals])
-        entrants = describe(self.objectives, proposals, number)
-        self.described = pd.concat([self.described, entrants], ignore_index=True) if first else entrants
+        described = describe(self.objectives, proposals, number)
+        self.described = pd.concat([self.described, described], ignore_index=True) if first else described
         self.accuracy = np.concatenate([self.accuracy, np.full(len(proposals), np.nan)])
         rows = np.arange(first, len(self.population))
         if self.measure:
@@ -219,18 +220,18 @@ class _Finalists:
             self._evaluate(rows)
 
     def share_of_limit(self) -> NDArray[np.float64]:
-        """What each network will keep when measured again as a share of the limit it is closest to, (n,)."""
+        """The bound on each network's next measurement, as a share of the limit that it is closest to, (n,)."""
         shares = [self.sessions[key].bound_ms(self.enough) / limit for key, limit in self.limits.items()]
         return np.asarray(np.max([np.zeros(len(self.population)), *shares], axis=0))
 
     def prove(self) -> int | None:
-        """Measure the best that could hold again until the best of all has proved it; None if none is left."""
+        """Measure the best candidates again until the best of all has enough sessions; None if none is left."""
         while True:
-            could = np.flatnonzero(self.share_of_limit() <= 1)
-            if not len(could):
+            within = np.flatnonzero(self.share_of_limit() <= 1)
+            if not len(within):
                 return None
-            self._evaluate(could)
-            order = could[np.argsort(-self._judged()[could], kind="stable")]
+            self._evaluate(within)
+            order = within[np.argsort(-self._judged()[within], kind="stable")]
             times = next(iter(self.sessions.values())).n
             if times[order[0]] >= self.enough:
                 return int(order[0])
