@@ -1,4 +1,4 @@
-"""From a chosen genotype to files that run: finalists measured as exported files, the winner exported and checked.
+"""From a chosen genotype to files that run: finalists measured as they would ship, the winner exported and judged.
 
 Latency is measured on the exported file with its trained weights, in the runtime and precision of the device, and
 where that is int8, accuracy is the int8 file's. Accuracy is a fraction in [0, 1]; drops are fractions too.
@@ -97,7 +97,7 @@ def deploy(
     device: Device | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write the network of `genotype` into `folder`, check it, and evaluate it on the test split.
+    """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def measure_exports(
 ) -> None:
     """Measure each file on this machine, in its own runtime and precision, under the conditions of `device`.
 
-    Files that its runtime cannot run are left out, and all files where the device is not this machine.
+    Files that its runtime cannot run are passed over, and all of them where the device is elsewhere.
 
     Parameters
     ----------
