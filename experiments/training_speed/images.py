@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from experiments.training_speed.work import Step, recipe
-from nas.data import ImageData, augment, load_data, prepare
+from nas.data import ImageData, load_data, prepare
 from nas.data.storage import temporary_folder
 from nas.supernet import Supernet
+from nas.training.augmentation import Flip, PadCrop
+from nas.training.augmentation.augmenter import Augmenter
 from search_spaces import get_space
 
 RESOLUTION, BATCH, N_IMAGES, N_CLASSES = 224, 32, 1000, 10
@@ -56,8 +58,10 @@ def images(rounds: int) -> pd.DataFrame:
     for name, data in zip(("memory", "a file"), read, strict=True):
 
         def batch(data: ImageData = data) -> None:
-            chosen = data.train.images[torch.from_numpy(rng.permutation(len(data.train))[:BATCH])]
-            prepare(augment(chosen, generator, padding=4, flip=True), RESOLUTION, data.mean, data.std)
+            rows = torch.from_numpy(rng.permutation(len(data.train))[:BATCH])
+            augment = Augmenter((PadCrop(padding=4), Flip()), data)
+            images, _ = augment(data.train.images[rows], data.train.labels[rows], generator)
+            prepare(images, RESOLUTION, data.mean, data.std)
 
         timed(f"a batch from {name}, augmented and normalised", BATCH, batch, 10 * rounds)
     with _cold(read[1]) as work:
