@@ -16,13 +16,14 @@ DataName = Literal["digits", "folder", "cifar10"]
 def load_data(
     name: str = "digits",
     root: str | Path | None = None,
-    resolution: int = 32,
+    resolution: int | None = None,
     validation_fraction: float = 0.2,
     test_fraction: float = 0.2,
     seed: int = 0,
     on_unreadable: OnUnreadable = "skip",
     flip: bool | None = None,
     memory_gb: float | None = None,
+    workers: int | None = None,
 ) -> ImageData:
     """Read a set of images, decode them once and split it.
 
@@ -43,6 +44,7 @@ def load_data(
     ------
     ValueError : unknown name, missing or unusable folder, fractions that leave nothing to train on.
     """
+    resolution = resolution or 32
     if name not in get_args(DataName):
         raise ValueError(f"unknown data {name!r}; known: {', '.join(get_args(DataName))}")
     if on_unreadable not in get_args(OnUnreadable):

@@ -163,17 +163,10 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
         listener.say(f"training a supernet in {request.training_folder}")
-        train_supernet(
-            request.training_folder,
-            space=request.space,
-            data=request.data,
-            recipe=request.recipe,
-            seed=request.seed,
-            threads=request.threads,
-            accelerator=request.accelerator,
-        )
+        train_supernet(request, request.training_folder)
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+    moved = None if request.moved_data is None else request.moved_data.as_dict()
+    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes)
 
 
 def run_task(
@@ -186,7 +179,6 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-    from nas.pipeline.train import portable
     from nas.report.html import write_report
 
     devices = task.devices
@@ -237,7 +229,7 @@ def run_task(
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
-        "moved_data": portable(request.moved_data) if request.moved_data else None,
+        "moved_data": request.moved_data.portable() if request.moved_data else None,
         "notes": trained.remarks(result.genotype),
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
@@ -266,7 +258,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(**request.space)
+    return request.space.make()
 
 
 def _search_settings(request: SearchRequest) -> SearchSettings:

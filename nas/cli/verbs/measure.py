@@ -11,7 +11,6 @@ from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import import_table
 from nas.devices.learning import POOL, device_predictor
-from search_spaces import get_space
 
 
 def run(config: MeasureConfig, call: Call) -> int:
@@ -21,7 +20,7 @@ def run(config: MeasureConfig, call: Call) -> int:
     if config.source is not None:
         return _import(config)
     device = get_device(config.device, folder=Path(config.runs) / "devices")
-    space = get_space(**config.space)
+    space = config.space.make()
     rng = np.random.default_rng(config.seed)
     if config.suggest:
         pool = space.sample(POOL, rng, tilt=1.5)
@@ -52,7 +51,7 @@ def run(config: MeasureConfig, call: Call) -> int:
 
 def _import(config: MeasureConfig) -> int:
     paths = [Path(name) for name in str(config.source).split(",")]
-    space = get_space(**config.space) if paths[0].suffix != ".csv" else None
+    space = config.space.make() if paths[0].suffix != ".csv" else None
     folder = Path(config.runs) / "devices"
     table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder)
     counts = {str(name): int(count) for name, count in table.rows["space"].value_counts().items()}

@@ -8,14 +8,6 @@ from nas.pipeline.train import train_supernet
 
 def run(config: TrainConfig, call: Call) -> int:
     """Train into the run folder and say what to type next."""
-    train_supernet(
-        call.folder,
-        space=config.space,
-        data=config.data,
-        recipe=config.recipe,
-        seed=config.seed,
-        threads=config.threads,
-        accelerator=config.accelerator,
-    )
+    train_supernet(config, call.folder)
     remarks.print(f"supernet: {call.folder}\nnext:     nas search --supernet {call.folder} --device cpu --latency 60%")
     return 0
