@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from latency_tables.files import check_value, shown
 from search_spaces.registry import get_space
@@ -49,8 +49,9 @@ class SpaceSettings:
     cells: int | None = None
 
     def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
         for field in fields(self):
-            value = check_value(_plain(getattr(self, field.name)), field.type, f"space.{field.name}")
+            value = check_value(_plain(getattr(self, field.name)), hints[field.name], f"space.{field.name}")
             object.__setattr__(self, field.name, value)
             largest = max(value, default=0) if isinstance(value, tuple) else value
             if field.name in LARGEST and largest is not None and not largest <= LARGEST[field.name]:

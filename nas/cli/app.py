@@ -51,7 +51,8 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     except ValueError as error:
         return fail(verb.name, str(error), EXIT_BAD_ARGUMENT)
     except OSError as error:
-        return fail(verb.name, *reversed(outcome(error)))
+        code, sentence = outcome(error)
+        return fail(verb.name, sentence, code)
     register_settings()
     with tempfile.TemporaryDirectory() as folder:
         codes = Path(folder) / "codes"

@@ -8,7 +8,6 @@ import importlib
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,8 +25,8 @@ from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.pipeline.check import check_request
 from nas.pipeline.request import SearchRequest, moved_images
-from nas.pipeline.run_folder import LOCK, OWNER, in_use, keep_settings, new_run_folder
-from nas.pipeline.settings import SETTINGS_FILE, RunSettings, from_plain
+from nas.pipeline.run_folder import in_use, keep_settings, new_run_folder, remove_if_unused
+from nas.pipeline.settings import RunSettings, from_plain
 
 CODES_FILE = "NAS_EXIT_CODES"
 """Variable of the environment: where jobs write how they ended."""
@@ -74,6 +73,7 @@ class Job:
         self.__module__ = __name__
 
     def __call__(self, config: DictConfig) -> int:
+        """Run the verb with what Hydra composed; the exit code."""
         hydra_config = HydraConfig.get()
         folders: list[Path] = []
         code, sentence = guarded(self.verb, lambda: self._run(config, folders), folders)
@@ -122,8 +122,8 @@ def _run_folder(run: RunSettings[Any], resume: Path | None, named: Path | None) 
             keep_settings(run, folder, changed=resume is not None)
             yield folder
     finally:
-        if resume is None and folder.is_dir() and {path.name for path in folder.iterdir()} <= {SETTINGS_FILE, LOCK, OWNER}:
-            shutil.rmtree(folder, ignore_errors=True)
+        if resume is None:
+            remove_if_unused(folder)
 
 
 def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:

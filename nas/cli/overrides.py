@@ -33,9 +33,7 @@ def parse_override(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(text)
     except (OverrideParseException, ValueError) as error:
-        raise ValueError(
-            f"{shown(text)} is not key=value as Hydra reads it; put quotes around the value"
-        ) from error
+        raise ValueError(f"{shown(text)} is not key=value as Hydra reads it; put quotes around the value") from error
 
 
 def check_overrides(flags: Sequence[str], overrides: Sequence[str]) -> None:
@@ -95,5 +93,3 @@ def _names_a_target(value: Any) -> bool:
 
 def _refused(what: str, why: str) -> str:
     return f"{shown(what)} is refused, because it {why}; {SWITCH}=1 in the environment allows it"
-
-

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from nas.data.settings import DataSettings
 
 if TYPE_CHECKING:
-    from nas.data.dataset import ImageData, Split
+    from nas.data.dataset import BatchReader, ImageData, Split
     from nas.data.load import load_data
     from nas.data.synthetic import read_calibration_images, synthetic_data, write_calibration_images
     from nas.data.transforms import augment, prepare
 
 __all__ = [
+    "BatchReader",
     "DataSettings",
     "ImageData",
     "Split",
@@ -27,7 +28,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "dataset": ("ImageData", "Split"),
+    "dataset": ("BatchReader", "ImageData", "Split"),
     "load": ("load_data",),
     "synthetic": ("read_calibration_images", "synthetic_data", "write_calibration_images"),
     "transforms": ("augment", "prepare"),

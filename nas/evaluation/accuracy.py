@@ -25,8 +25,8 @@ def calibration_batches(
     """Prepared training images to calibrate batch-norm on: always the same ones, in batches of equal size."""
     rows = np.random.default_rng(0).permutation(len(data.train))[:n_images]
     size = min(BATCH, len(rows))
-    images = data.train.images[torch.from_numpy(rows[: len(rows) // size * size])].to(device)
-    return [prepare(batch, resolution, data.mean, data.std) for batch in torch.split(images, size)]
+    batches = data.train.batches(size, rows[: len(rows) // size * size])
+    return [prepare(images.to(device), resolution, data.mean, data.std) for images, _ in batches]
 
 
 def evaluate(net: Subnet | Supernet, split: Literal["train", "validation"], data: ImageData) -> float:
@@ -96,7 +96,7 @@ def _accuracy(net: Subnet | Supernet, split: Split, data: ImageData) -> float:
     training, device, correct = net.training, next(net.parameters()).device, 0
     net.eval()
     try:
-        for images, labels in zip(torch.split(split.images, BATCH), torch.split(split.labels, BATCH), strict=True):
+        for images, labels in split.batches(BATCH):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
             correct += int((logits.argmax(1) == labels.to(device)).sum())
     finally:

@@ -8,11 +8,13 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from latency_tables.files import read_json
+from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
 from nas.shipped import CARD, find_supernet
 from nas.training.recipe import Recipe
@@ -124,14 +126,21 @@ class SearchRequest(TrainRequest):
         if self.batch is not None and self.batch > MOST_BATCH:
             raise ValueError(f"batch must be at most {MOST_BATCH:,}, got {self.batch}")
 
-    @property
+    @cached_property
     def training_folder(self) -> Path:
-        """Where the supernet is, or will be: the same settings, the same folder."""
+        """Where the supernet is, or will be: the same images and settings, the same folder.
+
+        Images are the same by their contents, wherever their folder lies and however its path is written.
+
+        Raises
+        ------
+        ValueError : the images cannot be read.
+        """
         if self.supernet is not None:
             return find_supernet(self.supernet)
         settings = {
             "space": self.space.as_dict(),
-            "data": self.data.portable(),
+            "data": content_digest(self.data),
             "recipe": self.recipe.as_dict(),
             "seed": self.seed,
         }

@@ -5,6 +5,7 @@ The lock is the operating system's (filelock), so that of a process that died is
 
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -104,6 +105,15 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
         lock.release()
         with suppress(OSError):
             (folder / LOCK).unlink()
+
+
+def remove_if_unused(folder: Path) -> None:
+    """Remove a run folder in which nothing was made, and the folders above it that are empty then."""
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {SETTINGS_FILE, LOCK, OWNER, "multirun.yaml"}:
+            shutil.rmtree(folder)
+            for above in list(folder.parents)[:2]:
+                above.rmdir()  # raises where it holds something
 
 
 def _owner(folder: Path) -> str:

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
@@ -124,7 +126,7 @@ def prepare_task(
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = _file_kinds(request, devices), space_of(request)
+    kinds, space = file_kinds_of(request, devices), space_of(request)
     known: dict[str, KnownLatency] = {}
     # A mistake in these should not wait until a supernet is trained.
     _search_settings(request)
@@ -152,21 +154,21 @@ def prepare_task(
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
-    if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
-
-        open_storage(request.storage)  # a mistake shows before anything is trained
-
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}")
-        train_supernet(request, request.training_folder)
+        with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
+            if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
+                listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
+                train_supernet(request, request.training_folder, listener)
+                listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
     moved = None if request.moved_data is None else request.moved_data.as_dict()
-    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes)
+    if request.supernet is None and request.data.root:  # the training may have read them from another place
+        moved = {"root": request.data.root}
+    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes, listener=listener)
 
 
 def run_task(
@@ -258,17 +260,34 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return request.space.make()
+    return get_space(
+        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
+    )
+
+
+def _why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = request.data
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"],
+            card["seed"],
+        ) == (request.space.name, request.recipe.name, request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""
 
 
 def _search_settings(request: SearchRequest) -> SearchSettings:
     return SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
 
 
-def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
     """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    if request.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
     own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
     usual = own[0] if own else FileKind()
     asked = file_kinds(request.format or usual.format, request.precision or usual.precision)

@@ -99,7 +99,7 @@ def from_plain(kind: type[S], values: Mapping[str, Any], where: str = "") -> S:
 
     Parameters
     ----------
-    kind : the class. Those with a ``from_dict`` make themselves; fields of the others have the declared types, strictly.
+    kind : the class. Those with a ``from_dict`` make themselves; fields of the others have their types, strictly.
     where : stands before keys in messages.
 
     Raises
@@ -139,4 +139,7 @@ def _replaced(old: dict[str, Any], new: dict[str, Any], path: list[str]) -> dict
     first, rest = path[0], path[1:]
     if first not in new:
         raise ValueError(f"there is no setting {shown(first)!r} here; --cfg job prints all of them")
-    return {**old, first: _replaced(old[first], new[first], rest) if rest and isinstance(new[first], dict) else new[first]}
+    return {
+        **old,
+        first: _replaced(old[first], new[first], rest) if rest and isinstance(new[first], dict) else new[first],
+    }

@@ -5,18 +5,22 @@ from pathlib import Path
 import torch
 
 from nas.data import load_data
+from nas.data.resolution import space_with_resolution
 from nas.pipeline.request import TrainRequest
+from nas.progress import SILENT, Listener
 from nas.supernet import Supernet
 from nas.training.loop import train
+from search_spaces import get_space
 
 
-def train_supernet(request: TrainRequest, folder: Path) -> Path:
+def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SILENT) -> Path:
     """Train a supernet into `folder`, or go on with the training that was begun there.
 
     Parameters
     ----------
     request : what is asked for. Its seed is that of weights, order, augmentation and sampled subnets; the splits have
-        their own.
+        their own. A resolution of the images is also that of the space.
+    listener : is told of the images.
 
     Returns
     -------
@@ -26,16 +30,19 @@ def train_supernet(request: TrainRequest, folder: Path) -> Path:
     ------
     ValueError : the images cannot be read as asked; nothing is written then.
     """
-    images = load_data(**request.data.as_dict())
+    options = space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
+    judged = get_space(**options)
+    images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
+    made = get_space(**options | {"num_classes": len(images.classes)})
     torch.manual_seed(request.seed)
     train(
-        Supernet(request.space.make(len(images.classes)), request.recipe.kernel_transform),
+        Supernet(made, request.recipe.kernel_transform),
         images,
         request.recipe,
         folder,
         seed=request.seed,
         threads=request.threads,
         device=request.accelerator,
-        about={"data_settings": request.data.portable()},
+        about={"data_settings": request.data.portable() | {"resolution": images.resolution}},
     )
     return folder

@@ -13,9 +13,10 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.data import ImageData, augment, prepare
+from nas.data import BatchReader, ImageData, augment, prepare
 from nas.evaluation.accuracy import calibration_batches, evaluate, evaluate_on_test
 from nas.signals import Interruption
 from nas.supernet import Subnet, calibrate_batch_norm
@@ -200,10 +201,10 @@ class _Tuning:
         self.data = data
         self.settings = settings
         self.seed = seed
-        self.images, self.labels = data.train.near(device), data.train.labels.to(device)
-        self.batch_size = min(settings.batch_size, len(self.labels))
-        self.steps_per_epoch = len(self.labels) // self.batch_size
+        self.batch_size = min(settings.batch_size, len(data.train))
+        self.steps_per_epoch = len(data.train) // self.batch_size
         self.n_steps = settings.epochs * self.steps_per_epoch
+        self._reader = BatchReader(data.train, self._rows, self.n_steps, device)
         self.parameters = dict(self.net.named_parameters())
         self.optimizer = gradient_descent(
             self.parameters.values(), settings.learning_rate, settings.weight_decay, momentum=0.9, nesterov=True
@@ -229,15 +230,17 @@ class _Tuning:
         self.optimizer.step()
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Augmented images and labels; a last batch of an epoch that is not full is left out."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.labels))
-        rows = torch.from_numpy(order[place * self.batch_size :][: self.batch_size])
+        """Augmented images and labels."""
         draw = np.random.default_rng([self.seed, STEP, step])
         generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
-        images = self.images[rows.to(self.images.device)].to(self.labels.device)
-        images = augment(images, generator, padding=self.settings.crop_padding, flip=self.data.flip)
-        return images, self.labels[rows.to(self.labels.device)]
+        images, labels = self._reader.batch(step)
+        return augment(images, generator, padding=self.settings.crop_padding, flip=self.data.flip), labels
+
+    def _rows(self, step: int) -> NDArray[np.int64]:
+        """Rows of the train split that `step` reads; a last batch of an epoch that is not full is left out."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.data.train))
+        return order[place * self.batch_size :][: self.batch_size]
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint must hold: ``net.*`` and ``momentum.*``."""

@@ -255,8 +255,8 @@ def _check_fit(supernet: Supernet, data: ImageData) -> None:
             f"the space {space.name} has {space.num_classes} classes, the data {data.name} has {len(data.classes)}; "
             f"make it with num_classes={len(data.classes)}"
         )
-    stored = data.train.images.shape[-1]
-    wanted = max((g.values[-1] for g in space.genes if g.kind == "resolution"), default=stored)
+    stored = data.resolution
+    wanted = int(space.resolution(space.max)[0])
     if stored < wanted:
         logger.warning(
             "images are stored at %d pixels and the space reads up to %d: they will be enlarged; "
@@ -293,7 +293,12 @@ def _means(sums: dict[str, float]) -> dict[str, float]:
 def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress, processes: Processes) -> dict[str, Any]:
     """What travels with the trained weights."""
     return {
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "resolution": int(data.train.images.shape[-1])},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "resolution": data.resolution,
+            "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        },
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nas.data import ImageData, augment, prepare
-from nas.data.storage import ReadAhead
+from nas.data import BatchReader, ImageData, augment, prepare
 from nas.errors import Failure
 from nas.evaluation.accuracy import calibration_batches
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
@@ -80,12 +80,11 @@ class Trainer:
         # Typed as in torch's stubs: `to` cannot say that it keeps the module's class.
         self.supernet: Supernet = supernet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data = data
-        self.images, self.labels = data.train.near(self.device), data.train.labels.to(self.device)
-        self._file = ReadAhead(self.images) if data.train.in_file else None
         self.recipe = recipe
         self.seed = seed
         self.bfloat16 = bfloat16
         self.schedule = Schedule(recipe, len(data.train))
+        self._reader = BatchReader(data.train, self._rows, self.schedule.n_steps, self.device)
         self.processes = processes
         self.external = None if external is None else external.to(self.device).eval()
         self._check()
@@ -99,7 +98,7 @@ class Trainer:
             nesterov=recipe.nesterov,
         )
         self.average = Average(self.parameters) if self.schedule.averaging_decay(0) else None
-        self._order: tuple[int, Tensor] | None = None
+        self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def _check(self) -> None:
         check_space(self.supernet.space, self.recipe)
@@ -207,18 +206,17 @@ class Trainer:
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented uint8 images and labels of `step`, the same for all its subnets, of all processes."""
+        images, labels = self._reader.batch(step)
+        return augment(images, generator, padding=self.recipe.crop_padding, flip=self.data.flip), labels
+
+    def _rows(self, step: int) -> NDArray[np.int64]:
+        """Rows of the train split that `step` reads."""
         size = self.schedule.batch_size
         epoch, place = divmod(step, self.schedule.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.labels))
-            self._order = epoch, torch.from_numpy(order).to(self.images.device)
-        rows, following = (self._order[1][p * size :][:size] for p in (place, place + 1))
-        if self._file is not None:
-            images = self._file.batch(rows, following if place + 1 < self.schedule.steps_per_epoch else None)
-        else:
-            images = self.images[rows]
-        images = augment(images.to(self.device), generator, padding=self.recipe.crop_padding, flip=self.data.flip)
-        return images, self.labels[rows.to(self.device)]
+            order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.data.train))
+            self._order = epoch, order
+        return self._order[1][place * size :][:size]
 
     def tensors(self) -> dict[str, Tensor]:
         """All that a checkpoint must hold: ``supernet.*``, ``momentum.*`` and, if any, ``teacher.*``, ``average.*``."""
@@ -283,8 +281,8 @@ class Trainer:
 
     @property
     def _largest_resolution(self) -> int:
-        values = [gene.values[-1] for gene in self.supernet.space.genes if gene.kind == "resolution"]
-        return max(values, default=self.images.shape[-1])
+        space = self.supernet.space
+        return int(space.resolution(space.max)[0])
 
     def _roles(self, subnets: Population, phase: Phase) -> list[str]:
         space = self.supernet.space

@@ -9,7 +9,7 @@ from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
-from nas.devices.learning import device_predictor, profile_path
+from nas.devices.learning import device_predictor
 from nas.report.figures import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
@@ -25,7 +25,7 @@ def run(config: FitConfig, call: Call) -> int:
             f"at least {MIN_MEASUREMENTS} networks of {space.name} must have been measured on {device.name}; "
             f"type: nas measure --device {device.name} --space {space.name}"
         )
-    profile = profile_path(device, space)
+    profile = device.table.profile_path(space)
     predictor.save(profile)
     errors = predictor.errors_
     figure = held_out_figure(

@@ -32,10 +32,10 @@ def run(config: MeasureConfig, call: Call) -> int:
     for warning in measured.card.conditions["warnings"]:
         remarks.print(f"warning: {warning}")
     latency = measured.rows["latency_ms"]
-    known = len(device.known(space)[0])
+    known = len(device.table.known(space)[0])
     if config.json:
         rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
-        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table_path), "rows": rows}))
+        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table.path), "rows": rows}))
         return 0
     shown = table("architecture", "ms", "p10", "p90")
     for row in measured.rows.sort_values("latency_ms").to_dict("records"):
@@ -43,7 +43,7 @@ def run(config: MeasureConfig, call: Call) -> int:
     output.print(shown)
     output.print(
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
-        f"{known} of {space.name} are known on {device.name} ({device.table_path})"
+        f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
     remarks.print(f"next: nas fit --device {device.name}")
     return 0

@@ -4,14 +4,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nas.cli.job import Ended
-from nas.cli.outcome import outcome
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.cli.figures import show_figures
+from nas.cli.job import Ended
+from nas.cli.outcome import outcome
 from nas.pipeline.fleet import search_fleet
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.search import search
