@@ -1,19 +1,17 @@
 """Every choice that can be typed composes into a configuration of the types it should have."""
 
-from pathlib import Path
-
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nas.cli.app import register_settings
 from nas.cli.config import SETTINGS
+from nas.cli.verb import VERBS
 from nas.pipeline.settings import from_plain
 from nas.shipped.conf import CONF
-from nas.cli.verb import VERBS
 from nas.training.recipe import Recipe
-from search_spaces import SPACES, get_space
-
+from search_spaces import SPACES
+from search_spaces.settings import SpaceSettings
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +23,7 @@ def hydra():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_configuration_of_its_own_type(verb):
-    assert from_plain(SETTINGS[verb], OmegaConf.to_container(compose(verb, RUN.get(verb)), resolve=True))
+    assert from_plain(SETTINGS[verb], OmegaConf.to_container(compose(verb, ["run=x"] if VERBS[verb].positional else []), resolve=True))
 
 
 @pytest.mark.parametrize("name", SPACES)

@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 
 from nas.cli.app import register_settings
 from nas.cli.config import SETTINGS
-from nas.pipeline.settings import from_plain
-from nas.shipped.conf import CONF
 from nas.cli.flags import parse
 from nas.cli.verb import VERBS
+from nas.pipeline.settings import from_plain
+from nas.shipped.conf import CONF
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    (?:torchrun .*)?(nas .+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
@@ -28,11 +28,12 @@ def test_every_command_can_be_typed(command):
     assert len(line.positional) <= (verb.positional is not None)
     register_settings()
     # A sweep composes once for each value; the first stands for all.
+    if verb.positional:
+        line.overrides.append("run=x")
     overrides = [re.sub(r"(=[^,'\"]+),.*", r"\1", text) if line.multirun else text for text in line.overrides]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(name, overrides)
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    from_plain(SETTINGS[name], plain)
+    from_plain(SETTINGS[name], OmegaConf.to_container(config, resolve=True))
 
 
 def test_there_are_commands():

@@ -12,8 +12,10 @@ from omegaconf import OmegaConf
 
 from latency_tables.files import plain_name
 from nas.data.settings import DataSettings
-from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.pipeline.request import SearchRequest, TrainRequest, check_work
 from nas.pipeline.settings import inner_settings, to_plain
+from nas.training import Finetuning
+from nas.training.duration import parse_duration
 from search_spaces.settings import SpaceSettings
 
 # The last part of a path, or something else where there is none.
@@ -109,14 +111,11 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
-    """`nas finetune`; see `nas.training.finetune.Finetuning` and `SearchConfig`."""
+class FinetuneConfig(Finetuning):
+    """`nas finetune`, besides the fields of `nas.training.Finetuning`; see `SearchConfig`."""
 
     run: str
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    label_weight: float = 0.5
+    train_time: str | None = None
     max_accuracy_drop: float = 1.0
     name: str = "finetune"
     seed: int = 0
@@ -126,7 +125,11 @@ class FinetuneConfig:
     json: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_name(self.name)
+        check_work(self.seed, self.threads, self.accelerator)
+        if self.train_time is not None:
+            parse_duration(self.train_time)
 
 
 @dataclass(frozen=True, kw_only=True)

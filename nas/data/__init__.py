@@ -12,14 +12,13 @@ if TYPE_CHECKING:
     from nas.data.dataset import BatchReader, ImageData, Split
     from nas.data.load import load_data
     from nas.data.synthetic import read_calibration_images, synthetic_data, write_calibration_images
-    from nas.data.transforms import augment, prepare
+    from nas.data.transforms import prepare
 
 __all__ = [
     "BatchReader",
     "DataSettings",
     "ImageData",
     "Split",
-    "augment",
     "load_data",
     "prepare",
     "read_calibration_images",
@@ -31,7 +30,7 @@ _MODULES = {
     "dataset": ("BatchReader", "ImageData", "Split"),
     "load": ("load_data",),
     "synthetic": ("read_calibration_images", "synthetic_data", "write_calibration_images"),
-    "transforms": ("augment", "prepare"),
+    "transforms": ("prepare",),
 }
 
 

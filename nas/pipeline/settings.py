@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from latency_tables.files import check_value, read_json, shown, write_text
 
@@ -113,6 +114,12 @@ def from_plain(kind: type[S], values: Mapping[str, Any], where: str = "") -> S:
             close = difflib.get_close_matches(str(key), names, n=1)
             hint = f"did you mean {close[0]}?" if close else "--cfg job prints all of them"
             raise ValueError(f"{where}there is no setting {shown(key)!r} here; {hint}")
+    if hasattr(kind, "from_dict"):
+        for name in names:
+            if name in values and _is_value(hints[name]):
+                check_value(values[name], hints[name], where + name)
+        itself: S = getattr(kind, "from_dict")(values)  # noqa: B009 (mypy knows no such method of any class)
+        return itself
     made = {name: _from_plain(hints[name], values[name], where + name) for name in names if name in values}
     for f in fields(kind):  # type: ignore[arg-type]
         if f.name not in made and f.default is MISSING and f.default_factory is MISSING:
@@ -126,12 +133,22 @@ def _from_plain(hint: Any, value: Any, key: str) -> Any:
         return check_value(value, hint, key)
     if not isinstance(value, Mapping):
         raise ValueError(f"{key} must be a mapping of settings, got {shown(value)}")
-    return kind.from_dict(value) if hasattr(kind, "from_dict") else from_plain(kind, value, f"{key}.")
+    return from_plain(kind, value, f"{key}.")
+
+
+def _is_value(hint: Any) -> bool:
+    """Whether a field of this type holds text, a number or a switch."""
+    return set(_members(hint)) <= {str, int, float, bool, NoneType}
 
 
 def inner_settings(hint: Any) -> Any:
     """The settings dataclass that a field of this type holds; None if it holds a value."""
-    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)
+    return next((kind for kind in _members(hint) if is_dataclass(kind)), None)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types that a field of this type may hold."""
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
 
 
 def _replaced(old: dict[str, Any], new: dict[str, Any], path: list[str]) -> dict[str, Any]:

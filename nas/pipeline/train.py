@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from nas.data import load_data
 from nas.data.resolution import space_with_resolution
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
-from nas.supernet import Supernet
-from nas.training.loop import train
+from nas.training import make_supernet, train
 from search_spaces import get_space
 
 
@@ -20,7 +17,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     ----------
     request : what is asked for. Its seed is that of weights, order, augmentation and sampled subnets; the splits have
         their own. A resolution of the images is also that of the space.
-    listener : is told of the images.
+    listener : is told how it goes.
 
     Returns
     -------
@@ -34,9 +31,8 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     judged = get_space(**options)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
     made = get_space(**options | {"num_classes": len(images.classes)})
-    torch.manual_seed(request.seed)
     train(
-        Supernet(made, request.recipe.kernel_transform),
+        make_supernet(made, request.recipe, request.seed),
         images,
         request.recipe,
         folder,
@@ -44,5 +40,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         threads=request.threads,
         device=request.accelerator,
         about={"data_settings": request.data.portable() | {"resolution": images.resolution}},
+        train_time=request.train_time,
+        listener=listener,
     )
     return folder

@@ -1,4 +1,4 @@
-"""Training a supernet by a recipe.
+"""Training a supernet or one network by a recipe.
 
 What is heavy to import (PyTorch) is imported when it is first used, so that settings can be read without it.
 """
@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from nas.training.log import read_log
-from nas.training.recipe import Phase, Recipe
+from nas.training.recipe import Finetuning, Phase, Recipe, TrainingSettings
 from nas.training.recipes import load_recipe, recipe_names
 
 if TYPE_CHECKING:
     from nas.training.loop import NothingLearnt, TrainingResult, train
-    from nas.training.step import Trainer, TrainingDiverged
+    from nas.training.step import Trainer, TrainingDiverged, make_supernet
 
 _WHERE = {
     "NothingLearnt": "loop",
@@ -20,16 +20,20 @@ _WHERE = {
     "train": "loop",
     "Trainer": "step",
     "TrainingDiverged": "step",
+    "make_supernet": "step",
 }
 
 __all__ = [
+    "Finetuning",
     "NothingLearnt",
     "Phase",
     "Recipe",
     "Trainer",
     "TrainingDiverged",
     "TrainingResult",
+    "TrainingSettings",
     "load_recipe",
+    "make_supernet",
     "read_log",
     "recipe_names",
     "train",

@@ -1,4 +1,4 @@
-"""The shipped recipes by name, read from their YAML files."""
+"""The shipped recipes by name, read from their YAML files without Hydra."""
 
 from nas.shipped.conf import choices, read_choice
 from nas.training.recipe import Recipe

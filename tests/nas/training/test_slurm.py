@@ -5,8 +5,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nas.cli.app import register_settings
-from nas.cli.config import SETTINGS
-from nas.pipeline.settings import from_plain
 from nas.shipped.conf import CONF
 
 pytest.importorskip(
