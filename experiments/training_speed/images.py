@@ -10,11 +10,11 @@ from time import perf_counter, process_time
 import numpy as np
 import pandas as pd
 import torch
+from nas.data.storage import temporary_folder
 from PIL import Image
 
 from experiments.training_speed.work import Step, recipe
 from nas.data import ImageData, load_data, prepare
-from nas.data.storage import temporary_folder
 from nas.supernet import Supernet
 from nas.training.augmentation import Flip, PadCrop
 from nas.training.augmentation.augmenter import Augmenter

@@ -27,7 +27,8 @@ def calibration_images(data: ImageData, n_images: int = CALIBRATION_IMAGES) -> T
     """Training images to calibrate batch-norm on: always the same ones, uint8, as many as fill whole batches."""
     rows = np.random.default_rng(0).permutation(len(data.train))[:n_images]
     size = min(BATCH, len(rows))
-    return data.train.images[torch.from_numpy(rows[: len(rows) // size * size])]
+    batches = data.train.batches(size, rows[: len(rows) // size * size])
+    return torch.cat([images for images, _ in batches])
 
 
 def calibration_batches(
@@ -116,7 +117,7 @@ def _accuracy(net: Subnet | Supernet, split: Split, data: ImageData) -> float:
     training, device, correct = net.training, next(net.parameters()).device, 0
     net.eval()
     try:
-        for images, labels in zip(torch.split(split.images, BATCH), torch.split(split.labels, BATCH), strict=True):
+        for images, labels in split.batches(BATCH):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
             correct += int((logits.argmax(1) == labels.to(device)).sum())
     finally:

@@ -143,9 +143,9 @@ def _evaluation_seconds(trainer: Trainer) -> float:
         least, most = net.space.costs(np.stack([net.space.min, net.space.max])).macs.tolist()
         share += least / most
         net.activate(net.space.max)
-    images = data.validation.images[:BATCH]
-    if not len(images):
+    if not len(data.validation):
         return 0.0
+    images, _ = next(iter(data.validation.batches(BATCH)))
     net.eval()
     began = perf_counter()
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))

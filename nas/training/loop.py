@@ -312,7 +312,7 @@ def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) 
             f"the space {space.name} has {space.num_classes} classes, the data {data.name} has {len(data.classes)}; "
             f"make it with num_classes={len(data.classes)}"
         )
-    stored = data.train.images.shape[-1]
+    stored = data.resolution
     wanted = largest_resolution(network)
     if stored < wanted:
         listener.say(
@@ -362,7 +362,12 @@ def _means(sums: dict[str, float]) -> dict[str, float]:
 def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress, processes: Processes) -> dict[str, Any]:
     """What travels with the trained weights."""
     return {
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "resolution": int(data.train.images.shape[-1])},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "resolution": data.resolution,
+            "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        },
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nas.data import load_data, prepare
+from nas.data import DataSettings, load_data, prepare
 from nas.export.network_file import read_metadata
 from nas.supernet import load_subnet
 
@@ -68,7 +68,7 @@ def test_the_budget_holds_as_measured(searched):
 
 def test_the_onnx_file_is_the_network(searched):
     home, folder, record = searched
-    data = load_data(resolution=16)
+    data = load_data(DataSettings(resolution=16))
     images = prepare(data.test.images[:32], 16, data.mean, data.std)
     with torch.no_grad():
         expected = load_subnet(folder / "subnet.safetensors").eval()(images).numpy()
