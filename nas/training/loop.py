@@ -200,7 +200,8 @@ def _begin(folder: Path, trainer: Trainer, plan: Plan | None, listener: Listener
     if plan is not None:
         plan.write(folder, trainer.recipe, trainer.schedule)
     stored, augmented = trainer.preview()
-    listener.say(f"images as the first step sees them: {write_preview(folder, stored, augmented)}")
+    picture = write_preview(folder, stored, augmented)
+    listener.say(f"images as the first step sees them: {picture} (evaluation sees whole stored squares, crop ratio 1)")
 
 
 class _Run:
