@@ -103,7 +103,7 @@ def perform(
     listener = Listener(say=lambda sentence: print(f"{of}, {name}, seed {seed}: {sentence}", flush=True), track=track)
     result = train(
         net, data, recipe, folder, seed=seed, threads=threads, device="cpu", precision="float32",
-        evaluations=2, train_time=train_time, listener=listener,
+        evaluations=1, train_time=train_time, listener=listener,
     )  # fmt: skip
     about = {"trained": of, "augmentation": name, "seed": seed, "epochs": result.epochs}
     return [about | {"seconds": round(result.seconds)} | row for row in judged(net, data, n_random)]
