@@ -17,6 +17,7 @@ class Verb:
     examples : command lines with a remark each.
     positional : the configuration key that a bare word sets, and how the help writes it.
     tail : a last paragraph of the help.
+    run_folder : whether each run has a folder of its own.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Verb:
     examples: tuple[tuple[str, str], ...]
     positional: tuple[str, str] | None = None
     tail: str = ""
+    run_folder: bool = False
 
 
 _EXIT_CODES = """Exit codes:
@@ -73,6 +75,7 @@ VERBS = {
                 ("nas search --device pixel,note10 --latency 20ms --shared", "one network that both can run in time"),
             ),
             tail=_EXIT_CODES,
+            run_folder=True,
         ),
         Verb(
             "train",
@@ -84,6 +87,7 @@ VERBS = {
                 ("nas train --data ./photos --train-time 20min", "as many epochs as fit"),
                 ("nas train --resume RUN", "go on where it was stopped"),
             ),
+            run_folder=True,
         ),
         Verb(
             "measure",
@@ -94,12 +98,14 @@ VERBS = {
                 ("nas measure --device cpu --samples 10 --suggest", "ten that the predictor asks for"),
                 ("nas measure --device mine --import mine.csv", "what was measured elsewhere"),
             ),
+            run_folder=True,
         ),
         Verb(
             "fit",
             "Learn a device from its measurements: a latency predictor and its error.",
             ("device", "space", "seed", "out", "json"),
             (("nas fit --device cpu", "error report and a plot of predicted against measured"),),
+            run_folder=True,
         ),
         Verb(
             "export",
@@ -120,6 +126,7 @@ VERBS = {
                 ("nas finetune RUN epochs=25 weight_decay=1.0e-3", "the most epochs; any field of a recipe"),
                 ("nas finetune --resume TUNED", "go on where it was stopped"),
             ),
+            run_folder=True,
             positional=("run", "RUN"),
         ),
         Verb(

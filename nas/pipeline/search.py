@@ -15,11 +15,13 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
@@ -140,7 +142,7 @@ def prepare_task(
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = _file_kinds(request, devices), space_of(request)
+    kinds, space = file_kinds_of(request, devices), space_of(request)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
     EvaluationPlan(request.evaluations)
@@ -170,30 +172,21 @@ def _costs(
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
-    if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
-
-        open_storage(request.storage)  # a mistake shows before anything is trained
-
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}")
-        train_supernet(
-            request.training_folder,
-            space=request.space,
-            data=request.data,
-            recipe=request.recipe,
-            seed=request.seed,
-            threads=request.threads,
-            accelerator=request.accelerator,
-            train_time=request.train_time,
-            listener=listener,
-        )
+        with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
+            if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
+                listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
+                train_supernet(request, request.training_folder, listener)
+                listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+    moved = None if request.moved_data is None else request.moved_data.as_dict()
+    if request.supernet is None and request.data.root:  # the training may have read them from another place
+        moved = {"root": request.data.root}
+    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes, listener=listener)
 
 
 def run_task(
@@ -206,7 +199,6 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-    from nas.pipeline.train import portable
     from nas.report.html import write_report
 
     devices = task.devices
@@ -258,7 +250,7 @@ def run_task(
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
-        "moved_data": portable(request.moved_data) if request.moved_data else None,
+        "moved_data": request.moved_data.portable() if request.moved_data else None,
         "notes": trained.remarks(result.genotype),
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
@@ -287,7 +279,26 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(**request.space)
+    return get_space(
+        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
+    )
+
+
+def _why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = request.data
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"],
+            card["seed"],
+        ) == (request.space.name, request.recipe.name, request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""
 
 
 def settings_of(request: SearchRequest) -> SearchSettings:
@@ -305,10 +316,8 @@ def settings_of(request: SearchRequest) -> SearchSettings:
     )
 
 
-def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
     """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    if request.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
     own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
     usual = own[0] if own else FileKind()
     asked = file_kinds(request.format or usual.format, request.precision or usual.precision)

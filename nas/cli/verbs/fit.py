@@ -15,13 +15,12 @@ from nas.progress import Listener
 from nas.report.figures import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
-from search_spaces import get_space
 
 
 def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the held-out error and plot it."""
     device = get_device(config.device, folder=Path(config.runs) / "devices", listener=Listener(say=remarks.print))
-    space = get_space(**config.space)
+    space = config.space.make()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         raise ValueError(

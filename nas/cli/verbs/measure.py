@@ -12,7 +12,6 @@ from nas.devices import get_device
 from nas.devices.importing import import_table
 from nas.devices.learning import POOL, device_predictor
 from nas.progress import Listener
-from search_spaces import get_space
 
 
 def run(config: MeasureConfig, call: Call) -> int:
@@ -23,7 +22,7 @@ def run(config: MeasureConfig, call: Call) -> int:
         return _import(config)
     listener = Listener(say=remarks.print, track=track)
     device = get_device(config.device, folder=Path(config.runs) / "devices", listener=listener)
-    space = get_space(**config.space)
+    space = config.space.make()
     rng = np.random.default_rng(config.seed)
     if config.suggest:
         pool = space.sample(POOL, rng, tilt=1.5)
@@ -54,7 +53,7 @@ def run(config: MeasureConfig, call: Call) -> int:
 
 def _import(config: MeasureConfig) -> int:
     paths = [Path(name) for name in str(config.source).split(",")]
-    space = get_space(**config.space) if paths[0].suffix.lower() != ".csv" else None
+    space = config.space.make() if paths[0].suffix.lower() != ".csv" else None
     listener = Listener(say=remarks.print)
     folder = Path(config.runs) / "devices"
     table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder, listener=listener)

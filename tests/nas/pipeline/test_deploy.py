@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nas.cli.console import track
-from nas.data import ImageData, load_data, prepare
+from nas.data import DataSettings, ImageData, load_data, prepare
 from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
 from nas.devices.spec import DeviceSpec
@@ -32,7 +32,7 @@ FLOAT, INT8 = FileKind(), FileKind("onnx", "int8")
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    return load_data("digits", resolution=16)
+    return load_data(DataSettings(resolution=16))
 
 
 @pytest.fixture(scope="module")
