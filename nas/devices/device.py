@@ -73,6 +73,7 @@ class Device:
         self.table = DeviceTable(spec, folder)
         self.protocol = protocol or Protocol()
         self.listener = listener
+        self.trusted = trusted
         self._said = trusted
 
     @property
