@@ -40,14 +40,14 @@ REQUEST = SearchRequest(budget=Limits(latency="60%"), space={"name": SPACE.name,
 def test_the_other_precision_has_a_card_of_its_own(name: str, precision: str, expected: str, tmp_path: Path) -> None:
     found = in_precision(get_device(name, folder=tmp_path), precision, tmp_path)
     assert found.spec == get_device(expected, folder=tmp_path).spec
-    assert found.folder == tmp_path / expected
+    assert found.table.folder == tmp_path / expected
 
 
 def test_a_device_without_such_a_card_gets_one(tmp_path: Path) -> None:
     spec = DeviceSpec("board", aliases=("b",), transport="ssh", host="me@there", threads=4)
     found = in_precision(Device(spec, folder=tmp_path / "board"), "int8", tmp_path)
     assert found.spec == replace(spec, name="board-int8", aliases=(), precision="int8")
-    assert found.folder == tmp_path / "board-int8"
+    assert found.table.folder == tmp_path / "board-int8"
 
 
 def test_devices_that_cannot_are_refused(tmp_path: Path) -> None:
