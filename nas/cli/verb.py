@@ -41,6 +41,9 @@ VERBS = {
                 "device",
                 "shared",
                 "latency",
+                "throughput",
+                "batch",
+                "threads",
                 "memory",
                 "size",
                 "macs",
@@ -67,6 +70,7 @@ VERBS = {
                 ("nas search --data ./photos --latency 60% --precision auto", "float32 or int8, the better file"),
                 ("nas search --supernet RUN --latency 1ms,2ms,3ms -m", "three budgets, one supernet"),
                 ("nas search --from RUN --latency 15ms", "another budget, in a second, by what RUN learnt"),
+                ("nas search --device cpu --batch 32 --throughput 500img/s", "a budget in images a second"),
                 ("nas search --device pixel,note10,cpu --latency 20ms", "a network for each of three devices"),
                 ("nas search --device pixel,cpu --latency pixel=20ms,cpu=2ms", "a budget for each"),
                 ("nas search --device pixel,note10 --latency 20ms --shared", "one network that both can run in time"),
@@ -87,17 +91,18 @@ VERBS = {
         Verb(
             "measure",
             "Measure architectures on a device (or take latencies from a file) and keep them.",
-            ("device", "space", "samples", "suggest", "import", "seed", "out", "json"),
+            ("device", "batch", "threads", "space", "samples", "suggest", "import", "seed", "out", "json"),
             (
                 ("nas measure --device cpu --samples 40", "this machine, forty random architectures"),
                 ("nas measure --device cpu --samples 10 --suggest", "ten that the predictor asks for"),
+                ("nas measure --device cpu --batch 32 --threads 2", "32 images an inference, on two threads"),
                 ("nas measure --device mine --import mine.csv", "what was measured elsewhere"),
             ),
         ),
         Verb(
             "fit",
             "Learn a device from its measurements: a latency predictor and its error.",
-            ("device", "space", "seed", "out", "json"),
+            ("device", "batch", "threads", "space", "seed", "out", "json"),
             (("nas fit --device cpu", "error report and a plot of predicted against measured"),),
         ),
         Verb(

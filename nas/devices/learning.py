@@ -133,11 +133,16 @@ def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
 
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
+    if device.batch > 1:
+        raise ValueError(
+            f"nothing is known of {device.name} at {device.batch} images an inference in space {space.name}; type: "
+            f"nas measure {device.flags} --space {space.name}"
+        )
     costs = device_costs(device)
     if costs is None:
         raise ValueError(
             f"nothing is known of the latency of {device.name} in space {space.name}; type: "
-            f"nas measure --device {device.name} --space {space.name}"
+            f"nas measure {device.flags} --space {space.name}"
         )
     predictor = costs.for_space(space)
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"

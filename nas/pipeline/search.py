@@ -86,7 +86,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request, listener)
-    limits = latency_limits(request.budget.latency, names_of(devices))
+    limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
@@ -100,7 +100,10 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
     ValueError : an unknown one, or one that is named twice.
     """
     folder = Path(request.runs) / "devices"
-    devices = [get_device(name.strip(), folder=folder, listener=listener) for name in request.device.split(",")]
+    conditions: dict[str, Any] = {"batch": request.batch or 1, "threads": request.device_threads}
+    devices = [
+        get_device(name.strip(), folder=folder, listener=listener, **conditions) for name in request.device.split(",")
+    ]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
