@@ -280,6 +280,7 @@ class Device:
         """
         job = {
             "runtime": self.spec.runtime,
+            "precision": self.spec.precision,
             "threads": self.spec.threads,
             "core": self.spec.core,
             "rounds": protocol.rounds,

@@ -71,7 +71,7 @@ def get_device(
         raise ValueError(cards.problems[name])
     cards.warn(listener)
     if (spec := _named(name, cards.specs)) is not None:
-        trusted = spec.name not in cards.own
+        trusted = not {spec.name, _BASE.sub("", spec.name)} & cards.own
         if threads is not None and threads != spec.threads:
             spec = _with_threads(spec, threads)
         return Device(spec, folder=folder / spec.name, listener=listener, batch=batch, trusted=trusted)
@@ -152,8 +152,6 @@ def _read_cards(folder: Path) -> _Cards:
     for csv in [csv for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]:
         spec = _named(csv.stem, measurable)
         take(csv.stem, partial(_published_in, csv) if spec is None else partial(replace, spec))
-        # Another number of threads of one's own card.
-        own.update({csv.stem} if spec is not None and _BASE.sub("", csv.stem) in own else ())
     for path in sorted(SHIPPED_TABLES.glob("*.yaml")):
         take(path.stem, partial(_published_in, path))
     return _Cards(tuple(specs.values()), frozenset(own), problems)

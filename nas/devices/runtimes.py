@@ -107,11 +107,13 @@ RUNTIMES: dict[str, Runtime] = {
     "litert": Runtime(
         ".tflite", {"float32": _tflite, "int8": _tflite_int8}, "ai-edge-litert", "ai_edge_litert", "tflite", ("int8",)
     ),
-    "openvino": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"),
-    "ncnn": Runtime(".ncnn", {"float32": _ncnn}, "ncnn", "ncnn", "runtimes", ("float32",)),
+    "openvino": Runtime(
+        ".onnx", {"float32": _onnx, "float16": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"
+    ),
+    "ncnn": Runtime(".ncnn", {"float32": _ncnn, "float16": _ncnn}, "ncnn", "ncnn", "runtimes", ("float32", "float16")),
     "pytorch": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
     "pytorch-compiled": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
-    "pytorch-cuda": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
+    "pytorch-cuda": Runtime(".json", {"float32": _subnet, "float16": _subnet}, "torch", "torch"),
 }
 
 
