@@ -26,6 +26,7 @@ from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import Objectives
+from nas.search.latency import COLUMN
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
@@ -262,7 +263,8 @@ def run_task(
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
         "moved_data": portable(request.moved_data) if request.moved_data else None,
-        "notes": trained.remarks(result.genotype),
+        "batch": devices[0].batch,
+        "notes": [*trained.remarks(result.genotype), *_about_batch(devices, result)],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
         **deploy(
@@ -319,6 +321,17 @@ def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileK
     for kind in kinds:
         kind.require()
     return kinds
+
+
+def _about_batch(devices: Sequence[Device], result: SearchResult) -> list[str]:
+    """What the latencies of several images at once are in images a second."""
+    batch = devices[0].batch
+    if batch == 1:
+        return []
+    said = f"latencies are of one inference of {batch} images"
+    latency_ms = result.measured.get(COLUMN)
+    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
+    return [f"{said}{known}"]
 
 
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:
