@@ -35,7 +35,7 @@ Say = Callable[..., None]
 
 
 class Failure(Exception):
-    """Something the user must hear, in one sentence."""
+    """A reason why nothing can be measured, in one sentence for the user."""
 
 
 def load_onnxruntime(
@@ -47,7 +47,8 @@ def load_onnxruntime(
 
     missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
     if missing:
-        raise Failure(f"this onnxruntime has no {missing[0]}")
+        hint = "; type: pip install onnxruntime-gpu" if missing[0].startswith("CUDA") else ""
+        raise Failure(f"this onnxruntime has no {missing[0]}{hint}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -207,7 +208,7 @@ def read_text(path: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What of this machine may move a latency."""
+    """What is known of this machine that may change a latency."""
     lines = [line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line]
     cpu = {name.strip(): value.strip() for name, value in lines}
     model = read_text("/proc/device-tree/model").strip("\0")
@@ -309,7 +310,7 @@ def measure(job: dict[str, Any], say: Say) -> None:
             typical[key] = warm_up(nets[key])
         except Failure:
             raise
-        except Exception as error:  # whatever a runtime throws at a model, the user must hear which one
+        except Exception as error:  # a runtime may raise anything; the message must name the model
             reason = " ".join(str(error).split())
             raise Failure(f"{job['runtime']} cannot run {key}: {reason}") from error
         say("loaded", model=key, ms=typical[key])
@@ -335,7 +336,7 @@ def measure(job: dict[str, Any], say: Say) -> None:
 
 def main() -> int:
     """Read a job from stdin, report on stdout."""
-    # Runtimes print as they please: their words go to stderr, so that stdout carries events alone.
+    # Runtimes print to stdout too: it is sent to stderr, so that stdout carries events alone.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -352,7 +353,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Not sys.exit: some runtimes crash while the interpreter tears them down, after all has been said.
+    # Not sys.exit: some runtimes crash while the interpreter ends, after all has been reported.
     code = main()
     sys.stderr.flush()
     os._exit(code)

@@ -39,7 +39,7 @@ class Measured:
     ----------
     measurements : one for each file, in order.
     conditions : machine, versions, load, noise, drift, repeatability.
-    warnings : sentences the user must hear.
+    warnings : sentences for the user.
     """
 
     measurements: list[Measurement]
@@ -56,9 +56,10 @@ class Device:
     folder : where its latency table is kept; None stands for ``runs/devices/<name>``.
     protocol : how it is measured.
     transport : the way to it; None makes the one its card describes.
-    listener : is told what the user should know before and while it is measured.
+    listener : gets the sentences for the user.
     batch : images an inference takes.
-    trusted : its card came with the package, or from the calling program; what another card has run is said first.
+    trusted : its card came with the package, or from the calling program; the programs of any other card are shown
+        before they are run.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class Device:
         names = list(space.format(rows))
         warnings: list[str] = []
         if len(self._missing(space, rows, fresh)):
-            self._transport()  # what keeps us from it is said before any network is built
+            self._transport()  # an obstacle is reported before any network is built
             self._say_programs()
             with self.table.locked(self.listener):
                 # Another process may have measured some of them meanwhile, or under other conditions.
@@ -296,7 +297,7 @@ class Device:
                     report.take(event, keys, protocol.rounds)
         except DeviceUnavailable as error:
             failure = error
-        except ValueError as error:  # of what it says nothing is believed then
+        except ValueError as error:  # then nothing that it reported is used
             report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
         # A lost connection may look like a good end: only the agent's last event tells that it was one.
         if failure is None and (report.start is None or (models and report.end is None)):

@@ -1,4 +1,4 @@
-"""What is known of a device's latency in a space, and how to get to know it.
+"""A latency predictor of a device for a space, from what is known, or measured now.
 
 In order: what was measured on it in that space; measuring now, where it can be reached; operator costs, from the
 published networks of other spaces or from the fleet's own measurements. Latencies are milliseconds.
@@ -30,13 +30,13 @@ Refit = Callable[[Population, NDArray[np.float64]], None]
 
 @dataclass(frozen=True)
 class KnownLatency:
-    """A latency predictor of a device for a space, and why to believe it.
+    """A latency predictor of a device for a space, and its evidence.
 
     Attributes
     ----------
     predictor : ``predict(population, return_std)`` in milliseconds.
     evidence : what it was learnt from and how far it errs, in a few words.
-    refit : teaches it what was measured since; None where it cannot learn.
+    refit : adapts it to further measurements; None where it cannot be adapted.
     """
 
     predictor: Any
@@ -124,7 +124,7 @@ def device_costs(device: Device) -> DeviceCosts | None:
 
 
 def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
-    """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
+    """The min and the max net, and the `n` - 2 networks of a random pool that are most informative about the others."""
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
     pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]

@@ -25,8 +25,8 @@ from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_fro
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.objectives import Objectives
 from nas.search.latency import COLUMN
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
