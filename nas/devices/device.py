@@ -294,11 +294,13 @@ class Device:
             stream = self._transport().run(job, models, silence_s=protocol.silence_s, limit_s=2 * protocol.limit_s)
             with closing(stream):
                 for event in stream:
-                    report.take(event, keys, protocol.rounds)
+                    try:
+                        report.take(event, keys, protocol.rounds)
+                    except ValueError as error:  # then nothing that it reported is used
+                        report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
+                        break
         except DeviceUnavailable as error:
             failure = error
-        except ValueError as error:  # then nothing that it reported is used
-            report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
         # A lost connection may look like a good end: only the agent's last event tells that it was one.
         if failure is None and (report.start is None or (models and report.end is None)):
             failure = DeviceUnavailable(f"device {self.name} stopped before it was done")

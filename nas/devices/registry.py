@@ -173,7 +173,7 @@ def _with_threads(spec: DeviceSpec, threads: int) -> DeviceSpec:
         raise ValueError(f"the figures of {spec.name} are published for {spec.threads} threads; leave --threads out")
     if spec.command and "{threads}" not in spec.command:
         raise ValueError(f"the command of {spec.name} sets its threads itself; write {{threads}} in its card")
-    return replace(spec, name=f"{spec.name}-{threads}threads", aliases=(), threads=threads)
+    return replace(spec, name=f"{_BASE.sub('', spec.name)}-{threads}threads", aliases=(), threads=threads)
 
 
 def _published_in(table: Path) -> DeviceSpec:
