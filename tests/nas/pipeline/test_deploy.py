@@ -113,9 +113,9 @@ def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupe
 def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[FileKind] = []
 
-    def counted(subnet: Any, kind: FileKind, data: Any) -> bytes:
+    def counted(subnet: Any, kind: FileKind, data: Any, *, batch: int) -> bytes:
         written.append(kind)
-        return calibrated_file(subnet, kind, data)
+        return calibrated_file(subnet, kind, data, batch=batch)
 
     monkeypatch.setattr("nas.pipeline.deploy.calibrated_file", counted)
     fresh = replace(trained, files={})
