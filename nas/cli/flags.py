@@ -35,7 +35,15 @@ FLAGS = {
     for flag in (
         Flag("device", "device", "NAME[,NAME]", "the device (`nas devices` lists them); several get a network each"),
         Flag("shared", "shared", "", "several devices get one network, which keeps every one's budget", text=False),
-        Flag("latency", "budget.latency", "20ms|60%", "latency of one image, or a share of the max net's"),
+        Flag("latency", "budget.latency", "20ms|60%", "latency of one inference, or a share of the max net's"),
+        Flag(
+            "throughput",
+            "budget.throughput",
+            "500img/s|150%",
+            "images a second at --batch, or a share of the max net's",
+        ),
+        Flag("batch", "batch", "N", "images an inference takes (default 1)"),
+        Flag("threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise"),
         Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),

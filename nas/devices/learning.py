@@ -1,4 +1,4 @@
-"""What is known of a device's latency in a space, and how to get to know it.
+"""A latency predictor of a device for a space, from what is known, or measured now.
 
 In order: what was measured on it in that space; measuring now, where it can be reached; operator costs, from the
 published networks of other spaces or from the fleet's own measurements. Latencies are milliseconds.
@@ -30,13 +30,13 @@ Refit = Callable[[Population, NDArray[np.float64]], None]
 
 @dataclass(frozen=True)
 class KnownLatency:
-    """A latency predictor of a device for a space, and why to believe it.
+    """A latency predictor of a device for a space, and its evidence.
 
     Attributes
     ----------
     predictor : ``predict(population, return_std)`` in milliseconds.
     evidence : what it was learnt from and how far it errs, in a few words.
-    refit : teaches it what was measured since; None where it cannot learn.
+    refit : adapts it to further measurements; None where it cannot be adapted.
     """
 
     predictor: Any
@@ -133,11 +133,16 @@ def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
 
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
+    if device.batch > 1:
+        raise ValueError(
+            f"nothing is known of {device.name} at {device.batch} images an inference in space {space.name}; type: "
+            f"nas measure {device.flags} --space {space.name}"
+        )
     costs = device_costs(device)
     if costs is None:
         raise ValueError(
             f"nothing is known of the latency of {device.name} in space {space.name}; type: "
-            f"nas measure --device {device.name} --space {space.name}"
+            f"nas measure {device.flags} --space {space.name}"
         )
     predictor = costs.for_space(space)
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"

@@ -112,7 +112,7 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     wanted = replace(spec, precision=precision, aliases=(), chip="")
     cards = (card for card in device_specs(folder) if replace(card, name=spec.name, aliases=(), chip="") == wanted)
     found = next(cards, replace(wanted, name=f"{spec.name}-{precision}", chip=spec.chip))
-    return Device(found, folder=folder / found.name, protocol=device.protocol, transport=device.transport)
+    return device.under(found, folder / found.name)
 
 
 def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> tuple[Budget, dict[str, KnownLatency]]:
