@@ -50,14 +50,14 @@ class Batches:
         return self._reader.batch(step)
 
     def _rows(self, step: int) -> NDArray[np.int64]:
-        """Rows of the train split that a step sees."""
+        """Rows of the train split that `step` reads."""
         epoch, place = divmod(step, self.schedule.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._order_of(epoch)
+            self._order = epoch, self._of_epoch(epoch)
         size = self.schedule.batch_size
         return self._order[1][place * size :][:size]
 
-    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+    def _of_epoch(self, epoch: int) -> NDArray[np.int64]:
         """The order in which an epoch shows images."""
         rng = np.random.default_rng([self.seed, ORDER, epoch])
         if self.balance_classes:
