@@ -91,8 +91,8 @@ def read_json(path: Path, model: type[T], *, max_bytes: int = MAX_BYTES) -> T:
 
     Parameters
     ----------
-    model : what pydantic can validate: a dataclass, a TypedDict, a `BaseModel`, ``dict[str, float]`` and so on. Types
-        are strict: the text "3" is no number. Not-a-number and infinity are refused anywhere.
+    model : what pydantic can validate: a dataclass, a TypedDict (of typing_extensions), a `BaseModel`, ``dict[str, float]``
+        and so on. Types are strict: the text "3" is no number. Not-a-number and infinity are refused anywhere.
 
     Raises
     ------

@@ -81,6 +81,7 @@ def export_again(
             kind,
             batch=batch,
             max_accuracy_drop=max_accuracy_drop,
+            objective=record.get("objective") or "accuracy",
             provenance={"search": str(source), "supernet": record["supernet"]},
         )
         for path, kind in zip(paths, kinds, strict=True)

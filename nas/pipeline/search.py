@@ -7,8 +7,9 @@ is `search`; a network for each of several devices is `nas.pipeline.fleet.search
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -26,7 +27,7 @@ from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_fro
 from nas.search.budget import Budget
 from nas.search.evolution.evolve import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.objectives import LATENCY, Estimator, by_latency
+from nas.search.objectives import LATENCY, Estimator, by_latency, check_objective
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_state
@@ -49,12 +50,14 @@ class Task:
     known : their latency, by name.
     budget : parsed; see `Budget.parse`.
     kinds : of the files to export, those that the devices run first.
+    began : `time.perf_counter()` when work on it began.
     """
 
     devices: Sequence[Device]
     known: Mapping[str, KnownLatency]
     budget: Budget
     kinds: Sequence[FileKind]
+    began: float = field(default_factory=time.perf_counter)
 
     @property
     def name(self) -> str:
@@ -120,6 +123,7 @@ def prepare_task(
     InfeasibleBudget : no network of the space keeps it.
     ValueError : nothing is known of a device, or a setting cannot work.
     """
+    began = time.perf_counter()
     precisions = {device.spec.precision for device in devices}
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
@@ -127,6 +131,7 @@ def prepare_task(
     kinds, space = _file_kinds(request, devices), space_of(request)
     known: dict[str, KnownLatency] = {}
     # A mistake in these should not wait until a supernet is trained.
+    check_objective(request.objective)
     _search_settings(request)
     EvaluationPlan(request.evaluations)
 
@@ -147,15 +152,15 @@ def prepare_task(
     feasibility = check(*devices)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, budget, kinds)
+    return Task(devices, known, budget, kinds, began)
 
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
     if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
+        from nas.evaluation.storage import Database  # Optuna
 
-        open_storage(request.storage)  # a mistake shows before anything is trained
+        Database(request.storage)  # a mistake shows before anything is trained
 
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
@@ -173,7 +178,14 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
             accelerator=request.accelerator,
         )
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+    return TrainedSupernet.open(
+        request.supernet_name,
+        request.moved_data,
+        request.storage,
+        objective=request.objective,
+        notes=notes,
+        listener=listener,
+    )
 
 
 def run_task(
@@ -186,10 +198,14 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
+    from nas.pipeline.remarks import data_remarks, file_remarks
     from nas.pipeline.train import portable
     from nas.report.html import write_report
 
     devices = task.devices
+    about_data = data_remarks(trained.data, trained.evaluated.objective)
+    for remark in about_data:
+        listener.say(remark)
     measure = {
         device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
     }
@@ -231,6 +247,17 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     listener.say("exporting")
     alone = len(devices) == 1
+    deployed = deploy(
+        trained,
+        result.genotype,
+        folder,
+        task.kinds,
+        batch=request.batch,
+        max_accuracy_drop=request.max_accuracy_drop / 100,
+        provenance={"supernet": request.supernet_name, "command": command},
+        device=devices[0] if alone else None,
+        known=result.measured,
+    )
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
@@ -238,20 +265,15 @@ def run_task(
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
         "moved_data": portable(request.moved_data) if request.moved_data else None,
-        "notes": trained.remarks(result.genotype),
+        "notes": [
+            *trained.remarks(result.genotype),
+            *about_data,
+            *file_remarks(deployed["exports"], trained.data.classes),
+        ],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
-        **deploy(
-            trained,
-            result.genotype,
-            folder,
-            task.kinds,
-            batch=request.batch,
-            max_accuracy_drop=request.max_accuracy_drop / 100,
-            provenance={"supernet": request.supernet_name, "command": command},
-            device=devices[0] if alone else None,
-            known=result.measured,
-        ),
+        **deployed,
+        "seconds": round(time.perf_counter() - task.began, 1),
     }
     result.write(folder)
     facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}

@@ -80,7 +80,7 @@ class Finetuning:
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Of one network.
+    """Of one network: accuracy, or balanced accuracy where that is the objective.
 
     Attributes
     ----------
@@ -117,6 +117,7 @@ def finetune(
     data: ImageData,
     settings: Finetuning,
     *,
+    objective: str = "accuracy",
     seed: int = 0,
     device: str = "cpu",
     threads: int | None = None,
@@ -131,6 +132,7 @@ def finetune(
     subnet : with the weights to begin from; fresh ones make it training from scratch, by the same schedule.
     teacher : usually the max net, its batch-norm calibrated; None learns from labels alone.
     data : trained on its train split, decided on its validation split.
+    objective : what it is decided by on the validation split, ``accuracy`` or ``balanced_accuracy``.
     seed : of the order of images and their augmentation.
     device : a torch device.
     threads : CPU threads; by default the checkpoint's or torch's number. The same number gives the same weights bit
@@ -176,7 +178,10 @@ def finetune(
     net = tuning.net
     calibrate_batch_norm(net, calibration_batches(data, net.resolution, device))
     net = net.to("cpu").eval()
-    before, after = (Accuracies(evaluate(n, "validation", data), evaluate_on_test(n, data)) for n in (subnet, net))
+    before, after = (
+        Accuracies(evaluate(n, "validation", data, objective), evaluate_on_test(n, data, objective))
+        for n in (subnet, net)
+    )
     improved = after.validation > before.validation
     return Finetuned(net if improved else subnet.eval(), before, after, improved, round(done.seconds, 1))
 

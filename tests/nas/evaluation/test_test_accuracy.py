@@ -12,6 +12,7 @@ from tiny_run import tiny_data, tiny_recipe, tiny_run
 
 from nas.evaluation import calibration_batches, evaluate_on_test
 from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.confusion import standard_error
 from nas.evaluation.test_accuracy import evaluate_run, write_evaluated
 from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.train import train_supernet
@@ -41,7 +42,7 @@ def test_accuracies_are_those_of_the_named_subnets_on_test(trained: TrainedSuper
         calibrate_batch_norm(net, calibration_batches(data, net.resolution))
         assert subnet.test_accuracy == evaluate_on_test(net, data)
         assert (subnet.macs, subnet.params) == (costs.macs[i], costs.params[i])
-        assert subnet.test_error == pytest.approx(np.sqrt(subnet.test_accuracy * (1 - subnet.test_accuracy) / 40))
+        assert subnet.test_error == pytest.approx(standard_error(subnet.test_accuracy, 40))
 
 
 def test_front_is_of_validation_and_of_all_that_it_knows(trained: TrainedSupernet) -> None:
@@ -69,7 +70,7 @@ def test_the_table_is_kept_apart_from_what_searches_read(trained: TrainedSuperne
     assert [row["role"] for row in rows] == [subnet.role for subnet in subnets]
     assert float(rows[0]["test_accuracy"]) == pytest.approx(subnets[0].test_accuracy, abs=1e-6)
     sources = [p for p in (Path(__file__).parents[3] / "nas").rglob("*.py") if "test_accuracy.csv" in p.read_text()]
-    assert [path.name for path in sources] == ["last_word.py"]
+    assert [path.name for path in sources] == ["test_accuracy.py"]
 
 
 def test_command(tmp_path: Path) -> None:

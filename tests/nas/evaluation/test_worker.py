@@ -14,9 +14,11 @@ from optuna.trial import TrialState
 
 from nas.data import load_data
 from nas.evaluation import queue
+from nas.evaluation import storage as database
 from nas.evaluation.accuracy import evaluate_subnets
 from nas.evaluation.cache import EvaluatedSubnets
-from nas.evaluation.queue import EvaluationQueue, open_storage
+from nas.evaluation.queue import EvaluationQueue
+from nas.evaluation.storage import Database
 from nas.evaluation.trained import TrainedSupernet
 from nas.evaluation.worker import work
 from nas.supernet import Supernet, load_supernet
@@ -44,7 +46,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def storage(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(queue, "HEARTBEAT_S", 1)
-    monkeypatch.setattr(queue, "GRACE_S", 3)
+    monkeypatch.setattr(database, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(database, "GRACE_S", 3)
     return f"sqlite:///{tmp_path}/new/nas.db"
 
 
@@ -54,7 +57,7 @@ def sample(folder: Path, n: int) -> np.ndarray:
 
 
 def trials(storage: str, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     return queue._study.get_trials(states=states or None)
 
 
@@ -92,7 +95,7 @@ def test_a_killed_worker_changes_nothing_but_time(folder, storage):
     population = sample(folder, 8)
     trained = TrainedSupernet.open(folder, storage=storage)
     expected = evaluate_subnets(trained.supernet, population, trained.data).round(6)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, population[:7])
     doomed = start_worker(storage, seconds=600)
     wait_for(lambda: doomed.pid in map(worker, trials(storage)))
@@ -116,7 +119,7 @@ def test_a_killed_worker_changes_nothing_but_time(folder, storage):
 
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, storage, monkeypatch):
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 5))
 
     def asked_to_stop(self, genotype):
@@ -131,7 +134,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, sto
 
 def test_a_worker_with_another_supernet_refuses(folder, storage, tmp_path):
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 1))
     other = supernet_folder(tmp_path / "other", seed=1)
     with pytest.raises(ValueError, match=r"not the one that is searched .* --supernet"):
@@ -143,7 +146,7 @@ def test_a_worker_with_another_supernet_refuses(folder, storage, tmp_path):
 def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
     folder = supernet_folder(tmp_path / "run")
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 1))
     supernet_folder(folder, seed=1)
     with pytest.raises(ValueError, match="not the one that is searched"):
@@ -152,7 +155,7 @@ def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
 
 def test_a_failed_evaluation_is_handed_back(folder, storage):
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 1))
     claim = queue.claim()
     assert claim is not None
@@ -164,8 +167,8 @@ def test_a_failed_evaluation_is_handed_back(folder, storage):
 
 @pytest.mark.parametrize(
     ("url", "message"),
-    [("runs/nas.db", "takes the URL"), ("nonsense://x", "not the URL of a database")],
+    [("runs/nas.db", "takes the URL"), ("nonsense://x", "not the URL of a database"), ("sqlite://:x@", "URL")],
 )
 def test_mistakes_are_one_sentence(url, message):
     with pytest.raises(ValueError, match=message):
-        open_storage(url)
+        Database(url)

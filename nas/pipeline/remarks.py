@@ -1,0 +1,53 @@
+"""What a user should not miss about a deployed network, in sentences: they are printed, and stand in the report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nas.data import ImageData
+from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks
+
+
+def data_remarks(data: ImageData, objective: str) -> list[str]:
+    """About the images alone: unequal classes, and splits too small to tell an accuracy from."""
+    if not data.labelled:
+        return []
+    counts = np.bincount(data.train.labels.numpy(), minlength=len(data.classes)).tolist()
+    return [
+        *imbalance_remarks(counts, data.classes, objective),
+        *small_split_remarks(len(data.validation), "search-validation"),
+        *small_split_remarks(len(data.test), "test"),
+    ]
+
+
+def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
+    """About the exported files: no better than one class, int8 that is not faster, several images at once."""
+    first = exports[0]
+    said = majority_remarks(first["test"], classes, "test") if "test" in first else []
+    for slow in exports:
+        if slow["precision"] != "int8" or "latency" not in slow:
+            continue
+        for other in exports:
+            if other["precision"] == "float32" and _comparable(slow, other):
+                int8_ms, float_ms = slow["latency"]["latency_ms"], other["latency"]["latency_ms"]
+                if int8_ms >= float_ms:
+                    said.append(
+                        f"Int8 is not faster here: {slow['file']} takes {int8_ms:.3g} ms, {other['file']} "
+                        f"{float_ms:.3g} ms in {slow['latency']['runtime']} on {slow['latency']['device']}."
+                    )
+    batch = first["batch"]
+    if batch is not None and batch > 1:
+        took = f", which takes {first['latency']['latency_ms']:.3g} ms" if "latency" in first else ""
+        said.append(
+            f"The budget was checked for one image at a time; {first['file']} takes {batch} images at once{took}."
+        )
+    return said
+
+
+def _comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    def conditions(export: Mapping[str, Any]) -> tuple[Any, ...]:
+        timed = export["latency"]
+        return export["format"], export["batch"], timed["device"], timed["runtime"], timed["threads"]
+
+    return "latency" in other and conditions(one) == conditions(other)
