@@ -82,7 +82,7 @@ def learn_device(
 def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """A latency predictor adapted to what the device's table has of `space`; unadapted where that is too little."""
     predictor = fleet_predictor(space)
-    population, latency_ms = device.known(space)
+    population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
         predictor.adapt(population, latency_ms)
     return predictor
@@ -112,7 +112,7 @@ def describe_errors(predictor: LatencyPredictor) -> str:
 def device_costs(device: Device) -> DeviceCosts | None:
     """What operators cost a device: from its published networks, else as one of the fleet; None if unknown."""
     fleet = OperatorCosts.load(OPERATOR_COSTS)
-    table = device.read_table()
+    table = device.table.read()
     if table is None:
         return fleet.devices_.get(device.name)
     parts = []
@@ -121,11 +121,6 @@ def device_costs(device: Device) -> DeviceCosts | None:
         space = get_space(row["space"], resolutions=(int(row["resolution"]),))
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
     return fleet.adapt(parts)
-
-
-def profile_path(device: Device, space: SearchSpace) -> Path:
-    """Where `nas fit` keeps what it learnt of a device."""
-    return device.folder / f"{device.name}.{space.name}.profile.json"
 
 
 def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
