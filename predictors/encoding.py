@@ -150,11 +150,6 @@ class ArchitectureEncoding:
             standards[name] = _Standard(columns, centre[columns], factor[columns])
         return standards
 
-    @property
-    def costs_standard(self) -> _Standard:
-        """The group ``costs``: which of its four vary, what is taken off them, what they are multiplied by."""
-        return self._standards["costs"]
-
     def __call__(self, population: NDArray[Any]) -> Rows:
         """Feature rows, shape ``(n, sum of widths)``, float32."""
         raw = self._raw(population)

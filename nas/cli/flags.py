@@ -51,6 +51,7 @@ FLAGS = {
         Flag("import", "source", "FILE", "take latencies from a CSV file, or from once-for-all's block tables (YAML)"),
         Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure"),
         Flag("evaluations", "evaluations", "N", "subnets to evaluate for the accuracy predictor, at most (default 80)"),
+        Flag("strategy", "strategy", "NAME", "how networks are searched for: evolution (default), nsga2 or random"),
         Flag("storage", "storage", "URL", "share evaluations with `nas worker`, e.g. sqlite:///runs/nas.db"),
         Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
         Flag("seed", "seed", "N", "seed of everything random (default 0)"),

@@ -22,7 +22,7 @@ from nas.pipeline.request import SearchRequest
 from nas.pipeline.search import Task, Unknown, get_supernet, named_devices, prepare_task, run_task, space_of
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 
 AUTO = "auto"
@@ -122,8 +122,8 @@ def _amounts(request: SearchRequest, device: Device, listener: Listener) -> Budg
         return budget
     space = space_of(request)
     known = learn_device(device, space, request.samples, request.seed, listener)
-    estimator = Estimator(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
-    amounts = budget.resolve(estimator.max_net(budget))
+    objectives = Objectives(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
+    amounts = budget.resolve(objectives.max_net(budget))
     # In the other precision the percentage would be read as one of another max net.
     return Budget(tuple(replace(limit, typed=limit.metric.format(limit.value)) for limit in amounts.limits))
 

@@ -71,7 +71,9 @@ class SearchRequest(TrainRequest):
         devices were measured in the space, else forty.
     evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top.
     storage : URL of a database through which workers (`nas worker`) share the evaluations; None evaluates here alone.
-    candidates : networks that the evolution may evaluate by prediction.
+    strategy : how the best network within the budget is searched for: ``evolution``, ``nsga2``, ``random`` or
+        another of `nas.search.evolution.strategies`.
+    candidates : networks that a search may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which
         is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.pipeline.precisions`.
@@ -90,6 +92,7 @@ class SearchRequest(TrainRequest):
     samples: int | None = None
     evaluations: int = 80
     storage: str | None = None
+    strategy: str = "evolution"
     candidates: int = 20_000
     finalists: int = 8
     rounds: int = 4

@@ -3,7 +3,7 @@ import pytest
 
 from nas.search.exact import SlotSum
 from nas.search.latency_breakdown import parts_of, spending
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace, get_space
 
 SPACES = [
@@ -27,9 +27,9 @@ class SlotLatency:
 def test_parts_add_up_to_the_prediction(space: SearchSpace) -> None:
     latency = SlotLatency(space)
     network = space.sample(1, np.random.default_rng(1))[0]
-    estimator = Estimator(space, latency, {"a": latency})  # type: ignore[arg-type]
-    estimator.latency_scale["latency_ms@a"] = 2.0
-    records = spending(estimator, network)
+    objectives = Objectives(space, latency, {"a": latency})  # type: ignore[arg-type]
+    objectives.latency_scale["latency_ms@a"] = 2.0
+    records = spending(objectives, network)
     assert [record["part"] for record in records] == ["min net", *parts_of(space), "jointly"]
     for column, row in (("chosen_ms", network), ("max_net_ms", space.max)):
         assert sum(float(record[column]) for record in records) == pytest.approx(2 * latency.predict(row[None])[0])
@@ -53,4 +53,4 @@ def test_every_gene_with_a_choice_is_in_one_part() -> None:
 
 def test_nothing_is_spent_where_no_latency_is_predicted() -> None:
     space = SPACES[0]
-    assert spending(Estimator(space, SlotLatency(space), None), space.max) == []  # type: ignore[arg-type]
+    assert spending(Objectives(space, SlotLatency(space), None), space.max) == []  # type: ignore[arg-type]

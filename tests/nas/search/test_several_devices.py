@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population
 
@@ -22,12 +22,12 @@ LIMITS = {"pixel": "2.9ms", "note10": "3.95ms"}
 
 
 @pytest.fixture
-def shared(estimator: Estimator) -> Estimator:
-    other = replace(estimator.latency, seed=3, scale=0.8, offset=2.0, std=0.2)  # type: ignore[type-var]
-    return replace(estimator, latency={"pixel": estimator.latency, "note10": other})
+def shared(objectives: Objectives) -> Objectives:
+    other = replace(objectives.latency, seed=3, scale=0.8, offset=2.0, std=0.2)  # type: ignore[type-var]
+    return replace(objectives, latency={"pixel": objectives.latency, "note10": other})
 
 
-def test_the_answer_is_the_best_that_keeps_every_limit(shared: Estimator, everything: NDArray[np.int16]) -> None:
+def test_the_answer_is_the_best_that_keeps_every_limit(shared: Objectives, everything: NDArray[np.int16]) -> None:
     result = run_search(shared, Budget.parse(latency=LIMITS), settings=QUICK)
     limits = {budget["device"]: budget["limit"] for budget in result.budgets}
     upper = {
@@ -46,7 +46,7 @@ def test_the_answer_is_the_best_that_keeps_every_limit(shared: Estimator, everyt
     assert {"predicted_latency_ms@pixel", "predicted_latency_ms@note10"} <= set(result.cloud.columns)
 
 
-def test_measured_on_every_device_that_is_there(shared: Estimator, tmp_path: Path) -> None:
+def test_measured_on_every_device_that_is_there(shared: Objectives, tmp_path: Path) -> None:
     truth = {name: replace(predictor) for name, predictor in shared.latency.items()}  # type: ignore
 
     def measure(name: str, factor: float):  # type: ignore[no-untyped-def]
@@ -77,7 +77,7 @@ def test_measured_on_every_device_that_is_there(shared: Estimator, tmp_path: Pat
         run_search(shared, budget, settings=QUICK, measure=both | {"note10": measure("note10", 9)})
 
 
-def test_the_infeasible_answer_names_the_device(shared: Estimator) -> None:
+def test_the_infeasible_answer_names_the_device(shared: Objectives) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(InfeasibleBudget, match=r"^no .* keeps --latency 1us on note10 \(at 95% (?!.*pixel)"):
         check_feasibility(shared, Budget.parse(latency={"pixel": "2.9ms", "note10": "1us"}), rng)

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, Scores
-from nas.search.evolution.evolve import EvolutionSettings, _Search, evolve, evolve_front
+from nas.search.evolution.settings import EvolutionSettings, _Search, evolve, evolve_front
 from nas.search.evolution.pareto import front, hypervolume
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace, get_space
 
 BUDGET = Budget.parse(latency="3.2ms", macs="2.3M")
@@ -18,14 +18,14 @@ BUDGET = Budget.parse(latency="3.2ms", macs="2.3M")
 
 @pytest.mark.parametrize("seed", range(5))
 def test_finds_the_true_optimum_within_the_budget(
-    estimator: Estimator, everything: NDArray[np.int16], seed: int
+    objectives: Objectives, everything: NDArray[np.int16], seed: int
 ) -> None:
-    score = estimator.scorer(BUDGET)
+    score = objectives.scorer(BUDGET)
     objectives, violations = score(everything)
     feasible = (violations <= 0).all(axis=1)
     assert 0.01 < feasible.mean() < 0.7  # the budget binds
     settings = EvolutionSettings(evaluations=2500)
-    archive = evolve(estimator.space, score, rng=np.random.default_rng(seed), settings=settings)
+    archive = run_strategy("evolution", objectives.space, score, rng=np.random.default_rng(seed), settings=settings)
     assert len(archive) <= 2500
     assert archive.feasible[archive.best]
     assert archive.objectives[archive.best, 0] == objectives[feasible].min()
@@ -48,7 +48,7 @@ def test_of_near_relatives_only_the_fittest_is_a_parent(monkeypatch: pytest.Monk
         return Scores(-np.sqrt(costs.params)[:, None], (costs.macs[:, None] - 4e6) / 4e6)
 
     monkeypatch.setattr(_Search, "_select", watched)
-    evolve(space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(2000, parents=60))
+    run_strategy("evolution", space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(2000, parents=60))
     for parents in survivors:
         encoded = space.encode(parents)
         size = encoded.sum(axis=1)
@@ -57,10 +57,12 @@ def test_of_near_relatives_only_the_fittest_is_a_parent(monkeypatch: pytest.Monk
     assert len(survivors) > 5
 
 
-def test_nothing_is_evaluated_twice_and_a_small_space_ends_the_search(estimator: Estimator) -> None:
+def test_nothing_is_evaluated_twice_and_a_small_space_ends_the_search(objectives: Objectives) -> None:
     settings = EvolutionSettings(evaluations=100_000, patience=3)
-    archive = evolve(estimator.space, estimator.scorer(BUDGET), rng=np.random.default_rng(0), settings=settings)
-    assert estimator.accuracy.rows == len(archive) <= estimator.space.size  # type: ignore[attr-defined]
+    archive = run_strategy(
+        "evolution", objectives.space, objectives.scorer(BUDGET), rng=np.random.default_rng(0), settings=settings
+    )
+    assert objectives.accuracy.rows == len(archive) <= objectives.space.size  # type: ignore[attr-defined]
     assert len(np.unique(archive.population, axis=0)) == len(archive)
 
 
@@ -72,26 +74,30 @@ def test_equal_networks_with_absent_blocks_are_one() -> None:
         seen.append(population)
         return Scores(space.costs(population).macs[:, None].astype(float), np.empty((len(population), 0)))
 
-    archive = evolve(space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(evaluations=3000))
+    archive = run_strategy(
+        "evolution", space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(evaluations=3000)
+    )
     rows = np.concatenate(seen)
     assert len(set(space.format(rows))) == len(rows) == len(archive)
     np.testing.assert_array_equal(archive.population[archive.best], space.min)
 
 
-def test_one_by_one_scores_equal_the_archive(estimator: Estimator) -> None:
-    score = estimator.scorer(BUDGET)
-    archive = evolve(estimator.space, score, rng=np.random.default_rng(3), settings=EvolutionSettings(evaluations=600))
+def test_one_by_one_scores_equal_the_archive(objectives: Objectives) -> None:
+    score = objectives.scorer(BUDGET)
+    archive = run_strategy(
+        "evolution", objectives.space, score, rng=np.random.default_rng(3), settings=EvolutionSettings(evaluations=600)
+    )
     for i in range(0, len(archive), 37):
         alone = score(archive.population[i : i + 1])
         np.testing.assert_allclose(alone.objectives[0], archive.objectives[i], rtol=1e-12)
         np.testing.assert_allclose(alone.violations[0], archive.scores.violations[i], rtol=1e-12)
 
 
-def test_front_covers_the_whole_range(estimator: Estimator, everything: NDArray[np.int16]) -> None:
-    score = estimator.front_scorer(Budget())
+def test_front_covers_the_whole_range(objectives: Objectives, everything: NDArray[np.int16]) -> None:
+    score = objectives.front_scorer(Budget())
     true = score(everything).objectives
-    archive = evolve_front(
-        estimator.space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(evaluations=2500)
+    archive = run_strategy(
+        "nsga2", objectives.space, score, rng=np.random.default_rng(0), settings=EvolutionSettings(evaluations=2500)
     )
     reference = true.max(axis=0)
     assert hypervolume(archive.objectives, reference) >= 0.995 * hypervolume(true, reference)
@@ -99,8 +105,8 @@ def test_front_covers_the_whole_range(estimator: Estimator, everything: NDArray[
     np.testing.assert_allclose([found[0], found[-1]], [exact[0], exact[-1]])
 
 
-def test_interrupted_search_returns_the_best_so_far(estimator: Estimator) -> None:
-    score = estimator.scorer(BUDGET)
+def test_interrupted_search_returns_the_best_so_far(objectives: Objectives) -> None:
+    score = objectives.scorer(BUDGET)
     batches: list[int] = []
 
     def impatient(population: Population) -> Scores:
@@ -109,7 +115,7 @@ def test_interrupted_search_returns_the_best_so_far(estimator: Estimator) -> Non
         batches.append(len(population))
         return score(population)
 
-    archive = evolve(estimator.space, impatient, rng=np.random.default_rng(0))
+    archive = run_strategy("evolution", objectives.space, impatient, rng=np.random.default_rng(0))
     assert archive.interrupted
     assert len(archive) == sum(batches) > 100  # all that came before
     assert archive.feasible[archive.best]
@@ -120,12 +126,16 @@ def test_a_predictor_that_returns_nan_is_refused(small_space: SearchSpace) -> No
         return Scores(np.full((len(population), 1), np.nan), np.empty((len(population), 0)))
 
     with pytest.raises(ValueError, match="not a finite number"):
-        evolve(small_space, score, rng=np.random.default_rng(0))
+        run_strategy("evolution", small_space, score, rng=np.random.default_rng(0))
 
 
-def test_convergence_never_gets_worse(estimator: Estimator) -> None:
-    archive = evolve(
-        estimator.space, estimator.scorer(BUDGET), rng=np.random.default_rng(1), settings=EvolutionSettings(2000)
+def test_convergence_never_gets_worse(objectives: Objectives) -> None:
+    archive = run_strategy(
+        "evolution",
+        objectives.space,
+        objectives.scorer(BUDGET),
+        rng=np.random.default_rng(1),
+        settings=EvolutionSettings(2000),
     )
     history = archive.convergence()
     assert history[-1, 0] == len(archive)
@@ -152,13 +162,14 @@ def test_settings_must_be_positive(name: str) -> None:
 PROGRAM = """
 import numpy as np
 from nas.search.evolution.archive import Scores
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
 from search_spaces import get_space
 space = get_space("mobilenet_v3_small_images")
 def score(p):
     c = space.costs(p)
     return Scores(-np.sqrt(c.params)[:, None], ((c.macs - 4e6) / 4e6)[:, None])
-archive = evolve(space, score, rng=np.random.default_rng(7), settings=EvolutionSettings(evaluations=2000))
+archive = run_strategy("evolution", space, score, rng=np.random.default_rng(7), settings=EvolutionSettings(evaluations=2000))
 print(space.format(archive.population[archive.best]), archive.population.astype(int).sum(axis=0).tolist())
 """
 

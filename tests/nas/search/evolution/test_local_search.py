@@ -4,7 +4,8 @@ from numpy.typing import NDArray
 
 from nas.search.evolution.archive import Scores
 from nas.search.evolution.choices import Places
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
 from nas.search.evolution.knapsack import Filling
 from nas.search.evolution.local_search import Descent
 from nas.search.evolution.surrogate import AdditiveModel, SlopedScore
@@ -145,7 +146,9 @@ def test_slopes_lead_to_the_optimum_in_fewer_evaluations() -> None:
     settings = EvolutionSettings(evaluations=4000)
     curves = {
         kind: [
-            evolve(ELASTIC, kind(ELASTIC), rng=np.random.default_rng(seed), settings=settings).convergence()
+            run_strategy(
+                "evolution", ELASTIC, kind(ELASTIC), rng=np.random.default_rng(seed), settings=settings
+            ).convergence()
             for seed in range(5)
         ]
         for kind in (Uneven, Sloped)
