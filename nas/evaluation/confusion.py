@@ -91,7 +91,7 @@ class Confusion:
         return self.accuracy if objective == "accuracy" else self.balanced_accuracy
 
     def record(self) -> dict[str, Any]:
-        """Ready for JSON: the figures, recall (None without images), `counts`, and the most frequent confusions.
+        """Ready for JSON: all figures, recall (None without images), `counts`, and the most frequent confusions.
 
         ``confusion_matrix``, the `counts`, is left out for more than 100 classes.
         """
@@ -106,6 +106,7 @@ class Confusion:
             "balanced_accuracy_error": self.balanced_accuracy_error,
             "images_per_class": self.per_class.tolist(),
             "recall": [None if np.isnan(recall) else float(recall) for recall in self.recall],
+            "recall_error": standard_error(np.nan_to_num(self.recall), self.per_class).tolist(),
             "most_confused": [
                 {"true": int(row), "predicted": int(column), "images": int(wrong[row, column])}
                 for row, column in zip(rows, columns, strict=True)
