@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.drawing import DARK, png
+from nas.report.figures import convergence_figure, finalists_figure, pareto_figure
 from nas.report.held_out import held_out_figure
 from nas.report.html import write_report
 from nas.report.layers import layer_table, slot_table
