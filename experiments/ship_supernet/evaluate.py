@@ -14,9 +14,9 @@ from nas.devices.learning import learn_device
 from nas.evaluation.trained import TrainedSupernet
 from nas.search.budget import Budget
 from nas.search.evolution.archive import row_keys
+from nas.search.evolution.pareto import front
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
-from nas.search.evolution.pareto import front
 from nas.search.objectives import Objectives, Predictor
 from predictors.accuracy import AccuracyPredictor
 from search_spaces import Population

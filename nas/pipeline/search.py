@@ -2,8 +2,9 @@
 
 Each step leaves its product in a folder, and a second run picks it up instead of doing the work again. The
 budget is resolved and its feasibility checked once: limits on paper before a device is measured, all of them before
-anything is trained and before torch is imported, so that an infeasible one is answered at once. One network for one device or for several that share it
-is `search`; a network for each of several devices is `nas.pipeline.fleet.search_fleet`, made of the same three steps.
+anything is trained and before torch is imported, so that an infeasible one is answered at once. One network for one
+device or for several that share it is `search`; a network for each of several devices is
+`nas.pipeline.fleet.search_fleet`, made of the same three steps.
 """
 
 import json
@@ -116,9 +117,21 @@ def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
 
 
 def prepare_task(
-    request: SearchRequest, devices: Sequence[Device], budget: Budget, listener: Listener = SILENT
+    request: SearchRequest,
+    devices: Sequence[Device],
+    budget: Budget,
+    listener: Listener = SILENT,
+    learnt: Mapping[str, KnownLatency] | None = None,
 ) -> Task:
     """Learn the latency of the devices, resolve the budget, and check that it can be kept.
+
+    Parameters
+    ----------
+    request : what is asked for.
+    devices : one, or several that share the network.
+    budget : parsed.
+    listener : is told how it goes.
+    learnt : latency of devices that is known already, by name.
 
     Raises
     ------
@@ -135,9 +148,11 @@ def prepare_task(
     settings_of(request)
     EvaluationPlan(request.evaluations)
     feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
-    known = {}
+    learnt, known = learnt or {}, {}
     for device in devices:
-        known[device.name] = learn_device(device, space, request.samples, request.seed, listener)
+        known[device.name] = learnt.get(device.name) or learn_device(
+            device, space, request.samples, request.seed, listener
+        )
         listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
     if budget.latencies:
         resolved = budget.replaced(feasibility.budget)

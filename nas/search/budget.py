@@ -192,7 +192,8 @@ class Budget:
 
     def replaced(self, other: "Budget") -> "Budget":
         """The budget with its limits replaced by those that `other` has on the same costs."""
-        return Budget(tuple(other[limit.key] if limit.key in other else limit for limit in self.limits))
+        theirs = {limit.key: limit for limit in other.limits}
+        return Budget(tuple(theirs.get(limit.key, limit) for limit in self.limits))
 
     def moved(self, values: Mapping[Latency, float]) -> "Budget":
         """The budget with its limits on the latencies of `values` moved there."""
@@ -265,7 +266,7 @@ class Budget:
         """
         records = []
         for limit in self.limits:
-            value, source = float(costs.get(limit.key, 0)), "paper"
+            value, source = float(costs.get(limit.metric.key, 0)), "paper"
             if limit.latency is not None:
                 known = measured[limit.column]
                 value, source = known or predicted[limit.column] or 0.0, "predicted" if known is None else "measured"

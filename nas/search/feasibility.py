@@ -155,7 +155,7 @@ def _rows(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.f
             "middle_net": float(landmarks[1, column]),
             "max_net": float(landmarks[2, column]),
             "cheapest": float(cheapest[column]),
-            # With a tolerance for rounding: the limit may be the cheapest network's own cost, gone through a division and back.
+            # Tolerates rounding: the limit may be the cheapest network's own cost, gone through a division and back.
             "satisfiable": bool(cheapest[column] <= limit.value * (1 + 1e-12)),
         }
         for column, limit in enumerate(budget.limits)

@@ -34,7 +34,7 @@ class OperatorChoices:
         choices = [np.array(list(product(*(range(space.n_choices[gene]) for gene in of)))) for of in genes]
         n_operators = max(map(len, choices))
         self.valid = np.arange(n_operators) < np.array([len(of) for of in choices])[:, None]
-        # Each gene of an operator: its column, its position, its choice by operator number, what it adds to that number.
+        # Each gene of an operator: its column, position, choice by operator number, and what it adds to that number.
         self._columns = np.array([gene for own in genes for gene in own], dtype=np.intp)
         self._position = np.repeat(np.arange(len(genes)), [len(own) for own in genes])
         self._choice = np.zeros((len(self._columns), n_operators), dtype=np.int16)
@@ -53,7 +53,7 @@ class OperatorChoices:
         self._encoded = self._columns_of_encoding()
 
     def _columns_of_encoding(self) -> NDArray[np.intp]:
-        """Columns of ``space.encode`` that tell each operator, ``(tied, positions, operators)``; the width where none."""
+        """Columns of ``space.encode`` of each operator, ``(tied, positions, operators)``; the width where none."""
         position, _ = np.nonzero(self.valid)
         cells = self.space.encoding_cells(self.changed(self.space.max))
         found = [(own := cells[position == p])[:, (own != own[0]).any(axis=0)].T for p in range(len(self.valid))]
@@ -70,7 +70,7 @@ class OperatorChoices:
         return self.filled(np.repeat(row[None], len(position), axis=0), numbers)
 
     def gains(self, weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-        """Weights of the columns of ``space.encode`` (width,) as what each operator adds beyond the first of its position.
+        """What each operator adds beyond the first of its position, by weights of the columns of ``space.encode``.
 
         Shape ``(positions, operators)``; infinite where a position has no such operator. And their standard deviation.
         """

@@ -59,5 +59,5 @@ class Evaluator:
             return rows
         feasible = total_violation(self.score.violations(rows)) == 0
         if feasible.any() or (len(self.archive) and self.archive.feasible.any()):
-            return rows[feasible]
+            return np.asarray(rows[feasible])
         return rows

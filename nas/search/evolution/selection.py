@@ -55,7 +55,7 @@ class Clearing:
         encoded = self._space.encode(archive.population[numbers])
         size = encoded.sum(axis=1)
         differ = np.maximum(size[:, None], size) - encoded @ encoded.T
-        return numbers[~np.tril(differ < self._least, -1).any(axis=1)]
+        return np.asarray(numbers[~np.tril(differ < self._least, -1).any(axis=1)])
 
 
 class Survival:

@@ -18,6 +18,7 @@ from nas.pipeline.precisions import in_precision, search_precisions
 from nas.pipeline.request import Limits, SearchRequest
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
@@ -101,7 +102,14 @@ class Road:
             latency = task.known.predictor.predict(population)
             return latency, latency, latency
 
-        result = run_search(objectives, task.budget, settings=QUICK, folder=folder, device="d", measure=measure)
+        result = run_search(
+            objectives,
+            check_feasibility(objectives, task.budget),
+            settings=QUICK,
+            folder=folder,
+            device="d",
+            measure=measure,
+        )
         accuracy, accepted = self.files[task.precision]
         name = f"subnet.{task.precision}.onnx"
         (folder / name).write_text(f"the {task.precision} file")

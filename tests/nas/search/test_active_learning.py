@@ -7,6 +7,7 @@ from nas.search.active_learning import EvaluationPlan, learn_accuracy, spread_ov
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
+from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
 from search_spaces import get_space
 
@@ -34,7 +35,9 @@ class Evaluation:
 
 def learn(plan, seed=0, evaluate=None):
     objectives = Objectives(SPACE, None, None)
-    return learn_accuracy(objectives, BUDGET, evaluate or Evaluation(), plan=plan, seed=seed)
+    return learn_accuracy(
+        objectives, check_feasibility(objectives, BUDGET), evaluate or Evaluation(), plan=plan, seed=seed
+    )
 
 
 def best_within(learnt):
@@ -107,5 +110,10 @@ def test_the_spread_has_all_sizes_and_no_network_twice():
 def test_a_small_space_runs_out_of_networks():
     small = get_space("mobilenet_v3_small_images", depths=(1,), kernels=(3,), expansions=(2, 3), resolutions=(16,))
     evaluate = lambda population: 0.5 + small.costs(population).macs / 1e9  # noqa: E731
-    learnt = learn_accuracy(Objectives(small, None, None), Budget.parse(), evaluate, plan=EvaluationPlan(100))
+    learnt = learn_accuracy(
+        Objectives(small, None, None),
+        check_feasibility(Objectives(small, None, None), Budget.parse()),
+        evaluate,
+        plan=EvaluationPlan(100),
+    )
     assert len(learnt.table) == small.size == learnt.table["architecture"].nunique()

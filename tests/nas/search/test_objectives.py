@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from nas.search.budget import Budget
+from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 
 
@@ -9,12 +10,12 @@ def test_latency_is_held_to_its_upper_quantile(objectives: Objectives) -> None:
     population = objectives.space.sample(5, np.random.default_rng(0))
     mean, std = objectives.predicted_latency(population)
     budget = Budget.parse(latency="3ms")
-    upper = objectives.costs(population, budget)["latency_ms"]
+    upper = objectives.costs(population, budget)[Latency()]
     np.testing.assert_allclose(upper, mean + 1.6448536 * std)
     chance = objectives.chance(mean, std, float(upper[0]))
     assert chance[0] == pytest.approx(0.95)
     median = Objectives(objectives.space, objectives.accuracy, objectives.latency, confidence=0.5)
-    np.testing.assert_allclose(median.costs(population, budget)["latency_ms"], mean)
+    np.testing.assert_allclose(median.costs(population, budget)[Latency()], mean)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.49, 1.0, 95, float("nan")])

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population
@@ -60,7 +62,7 @@ def test_winner_is_the_most_accurate_that_holds_when_measured(objectives: Object
     bench = Bench(objectives, factor=1.12)
     result = run_search(
         objectives,
-        BUDGET,
+        check_feasibility(objectives, BUDGET),
         settings=QUICK,
         folder=tmp_path,
         device="bench",
@@ -103,12 +105,14 @@ def test_learns_from_a_device_that_is_slower_than_predicted(objectives: Objectiv
         assert len(population) == len(latency_ms)
         taught.append(len(population))
 
-    result = run_search(objectives, BUDGET, settings=QUICK, measure=bench.measure, refit=refit)
+    result = run_search(
+        objectives, check_feasibility(objectives, BUDGET), settings=QUICK, measure=bench.measure, refit=refit
+    )
     assert result.status == "met"
     assert result.rounds == 2
     assert taught == [6, 12]
     assert set(result.finalists["round"]) == {1, 2}
-    assert objectives.latency_scale["latency_ms"] == pytest.approx(1.3)
+    assert objectives.latency_scale[Latency()] == pytest.approx(1.3)
     assert result.measured["latency_ms"] is not None
     assert result.measured["latency_ms"] <= 3.2
     assert len(set(bench.measured)) == 12
@@ -118,7 +122,14 @@ def test_budget_that_nothing_keeps_when_measured(objectives: Objectives, tmp_pat
     bench = Bench(objectives, factor=5)
     assert QUICK.rounds == 3
     with pytest.raises(BudgetMissed) as error:
-        run_search(objectives, BUDGET, settings=QUICK, folder=tmp_path, device="bench", measure=bench.measure)
+        run_search(
+            objectives,
+            check_feasibility(objectives, BUDGET),
+            settings=QUICK,
+            folder=tmp_path,
+            device="bench",
+            measure=bench.measure,
+        )
     assert "18 finalists kept 3.2 ms when measured on bench" in str(error.value)
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["status"] == "missed"
@@ -129,7 +140,7 @@ def test_budget_that_nothing_keeps_when_measured(objectives: Objectives, tmp_pat
 
 
 def test_without_a_device_it_says_predicted_and_how_sure(objectives: Objectives) -> None:
-    result = run_search(objectives, BUDGET, settings=QUICK)
+    result = run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK)
     assert result.status == "predicted"
     assert result.measured == {"accuracy": None, "latency_ms": None, "p10_ms": None, "p90_ms": None}
     assert result.predicted["chance"] is not None
@@ -139,7 +150,7 @@ def test_without_a_device_it_says_predicted_and_how_sure(objectives: Objectives)
 
 def test_paper_budgets_need_no_latency_predictor(objectives: Objectives, everything: NDArray[np.int16]) -> None:
     bare = Objectives(objectives.space, objectives.accuracy, None)
-    result = run_search(bare, Budget.parse(macs="3M"), settings=QUICK)
+    result = run_search(bare, check_feasibility(bare, Budget.parse(macs="3M")), settings=QUICK)
     allowed = everything[objectives.space.costs(everything).macs <= 3e6]
     assert result.predicted["accuracy"] == pytest.approx(objectives.accuracy.predict(allowed).max())
     assert result.costs["macs"] <= 3e6
@@ -158,7 +169,13 @@ def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_pa
 
         taught = replace(objectives, latency=latency, latency_scale={})
         record = run_search(
-            taught, BUDGET, settings=QUICK, folder=folder, measure=bench.measure, evaluate=bench.evaluate, refit=refit
+            taught,
+            check_feasibility(taught, BUDGET),
+            settings=QUICK,
+            folder=folder,
+            measure=bench.measure,
+            evaluate=bench.evaluate,
+            refit=refit,
         ).to_dict()
         del record["search_seconds"]
         return record
@@ -182,17 +199,17 @@ def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_pa
 
 
 def test_a_folder_holds_one_search(objectives: Objectives, tmp_path: Path) -> None:
-    run_search(objectives, BUDGET, settings=QUICK, folder=tmp_path)
+    run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path)
     with pytest.raises(ValueError, match=r"holds another search \(it differs in seed\)"):
-        run_search(objectives, BUDGET, settings=QUICK, folder=tmp_path, seed=1)
+        run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path, seed=1)
     (tmp_path / "search.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match="unreadable"):
-        run_search(objectives, BUDGET, settings=QUICK, folder=tmp_path)
+        run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path)
 
 
 def test_infeasible_budget_writes_nothing(objectives: Objectives, tmp_path: Path) -> None:
     with pytest.raises(InfeasibleBudget):
-        run_search(objectives, Budget.parse(latency="1us"), folder=tmp_path)
+        run_search(objectives, check_feasibility(objectives, Budget.parse(latency="1us")), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -208,7 +225,7 @@ def test_ctrl_c_while_searching_gives_the_best_so_far(objectives: Objectives) ->
         return predict(population, return_std)
 
     objectives.accuracy.predict = impatient  # type: ignore[method-assign]
-    result = run_search(objectives, BUDGET, settings=QUICK, measure=bench.measure)
+    result = run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, measure=bench.measure)
     assert result.interrupted
     assert result.status == "predicted"
     assert not bench.measured

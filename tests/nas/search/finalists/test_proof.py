@@ -12,7 +12,9 @@ from nas.errors import BudgetMissed
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
+from nas.search.feasibility import check_feasibility
 from nas.search.finalists.proof import choose_finalists
+from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
@@ -78,7 +80,14 @@ def searched(objectives: Objectives, device: PretendedDevice, learner: Learner |
     if learner is not None:
         objectives = replace(objectives, latency=learner)
     refit = None if learner is None else learner.refit
-    return run_search(objectives, BUDGET, settings=QUICK, measure=device.measure, refit=refit, device="bench")
+    return run_search(
+        objectives,
+        check_feasibility(objectives, BUDGET),
+        settings=QUICK,
+        measure=device.measure,
+        refit=refit,
+        device="bench",
+    )
 
 
 def test_a_network_that_fails_when_measured_again_is_not_accepted(objectives: Objectives, truth: Truth) -> None:
@@ -159,7 +168,9 @@ def test_one_finalist_a_round_is_enough(objectives: Objectives, truth: Truth) ->
     device, learner = PretendedDevice(objectives.space, truth), Learner(truth, 0.9, std=0.02)
     taught = replace(objectives, latency=learner)
     one = replace(QUICK, finalists=1)
-    result = run_search(taught, BUDGET, settings=one, measure=device.measure, refit=learner.refit)
+    result = run_search(
+        taught, check_feasibility(taught, BUDGET), settings=one, measure=device.measure, refit=learner.refit
+    )
     assert result.status == "met"
     assert result.finalists["round"].tolist() == list(range(1, result.rounds + 1))
 
@@ -176,7 +187,7 @@ def test_ctrl_c_in_a_later_round_keeps_what_is_proved(objectives: Objectives, tr
 
     taught = replace(objectives, latency=learner)
     learner.predict = impatient  # type: ignore[method-assign]
-    result = run_search(taught, BUDGET, settings=QUICK, measure=device.measure, refit=refit)
+    result = run_search(taught, check_feasibility(taught, BUDGET), settings=QUICK, measure=device.measure, refit=refit)
     assert result.interrupted
     assert result.status == "met"
     assert result.rounds == 1
@@ -205,7 +216,7 @@ def test_finalists_are_unlike_each_other_and_leave_growing_room(objectives: Obje
     )
     chosen = choose_finalists(space, archive, BUDGET, 6, archive.population[:0])
     assert len(np.unique(chosen, axis=0)) == 6
-    upper = objectives.costs(chosen, BUDGET)["latency_ms"]
+    upper = objectives.costs(chosen, BUDGET)[Latency()]
     assert (upper <= 3.2 * (1 - 0.1 * np.arange(6) / 5) + 1e-9).all()
     np.testing.assert_array_equal(chosen[0], archive.population[archive.best])
     others = choose_finalists(space, archive, BUDGET, 6, chosen)
