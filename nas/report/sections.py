@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from latency_tables.files import shown
 from nas.report.drawing import DARK, LIGHT, Figure, Theme, png
 from nas.report.exported import EXPLANATION, HEAD, PRECISIONS_HEAD, file_rows, precision_rows
 from nas.report.figures import convergence_figure, finalists_figure, pareto_figure
@@ -191,7 +192,11 @@ def latency_breakdown_section(run: SearchRun, device: str) -> Section:
 
 def network_section(run: SearchRun) -> Section:
     """The chosen network, slot by slot and layer by layer."""
-    space = get_space(run.record["space"]["name"], **run.record["space"]["options"])
+    name, options = run.record["space"]["name"], run.record["space"]["options"]
+    try:
+        space = get_space(name, **options)
+    except TypeError as error:
+        raise ValueError(f"the record's options of space {name} cannot be: {shown(str(error), 200)}") from error
     layers = layer_table(space, run.record["architecture"])
     slots = slot_table(layers)
     most = max(int(slots["macs"].max()), 1)

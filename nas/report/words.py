@@ -1,9 +1,9 @@
 """How figures are written: shares in percent, milliseconds, and a dash where nothing is known."""
 
+from collections.abc import Mapping
 from math import isnan, sqrt
 from typing import Any
 
-from nas.search.record import SearchRecord
 
 UNKNOWN = "–"
 
@@ -24,12 +24,12 @@ def milliseconds(value: Any, std: Any = None) -> str:
     return f"{value:.3g} ms" if std is None or isnan(std) else f"{value:.3g} ± {std:.2g} ms"
 
 
-def accuracy_name(record: SearchRecord) -> str:
+def accuracy_name(record: Mapping[str, Any]) -> str:
     """What accuracies are: ``accuracy`` or ``balanced accuracy``."""
-    return record.get("objective", "accuracy").replace("_", " ")
+    return str(record.get("objective", "accuracy")).replace("_", " ")
 
 
-def accuracy_on_test(record: SearchRecord, digits: int = 2) -> str | None:
+def accuracy_on_test(record: Mapping[str, Any], digits: int = 2) -> str | None:
     """The accuracy on the test split with its standard error; None where it is not known."""
     if (share := record.get("test_accuracy")) is None:
         return None
