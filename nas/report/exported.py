@@ -10,10 +10,10 @@ from nas.search.record import ExportRecord, PrecisionRecord
 _SIZE = next(metric for metric in METRICS if metric.key == "weight_bytes")
 HEAD = [
     "file",
-    "latency, measured",
-    "file size",
-    "peak memory",
-    "search-validation",
+    "latency,\nmeasured",
+    "file\nsize",
+    "peak\nmemory",
+    "search-\nvalidation",
     "test",
     "same class\nas PyTorch",
     "largest\ndifference",

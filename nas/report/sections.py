@@ -18,6 +18,7 @@ from search_spaces import get_space
 
 _METRIC = {metric.key: metric for metric in METRICS}
 _MOST_CLASSES_SHOWN = 20
+_LONGEST_NAME_IN_HEAD = 8
 
 
 def front_section(run: SearchRun, device: str) -> Section:
@@ -113,12 +114,16 @@ def class_section(run: SearchRun) -> Section:
     recalls = Table(["class", "test images", "recall"], rows, numbers={1, 2})
     matrix = found.get("confusion_matrix")
     if len(names) <= _MOST_CLASSES_SHOWN and matrix is not None:
-        head = ["true class \\ predicted", *(str(number) for number in range(1, len(names) + 1))]
+        short = max(map(len, names)) <= _LONGEST_NAME_IN_HEAD
+        heads = list(names) if short else [str(number) for number in range(1, len(names) + 1)]
+        labels = list(names) if short else [f"{number}: {name}" for number, name in zip(heads, names, strict=True)]
         counts = [
-            [f"{i + 1} {name}", *(Cell(str(n), "yes" if i == j else "") if n else "" for j, n in enumerate(matrix[i]))]
-            for i, name in enumerate(names)
+            [label, *(Cell(str(n), "yes" if i == j else "") if n else "" for j, n in enumerate(matrix[i]))]
+            for i, label in enumerate(labels)
         ]
-        blocks += [recalls, Table(head, counts, numbers=set(range(1, len(names) + 1)))]
+        explanation = "Confusion matrix: images by true class (rows) and predicted class (columns)."
+        matrix_table = Table(["", *heads], counts, numbers=set(range(1, len(names) + 1)))
+        blocks += [recalls, Paragraph(explanation), matrix_table]
     else:
         blocks.append(Folded(f"Recall of all {len(names)} classes, the lowest first", [recalls]))
     if found["most_confused"]:

@@ -222,8 +222,8 @@ def test_page_shows_recall_and_confusions_of_each_class(run_folder: Path) -> Non
     assert "balanced accuracy (the mean of the classes' recalls) 75.00 ± 3.00 %" in text
     assert "dog10055.00 ± 4.95 %" in text
     assert f"{HOSTILE}30095.00 ± 1.26 %" in text
-    assert f"1 {HOSTILE}28515" in text
-    assert "2 dog4555" in text
+    assert f"1: {HOSTILE}28515" in text
+    assert "2: dog4555" in text
 
 
 def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
