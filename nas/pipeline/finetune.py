@@ -5,7 +5,6 @@ measured again, since it does not depend on weights.
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
+from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
 from nas.supernet import load_subnet
-from nas.training.finetune import Finetuned, Finetuning, finetune
+from nas.training import Finetuning
+from nas.training.finetune import Finetuned, finetune
 
 
 def specialise(
@@ -32,7 +33,8 @@ def specialise(
     threads: int | None = None,
     max_accuracy_drop: float = 0.01,
     command: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    train_time: str | None = None,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Fine-tune the network of the search in `source` with the supernet's max net as its teacher.
 
@@ -41,7 +43,7 @@ def specialise(
     source : run folder of a finished search, or of an earlier call.
     folder : where the result goes: the better network, in the formats that `source` has. A killed call with the same
         arguments goes on from the checkpoint in it.
-    settings, seed, device, threads, progress : see `nas.training.finetune.finetune`.
+    settings, seed, device, threads, train_time, listener : see `nas.training.finetune.finetune`.
     max_accuracy_drop : of int8 files against float32, as a fraction.
     command : what was typed, for the record.
 
@@ -70,7 +72,8 @@ def specialise(
         device=device,
         threads=threads,
         folder=folder,
-        progress=progress,
+        train_time=train_time,
+        listener=listener,
     )
     earlier = record["exports"]
     facts = deploy_subnet(
@@ -90,14 +93,15 @@ def specialise(
     record |= facts | {
         "command": command,
         "notes": [
-            describe(tuned, settings, trained.data),
+            describe(tuned, trained.data),
             *data_remarks(trained.data, objective),
             *file_remarks(facts["exports"], trained.data.classes),
         ],
         "finetuning": {
             "of": str(source),
             "seed": seed,
-            **asdict(settings),
+            **settings.as_dict(),
+            "epochs": tuned.epochs,
             "seconds": tuned.seconds,
             "before": asdict(tuned.before),
             "after": asdict(tuned.after),
@@ -110,10 +114,10 @@ def specialise(
     return record
 
 
-def describe(tuned: Finetuned, settings: Finetuning, data: ImageData) -> str:
+def describe(tuned: Finetuned, data: ImageData) -> str:
     """What came of fine-tuning, and whether the difference may be chance."""
     before, after, n = tuned.before, tuned.after, len(data.validation)
-    epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+    epochs = f"{tuned.epochs:g} epoch{'' if tuned.epochs == 1 else 's'}"
     said = (
         f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
         f"test {_with_error(before.test, data)} before, {_with_error(after.test, data)} after. The network "

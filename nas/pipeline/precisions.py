@@ -53,7 +53,7 @@ def search_precisions(
     InfeasibleBudget, BudgetMissed : in both precisions.
     ValueError : the device cannot be measured in both precisions, or something else asked for cannot work.
     """
-    (named, *others) = named_devices(request)
+    (named, *others) = named_devices(request, listener)
     if others:
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
     devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}

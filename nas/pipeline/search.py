@@ -88,21 +88,22 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     BudgetMissed : no finalist kept it when measured.
     ValueError : something asked for cannot work.
     """
-    devices = named_devices(request)
+    devices = named_devices(request, listener)
     limits = latency_limits(request.budget.latency, names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
 
 
-def named_devices(request: SearchRequest) -> list[Device]:
+def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[Device]:
     """The devices of a request.
 
     Raises
     ------
     ValueError : an unknown one, or one that is named twice.
     """
-    devices = [get_device(name.strip(), folder=Path(request.runs) / "devices") for name in request.device.split(",")]
+    folder = Path(request.runs) / "devices"
+    devices = [get_device(name.strip(), folder=folder, listener=listener) for name in request.device.split(",")]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
@@ -192,6 +193,8 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
             seed=request.seed,
             threads=request.threads,
             accelerator=request.accelerator,
+            train_time=request.train_time,
+            listener=listener,
         )
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
     return TrainedSupernet.open(

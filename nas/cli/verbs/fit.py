@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 
 from latency_tables.files import atomic_path
@@ -11,6 +12,7 @@ from nas.cli.console import output, remarks, table
 from nas.devices import get_device
 from nas.devices.learning import device_predictor
 from nas.report.drawing import png
+from nas.progress import Listener
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces import get_space
@@ -18,7 +20,7 @@ from search_spaces import get_space
 
 def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the held-out error and plot it."""
-    device = get_device(config.device, folder=Path(config.runs) / "devices")
+    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=Listener(say=remarks.print))
     space = get_space(**config.space)
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
@@ -35,14 +37,16 @@ def run(config: FitConfig, call: Call) -> int:
     with atomic_path(call.folder / "parity.png") as temporary:
         temporary.write_bytes(png(figure))
     if config.json:
-        record = {"device": device.name, "space": space.name, "profile": str(profile), "errors": asdict(errors)}
+        figures = {name: None if isnan(value) else value for name, value in asdict(errors).items()}
+        record = {"device": device.name, "space": space.name, "profile": str(profile), "errors": figures}
         print(json.dumps(record))
         return 0
     shown = table(f"{device.name}, {space.name}", "held out")
     shown.add_row("networks", str(errors.n))
     shown.add_row("mean absolute error", f"{errors.mape:.1%}")
     shown.add_row("within 10 %", f"{errors.within_10:.0%}")
-    shown.add_row("rank correlation (Spearman)", f"{errors.spearman:.3f}")
+    rank = "unknown" if isnan(errors.spearman) else f"{errors.spearman:.3f}"
+    shown.add_row("rank correlation (Spearman)", rank)
     shown.add_row("inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
