@@ -144,8 +144,16 @@ def small_split_remarks(images: int, split: str) -> list[str]:
     ]
 
 
-def imbalance_remarks(images_per_class: Sequence[int], classes: Sequence[str], objective: str) -> list[str]:
-    """A sentence where the classes of the train split are far from equal, with what to type."""
+def imbalance_remarks(
+    images_per_class: Sequence[int], classes: Sequence[str], objective: str, balanced_training: bool = False
+) -> list[str]:
+    """A sentence where the classes of the train split are far from equal, with what to type.
+
+    Parameters
+    ----------
+    objective, balanced_training : what the run has already: its objective, and whether training shows all classes
+        equally often.
+    """
     largest, smallest = int(np.argmax(images_per_class)), int(np.argmin(images_per_class))
     if images_per_class[largest] <= UNEQUAL * images_per_class[smallest]:
         return []
@@ -155,4 +163,6 @@ def imbalance_remarks(images_per_class: Sequence[int], classes: Sequence[str], o
     )
     if objective == "accuracy":
         said += " Accuracy says little about rare classes; objective=balanced_accuracy counts every class equally."
+    if not balanced_training:
+        said += " With recipe.balance_classes=true, training shows all classes equally often."
     return [said]

@@ -94,7 +94,7 @@ def specialise(
         "command": command,
         "notes": [
             describe(tuned, trained.data),
-            *data_remarks(trained.data, objective),
+            *data_remarks(trained),
             *file_remarks(facts["exports"], trained.data.classes),
         ],
         "finetuning": {

@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from nas.data import ImageData
 from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks
+from nas.evaluation.trained import TrainedSupernet
 
 
-def data_remarks(data: ImageData, objective: str) -> list[str]:
+def data_remarks(trained: TrainedSupernet) -> list[str]:
     """About the images alone: unequal classes, and splits too small to tell an accuracy from."""
+    data = trained.data
     if not data.labelled:
         return []
+    balanced = bool(trained.card.get("recipe", {}).get("balance_classes"))
     counts = np.bincount(data.train.labels.numpy(), minlength=len(data.classes)).tolist()
     return [
-        *imbalance_remarks(counts, data.classes, objective),
+        *imbalance_remarks(counts, data.classes, trained.evaluated.objective, balanced),
         *small_split_remarks(len(data.validation), "search-validation"),
         *small_split_remarks(len(data.test), "test"),
     ]

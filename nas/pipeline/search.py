@@ -222,7 +222,7 @@ def run_task(
     from nas.report.html import write_report
 
     devices = task.devices
-    about_data = data_remarks(trained.data, trained.evaluated.objective)
+    about_data = data_remarks(trained)
     for remark in about_data:
         listener.say(remark)
     measure = {

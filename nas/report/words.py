@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from math import isnan, sqrt
 from typing import Any
 
-
 UNKNOWN = "–"
 
 

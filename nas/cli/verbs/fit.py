@@ -11,8 +11,8 @@ from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
 from nas.devices.learning import device_predictor
-from nas.report.drawing import png
 from nas.progress import Listener
+from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces import get_space

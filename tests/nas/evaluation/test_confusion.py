@@ -73,6 +73,9 @@ def test_small_splits_and_unequal_classes_are_said() -> None:
     assert "objective=balanced_accuracy" in said
     (said,) = imbalance_remarks([400, 12, 13], ("ok", "dent", "scratch"), "balanced_accuracy")
     assert "objective=" not in said
+    assert "recipe.balance_classes=true" in said
+    (said,) = imbalance_remarks([400, 12, 13], ("ok", "dent", "scratch"), "balanced_accuracy", balanced_training=True)
+    assert "recipe." not in said
     assert imbalance_remarks([50, 10], ("a", "b"), "accuracy") == []
 
 
