@@ -60,7 +60,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A set of images, split for training, for searching (validation) and for the last word (test).
+    """A set of images, split for training, for searching (validation) and for reporting (test).
 
     Attributes
     ----------

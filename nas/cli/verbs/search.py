@@ -1,4 +1,4 @@
-"""`nas search`: the whole road, from images and a budget to an exported network."""
+"""`nas search`: from images and a budget to an exported network."""
 
 import json
 import os
