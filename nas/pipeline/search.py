@@ -16,16 +16,19 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
+from nas.search.latency import COLUMN
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
@@ -89,7 +92,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request, listener)
-    limits = latency_limits(request.budget.latency, names_of(devices))
+    limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
@@ -103,7 +106,10 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
     ValueError : an unknown one, or one that is named twice.
     """
     folder = Path(request.runs) / "devices"
-    devices = [get_device(name.strip(), folder=folder, listener=listener) for name in request.device.split(",")]
+    conditions: dict[str, Any] = {"batch": request.batch or 1, "threads": request.device_threads}
+    devices = [
+        get_device(name.strip(), folder=folder, listener=listener, **conditions) for name in request.device.split(",")
+    ]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
@@ -113,7 +119,7 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
 
 
 def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
-    """The devices' names, each with the others it answers to."""
+    """The devices' names, each with its aliases."""
     return {device.name: device.spec.aliases for device in devices}
 
 
@@ -144,7 +150,7 @@ def prepare_task(
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = _file_kinds(request, devices), space_of(request)
+    kinds, space = file_kinds_of(request, devices), space_of(request)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
     EvaluationPlan(request.evaluations)
@@ -174,29 +180,26 @@ def _costs(
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
+<<<<<<< HEAD
     if request.storage is not None:
         from nas.evaluation.storage import Database  # Optuna
 
         Database(request.storage)  # a mistake shows before anything is trained
 
+=======
+>>>>>>> main
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}")
-        train_supernet(
-            request.training_folder,
-            space=request.space,
-            data=request.data,
-            recipe=request.recipe,
-            seed=request.seed,
-            threads=request.threads,
-            accelerator=request.accelerator,
-            train_time=request.train_time,
-            listener=listener,
-        )
+        with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
+            if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
+                listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
+                train_supernet(request, request.training_folder, listener)
+                listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
+<<<<<<< HEAD
     return TrainedSupernet.open(
         request.supernet_name,
         request.moved_data,
@@ -205,6 +208,12 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
         notes=notes,
         listener=listener,
     )
+=======
+    moved = None if request.moved_data is None else request.moved_data.as_dict()
+    if request.supernet is None and request.data.root:  # the training may have read them from another place
+        moved = {"root": request.data.root}
+    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes, listener=listener)
+>>>>>>> main
 
 
 def run_task(
@@ -217,8 +226,11 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
+<<<<<<< HEAD
     from nas.pipeline.remarks import data_remarks, file_remarks
     from nas.pipeline.train import portable
+=======
+>>>>>>> main
     from nas.report.html import write_report
 
     devices = task.devices
@@ -284,12 +296,18 @@ def run_task(
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
+<<<<<<< HEAD
         "moved_data": portable(request.moved_data) if request.moved_data else None,
         "notes": [
             *trained.remarks(result.genotype),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes),
         ],
+=======
+        "moved_data": request.moved_data.portable() if request.moved_data else None,
+        "batch": devices[0].batch,
+        "notes": [*trained.remarks(result.genotype), *_about_batch(devices, result)],
+>>>>>>> main
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
         **deployed,
@@ -313,7 +331,26 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(**request.space)
+    return get_space(
+        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
+    )
+
+
+def _why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = request.data
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"],
+            card["seed"],
+        ) == (request.space.name, request.recipe.name, request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""
 
 
 def settings_of(request: SearchRequest) -> SearchSettings:
@@ -332,10 +369,8 @@ def settings_of(request: SearchRequest) -> SearchSettings:
     )
 
 
-def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
     """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    if request.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
     own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
     usual = own[0] if own else FileKind()
     asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
@@ -343,6 +378,17 @@ def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileK
     for kind in kinds:
         kind.require()
     return kinds
+
+
+def _about_batch(devices: Sequence[Device], result: SearchResult) -> list[str]:
+    """What the latencies of several images at once are in images a second."""
+    batch = devices[0].batch
+    if batch == 1:
+        return []
+    said = f"latencies are of one inference of {batch} images"
+    latency_ms = result.measured.get(COLUMN)
+    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
+    return [f"{said}{known}"]
 
 
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:

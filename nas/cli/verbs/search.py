@@ -4,13 +4,17 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nas.cli.app import Ended, outcome
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
+<<<<<<< HEAD
 from nas.cli.figures import show_facts, show_figures
+=======
+from nas.cli.figures import show_figures
+from nas.cli.job import Ended
+from nas.cli.outcome import outcome
+>>>>>>> main
 from nas.pipeline.fleet import search_fleet
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.search import search
@@ -21,8 +25,6 @@ from nas.search.result import SearchResult
 
 def run(config: SearchConfig, call: Call) -> int:
     """Search into the run folder, show the answer and where it lies."""
-    if config.supernet is not None:
-        config.data = _typed_data(config, call)  # the rest is as it was in its training
     listener = Listener(say=remarks.print, track=track)
     if "," in config.device and not config.shared and config.precision != AUTO:
         return _fleet(config, call, listener)
@@ -94,15 +96,6 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
         shown.add_row(entry.label, record["architecture"], files, *row(record))
     output.print(shown)
     output.print(f"report   {page}", soft_wrap=True)
-
-
-def _typed_data(config: SearchConfig, call: Call) -> dict[str, Any]:
-    """The settings of the images that were typed."""
-    return {
-        key: value
-        for key, value in config.data.items()
-        if f"data.{key}" in call.typed or ("data" in call.typed and key in ("name", "root"))
-    }
 
 
 def _show(result: SearchResult, folder: Path) -> None:
