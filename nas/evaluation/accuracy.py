@@ -127,16 +127,8 @@ def _scores(
     images = calibration_images(data)
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
-<<<<<<< HEAD
-        resolution = supernet.resolution
-        if resolution not in by_resolution:
-            by_resolution[resolution] = calibration_batches(data, resolution, device)
-        calibrate_batch_norm(supernet, by_resolution[resolution])
-        scores[i] = confusion_on(supernet, split, data).score(objective)
-=======
         calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
-        accuracy[i] = _accuracy(supernet, split, data)
->>>>>>> main
+        scores[i] = confusion_on(supernet, split, data).score(objective)
         if progress is not None:
             progress(i + 1, len(rows))
     return scores
@@ -149,11 +141,7 @@ def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confu
     training, device, predicted = net.training, next(net.parameters()).device, []
     net.eval()
     try:
-<<<<<<< HEAD
-        for images in torch.split(split.images, BATCH):
-=======
-        for images, labels in split.batches(BATCH):
->>>>>>> main
+        for images, _ in split.batches(BATCH):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
             predicted.append(logits.argmax(1).cpu())
     finally:

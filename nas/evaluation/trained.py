@@ -12,10 +12,7 @@ from nas.data import DataSettings, ImageData, load_data, read_calibration_images
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
-<<<<<<< HEAD
 from nas.search.objectives import check_objective
-=======
->>>>>>> main
 from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
 from search_spaces import SearchSpace
@@ -59,14 +56,9 @@ class TrainedSupernet:
         data : settings of the images, if they have moved; by default those of the training, or the synthesised
             images that come with a shipped supernet.
         storage : URL of a database through which workers take part in evaluating subnets.
-<<<<<<< HEAD
         objective : what subnets are evaluated by, ``accuracy`` or ``balanced_accuracy``.
         notes : folder where evaluated accuracies are kept; the run's own unless the supernet is a shipped one.
-        listener : is told when the database is waited for.
-=======
-        notes : folder for the accuracies that are found out; the run's own unless the supernet is a shipped one.
-        listener : is told of the images.
->>>>>>> main
+        listener : is told of the images, and when the database is waited for.
 
         Raises
         ------
@@ -85,22 +77,13 @@ class TrainedSupernet:
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
         images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
         if images.fingerprint != card["data"]["fingerprint"]:
-<<<<<<< HEAD
-            raise ValueError(
-                f"the images are not the ones that {given} was trained on; put those back, or search with --data PATH"
-            )
+            raise ValueError(_other_images(given, card, images))
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
         kept = notes if calibration_file.is_file() else folder
         evaluated = EvaluatedSubnets(
             supernet, images, folder, storage, objective=objective, notes=kept, listener=listener
         )
         return cls(supernet, images, evaluated, card=card)
-=======
-            raise ValueError(_other_images(given, card, images))
-        # What is shipped stays as it is: its accuracies go with the images that stand in.
-        kept = notes if sheet.is_file() else folder
-        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage, notes=kept), card=card)
->>>>>>> main
 
     @classmethod
     def of_search(cls, record: Mapping[str, Any]) -> Self:

@@ -189,7 +189,6 @@ def calibrated_file(
     return network_file(subnet, kind, batch=batch, calibration=calibration, metadata=metadata)
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True)
 class Int8Judged:
     """Predictions of an int8 file and of the same network in float32 on a split, and how far they agree."""
@@ -201,30 +200,16 @@ class Int8Judged:
 
 def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Int8Judged:
     """Predictions of the file and of PyTorch on a split."""
-    found = outputs(path, subnet, _prepared(split.images, subnet, data))
+    found = outputs(path, subnet, _prepared(split, subnet, data))
     labels, n_classes = split.labels.numpy(), len(data.classes)
     int8, float32 = (Confusion.of(labels, o.argmax(axis=1), n_classes) for o in (found.exported, found.expected))
     return Int8Judged(int8, float32, found.parity)
-=======
-def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> dict[str, Any]:
-    """Accuracy of the file and of PyTorch on a split, and how far they agree."""
-    found = outputs(path, subnet, _prepared(split, subnet, data))
-    labels = split.labels.numpy()
-    exported, expected = (float((o.argmax(axis=1) == labels).mean()) for o in (found.exported, found.expected))
-    return {
-        "accuracy": exported,
-        "float32_accuracy": expected,
-        "accuracy_drop": expected - exported,
-        "parity": asdict(found.parity),
-    }
->>>>>>> main
 
 
 def _confusion(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Confusion:
     """Predictions of the file alone."""
     run = open_file(path)
-<<<<<<< HEAD
-    classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split.images, subnet, data)]
+    classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split, subnet, data)]
     return Confusion.of(split.labels.numpy(), np.concatenate(classes), len(data.classes))
 
 
@@ -235,10 +220,6 @@ def _scores(confusion: Confusion, of: str = "") -> dict[str, float]:
         f"{of}accuracy_error": confusion.accuracy_error,
         f"{of}balanced_accuracy": confusion.balanced_accuracy,
     }
-=======
-    classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split, subnet, data)]
-    return float((np.concatenate(classes) == split.labels.numpy()).mean())
->>>>>>> main
 
 
 def _parity_images(subnet: Subnet, data: ImageData) -> torch.Tensor:

@@ -70,9 +70,9 @@ def check_search(request: SearchRequest) -> None:
             f"here are {images}; add images, or leave int8 out"
         )
     if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
+        from nas.evaluation.storage import Database  # Optuna
 
-        open_storage(request.storage)
+        Database(request.storage)
 
 
 def count_images(data: DataSettings) -> int | None:

@@ -95,7 +95,7 @@ def specialise(
         "notes": [
             describe(tuned, trained.data),
             *data_remarks(trained),
-            *file_remarks(facts["exports"], trained.data.classes),
+            *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
         ],
         "finetuning": {
             "of": str(source),

@@ -23,8 +23,13 @@ def data_remarks(trained: TrainedSupernet) -> list[str]:
     ]
 
 
-def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
-    """About the exported files: no better than one class, int8 that is not faster, several images at once."""
+def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
+    """About the exported files: no better than one class, int8 that is not faster, another batch than was measured.
+
+    Parameters
+    ----------
+    measured_batch : images at once for which the budget was checked.
+    """
     first = exports[0]
     said = majority_remarks(first["test"], classes, "test") if "test" in first else []
     for slow in exports:
@@ -39,10 +44,11 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str]) -
                         f"{float_ms:.3g} ms in {slow['latency']['runtime']} on {slow['latency']['device']}."
                     )
     batch = first["batch"]
-    if batch is not None and batch > 1:
+    if batch is not None and batch != measured_batch:
         took = f", which takes {first['latency']['latency_ms']:.3g} ms" if "latency" in first else ""
         said.append(
-            f"The budget was checked for one image at a time; {first['file']} takes {batch} images at once{took}."
+            f"The budget was checked for {'one image' if measured_batch == 1 else f'{measured_batch} images'} at a time; "
+            f"{first['file']} takes {batch} images at once{took}."
         )
     return said
 

@@ -180,14 +180,6 @@ def _costs(
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
-<<<<<<< HEAD
-    if request.storage is not None:
-        from nas.evaluation.storage import Database  # Optuna
-
-        Database(request.storage)  # a mistake shows before anything is trained
-
-=======
->>>>>>> main
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
@@ -199,21 +191,12 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
                 train_supernet(request, request.training_folder, listener)
                 listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-<<<<<<< HEAD
-    return TrainedSupernet.open(
-        request.supernet_name,
-        request.moved_data,
-        request.storage,
-        objective=request.objective,
-        notes=notes,
-        listener=listener,
-    )
-=======
     moved = None if request.moved_data is None else request.moved_data.as_dict()
     if request.supernet is None and request.data.root:  # the training may have read them from another place
         moved = {"root": request.data.root}
-    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes, listener=listener)
->>>>>>> main
+    return TrainedSupernet.open(
+        request.supernet_name, moved, request.storage, objective=request.objective, notes=notes, listener=listener
+    )
 
 
 def run_task(
@@ -226,11 +209,7 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-<<<<<<< HEAD
     from nas.pipeline.remarks import data_remarks, file_remarks
-    from nas.pipeline.train import portable
-=======
->>>>>>> main
     from nas.report.html import write_report
 
     devices = task.devices
@@ -296,18 +275,14 @@ def run_task(
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
-<<<<<<< HEAD
-        "moved_data": portable(request.moved_data) if request.moved_data else None,
-        "notes": [
-            *trained.remarks(result.genotype),
-            *about_data,
-            *file_remarks(deployed["exports"], trained.data.classes),
-        ],
-=======
         "moved_data": request.moved_data.portable() if request.moved_data else None,
         "batch": devices[0].batch,
-        "notes": [*trained.remarks(result.genotype), *_about_batch(devices, result)],
->>>>>>> main
+        "notes": [
+            *trained.remarks(result.genotype),
+            *_about_batch(devices, result),
+            *about_data,
+            *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
+        ],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
         **deployed,

@@ -112,16 +112,9 @@ def how_it_was_proved(proof: dict[str, str | float | list[float] | None]) -> lis
         if isinstance(sessions_ms, list) and isinstance(spread, float) and isinstance(bound_ms, float):
             times = ", ".join(f"{ms:.4g}" for ms in sessions_ms)
             said.append(
-<<<<<<< HEAD
                 f"The chosen network was measured in {len(sessions_ms)} fresh processes{latency.on_device}: {times} "
                 f"ms; the slowest stands in the tables. From one process to the next a network differs by {spread:.1%} "
                 f"(standard deviation), so the next one is expected to stay below {bound_ms:.4g} ms."
-=======
-                f"The chosen network was measured in {len(sessions_ms)} fresh processes{latency.on_device}: "
-                f"{times} ms; the slowest stands in the tables. From one to the next a network differs by {spread:.1%} "
-                "(standard deviation), so the next one is expected to stay below "
-                f"{proof[latency.column('bound_ms')]:.4g} ms."
->>>>>>> main
             )
     if "stopped" in proof:
         said.append(f"Rounds of finalists ended when: {proof['stopped']}.")

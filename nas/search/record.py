@@ -191,6 +191,7 @@ class SearchRecord(TypedDict):
     files: NotRequired[dict[str, str]]
     precisions: NotRequired[list[PrecisionRecord]]
     seconds: NotRequired[float]
+    batch: NotRequired[Count]
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
     test_balanced_accuracy: NotRequired[Share]

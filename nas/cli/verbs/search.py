@@ -8,13 +8,9 @@ from pathlib import Path
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
-<<<<<<< HEAD
 from nas.cli.figures import show_facts, show_figures
-=======
-from nas.cli.figures import show_figures
 from nas.cli.job import Ended
 from nas.cli.outcome import outcome
->>>>>>> main
 from nas.pipeline.fleet import search_fleet
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.search import search

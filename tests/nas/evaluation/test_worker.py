@@ -17,12 +17,8 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-<<<<<<< HEAD
-from nas.data import load_data
-from nas.errors import Failure
-=======
 from nas.data import DataSettings, load_data
->>>>>>> main
+from nas.errors import Failure
 from nas.evaluation import queue
 from nas.evaluation import storage as database
 from nas.evaluation.accuracy import evaluate_subnets

@@ -181,7 +181,6 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
     assert "The test split was used once" in text
     assert "predicted only" not in text
-<<<<<<< HEAD
     for name, value in (
         ("run folder", str(run_folder)),
         ("total time", "3 min 25 s"),
@@ -189,8 +188,6 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     ):
         assert f"{name}{value}" in text
     assert "images1,000 train, 200 search-validation, 400 test" in text
-=======
->>>>>>> main
     assert "Latency by stage" in text
     whole = sum(part["chosen_ms"] for part in record["latency_breakdown"])
     assert whole == pytest.approx(record["predicted"]["latency_ms"], rel=0.02)  # corrected since
