@@ -46,9 +46,9 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], m
     batch = first["batch"]
     if batch is not None and batch != measured_batch:
         took = f", which takes {first['latency']['latency_ms']:.3g} ms" if "latency" in first else ""
+        checked = "one image" if measured_batch == 1 else f"{measured_batch} images"
         said.append(
-            f"The budget was checked for {'one image' if measured_batch == 1 else f'{measured_batch} images'} at a time; "
-            f"{first['file']} takes {batch} images at once{took}."
+            f"The budget was checked for {checked} at a time; {first['file']} takes {batch} images at once{took}."
         )
     return said
 
