@@ -1,7 +1,9 @@
 """How fast 224-pixel images come from a folder of JPEG files, beside how fast a training step wants them."""
 
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 
@@ -11,10 +13,9 @@ import torch
 from PIL import Image
 
 from experiments.training_speed.work import Step, recipe
-from nas.data import DataSettings, ImageData, load_data, prepare
+from nas.data import BatchReader, DataSettings, ImageData, load_data, prepare
 from nas.supernet import Supernet
-from nas.training.augmentation import Flip, PadCrop
-from nas.training.augmentation.augmenter import Augmenter
+from nas.training.augmentation.geometry import flip, pad_crop
 from search_spaces import get_space
 
 RESOLUTION, BATCH, N_IMAGES, N_CLASSES = 224, 32, 1000, 10
@@ -45,23 +46,30 @@ def images(rounds: int) -> pd.DataFrame:
         rows.append({"what": what, "images_per_second": round(n / float(np.median(seconds)), 1)})
         print(rows[-1], flush=True)
 
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    os.environ["NAS_CACHE"] = ""  # decoded each time
+    generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         photographs(Path(folder))
+        settings = DataSettings("folder", folder, resolution=RESOLUTION)
         read: list[ImageData] = []
-        # One process decodes: images a second of one core.
-        for name, memory_gb in (("memory", None), ("files", 0.0)):
-            settings = DataSettings(name="folder", root=folder, resolution=RESOLUTION, memory_gb=memory_gb, workers=0)
-            timed(f"decoded once, kept in {name}", N_IMAGES, lambda s=settings: read.append(load_data(s)))
-        for name, data in zip(("memory", "files"), read, strict=True):
-            augment = Augmenter((PadCrop(padding=4), Flip()), data)
+        for workers in (1, 2):
+            chosen = replace(settings, workers=workers)
+            timed(f"decoded into memory by {workers} processes, by the clock", N_IMAGES,
+                  lambda chosen=chosen: read.append(load_data(chosen)), clock=True)  # fmt: skip
+        read.append(load_data(replace(settings, memory_gb=0.0, workers=2)))
+        for name, data in zip(("memory", "the files, by two processes"), read[1:], strict=True):
+            n = len(data.train) // BATCH
+            rows = np.random.default_rng(0).permutation(len(data.train))
+            steps = iter(range(10 * rounds * n))
+            batches = BatchReader(data.train, lambda step, rows=rows, n=n: rows[step % n * BATCH :][:BATCH],
+                                  10 * rounds * n, torch.device("cpu"))  # fmt: skip
 
-            def batch(data: ImageData = data, augment: Augmenter = augment) -> None:
-                rows = rng.permutation(len(data.train))[:BATCH]
-                images, _ = augment(data.train.batch(rows), data.train.labels[torch.from_numpy(rows)], generator)
-                prepare(images, RESOLUTION, data.mean, data.std)
+            def batch(data: ImageData = data, batches: BatchReader = batches, steps: Iterator[int] = steps) -> None:
+                chosen, _ = batches.batch(next(steps))
+                moved = pad_crop(flip(chosen, 0.5, generator), 4, generator)
+                prepare(moved, RESOLUTION, data.mean, data.std)
 
-            timed(f"a batch from {name}, augmented and normalised", BATCH, batch, 10 * rounds)
+            timed(f"a batch from {name}, by the clock", BATCH, batch, 10 * rounds, clock=True)
     torch.manual_seed(0)
     space = get_space("mobilenet_v3", resolutions=(RESOLUTION,), num_classes=N_CLASSES)
     for phase, name in ((0, "a step of the max net"), (-1, "a step of four subnets")):

@@ -58,6 +58,7 @@ FLAGS = {
         Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
+        Flag("resolution", "data.resolution", "96", "side in pixels at which images are kept and networks read them"),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(

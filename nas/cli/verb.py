@@ -53,6 +53,7 @@ VERBS = {
                 "confidence",
                 "supernet",
                 "data",
+                "resolution",
                 "space",
                 "train-time",
                 "format",
@@ -84,7 +85,7 @@ VERBS = {
         Verb(
             "train",
             "Train the supernet that searches start from.",
-            ("data", "space", "train-time", "out", "seed", "resume"),
+            ("data", "resolution", "space", "train-time", "out", "seed", "resume"),
             (
                 ("nas train --data ./photos", "the default recipe on your own images"),
                 ("nas train --data digits recipe.epochs=5", "a short one"),

@@ -187,7 +187,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
     if request.supernet is None and not (request.training_folder / CARD).is_file():
         with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
             if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
-                listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
+                listener.say(f"training a supernet in {request.training_folder}{why_anew(request)}")
                 train_supernet(request, request.training_folder, listener)
                 listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
@@ -311,7 +311,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     )
 
 
-def _why_anew(request: SearchRequest) -> str:
+def why_anew(request: SearchRequest) -> str:
     """That the images of an earlier training of the same settings have changed since, where they have."""
     data = request.data
     told = data.portable()
