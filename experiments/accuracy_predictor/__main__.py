@@ -20,11 +20,11 @@ from experiments.latency_transfer.data import load_fleet
 from experiments.search_speed.tables import MacroSpace
 from experiments.search_speed.task import Task, data_folder
 from latency_tables.files import write_text
-from nas.search.accuracy_rounds import EvaluationPlan, learn_accuracy
+from nas.pipeline.search import Unknown
+from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
-from nas.search.evolution import EvolutionSettings, evolve
-from nas.workflow import Unknown
+from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.objectives import Estimator
 from predictors.accuracy import CONSTANT, COSTS, COUNTS, NOISE, POSITIONS, AccuracyPredictor
 from predictors.encoding import ArchitectureEncoding
 from predictors.gaussian_process import GroupedGaussianProcess, Term

@@ -26,8 +26,8 @@ from experiments.budgets_hold.task import LEARNT_FROM, PROTOCOL, Configuration, 
 from latency_tables.files import write_text  # noqa: E402
 from nas.errors import BudgetMissed, InfeasibleBudget  # noqa: E402
 from nas.search.budget import Budget  # noqa: E402
-from nas.search.estimates import Estimator  # noqa: E402
-from nas.search.evolution import EvolutionSettings  # noqa: E402
+from nas.search.evolution.evolve import EvolutionSettings  # noqa: E402
+from nas.search.objectives import Estimator  # noqa: E402
 from nas.search.run import SearchSettings, run_search  # noqa: E402
 from search_spaces import get_space  # noqa: E402
 

@@ -17,7 +17,7 @@ from nas.devices import Device, get_device
 from nas.devices.learning import POOL
 from nas.devices.protocol import Protocol
 from nas.devices.runtimes import RUNTIMES
-from nas.search.archive import row_keys
+from nas.search.evolution.archive import row_keys
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor, Measurements
 from search_spaces import Population, SearchSpace, get_space

@@ -21,14 +21,14 @@ import torch
 
 from latency_tables.files import write_text
 from nas.cli.console import track
-from nas.search.accuracy_rounds import EvaluationPlan, learn_accuracy
+from nas.evaluation.trained import TrainedSupernet
+from nas.pipeline.search import Unknown
+from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
+from nas.search.objectives import Estimator
 from nas.search.run import run_search
 from nas.supernet import Subnet
 from nas.training.finetune import Finetuned, Finetuning, finetune
-from nas.training.run import TrainedSupernet
-from nas.workflow import Unknown
 from search_spaces import Population
 
 RESULTS = Path(__file__).with_name("results")

@@ -15,8 +15,9 @@ import yaml
 
 from experiments.recipes_cifar10.networks import SIZES, SPACE, UNIFORM, Networks, OneNetwork, chosen, uniform
 from nas.data import ImageData
+from nas.evaluation import evaluate_subnets, evaluate_subnets_on_test
 from nas.supernet import Supernet
-from nas.training import Phase, Recipe, evaluate_subnets, evaluate_subnets_on_test, read_log, train
+from nas.training import Phase, Recipe, read_log, train
 from nas.training.samplers import sample_step
 from nas.training.schedule import Schedule
 from nas.training.step import STEP

@@ -23,9 +23,9 @@ import pandas as pd  # noqa: E402
 from experiments.search_speed import figure, peers, tables  # noqa: E402
 from experiments.search_speed.task import FINDER, KNOWN, Recorder, Sloped, Task, Timed, data_folder  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
-from nas.search.archive import Scores  # noqa: E402
-from nas.search.evolution import EvolutionSettings, evolve, evolve_front  # noqa: E402
-from nas.search.pareto import hypervolume  # noqa: E402
+from nas.search.evolution.archive import Scores  # noqa: E402
+from nas.search.evolution.evolve import EvolutionSettings, evolve, evolve_front  # noqa: E402
+from nas.search.evolution.pareto import hypervolume  # noqa: E402
 
 MOMENTS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0]
 TABLES = ("macro", "help_budgets", "fronts", "once_for_all")

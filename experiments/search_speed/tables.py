@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from experiments.latency_transfer.data import SPLITS, load_fleet
-from nas.search.archive import Scores
-from nas.search.evolution import EvolutionSettings, evolve
+from nas.search.evolution.archive import Scores
+from nas.search.evolution.evolve import EvolutionSettings, evolve
 from predictors.latency import LatencyPredictor
 from search_spaces.genes import Gene, Slot
 from search_spaces.layers import LayerSpec

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nas.search.archive import Scores
+from nas.search.evolution.archive import Scores
 from search_spaces import Population, SearchSpace, get_space
 
 FINDER = {15: 0.7854, 20: 0.8068, 25: 0.8181, 30: 0.8274}

@@ -24,13 +24,13 @@ from experiments.ship_supernet.card import card_text, processor, versions  # noq
 from experiments.ship_supernet.evaluate import Table, calibration_loss, evaluate_table, landmarks, shown  # noqa: E402
 from experiments.ship_supernet.synthesise import Synthesis, synthesise  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
-from nas.data import read_sheet, stand_in_data, write_sheet  # noqa: E402
-from nas.shipped import CARD, STAND_IN  # noqa: E402
+from nas.data import read_calibration_images, synthetic_data, write_calibration_images  # noqa: E402
+from nas.evaluation.cache import FILE, EvaluatedSubnets  # noqa: E402
+from nas.evaluation.test_accuracy import evaluate_on_test_split  # noqa: E402
+from nas.evaluation.trained import TrainedSupernet  # noqa: E402
+from nas.shipped import CALIBRATION_IMAGES_FILE, CARD  # noqa: E402
 from nas.supernet import save_supernet  # noqa: E402
 from nas.supernet.storage import WEIGHTS  # noqa: E402
-from nas.training.evaluated import FILE, EvaluatedSubnets  # noqa: E402
-from nas.training.last_word import last_word_on  # noqa: E402
-from nas.training.run import TrainedSupernet  # noqa: E402
 
 SOURCE = (
     "CIFAR-10: Alex Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009, "
@@ -71,10 +71,10 @@ def ship(
     # Every calibration changes running statistics, and with them the digest that the table goes by.
     weights = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
 
-    sheet = work / STAND_IN
+    sheet = work / CALIBRATION_IMAGES_FILE
     if not sheet.is_file():
-        write_sheet(sheet, synthesise(supernet, real.data, synthesis, seed, say))
-    stand_in = stand_in_data(read_sheet(sheet, card["data"]["resolution"]), card)
+        write_calibration_images(sheet, synthesise(supernet, real.data, synthesis, seed, say))
+    stand_in = synthetic_data(read_calibration_images(sheet, card["data"]["resolution"]), card)
     # The subnets as they will be deployed, judged on the real images.
     data = replace(real.data, train=stand_in.train)
     deployed = TrainedSupernet(supernet, data, EvaluatedSubnets(supernet, data, work), card)
@@ -82,7 +82,7 @@ def ship(
     compared = calibration_loss(
         deployed, replace(real, evaluated=EvaluatedSubnets(supernet, real.data, run)), n_compared, seed, say
     )
-    tested = last_word_on(deployed, landmarks(deployed, n_tested), shown("on test", say))
+    tested = evaluate_on_test_split(deployed, landmarks(deployed, n_tested), shown("on test", say))
     loss = [100 * (subnet["real"] - subnet["synthesised"]) for subnet in compared]
     card |= {
         "subnets": [asdict(subnet) for subnet in tested],
@@ -103,7 +103,13 @@ def ship(
     save_supernet(work, supernet, card)
     write_text(work / "CARD.md", card_text(card, supernet))
     out.mkdir(parents=True, exist_ok=True)
-    for name in (WEIGHTS, FILE, STAND_IN, "CARD.md", CARD):  # the card last: with it the folder is a supernet
+    for name in (
+        WEIGHTS,
+        FILE,
+        CALIBRATION_IMAGES_FILE,
+        "CARD.md",
+        CARD,
+    ):  # the card last: with it the folder is a supernet
         shutil.copyfile(work / name, out / name)
     say((work / "CARD.md").read_text(encoding="utf-8"))
     size = sum(path.stat().st_size for path in out.iterdir())

@@ -11,12 +11,12 @@ import numpy as np
 
 from nas.devices import get_device
 from nas.devices.learning import learn_device
-from nas.search.archive import row_keys
+from nas.evaluation.trained import TrainedSupernet
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator, Predictor
-from nas.search.evolution import EvolutionSettings, evolve_front
-from nas.search.pareto import front
-from nas.training.run import TrainedSupernet
+from nas.search.evolution.archive import row_keys
+from nas.search.evolution.evolve import EvolutionSettings, evolve_front
+from nas.search.evolution.pareto import front
+from nas.search.objectives import Estimator, Predictor
 from predictors.accuracy import AccuracyPredictor
 from search_spaces import Population
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.data import ImageData
+from nas.evaluation.accuracy import BATCH, calibration_batches
 from nas.supernet import Supernet
-from nas.training.evaluation import BATCH, calibration_batches
 from search_spaces import Population
 
 Statistics = list[tuple[Tensor, Tensor]]

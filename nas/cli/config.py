@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from nas.request import SearchRequest, TrainRequest
+from nas.pipeline.request import SearchRequest, TrainRequest
 
 # The last part of a path, or something else where there is none.
 OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else Path(path).name)

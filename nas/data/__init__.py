@@ -2,7 +2,16 @@
 
 from nas.data.dataset import ImageData, Split
 from nas.data.load import load_data
-from nas.data.stand_in import read_sheet, stand_in_data, write_sheet
+from nas.data.synthetic import read_calibration_images, synthetic_data, write_calibration_images
 from nas.data.transforms import augment, prepare
 
-__all__ = ["ImageData", "Split", "augment", "load_data", "prepare", "read_sheet", "stand_in_data", "write_sheet"]
+__all__ = [
+    "ImageData",
+    "Split",
+    "augment",
+    "load_data",
+    "prepare",
+    "read_calibration_images",
+    "synthetic_data",
+    "write_calibration_images",
+]

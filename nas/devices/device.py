@@ -24,7 +24,7 @@ from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.ssh import Ssh
 from nas.devices.transport import DeviceUnavailable, Transport
-from nas.listener import Progress
+from nas.progress import Progress
 from search_spaces import Population, SearchSpace
 
 DEVICES_FOLDER = Path("runs/devices")

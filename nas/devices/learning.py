@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import latency_tables
 from nas.devices.device import Device
-from nas.listener import SILENT, Listener
+from nas.progress import SILENT, Listener
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space

@@ -16,11 +16,11 @@ import torch
 
 from latency_tables.files import atomic_path, write_text
 from nas.data import ImageData, Split, prepare
+from nas.evaluation import calibration_batches
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind, describe, network_file
 from nas.export.parity import check_parity, outputs
 from nas.supernet import Subnet
-from nas.training import calibration_batches
 
 PARITY_IMAGES = 256
 """Compared with PyTorch in float32."""

@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from latency_tables.files import atomic_path, write_text
 from nas.report.exported import EXPLANATION, HEAD, PRECISIONS_HEAD, file_rows, precision_rows
 from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.latency_breakdown import spending_section
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import fill_page, html_section, html_table
 from nas.report.run_folder import SearchRun
 from nas.report.sentences import badge, headline, notes, subline
-from nas.report.spending import spending_section
 from nas.search.budget import METRICS
 from search_spaces import get_space
 

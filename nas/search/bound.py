@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator
 from nas.search.exact import SlotSum, minimise, tabulate
+from nas.search.objectives import LATENCY, Estimator
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor
 from search_spaces import Population
@@ -56,7 +56,7 @@ def accuracy_bound(estimator: Estimator, budget: Budget, found: Population) -> B
     if not all(isinstance(latency, LatencyPredictor) and not latency.devices_ for latency in limited):
         return Bound(None, "the latency predictor is not a sum over operators")
     try:
-        # Small products again; see `nas.search.evolution`.
+        # Small products again; see `nas.search.evolution.evolve`.
         with threadpool_limits(1, user_api="blas"):
             return Bound(min(1.0, _bound(estimator, accuracy, budget, found) + _ROUNDING))
     except ValueError as error:

@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.pareto import front
+from nas.search.evolution.pareto import front
 from search_spaces import Population, SearchSpace
 from search_spaces.layers import peak_activation_elements
 

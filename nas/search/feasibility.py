@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import InfeasibleBudget
-from nas.search.archive import total_violation
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator
+from nas.search.evolution.archive import total_violation
+from nas.search.objectives import LATENCY, Estimator
 from search_spaces import Population, SearchSpace
 
 if TYPE_CHECKING:

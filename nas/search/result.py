@@ -17,14 +17,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from latency_tables.files import write_text
-from nas.search.archive import Archive, total_violation
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator
+from nas.search.evolution.archive import Archive, total_violation
+from nas.search.evolution.pareto import front
 from nas.search.feasibility import Feasibility
-from nas.search.measurements import EVALUATED, measured_columns
-from nas.search.pareto import front
-from nas.search.spending import spending
-from nas.search.verification import Verdict, describe
+from nas.search.finalists.measurements import EVALUATED, measured_columns
+from nas.search.finalists.proof import Verdict, describe
+from nas.search.latency_breakdown import spending
+from nas.search.objectives import LATENCY, Estimator
 from search_spaces import Population
 
 _PACKAGES = ("shrinkwrap-nas", "numpy", "scikit-learn", "torch", "onnx", "onnxruntime")
@@ -52,7 +52,7 @@ class SearchResult:
     feasibility : the table of min, middle and max net, as records.
     bound : found, the predicted accuracy that the first search ended at; accuracy, which no network within the budget
         is predicted to exceed (None where there is no proof), their gap, and the reason where there is no bound.
-    spending : what each part of the network adds to its predicted latency; see `nas.search.spending`.
+    spending : what each part of the network adds to its predicted latency; see `nas.search.latency_breakdown`.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
         many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`

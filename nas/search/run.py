@@ -17,15 +17,15 @@ import numpy as np
 
 from latency_tables.files import write_text
 from nas.errors import BudgetMissed
-from nas.search.archive import Archive
 from nas.search.bound import accuracy_bound
 from nas.search.budget import Budget
-from nas.search.estimates import LATENCY, Estimator, by_latency
-from nas.search.evolution import EvolutionSettings, evolve, evolve_front
+from nas.search.evolution.archive import Archive
+from nas.search.evolution.evolve import EvolutionSettings, evolve, evolve_front
 from nas.search.feasibility import check_feasibility
-from nas.search.measurements import Ledger, measured_columns
+from nas.search.finalists.measurements import Ledger, measured_columns
+from nas.search.finalists.proof import Evaluate, Measure, Refit, verify
+from nas.search.objectives import LATENCY, Estimator, by_latency
 from nas.search.result import SearchResult, assemble
-from nas.search.verification import Evaluate, Measure, Refit, verify
 from search_spaces import Population
 
 
@@ -82,7 +82,7 @@ def run_search(
     folder : where ``result.json``, the tables and the measurements go; a former, killed run of the same search
         in it is continued.
     device : the device's name, for the record.
-    measure, evaluate, refit : see `nas.search.verification`; None leaves that step out. Where several devices share
+    measure, evaluate, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several devices share
         the network, `measure` and `refit` are mappings by the device's name; those not named are predicted only.
     say : is told in a sentence what happens next.
 

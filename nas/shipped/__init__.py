@@ -9,7 +9,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 CARD = "supernet.json"
-STAND_IN = "calibration.png"
+CALIBRATION_IMAGES_FILE = "calibration.png"
 DEFAULT = "cifar10"
 """What `nas search` starts from when nothing is said of a supernet, of images or of a training."""
 

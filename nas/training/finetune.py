@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from nas.data import ImageData, augment, prepare
+from nas.evaluation.accuracy import calibration_batches, evaluate, evaluate_on_test
+from nas.signals import Interruption
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training.checkpoint import Progress, digest, load_checkpoint, save_checkpoint
-from nas.training.evaluation import calibration_batches, evaluate, evaluate_on_test
-from nas.training.interruption import Interruption
 from nas.training.losses import cross_entropy, kl_divergence
 from nas.training.optimizer import gradient_descent
 from nas.training.step import ORDER, STEP, TrainingDiverged

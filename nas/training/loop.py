@@ -20,13 +20,13 @@ from torch import nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData
+from nas.evaluation.accuracy import calibration_batches, evaluate_subnets
+from nas.signals import Interruption
 from nas.supernet import Supernet, calibrate_batch_norm, save_supernet
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.checkpoint import Progress, digest, load_checkpoint, save_checkpoint
 from nas.training.display import Display
 from nas.training.distributed import Processes, joined, synchronised_batch_norm
-from nas.training.evaluation import calibration_batches, evaluate_subnets
-from nas.training.interruption import Interruption
 from nas.training.log import RunLog
 from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe

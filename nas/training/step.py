@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from nas.data import ImageData, augment, prepare
 from nas.data.storage import ReadAhead
 from nas.errors import Failure
+from nas.evaluation.accuracy import calibration_batches
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
-from nas.training.averaging import Average
 from nas.training.distributed import ALONE, Processes
 from nas.training.dropout import classifier_dropout
-from nas.training.evaluation import calibration_batches
+from nas.training.ema import Average
 from nas.training.losses import cross_entropy, distillation
 from nas.training.optimizer import gradient_descent
 from nas.training.recipe import Phase, Recipe

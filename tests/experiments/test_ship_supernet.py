@@ -11,9 +11,9 @@ from experiments.ship_supernet.__main__ import ship
 from experiments.ship_supernet.evaluate import Table, along_front
 from experiments.ship_supernet.synthesise import Synthesis, distance, real_statistics, smooth, statistics, synthesise
 from nas.data import load_data, prepare
+from nas.evaluation.accuracy import calibration_batches
+from nas.evaluation.trained import TrainedSupernet
 from nas.supernet import Supernet, save_supernet
-from nas.training.evaluation import calibration_batches
-from nas.training.run import TrainedSupernet
 from search_spaces import get_space
 
 DIGITS = {"name": "digits", "resolution": 16}

@@ -12,19 +12,19 @@ import pytest
 import torch
 
 import nas.shipped
-from nas.data import load_data, read_sheet, write_sheet
+from nas.data import load_data, read_calibration_images, write_calibration_images
 from nas.data.cifar10 import CLASSES
+from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.trained import TrainedSupernet
 from nas.export.checked import export_checked, sentence
 from nas.export.network_file import FileKind
-from nas.request import Limits, SearchRequest
-from nas.search.accuracy_rounds import learn_from
-from nas.shipped import DEFAULT, STAND_IN, find_supernet, shipped_supernets
-from nas.specialisation import specialise
+from nas.pipeline.finetune import specialise
+from nas.pipeline.request import Limits, SearchRequest
+from nas.pipeline.search import search
+from nas.search.active_learning import learn_from
+from nas.shipped import CALIBRATION_IMAGES_FILE, DEFAULT, find_supernet, shipped_supernets
 from nas.supernet import Supernet, save_supernet
-from nas.training.evaluated import EvaluatedSubnets
 from nas.training.finetune import Finetuning
-from nas.training.run import TrainedSupernet
-from nas.workflow import search
 from search_spaces import get_space
 
 DIGITS = {"name": "digits", "resolution": 16}
@@ -50,7 +50,9 @@ def folder(tmp_path_factory) -> Path:
         ],
     }
     save_supernet(folder, supernet, card)
-    write_sheet(folder / STAND_IN, torch.randint(0, 256, (256, 3, 16, 16), dtype=torch.uint8))
+    write_calibration_images(
+        folder / CALIBRATION_IMAGES_FILE, torch.randint(0, 256, (256, 3, 16, 16), dtype=torch.uint8)
+    )
     few = data.validation.take(np.arange(100))
     EvaluatedSubnets(supernet, replace(data, validation=few), folder)(population)
     return folder
@@ -92,15 +94,15 @@ def test_a_name_stands_for_a_shipped_supernet(tiny, tmp_path):
 
 def test_a_sheet_gives_back_its_images(tmp_path):
     images = torch.randint(0, 256, (9, 3, 8, 8), dtype=torch.uint8)
-    write_sheet(tmp_path / "sheet.png", images)
-    assert torch.equal(read_sheet(tmp_path / "sheet.png", 8), images)
+    write_calibration_images(tmp_path / "sheet.png", images)
+    assert torch.equal(read_calibration_images(tmp_path / "sheet.png", 8), images)
     with pytest.raises(ValueError, match="square number"):
-        write_sheet(tmp_path / "sheet.png", images[:8])
+        write_calibration_images(tmp_path / "sheet.png", images[:8])
     with pytest.raises(ValueError, match="no sheet of 7 x 7 images: it has 24 x 24 pixels"):
-        read_sheet(tmp_path / "sheet.png", 7)
+        read_calibration_images(tmp_path / "sheet.png", 7)
     (tmp_path / "sheet.png").write_bytes((tmp_path / "sheet.png").read_bytes()[:99])
     with pytest.raises(ValueError, match="damaged"):
-        read_sheet(tmp_path / "sheet.png", 8)
+        read_calibration_images(tmp_path / "sheet.png", 8)
 
 
 def test_a_search_needs_no_images_and_claims_no_accuracy_it_cannot_know(found, folder):

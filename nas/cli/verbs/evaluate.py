@@ -6,8 +6,8 @@ from pathlib import Path
 
 from nas.cli.config import EvaluateConfig
 from nas.cli.console import output, remarks, table, track
-from nas.training.last_word import evaluate_run, write_evaluated
-from nas.training.run import TrainedSupernet
+from nas.evaluation.test_accuracy import evaluate_run, write_evaluated
+from nas.evaluation.trained import TrainedSupernet
 
 
 def run(config: EvaluateConfig, folder: Path) -> int:

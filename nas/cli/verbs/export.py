@@ -7,7 +7,7 @@ from nas.cli.config import ExportConfig
 from nas.cli.console import output, remarks
 from nas.export.checked import rejections, sentence
 from nas.export.network_file import FORMATS, file_kinds
-from nas.finished_search import export_again
+from nas.pipeline.export import export_again
 
 
 def run(config: ExportConfig, folder: Path) -> int:

@@ -9,7 +9,7 @@ from nas.cli.app import command
 from nas.cli.config import FinetuneConfig
 from nas.cli.console import output, remarks, track
 from nas.export.checked import rejections
-from nas.specialisation import specialise
+from nas.pipeline.finetune import specialise
 from nas.training.finetune import Finetuning
 
 

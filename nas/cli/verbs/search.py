@@ -10,12 +10,12 @@ from nas.cli.app import Ended, command, outcome, typed_keys
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.cli.figures import show_figures
-from nas.fleet import search_fleet
-from nas.listener import Listener
-from nas.precisions import AUTO, search_precisions
+from nas.pipeline.fleet import search_fleet
+from nas.pipeline.precisions import AUTO, search_precisions
+from nas.pipeline.search import search
+from nas.progress import Listener
 from nas.report.overview import HEAD, Entry, row, run_record, write_overview
 from nas.search.result import SearchResult
-from nas.workflow import search
 
 
 def run(config: SearchConfig, folder: Path) -> int:

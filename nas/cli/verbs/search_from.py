@@ -9,9 +9,9 @@ from nas.cli.app import command, typed
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
-from nas.request import latency_limits
+from nas.pipeline.request import latency_limits
 from nas.search.budget import Budget
-from nas.search.state import answer_from, load_state
+from nas.search.warm_start import answer_from, load_state
 
 
 def run(config: SearchConfig, folder: Path) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nas.cli.config import TrainConfig
 from nas.cli.console import remarks
-from nas.training.run import train_supernet
+from nas.pipeline.train import train_supernet
 
 
 def run(config: TrainConfig, folder: Path) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from nas.cli.app import typed
 from nas.cli.config import WorkerConfig
 from nas.cli.console import output, remarks
-from nas.listener import Listener
+from nas.progress import Listener
 
 
 def run(config: WorkerConfig, folder: Path) -> int:
@@ -17,7 +17,7 @@ def run(config: WorkerConfig, folder: Path) -> int:
 
     import torch
 
-    from nas.training.worker import work
+    from nas.evaluation.worker import work
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)

@@ -8,8 +8,8 @@ import pytest
 
 from nas.cli.verbs.search import _show
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
-from nas.search.evolution import EvolutionSettings
+from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.objectives import Estimator
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from nas.data import ImageData, augment, load_data, prepare
+from nas.evaluation import calibration_batches
 from nas.supernet import Subnet, calibrate_batch_norm
-from nas.training import calibration_batches
 from search_spaces import fbnet, get_space
 
 

@@ -13,8 +13,8 @@ from nas.report.html import write_report
 from nas.report.layers import layer_table, slot_table
 from nas.report.run_folder import SearchRun
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
-from nas.search.evolution import EvolutionSettings
+from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.objectives import Estimator
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nas.search.estimates import Estimator
+from nas.search.objectives import Estimator
 from search_spaces import Population, SearchSpace, get_space
 
 

@@ -7,8 +7,8 @@ from threadpoolctl import threadpool_limits
 
 from nas.search.bound import accuracy_bound
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
-from nas.search.evolution import EvolutionSettings, evolve
+from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.objectives import Estimator
 from nas.search.run import SearchSettings, run_search
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from nas.errors import InfeasibleBudget
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
 from nas.search.feasibility import check_feasibility
+from nas.search.objectives import Estimator
 
 
 def test_table_holds_the_true_minimum_of_every_cost(estimator: Estimator, everything: NDArray[np.int16]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.search.evolution import EvolutionSettings, evolve
+from nas.search.evolution.evolve import EvolutionSettings, evolve
 
 study = pytest.importorskip("experiments.search_speed.task", reason="run from the repository's root")
 

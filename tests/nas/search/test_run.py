@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.search.budget import Budget
-from nas.search.estimates import Estimator
-from nas.search.evolution import EvolutionSettings
+from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.objectives import Estimator
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from nas.data import ImageData, load_data
+from nas.evaluation import calibration_batches, evaluate, evaluate_on_test
 from nas.supernet import Subnet, calibrate_batch_norm
-from nas.training import TrainingDiverged, calibration_batches, evaluate, evaluate_on_test
+from nas.training import TrainingDiverged
 from nas.training.finetune import Finetuned, Finetuning, finetune
 from search_spaces import get_space
 

@@ -1,0 +1,107 @@
+"""A trained supernet with its images: what searches, workers and test evaluations read of a training run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import log
+from pathlib import Path
+from typing import Any, Self
+
+from numpy.typing import NDArray
+
+from nas.data import ImageData, load_data, read_calibration_images, synthetic_data
+from nas.evaluation.accuracy import calibration_batches
+from nas.evaluation.cache import EvaluatedSubnets
+from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
+from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
+from search_spaces import SearchSpace
+
+
+@dataclass(frozen=True)
+class TrainedSupernet:
+    """A supernet with the images it was trained on and what is known of its subnets.
+
+    Attributes
+    ----------
+    supernet : trained.
+    data : split as in the training, or what stands in for it.
+    evaluated : accuracy of subnets on the search-validation split, each computed once.
+    files : contents of subnets' exported files by kind and genotype, for who needs them several times.
+    card : what travels with the weights; of a shipped supernet also ``subnets``, some with their test accuracy.
+    """
+
+    supernet: Supernet
+    data: ImageData
+    evaluated: EvaluatedSubnets
+    files: dict[Any, bytes] = field(default_factory=dict, repr=False, compare=False)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(
+        cls,
+        given: str | Path,
+        data: Mapping[str, Any] | None = None,
+        storage: str | None = None,
+        *,
+        notes: Path | None = None,
+    ) -> Self:
+        """Read a finished training run.
+
+        Parameters
+        ----------
+        given : the run's folder, or the name of a shipped supernet.
+        data : settings of the images, if they have moved; by default those of the training, or the images that come
+            with a shipped supernet to stand in for them.
+        storage : URL of a database through which workers take part in evaluating subnets.
+        notes : folder for the accuracies that are found out; the run's own unless the supernet is a shipped one.
+
+        Raises
+        ------
+        ValueError : no finished supernet there, or the images are not the ones it was trained on.
+        """
+        folder = find_supernet(given)
+        supernet, card = load_supernet(folder)
+        sheet = folder / CALIBRATION_IMAGES_FILE
+        if data is None and sheet.is_file():
+            images = synthetic_data(read_calibration_images(sheet, card["data"]["resolution"]), card)
+            return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
+        images = load_data(**card["data_settings"] | dict(data or {}))
+        if images.fingerprint != card["data"]["fingerprint"]:
+            raise ValueError(
+                f"the images are not the ones that {given} was trained on; put those back, or search with --data PATH"
+            )
+        # What is shipped stays as it is: its accuracies go with the images that stand in.
+        kept = notes if sheet.is_file() else folder
+        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage, notes=kept), card=card)
+
+    @classmethod
+    def of_search(cls, record: Mapping[str, Any]) -> Self:
+        """The supernet of a finished search, with the images that it had."""
+        return cls.open(record["supernet"], record.get("moved_data"))
+
+    @property
+    def space(self) -> SearchSpace:
+        """The supernet's search space."""
+        return self.supernet.space
+
+    def remarks(self, genotype: NDArray[Any]) -> list[str]:
+        """What is to be said of a network's accuracy where there are no labelled images; nothing where there are."""
+        if self.data.labelled:
+            return []
+        macs = int(self.space.costs(genotype[None]).macs[0])
+        sizes = sorted(self.card["subnets"], key=lambda subnet: abs(log(subnet["macs"] / macs)))[:2]
+        like = " and ".join(
+            f"{subnet['test_accuracy']:.1%} ({subnet['macs'] / 1e6:.1f} M MACs)"
+            for subnet in sorted(sizes, key=lambda subnet: subnet["macs"])
+        )
+        return [
+            f"The images of {self.data.name} do not come with the supernet: batch-norm was calibrated on "
+            f"{len(self.data.train)} synthesised images, as it was for the {len(self.evaluated.known)} networks that "
+            "the accuracy predictor knows, which were evaluated on real images when the supernet was made.",
+            f"Accuracy on the test split is not known of this very network; networks of its size reach {like} there.",
+        ]
+
+    def subnet(self, genotype: NDArray[Any]) -> Subnet:
+        """The stand-alone network of `genotype`, batch-norm calibrated on training images, in evaluation mode."""
+        net = self.supernet.extract(genotype)
+        calibrate_batch_norm(net, calibration_batches(self.data, net.resolution))
+        return net.eval()

@@ -1,0 +1,213 @@
+"""From a chosen genotype to files that run: finalists measured as they would ship, the winner exported and judged.
+
+Latency is measured on the exported file with its trained weights, in the runtime and precision of the device, and
+where that is int8, accuracy is the int8 file's. Accuracy is a fraction in [0, 1]; drops are fractions too.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.data import ImageData
+from nas.devices import Device
+from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.evaluation.trained import TrainedSupernet
+from nas.export.checked import about, calibrated_file, export_checked, judge_int8, write_record
+from nas.export.network_file import FileKind
+from nas.progress import Track
+from nas.search.finalists.proof import Evaluate, Measure
+from nas.supernet import Subnet, save_subnet
+from search_spaces import Population
+
+WEIGHTS = "subnet.safetensors"
+
+
+def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> Measure:
+    """A function that exports networks, measures the files on `device` and gives latency, p10 and p90 in ms.
+
+    Files are of the device's runtime and precision, with their trained weights where we export its format, else
+    with random ones, which are as fast.
+    """
+    spec = device.spec
+
+    def measure(population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
+        with tempfile.TemporaryDirectory(prefix="nas-") as scratch, track("measuring finalists") as progress:
+            paths = [Path(scratch) / f"finalist{i}{runtime.suffix}" for i in range(len(population))]
+            for path, genotype in zip(paths, population, strict=True):
+                if kind is None:
+                    content = runtime.precisions[spec.precision](trained.space, genotype, 1)
+                else:
+                    content = _file(trained, genotype, kind)
+                path.write_bytes(content)
+            measured = device.measure_models(paths, progress=progress).measurements
+        latency, p10, p90 = np.array([(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]).T
+        return latency, p10, p90
+
+    return measure
+
+
+def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | None:
+    """A function that gives the accuracy of networks on the search-validation split, in the precision of `device`.
+
+    None where there are no labelled images to judge it by.
+    """
+    if not trained.data.labelled:
+        return None
+    kind = file_kind(device.spec.runtime, device.spec.precision)
+    if kind is None or kind.precision == "float32":
+        return trained.evaluated
+
+    def evaluate(population: Population) -> NDArray[np.float64]:
+        found = []
+        for genotype in population:
+            with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
+                path = Path(scratch) / kind.file_name
+                path.write_bytes(_file(trained, genotype, kind))
+                found.append(
+                    judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)["accuracy"]
+                )
+        return np.array(found)
+
+    return evaluate
+
+
+def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind) -> bytes:
+    """Written once: a finalist is measured several times and evaluated, and calibrating int8 takes seconds."""
+    key = kind, genotype.tobytes()
+    if key not in trained.files:
+        trained.files[key] = calibrated_file(trained.subnet(genotype), kind, trained.data)
+    return trained.files[key]
+
+
+def deploy(
+    trained: TrainedSupernet,
+    genotype: Population,
+    folder: Path,
+    kinds: Sequence[FileKind] = (FileKind(),),
+    *,
+    batch: int | None = 1,
+    max_accuracy_drop: float = 0.01,
+    provenance: Mapping[str, Any] | None = None,
+    device: Device | None = None,
+    known: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
+
+    Parameters
+    ----------
+    kinds : of files, the one that counts first.
+    batch, max_accuracy_drop, provenance : see `export_checked`.
+    device, known : see `measure_exports`; without a device nothing is measured.
+
+    Returns
+    -------
+    JSON-able facts for the record: accuracy of the first file on the test split if there is one, files, what is known
+    of each.
+
+    Raises
+    ------
+    ParityFailed : an exported file computes something else than PyTorch.
+    """
+    facts = deploy_subnet(
+        trained.subnet(genotype),
+        trained.data,
+        folder,
+        kinds,
+        batch=batch,
+        max_accuracy_drop=max_accuracy_drop,
+        provenance=provenance,
+    )
+    if device is not None:
+        measure_exports(facts["exports"], folder, device, known)
+    return facts
+
+
+def deploy_subnet(
+    subnet: Subnet,
+    data: ImageData,
+    folder: Path,
+    kinds: Sequence[FileKind],
+    *,
+    batch: int | None = 1,
+    max_accuracy_drop: float = 0.01,
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """As `deploy`, of a network at hand and without measuring."""
+    save_subnet(folder / WEIGHTS, subnet, about(data) | dict(provenance or {}))
+    exports = [
+        export_checked(
+            subnet,
+            data,
+            folder / kind.file_name,
+            kind,
+            batch=batch,
+            max_accuracy_drop=max_accuracy_drop,
+            provenance=provenance,
+        )
+        for kind in kinds
+    ]
+    test = {"test_accuracy": exports[0]["test_accuracy"], "test_images": len(data.test)} if data.labelled else {}
+    return {
+        **test,
+        "classes": list(data.classes),
+        "exports": exports,
+        "files": file_names(exports),
+    }
+
+
+def file_names(exports: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Names of the files in a run folder by what they are."""
+    formats = {"onnx": "ONNX", "tflite": "TFLite"}
+    return {f"{formats[e['format']]} {e['precision']}": e["file"] for e in exports} | {"weights": WEIGHTS}
+
+
+def measure_exports(
+    exports: Sequence[dict[str, Any]], folder: Path, device: Device, known: Mapping[str, Any] | None = None
+) -> None:
+    """Measure each file on this machine, in its own runtime and precision, under the conditions of `device`.
+
+    Files that its runtime cannot run are passed over, and all of them where the device is elsewhere.
+
+    Parameters
+    ----------
+    exports : as `export_checked` gave them; get a ``latency``, and so does the JSON file beside each.
+    folder : where the files are.
+    known : latency_ms, p10_ms and p90_ms of the network as a search has just measured it on `device`: those of its
+        file in the device's own runtime and precision at batch 1, which is not measured again.
+    """
+    spec = device.spec
+    own = file_kind(spec.runtime, spec.precision)
+    by_runtime: dict[str, list[dict[str, Any]]] = {}
+    for record in exports:
+        kind = FileKind(record["format"], record["precision"])
+        if known and known["latency_ms"] is not None and kind == own and record["batch"] == 1:
+            timed = {key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")}
+            keep_latency(
+                record, folder, {"device": device.name, "runtime": spec.runtime, "threads": spec.threads} | timed
+            )
+        elif spec.transport == "local":
+            same = RUNTIMES[spec.runtime].suffix == kind.suffix
+            runtime = spec.runtime if same else {".onnx": "onnxruntime", ".tflite": "litert"}[kind.suffix]
+            if kind.precision in RUNTIMES[runtime].precisions:
+                by_runtime.setdefault(runtime, []).append(record)
+    for runtime, records in by_runtime.items():
+        precision = records[0]["precision"]
+        near = Device(
+            replace(spec, runtime=runtime, precision=precision), folder=device.folder, protocol=device.protocol
+        )
+        found = near.measure_models([folder / record["file"] for record in records]).measurements
+        for record, measurement in zip(records, found, strict=True):
+            conditions = {"device": device.name, "runtime": runtime, "threads": spec.threads}
+            keep_latency(record, folder, conditions | asdict(measurement))
+
+
+def keep_latency(record: dict[str, Any], folder: Path, latency: Mapping[str, Any]) -> None:
+    """Put what was measured of a file into its record and into the JSON file beside it."""
+    record["latency"] = dict(latency)
+    write_record(folder, record)

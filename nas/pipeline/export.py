@@ -1,0 +1,108 @@
+"""A finished search taken up again: its record, and its network in more files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from latency_tables.files import write_text
+from nas.devices.device import DEVICES_FOLDER
+from nas.devices.registry import get_device
+from nas.evaluation.trained import TrainedSupernet
+from nas.export.checked import export_checked
+from nas.export.network_file import FileKind
+from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_exports
+from nas.report.html import write_report
+from nas.supernet import load_subnet
+
+
+def search_record(folder: Path) -> dict[str, Any]:
+    """``result.json`` of a finished search.
+
+    Raises
+    ------
+    ValueError : `folder` is not that of one.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not the folder of a finished search: it has no result.json")
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def write_search_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write ``result.json`` and the report made of it."""
+    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
+    write_report(folder)
+
+
+def export_again(
+    source: Path,
+    paths: Sequence[Path],
+    kinds: Sequence[FileKind],
+    *,
+    batch: int | None = 1,
+    max_accuracy_drop: float = 0.01,
+    devices: Path = DEVICES_FOLDER,
+) -> list[dict[str, Any]]:
+    """Write the network of a finished search, check the files and, where its device is this machine, measure them.
+
+    What is written into the run folder under its own name joins the record and the report there.
+
+    Parameters
+    ----------
+    source : run folder of a finished search.
+    paths : where each file goes, all in one folder.
+    kinds : of each file.
+    batch, max_accuracy_drop : see `nas.export.checked.export_checked`.
+    devices : where each device's measurements lie, in a folder of its name.
+
+    Returns
+    -------
+    What is known of each file.
+
+    Raises
+    ------
+    MissingExtra : what writes one of the files is not installed; nothing is written then.
+    ValueError : `source` is no finished search, or its images are not there any more.
+    ParityFailed : a float32 file computes something else than PyTorch.
+    """
+    for kind in kinds:
+        kind.require()
+    record = search_record(source)
+    subnet = load_subnet(source / WEIGHTS).eval()
+    data = TrainedSupernet.of_search(record).data
+    exports = [
+        export_checked(
+            subnet,
+            data,
+            path,
+            kind,
+            batch=batch,
+            max_accuracy_drop=max_accuracy_drop,
+            provenance={"search": str(source), "supernet": record["supernet"]},
+        )
+        for path, kind in zip(paths, kinds, strict=True)
+    ]
+    folder = paths[0].parent
+    earlier = {_what(export): export["latency"] for export in record["exports"] if "latency" in export}
+    for export in exports:
+        if latency := earlier.get(_what(export)):  # stays, where the device is out of reach from here
+            keep_latency(export, folder, latency)
+    with suppress(ValueError):  # there is no such device any more
+        measure_exports(exports, folder, get_device(record["device"], folder=devices))
+    if folder.resolve() == source.resolve() and all(p.name == k.file_name for p, k in zip(paths, kinds, strict=True)):
+        # What counts first stays first.
+        record["exports"] = list({_kind(export): export for export in [*record["exports"], *exports]}.values())
+        record["files"] = file_names(record["exports"])
+        write_search_record(source, record)
+    return exports
+
+
+def _kind(export: Mapping[str, Any]) -> tuple[str, str]:
+    return export["format"], export["precision"]
+
+
+def _what(export: Mapping[str, Any]) -> tuple[Any, ...]:
+    return *_kind(export), export["batch"]

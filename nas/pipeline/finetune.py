@@ -1,0 +1,111 @@
+"""The network of a finished search trained on, judged, and exported again into a run folder of its own.
+
+That folder is one of a finished search too: it can be exported, reported and fine-tuned again. Latency is not
+measured again, since it does not depend on weights.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nas.evaluation.trained import TrainedSupernet
+from nas.export.network_file import FileKind
+from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
+from nas.pipeline.export import search_record, write_search_record
+from nas.search.result import SearchResult
+from nas.supernet import load_subnet
+from nas.training.finetune import Finetuned, Finetuning, finetune
+
+
+def specialise(
+    source: Path,
+    folder: Path,
+    settings: Finetuning,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    max_accuracy_drop: float = 0.01,
+    command: str = "",
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Fine-tune the network of the search in `source` with the supernet's max net as its teacher.
+
+    Parameters
+    ----------
+    source : run folder of a finished search, or of an earlier call.
+    folder : where the result goes: the better network, in the formats that `source` has. A killed call with the same
+        arguments goes on from the checkpoint in it.
+    settings, seed, device, threads, progress : see `nas.training.finetune.finetune`.
+    max_accuracy_drop : of int8 files against float32, as a fraction.
+    command : what was typed, for the record.
+
+    Returns
+    -------
+    The record, as in ``result.json``; under ``finetuning`` the accuracies before and after.
+
+    Raises
+    ------
+    ValueError : `source` is no finished search.
+    TrainingDiverged : a loss was not finite; no network is written then.
+    """
+    record = search_record(source)
+    trained = TrainedSupernet.of_search(record)
+    trained.data.require_labels("fine-tuning")
+    subnet = load_subnet(source / WEIGHTS).eval()
+    teacher = trained.subnet(trained.space.max)
+    tuned = finetune(
+        subnet,
+        teacher,
+        trained.data,
+        settings,
+        seed=seed,
+        device=device,
+        threads=threads,
+        folder=folder,
+        progress=progress,
+    )
+    earlier = record["exports"]
+    facts = deploy_subnet(
+        tuned.subnet,
+        trained.data,
+        folder,
+        [FileKind(export["format"], export["precision"]) for export in earlier],
+        batch=next((export["batch"] for export in earlier if export["format"] == "onnx"), 1),
+        max_accuracy_drop=max_accuracy_drop,
+        provenance={"search": str(source), "supernet": record["supernet"], "command": command},
+    )
+    for old, new in zip(earlier, facts["exports"], strict=True):
+        if "latency" in old:
+            keep_latency(new, folder, old["latency"])
+    record["measured"]["accuracy"] = facts["exports"][0]["accuracy"]
+    record |= facts | {
+        "command": command,
+        "notes": [describe(tuned, settings)],
+        "finetuning": {
+            "of": str(source),
+            "seed": seed,
+            **asdict(settings),
+            "seconds": tuned.seconds,
+            "before": asdict(tuned.before),
+            "after": asdict(tuned.after),
+            "kept": "after" if tuned.improved else "before",
+        },
+    }
+    for name in SearchResult.FILES.values():
+        shutil.copyfile(source / name, folder / name)
+    write_search_record(folder, record)
+    return record
+
+
+def describe(tuned: Finetuned, settings: Finetuning) -> str:
+    """What came of fine-tuning, in one sentence."""
+    before, after = tuned.before, tuned.after
+    epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+    return (
+        f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
+        f"test {before.test:.2%} before, {after.test:.2%} after; kept the network "
+        f"{'after' if tuned.improved else 'before'}, by search-validation."
+    )

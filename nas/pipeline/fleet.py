@@ -1,0 +1,73 @@
+"""A network for each of several devices, from one supernet and one accuracy predictor.
+
+Every device has a folder of its own, as if it had been searched for alone. One that cannot keep its budget, or
+cannot be reached, takes nothing from the others.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.search import Task, get_supernet, named_devices, names_of, prepare_task, run_task
+from nas.progress import SILENT, Listener
+from nas.search.budget import Budget
+from nas.search.result import SearchResult
+
+EXPECTED = (InfeasibleBudget, BudgetMissed, Failure, ValueError)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one device.
+
+    Attributes
+    ----------
+    device : its name.
+    folder : its run folder.
+    result : None where there is none.
+    error : why there is none, or why it does not keep the budget.
+    """
+
+    device: str
+    folder: Path
+    result: SearchResult | None = None
+    error: Exception | None = None
+
+
+def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = "") -> list[Outcome]:
+    """Find a network for each device of `request` into ``folder/<device>``; see `nas.pipeline.search.search`.
+
+    Returns
+    -------
+    An outcome for each device, in the order they were named. All of them are planned before anything is trained.
+
+    Raises
+    ------
+    ValueError : something asked for cannot work whatever the device.
+    """
+    devices = named_devices(request)
+    limits = latency_limits(request.budget.latency, names_of(devices))
+    budgets = {name: Budget.parse(**request.limits | {"latency": limit}) for name, limit in limits.items()}
+    tasks: dict[str, Task] = {}
+    outcomes: dict[str, Outcome] = {}
+
+    def failed(name: str, error: Exception) -> None:
+        listener.say(f"{name}: {error}")
+        outcomes[name] = Outcome(name, folder / name, error=error)
+
+    for device in devices:
+        try:
+            tasks[device.name] = prepare_task(request, [device], budgets[device.name], listener)
+        except EXPECTED as error:
+            failed(device.name, error)
+    trained = get_supernet(request, listener) if tasks else None
+    for name, task in tasks.items():
+        assert trained is not None
+        listener.say(f"device {name}")
+        try:
+            result = run_task(request, task, trained, folder / name, listener, command)
+            outcomes[name] = Outcome(name, folder / name, result)
+        except EXPECTED as error:
+            failed(name, error)
+    return [outcomes[device.name] for device in devices]

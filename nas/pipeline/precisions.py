@@ -1,0 +1,164 @@
+"""Float32 or int8: the best network in each precision, both measured, and the better of the two.
+
+Int8 runs a larger network in the same time, and loses some accuracy to rounding; which of the two wins is seen only in
+the end. So each precision has a search of its own, with the latency predictor of its device configuration, from one
+supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from latency_tables.files import atomic_path
+from nas.devices import Device
+from nas.devices.learning import learn_device
+from nas.devices.registry import device_specs
+from nas.devices.runtimes import RUNTIMES
+from nas.errors import BudgetMissed, InfeasibleBudget
+from nas.export.network_file import PRECISIONS
+from nas.pipeline.request import SearchRequest
+from nas.pipeline.search import Task, Unknown, get_supernet, named_devices, prepare_task, run_task, space_of
+from nas.progress import SILENT, Listener
+from nas.search.budget import Budget
+from nas.search.objectives import Estimator
+from nas.search.result import SearchResult
+
+AUTO = "auto"
+OF_THE_SEARCH = ("search.json", "measurements.csv")
+"""Files of a run folder that a killed search goes on from; they stay where they are."""
+
+
+def search_precisions(
+    request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = ""
+) -> SearchResult:
+    """Search in float32 and in int8, and keep the more accurate file of those that keep the budget when measured.
+
+    Parameters
+    ----------
+    request : what is asked for, of one device; its `precision` is not looked at. Percentages are of the max net on
+        the device as named, for both precisions.
+    folder : the run folder; each search leaves its own in a sub-folder of its precision's name, and what the better
+        one left is found in `folder` itself too.
+    listener : is told how it goes.
+    command : what was typed, for the record.
+
+    Returns
+    -------
+    The better result, as written to ``result.json`` in `folder`; ``about["precisions"]`` compares both.
+
+    Raises
+    ------
+    InfeasibleBudget, BudgetMissed : in both precisions.
+    ValueError : the device cannot be measured in both precisions, or something else asked for cannot work.
+    """
+    (named, *others) = named_devices(request)
+    if others:
+        raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
+    devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}
+    request = replace(request, precision=None)
+    budget = _amounts(request, named, listener)
+    tasks: dict[str, Task] = {}
+    failed: dict[str, InfeasibleBudget | BudgetMissed] = {}
+    for precision, device in devices.items():
+        try:
+            tasks[precision] = prepare_task(request, [device], budget, listener)
+        except InfeasibleBudget as error:
+            failed[precision] = error
+    if not tasks:
+        raise InfeasibleBudget(_both(failed))
+    trained = get_supernet(request, listener)
+    trained.data.require_labels(f"--precision {AUTO}")
+    results: dict[str, SearchResult] = {}
+    for precision, task in tasks.items():
+        listener.say(f"searching in {precision}")
+        try:
+            results[precision] = run_task(request, task, trained, folder / precision, listener, command)
+        except BudgetMissed as error:
+            failed[precision] = error
+    if not results:
+        raise BudgetMissed(_both(failed))
+    best = max(results, key=lambda precision: _merit(results[precision]))
+    rows = [
+        {"precision": precision, "device": device.name, "chosen": precision == best}
+        | (_found(results[precision]) if precision in results else {"reason": str(failed[precision])})
+        for precision, device in devices.items()
+    ]
+    return _keep(results[best], rows, folder / best, folder)
+
+
+def in_precision(device: Device, precision: str, folder: Path) -> Device:
+    """The same device in another precision: by the card that differs in nothing else, else by one made here.
+
+    Parameters
+    ----------
+    folder : of the devices' own latency tables.
+
+    Raises
+    ------
+    ValueError : it cannot be measured, or its runtime has no such precision.
+    """
+    spec = device.spec
+    if spec.precision == precision:
+        return device
+    if not device.can_measure:
+        raise ValueError(
+            f"--precision {AUTO} measures in both precisions, and {device.name} is known by published figures alone; "
+            "name a device that can be reached"
+        )
+    if precision not in RUNTIMES[spec.runtime].precisions:
+        raise ValueError(f"--precision {AUTO}: {spec.runtime}, which {device.name} runs, has no {precision}")
+    wanted = replace(spec, precision=precision, aliases=(), chip="")
+    cards = (card for card in device_specs(folder) if replace(card, name=spec.name, aliases=(), chip="") == wanted)
+    found = next(cards, replace(wanted, name=f"{spec.name}-{precision}", chip=spec.chip))
+    return Device(found, folder=folder / found.name, protocol=device.protocol, transport=device.transport)
+
+
+def _amounts(request: SearchRequest, device: Device, listener: Listener) -> Budget:
+    """The budget without percentages, so that it means the same in both precisions."""
+    budget = Budget.parse(**request.limits)
+    if not budget.is_relative:
+        return budget
+    space = space_of(request)
+    known = learn_device(device, space, request.samples, request.seed, listener)
+    estimator = Estimator(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
+    amounts = budget.resolve(estimator.max_net(budget))
+    # In the other precision the percentage would be read as one of another max net.
+    return Budget(tuple(replace(limit, typed=limit.metric.format(limit.value)) for limit in amounts.limits))
+
+
+def _merit(result: SearchResult) -> tuple[bool, float, float]:
+    """Larger is better: not rejected, then accurate on search-validation, then fast."""
+    file = result.about["exports"][0]
+    return file["accepted"], file["accuracy"], -(result.measured["latency_ms"] or 0.0)
+
+
+def _found(result: SearchResult) -> dict[str, Any]:
+    """A line of the comparison."""
+    file = result.about["exports"][0]
+    return {
+        "status": result.status,
+        "architecture": result.architecture,
+        "latency_ms": result.measured["latency_ms"],
+        "macs": result.costs["macs"],
+        **{key: file[key] for key in ("bytes", "peak_activation_bytes", "accuracy", "test_accuracy", "accepted")},
+    }
+
+
+def _keep(result: SearchResult, rows: list[dict[str, Any]], source: Path, folder: Path) -> SearchResult:
+    """Let `folder` be the run folder of `result`, which lies in `source`, with the comparison in its record."""
+    from nas.report.html import write_report
+
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.name not in OF_THE_SEARCH:
+            with atomic_path(folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    result.about["precisions"] = rows
+    result.write(folder)
+    write_report(folder)
+    return result
+
+
+def _both(failed: Mapping[str, Exception]) -> str:
+    return "; ".join(f"in {precision}, {error}" for precision, error in failed.items())

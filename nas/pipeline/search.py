@@ -1,0 +1,299 @@
+"""The whole road: learn the device, train, search, measure, export, report. What `nas search` runs.
+
+Each step leaves its product in a folder, and a second run picks it up instead of doing the work again. The
+budget is checked as early as can be: against the devices before anything is trained, and before torch is
+imported, so that an infeasible one is answered at once. One network for one device or for several that share it
+is `search`; a network for each of several devices is `nas.pipeline.fleet.search_fleet`, made of the same three steps.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from nas.devices import Device, get_device
+from nas.devices.learning import KnownLatency, learn_device
+from nas.devices.runtimes import file_kind
+from nas.export.network_file import FileKind, file_kinds
+from nas.pipeline.request import SearchRequest, latency_limits
+from nas.progress import SILENT, Listener
+from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
+from nas.search.budget import Budget
+from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.feasibility import Feasibility, check_feasibility
+from nas.search.objectives import LATENCY, Estimator, by_latency
+from nas.search.result import SearchResult
+from nas.search.run import SearchSettings, run_search
+from nas.search.warm_start import save_state
+from nas.shipped import CARD
+from search_spaces import Population, SearchSpace, get_space
+
+if TYPE_CHECKING:
+    from nas.evaluation.trained import TrainedSupernet
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network to find: its devices, what is known of them, and a budget that they can keep.
+
+    Attributes
+    ----------
+    devices : one, or several that share the network.
+    known : their latency, by name.
+    budget : parsed; see `Budget.parse`.
+    kinds : of the files to export, those that the devices run first.
+    """
+
+    devices: Sequence[Device]
+    known: Mapping[str, KnownLatency]
+    budget: Budget
+    kinds: Sequence[FileKind]
+
+    @property
+    def name(self) -> str:
+        """Of the device, or of all with commas between."""
+        return ", ".join(device.name for device in self.devices)
+
+
+def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = "") -> SearchResult:
+    """Find the most accurate network within the budget, prove it and export it into `folder`.
+
+    Parameters
+    ----------
+    request : what is asked for; several devices share the network.
+    folder : the run folder; a killed run of the same request in it is continued.
+    listener : is told how it goes.
+    command : what was typed, for the record.
+
+    Returns
+    -------
+    The result, as written to ``result.json``.
+
+    Raises
+    ------
+    InfeasibleBudget : no network of the space can keep the budget.
+    BudgetMissed : no finalist kept it when measured.
+    ValueError : something asked for cannot work.
+    """
+    devices = named_devices(request)
+    limits = latency_limits(request.budget.latency, names_of(devices))
+    budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
+    task = prepare_task(request, devices, budget, listener)
+    return run_task(request, task, get_supernet(request, listener), folder, listener, command)
+
+
+def named_devices(request: SearchRequest) -> list[Device]:
+    """The devices of a request.
+
+    Raises
+    ------
+    ValueError : an unknown one, or one that is named twice.
+    """
+    devices = [get_device(name.strip(), folder=Path(request.runs) / "devices") for name in request.device.split(",")]
+    names = [device.name for device in devices]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
+    if request.shared and len(devices) == 1:
+        raise ValueError(f"--shared is for several devices; name them all, like --device {names[0]},pixel")
+    return devices
+
+
+def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
+    """The devices' names, each with the others it answers to."""
+    return {device.name: device.spec.aliases for device in devices}
+
+
+def prepare_task(
+    request: SearchRequest, devices: Sequence[Device], budget: Budget, listener: Listener = SILENT
+) -> Task:
+    """Get to know the devices, and see that they can keep the budget.
+
+    Raises
+    ------
+    InfeasibleBudget : no network of the space keeps it.
+    ValueError : nothing is known of a device, or a setting cannot work.
+    """
+    precisions = {device.spec.precision for device in devices}
+    if len(precisions) > 1:
+        each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
+        raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
+    kinds, space = _file_kinds(request, devices), space_of(request)
+    known: dict[str, KnownLatency] = {}
+    # A mistake in these should not wait until a supernet is trained.
+    _search_settings(request)
+    EvaluationPlan(request.evaluations)
+
+    def check(*named: Device) -> Feasibility:
+        """The limits on paper, and the latency of the devices that are known so far."""
+        predictors = {device.name: known[device.name].predictor for device in named}
+        keys = by_latency(one_or_each(devices, predictors))
+        limits = Budget(tuple(limit for limit in budget.limits if limit.metric.key != LATENCY or limit.key in keys))
+        latency = one_or_each(devices, predictors)
+        estimator = Estimator(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
+        return check_feasibility(estimator, limits, np.random.default_rng(0))
+
+    check()
+    for device in devices:
+        known[device.name] = learn_device(device, space, request.samples, request.seed, listener)
+        listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
+        check(device)
+    feasibility = check(*devices)
+    if budget.limits:
+        listener.say(str(feasibility))
+    return Task(devices, known, budget, kinds)
+
+
+def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
+    """The supernet that every network of a request comes from, trained where it is not yet there."""
+    if request.storage is not None:
+        from nas.evaluation.queue import open_storage  # Optuna
+
+        open_storage(request.storage)  # a mistake shows before anything is trained
+
+    # From here on torch is needed, whose import alone takes seconds.
+    from nas.evaluation.trained import TrainedSupernet
+    from nas.pipeline.train import train_supernet
+
+    if request.supernet is None and not (request.training_folder / CARD).is_file():
+        listener.say(f"training a supernet in {request.training_folder}")
+        train_supernet(
+            request.training_folder,
+            space=request.space,
+            data=request.data,
+            recipe=request.recipe,
+            seed=request.seed,
+            threads=request.threads,
+            accelerator=request.accelerator,
+        )
+    notes = Path(request.runs) / "train" / Path(request.supernet_name).name
+    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+
+
+def run_task(
+    request: SearchRequest,
+    task: Task,
+    trained: "TrainedSupernet",
+    folder: Path,
+    listener: Listener = SILENT,
+    command: str = "",
+) -> SearchResult:
+    """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
+    from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
+    from nas.pipeline.train import portable
+    from nas.report.html import write_report
+
+    devices = task.devices
+    measure = {
+        device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
+    }
+    predictors = {name: known.predictor for name, known in task.known.items()}
+    refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
+    latency, precision = one_or_each(devices, predictors), devices[0].spec.precision
+    estimator = Estimator(trained.space, Unknown(), latency, request.confidence, precision)
+    if trained.data.labelled:
+        with listener.track("evaluating subnets") as progress:
+            learnt = learn_accuracy(
+                estimator,
+                task.budget,
+                partial(trained.evaluated, progress=progress),
+                plan=EvaluationPlan(request.evaluations),
+                seed=request.seed,
+                say=listener.say,
+            )
+    else:  # nothing can be evaluated, but much comes with the supernet
+        subnets = trained.evaluated.known
+        learnt = learn_from(trained.space, subnets, trained.evaluated(subnets))
+    listener.say(f"accuracy predictor: {learnt.sentence()}")
+    learnt.write(folder)
+    estimator = replace(estimator, accuracy=learnt.predictor)
+    result = run_search(
+        estimator,
+        task.budget,
+        seed=request.seed,
+        settings=_search_settings(request),
+        folder=folder,
+        device=task.name,
+        measure=one_or_each(devices, measure),
+        evaluate=evaluate_exported(trained, devices[0]),
+        refit=one_or_each(devices, refit),
+        say=listener.say,
+    )
+    if not trained.data.labelled and precision == "float32":
+        # What the chosen network had when the supernet was made, where it was among those evaluated.
+        (known,) = trained.evaluated(result.genotype[None]).tolist()
+        result.measured["accuracy"] = None if isnan(known) else known
+    listener.say("exporting")
+    alone = len(devices) == 1
+    evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
+    result.about = {
+        "command": command,
+        "labelled": trained.data.labelled,
+        "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
+        "supernet": request.supernet_name,
+        "moved_data": portable(request.moved_data) if request.moved_data else None,
+        "notes": trained.remarks(result.genotype),
+        "predictors": {"accuracy": learnt.sentence()} | evidence,
+        "accuracy_predictor": learnt.record(),
+        **deploy(
+            trained,
+            result.genotype,
+            folder,
+            task.kinds,
+            batch=request.batch,
+            max_accuracy_drop=request.max_accuracy_drop / 100,
+            provenance={"supernet": request.supernet_name, "command": command},
+            device=devices[0] if alone else None,
+            known=result.measured,
+        ),
+    }
+    result.write(folder)
+    facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}
+    save_state(folder, estimator, names_of(devices), facts)
+    write_report(folder)
+    return result
+
+
+def space_of(request: SearchRequest) -> SearchSpace:
+    """The space of the supernet, from its card alone where there is one."""
+    card = request.training_folder / CARD
+    if card.is_file():
+        record = json.loads(card.read_text(encoding="utf-8"))["space"]
+        return get_space(record["name"], **record["options"])
+    return get_space(**request.space)
+
+
+def _search_settings(request: SearchRequest) -> SearchSettings:
+    return SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
+
+
+def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+    """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
+    if request.max_accuracy_drop < 0:
+        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
+    own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
+    usual = own[0] if own else FileKind()
+    asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
+    kinds = list(dict.fromkeys([*own, *asked]))
+    for kind in kinds:
+        kind.require()
+    return kinds
+
+
+def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:
+    """What is given for the only device (None if it is not), or the mapping by name where there are several."""
+    return given.get(devices[0].name) if len(devices) == 1 else given
+
+
+class Unknown:
+    """Stands for the accuracy predictor while only costs are asked about."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        """Nobody asks."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""The evolutionary search over genotypes: its operators, its archive, its surrogate (no torch)."""

@@ -1,0 +1,312 @@
+"""Proving the answer: finalists are measured on the device, and only one that holds again and again can win.
+
+A round proposes finalists, some of them sure to keep the budget and some aimed close below it, measures them, and
+measures those that could win again in fresh processes, until the best has been measured often enough to be sure of
+the next time (`nas.search.finalists.measurements`). Then the predictor learns from everything measured, which is
+most telling near the front; and while part of the budget is unused and a better network is predicted, another round
+follows.
+
+What predictors say and what was measured stand in different columns, always. Every measurement and every
+evaluation is written down as soon as it is known, so that a killed search measures nothing twice.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nas.search.budget import Budget
+from nas.search.evolution.archive import Archive, row_keys
+from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
+from nas.search.objectives import LATENCY, Estimator
+from search_spaces import Population, SearchSpace
+
+Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
+"""Median, p10 and p90 latency in milliseconds of n networks, each (n,), in a fresh process on the device."""
+Evaluate = Callable[[Population], NDArray[np.float64]]
+"""Accuracy in [0, 1] of n networks with the supernet's weights on the search-validation split, (n,)."""
+Refit = Callable[[Population, NDArray[np.float64]], None]
+"""Teaches the latency predictor what was measured: networks and their milliseconds, all of them so far."""
+Propose = Callable[[float, Mapping[str, float]], Archive]
+"""A search with the predictors as they now are: with a chance (0.5 to 1) to keep latencies in ms, by their keys."""
+
+AIMED = 0.6
+"""Chance to hold of the finalists that are aimed close below the limit; the others have the confidence asked for."""
+GAIN = 0.0005
+"""Predicted accuracy worth another round; a search-validation split of 5,000 images resolves ten times as much."""
+CONTENDERS = 3
+"""Networks that are measured again together, the best ones: should the first fail, the next is known as well."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of the finalists.
+
+    Attributes
+    ----------
+    finalists : the table; measured latencies are those of a network's slowest session.
+    population : int16 (n_finalists, n_genes), its genotypes.
+    winner : row of the chosen network, or of the one that came closest.
+    status : ``met`` (by measurement), ``predicted`` (nothing was measured), ``missed``.
+    rounds : rounds of finalists.
+    proof : why there were no more rounds, and how the winner was measured; see `SearchResult.proof`.
+    """
+
+    finalists: pd.DataFrame
+    population: Population
+    winner: int
+    status: str
+    rounds: int
+    proof: dict[str, Any]
+
+
+def choose_finalists(
+    space: SearchSpace, archive: Archive, budget: Budget, n: int, exclude: Population, slack: float = 0.1
+) -> Population:
+    """The most accurate networks within the budget, unlike each other and with growing slack in latency.
+
+    Predictions err alike for alike networks, so finalists differ in at least a twentieth of their genes; and
+    one after the other leaves a little more room, the last `slack` of the limit, in case all are too slow.
+
+    Returns
+    -------
+    int16 array of shape (at most n, n_genes).
+    """
+    candidates = ~np.isin(row_keys(archive.population), row_keys(exclude))
+    if (candidates & archive.feasible).any():
+        candidates &= archive.feasible
+    else:  # after a correction everything known may be too slow: come as close as possible
+        candidates &= archive.violation <= np.sort(archive.violation[candidates])[:n].max(initial=0)
+    index = np.nonzero(candidates)[0]
+    index = index[np.argsort(archive.objectives[index, 0], kind="stable")]
+    rows = archive.population[index]
+    latencies = np.flatnonzero([limit.metric.key == LATENCY for limit in budget.limits])
+    room = -archive.scores.violations[np.ix_(index, latencies)].max(axis=1, initial=-1)
+    distance = max(1, round(len(space.genes) / 20))
+    unlike = np.ones(len(index), dtype=bool)
+    free = np.ones(len(index), dtype=bool)
+    chosen: list[int] = []
+    for i in range(min(n, len(index))):
+        roomy = room >= slack * i / max(1, n - 1)
+        pick = next(int(np.argmax(m)) for m in (free & unlike & roomy, free & roomy, free & unlike, free) if m.any())
+        chosen.append(pick)
+        free[pick] = False
+        unlike &= (rows != rows[pick]).sum(axis=1) >= distance
+    return rows[chosen]
+
+
+def verify(
+    estimator: Estimator,
+    budget: Budget,
+    propose: Propose,
+    ledger: Ledger,
+    *,
+    measure: Mapping[str, Measure],
+    evaluate: Evaluate | None,
+    refit: Mapping[str, Refit],
+    n_finalists: int,
+    rounds: int,
+    sessions: int = 3,
+    slack: float = 0.02,
+) -> Verdict:
+    """Measure finalists round after round until the best of those that keep the latency budget is good enough.
+
+    The winner is the most accurate finalist (evaluated where `evaluate` is given, else predicted) that kept the
+    budget in each of at least `sessions` processes and is sure to keep it in the next, on every device that has one.
+    Without `measure` one round is chosen by prediction.
+
+    Parameters
+    ----------
+    measure, refit : by the key of the latency. Where a limited one is not among them, its limit is kept by prediction
+        alone, and the verdict says so.
+    slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
+    """
+    trial = _Trial(estimator, budget, ledger, measure, evaluate, refit, sessions)
+    winner, played, stopped = None, 0, "as many rounds as allowed"
+    for number in range(1, rounds + 1):
+        proposals = trial.proposals(propose, n_finalists)
+        if not len(proposals):
+            stopped = "it was stopped by hand" if trial.interrupted else "there are no further networks to propose"
+            break
+        if winner is not None:
+            # Like with like: both as the predictors now are.
+            now, best = (estimator.predicted_accuracy(p)[0].max() for p in (trial.population[[winner]], proposals))
+            if best <= now + GAIN:
+                stopped = "no network within the budget is predicted to be more accurate"
+                break
+        played = number
+        trial.enter(proposals, number, winner)
+        if not measure:
+            winner, stopped = trial.best(), "nothing was measured"
+            break
+        winner = trial.prove()
+        trial.learn()
+        if winner is not None and not trial.limits:
+            stopped = "without a limit on a measured latency the most accurate is known"
+            break
+        if winner is not None and 1 - trial.load()[winner] <= slack:
+            stopped = "the budget is used up to the margin that measuring again calls for"
+            break
+    row = int(trial.load().argmin()) if winner is None else winner
+    proved = all(limit.key in measure for limit in budget.limits if limit.metric.key == LATENCY)
+    status = "missed" if winner is None else "met" if measure and proved else "predicted"
+    return Verdict(trial.table(), trial.population, row, status, played, trial.proof(row) | {"stopped": stopped})
+
+
+class _Trial:
+    """The finalists so far, and what is known of them."""
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        budget: Budget,
+        ledger: Ledger,
+        measure: Mapping[str, Measure],
+        evaluate: Evaluate | None,
+        refit: Mapping[str, Refit],
+        enough: int,
+    ) -> None:
+        self.estimator, self.budget, self.ledger = estimator, budget, ledger
+        self.measure, self.evaluate, self.refit = measure, evaluate, refit
+        self.limits = {key: budget[key].value for key in measure if key in budget}
+        self.enough = enough if self.limits else 1  # without a limit there is nothing to hold
+        self.population: Population = np.empty((0, len(estimator.space.genes)), dtype=np.int16)
+        self.described = pd.DataFrame()
+        self.accuracy = np.empty(0)
+        self.sessions = {key: Sessions() for key in measure}
+        self.number = 0
+        self.interrupted = False
+
+    def proposals(self, propose: Propose, n: int) -> Population:
+        """Up to `n` networks for the next round; half of them aimed close to the limits where that can be measured."""
+        space, estimator, budget = self.estimator.space, self.estimator, self.budget
+        aims = {key: ms / (1 + float(self.sessions[key].margin(self.enough))) for key, ms in self.limits.items()}
+        nothing = self.population[:0]
+        if self.interrupted:
+            return nothing
+        sure = propose(estimator.confidence, aims)
+        if sure.interrupted and len(self.population):
+            self.interrupted = True
+            return nothing
+        latencies = [limit.key for limit in budget.limits if limit.metric.key == LATENCY]
+        if not aims or any(key not in aims for key in latencies):
+            return choose_finalists(space, sure, budget, n, self.population)
+        predicted = [estimator.predicted_latency(sure.population[[sure.best]], key) for key in aims]
+        width = max(float(std[0] / mean[0]) for mean, std in predicted)
+        first = choose_finalists(space, sure, budget, n - n // 2, self.population, 2 * width)
+        known = np.concatenate([self.population, first])
+        aimed = propose(AIMED, aims)
+        if aimed.interrupted:
+            self.interrupted = True
+            return nothing if len(self.population) else first
+        return np.concatenate([first, choose_finalists(space, aimed, budget, n // 2, known, width / 2)])
+
+    def enter(self, proposals: Population, number: int, incumbent: int | None) -> None:
+        """Take in a round's finalists and measure them, the best network so far along with them."""
+        first = len(self.population)
+        self.population = np.concatenate([self.population, proposals])
+        entrants = describe(self.estimator, proposals, number)
+        self.described = pd.concat([self.described, entrants], ignore_index=True) if first else entrants
+        self.accuracy = np.concatenate([self.accuracy, np.full(len(proposals), np.nan)])
+        rows = np.arange(first, len(self.population))
+        if self.measure:
+            self._session(rows if incumbent is None else np.append(rows, incumbent))
+        else:
+            self._evaluate(rows)
+
+    def load(self) -> NDArray[np.float64]:
+        """What each network will keep when measured again as a share of the limit it is closest to, (n,)."""
+        shares = [self.sessions[key].bound_ms(self.enough) / limit for key, limit in self.limits.items()]
+        return np.asarray(np.max([np.zeros(len(self.population)), *shares], axis=0))
+
+    def prove(self) -> int | None:
+        """Measure the best that could hold again until the best of all has proved it; None if none is left."""
+        while True:
+            could = np.flatnonzero(self.load() <= 1)
+            if not len(could):
+                return None
+            self._evaluate(could)
+            order = could[np.argsort(-self._judged()[could], kind="stable")]
+            times = next(iter(self.sessions.values())).n
+            if times[order[0]] >= self.enough:
+                return int(order[0])
+            leading = order[:CONTENDERS]
+            self._session(leading[times[leading] < self.enough])
+
+    def learn(self) -> None:
+        """Teach the predictors all measurements; what they still err by on them, on the whole, is made up for."""
+        for key, sessions in self.sessions.items():
+            if key not in self.estimator.latencies:
+                continue
+            latency = sessions.mean_ms
+            if key in self.refit:
+                self.refit[key](self.population, latency)
+            ratio = float(np.median(latency / self.estimator.mean_latency(self.population, key)))
+            self.estimator.latency_scale[key] = self.estimator.latency_scale.get(key, 1.0) * ratio
+
+    def best(self) -> int:
+        """Row of the most accurate finalist."""
+        return int(self._judged().argmax())
+
+    def table(self) -> pd.DataFrame:
+        """Predicted and measured figures of all finalists, side by side."""
+        table = self.described.copy()
+        for key in self.estimator.latencies or (LATENCY,):
+            table[measured_columns(key)] = self.sessions[key].slowest() if key in self.sessions else np.nan
+        table["sessions"] = next((sessions.n for sessions in self.sessions.values()), 0)
+        table[EVALUATED] = self.accuracy
+        return table
+
+    def proof(self, row: int) -> dict[str, Any]:
+        """How network `row` was measured; see `SearchResult.proof`."""
+        found: dict[str, Any] = {}
+        for key, sessions in self.sessions.items():
+            own, device = sessions.ms[row], key.removeprefix(LATENCY)
+            found[f"sessions_ms{device}"] = own[np.isfinite(own)].tolist()
+            found[f"spread{device}"] = sessions.spread if (sessions.n > 1).any() else None
+            found[f"bound_ms{device}"] = float(sessions.bound_ms(self.enough)[row])
+        return found
+
+    def _judged(self) -> NDArray[np.float64]:
+        return np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)
+
+    def _session(self, rows: NDArray[np.intp]) -> None:
+        self.number += 1
+        names = self.described["architecture"].iloc[rows].tolist()
+        for key, measure in self.measure.items():
+            columns = measured_columns(key)
+            found = self.ledger.lookup(self.number, names, columns)
+            if np.isnan(found).any():
+                found = np.stack(measure(self.population[rows]), axis=1)
+                self.ledger.record(self.number, names, columns, found)
+            self.sessions[key].add(len(self.population), rows, found)
+
+    def _evaluate(self, rows: NDArray[np.intp]) -> None:
+        if self.evaluate is None:
+            return
+        # One at a time: each takes seconds, and none must be lost when the search is stopped between two.
+        for row in rows[np.isnan(self.accuracy[rows])].tolist():
+            name = [self.described["architecture"].iloc[row]]
+            if np.isnan(self.ledger.lookup(0, name, [EVALUATED])).any():
+                found = np.asarray(self.evaluate(self.population[row : row + 1]), dtype=np.float64)
+                self.ledger.record(0, name, [EVALUATED], found[:, None])
+            self.accuracy[row] = self.ledger.lookup(0, name, [EVALUATED])[0, 0]
+
+
+def describe(estimator: Estimator, population: Population, number: int = 0) -> pd.DataFrame:
+    """A table of `population`: round, architecture, predictions with standard deviations, costs on paper."""
+    accuracy, accuracy_std = estimator.predicted_accuracy(population)
+    table = {
+        "round": number,
+        "architecture": estimator.space.format(population),
+        "predicted_accuracy": accuracy,
+        "predicted_accuracy_std": accuracy_std,
+    }
+    for key in estimator.latencies:
+        device = key.removeprefix(LATENCY)
+        mean, std = estimator.predicted_latency(population, key)
+        table |= {f"predicted_latency_ms{device}": mean, f"predicted_latency_std_ms{device}": std}
+    return pd.DataFrame(table | estimator.space.costs(population, estimator.precision)._asdict())

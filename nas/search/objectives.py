@@ -1,0 +1,180 @@
+"""What is predicted of networks before they are built, in the form that searches and budgets read.
+
+Accuracy is a fraction in [0, 1]; latency is milliseconds. A latency budget is held against an upper
+quantile of the prediction, mean + z * standard deviation, so that the network keeps it with the stated
+confidence and not just every other time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.budget import Budget, on_device
+from nas.search.evolution.archive import Scores
+from search_spaces import Population, SearchSpace
+
+LATENCY = "latency_ms"
+
+T = TypeVar("T")
+
+
+class Predictor(Protocol):
+    """An accuracy or a latency predictor, fitted."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        """The mean, shape (n,), and with `return_std` also its standard deviation, shape (n,)."""
+
+
+@dataclass
+class Estimator:
+    """Predictions and paper costs of a population.
+
+    Parameters
+    ----------
+    space : whose networks.
+    accuracy : predicts accuracy in [0, 1].
+    latency : predicts milliseconds; where several devices share the network one each, by the device's name; None
+        where no device is involved.
+    confidence : chance with which a network shall keep a latency budget.
+    precision : of weights and activations, for the costs in bytes.
+
+    Attributes
+    ----------
+    latency_scale : factors of the predictions by key, 1 where absent; above 1 once measurements showed they are too
+        low.
+
+    Raises
+    ------
+    ValueError : `confidence` is not between 0.5 and 1.
+    """
+
+    space: SearchSpace
+    accuracy: Predictor
+    latency: Predictor | Mapping[str, Predictor] | None
+    confidence: float = 0.95
+    precision: str = "float32"
+    latency_scale: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1:
+            raise ValueError(f"confidence must be at least 0.5 and below 1, got {self.confidence}; 0.95 is usual")
+
+    @property
+    def latencies(self) -> Mapping[str, Predictor]:
+        """The latency predictors by key: ``latency_ms``, of several devices ``latency_ms@pixel`` and so on."""
+        return by_latency(self.latency)
+
+    def predicted_latency(
+        self, population: Population, key: str = LATENCY
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation in milliseconds, each (n,)."""
+        mean, std = self._latency(key).predict(population, return_std=True)
+        scale = self.latency_scale.get(key, 1.0)
+        return _column(mean) * scale, _column(std) * scale
+
+    def mean_latency(self, population: Population, key: str = LATENCY) -> NDArray[np.float64]:
+        """Mean in milliseconds, (n,); quicker than with its standard deviation."""
+        return _column(self._latency(key).predict(population)) * self.latency_scale.get(key, 1.0)
+
+    def _latency(self, key: str) -> Predictor:
+        if key not in self.latencies:
+            raise ValueError("a latency needs a device: name one, or leave the latency budget out")
+        return self.latencies[key]
+
+    def predicted_accuracy(self, population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation as fractions, each (n,)."""
+        mean, std = self.accuracy.predict(population, return_std=True)
+        return _column(mean), _column(std)
+
+    def costs(self, population: Population, budget: Budget) -> dict[str, NDArray[np.float64]]:
+        """What `budget` is held against, by the limits' keys; latency as its upper quantile."""
+        paper: Mapping[str, Any] | None = None
+        costs: dict[str, NDArray[np.float64]] = {}
+        for limit in budget.limits:
+            if limit.metric.key == LATENCY:
+                mean, std = self.predicted_latency(population, limit.key)
+                costs[limit.key] = mean + NormalDist().inv_cdf(self.confidence) * std
+            else:
+                paper = paper or self.space.costs(population, self.precision)._asdict()
+                costs[limit.key] = _column(paper[limit.key])
+        return costs
+
+    def max_net(self, budget: Budget) -> dict[str, float]:
+        """What the max net costs by the limits of `budget`; latency as its mean."""
+        row = self.space.max[None]
+        costs = {key: float(value[0]) for key, value in self.costs(row, budget).items()}
+        return costs | {key: float(self.mean_latency(row, key)[0]) for key in costs.keys() & self.latencies.keys()}
+
+    def scorer(self, budget: Budget) -> "BudgetScore":
+        """The score of a search for the most accurate network within `budget`."""
+        return BudgetScore(self, budget)
+
+    @property
+    def front_costs(self) -> tuple[str, ...]:
+        """What accuracy is traded against: latency on each device, MACs where there is none."""
+        return tuple(self.latencies) or ("macs",)
+
+    def front_scorer(self, budget: Budget) -> "FrontScore":
+        """The score of a search for the front of accuracy against `front_costs`, within the other limits."""
+        return FrontScore(self, budget.without(*self.front_costs))
+
+    def chance(self, mean: NDArray[np.float64], std: NDArray[np.float64], limit_ms: float) -> NDArray[np.float64]:
+        """Probability that each latency is at most `limit_ms`, by the predictions, (n,)."""
+        # For a handful of networks; scipy's vectorised form costs a third of a second to import.
+        deviations = ((limit_ms - mean) / np.maximum(std, 1e-12)).tolist()
+        return np.array([NormalDist().cdf(deviation) for deviation in deviations])
+
+
+@dataclass(frozen=True)
+class BudgetScore:
+    """Objective: minus the accuracy. Violations: of the budget."""
+
+    estimator: Estimator
+    budget: Budget
+
+    def __call__(self, population: Population) -> Scores:
+        """Score a population."""
+        return Scores(self.objectives(population), self.violations(population))
+
+    def objectives(self, population: Population) -> NDArray[np.float64]:
+        """Minus the accuracy, (n, 1)."""
+        return -_column(self.estimator.accuracy.predict(population))[:, None]
+
+    def violations(self, population: Population) -> NDArray[np.float64]:
+        """How far over each limit, (n, n_limits), > 0 means violated."""
+        if not self.budget.limits:
+            return np.empty((len(population), 0))
+        return self.budget.violations(self.estimator.costs(population, self.budget))
+
+
+@dataclass(frozen=True)
+class FrontScore:
+    """Objectives: minus the accuracy, and the front's costs (latency as its mean). Violations: of the budget."""
+
+    estimator: Estimator
+    budget: Budget
+
+    def __call__(self, population: Population) -> Scores:
+        """Score a population."""
+        accuracy, violations = BudgetScore(self.estimator, self.budget)(population)
+        costs = [self.estimator.mean_latency(population, key) for key in self.estimator.latencies]
+        if not costs:
+            costs = [_column(self.estimator.space.costs(population, self.estimator.precision).macs)]
+        return Scores(np.stack([accuracy[:, 0], *costs], axis=1), violations)
+
+
+def by_latency(given: T | Mapping[str, T] | None) -> Mapping[str, T]:
+    """What was given for the one device, or for each of several by name, by the key of its latency."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return {on_device(LATENCY, name): each for name, each in given.items()}
+    return {LATENCY: given}
+
+
+def _column(values: Any) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)

@@ -1,0 +1,56 @@
+"""Accuracy is of the right subnet, on the right images, with its own batch-norm statistics."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_run import tiny_data, tiny_recipe, tiny_supernet
+
+from nas.evaluation import calibration_batches, evaluate, evaluate_on_test, evaluate_subnets, evaluate_subnets_on_test
+from nas.supernet import calibrate_batch_norm
+from nas.training import Trainer
+
+
+def test_subnets_are_evaluated_at_their_own_resolution() -> None:
+    supernet, seen = tiny_supernet(resolutions=(12, 16)), []
+    supernet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[-1]))
+    population = np.stack([supernet.space.min, supernet.space.max])
+    evaluate_subnets(supernet, population, tiny_data())
+    half = len(seen) // 2
+    assert set(seen[:half]) == {12}
+    assert set(seen[half:]) == {16}
+
+
+def test_inherited_accuracy_is_that_of_the_extracted_calibrated_subnet() -> None:
+    supernet, data = tiny_supernet(), tiny_data()
+    phase = {"name": "any", "share": 1.0, "sampler": "random", "n_random": 2}
+    trainer = Trainer(supernet, data, tiny_recipe(phases=[phase]))
+    for step in range(12):
+        trainer.train_step(step)
+    population = supernet.space.sample(4, np.random.default_rng(0))
+    done: list[tuple[int, int]] = []
+    accuracy = evaluate_subnets(supernet, population, data, progress=lambda i, n: done.append((i, n)))
+    on_test = evaluate_subnets_on_test(supernet, population, data)
+    assert done == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len(set(accuracy.tolist())) > 1
+    for genotype, inherited, tested in zip(population, accuracy, on_test, strict=True):
+        subnet = supernet.extract(genotype)
+        calibrate_batch_norm(subnet, calibration_batches(data, subnet.resolution))
+        assert evaluate(subnet, "validation", data) == inherited
+        assert evaluate_on_test(subnet, data) == tested
+
+
+def test_evaluation_repeats_and_leaves_training_as_it_was() -> None:
+    data = tiny_data()
+    plain, watched = Trainer(tiny_supernet(), data, tiny_recipe()), Trainer(tiny_supernet(), data, tiny_recipe())
+    for step in range(4):
+        plain.train_step(step)
+        first = evaluate_subnets(watched.supernet, watched.supernet.space.min, data)
+        assert (evaluate_subnets(watched.supernet, watched.supernet.space.min, data) == first).all()
+        watched.train_step(step)
+    pairs = zip(plain.parameters.values(), watched.parameters.values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_evaluate_refuses_the_test_split() -> None:
+    with pytest.raises(ValueError, match="not 'test'; see evaluate_on_test"):
+        evaluate(tiny_supernet(), "test", tiny_data())  # type: ignore[arg-type]

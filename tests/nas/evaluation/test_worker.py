@@ -1,0 +1,171 @@
+"""Evaluations shared with workers in processes of their own, which come, are killed, and go."""
+
+import multiprocessing
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from nas.data import load_data
+from nas.evaluation import queue
+from nas.evaluation.accuracy import evaluate_subnets
+from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.queue import EvaluationQueue, open_storage
+from nas.evaluation.trained import TrainedSupernet
+from nas.evaluation.worker import work
+from nas.supernet import Supernet, load_supernet
+from nas.supernet.storage import save_supernet
+from search_spaces import get_space
+
+DATA = {"name": "digits", "resolution": 16}
+
+
+def supernet_folder(folder: Path, seed: int = 0) -> Path:
+    """An untrained supernet for the digits, as a training run leaves one: its subnets differ all the same."""
+    torch.manual_seed(seed)
+    data = load_data(**DATA)
+    options = {"depths": (1, 2), "kernels": (3, 5), "expansions": (2, 3), "width_mult": 0.5, "resolutions": (16,)}
+    supernet = Supernet(get_space("mobilenet_v3_small_images", **options, num_classes=10))
+    save_supernet(folder, supernet, {"data": {"fingerprint": data.fingerprint}, "data_settings": DATA})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return supernet_folder(tmp_path_factory.mktemp("runs") / "train")
+
+
+@pytest.fixture
+def storage(tmp_path, monkeypatch) -> str:
+    monkeypatch.setattr(queue, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(queue, "GRACE_S", 3)
+    return f"sqlite:///{tmp_path}/new/nas.db"
+
+
+def sample(folder: Path, n: int) -> np.ndarray:
+    space = load_supernet(folder)[0].space
+    return space.sample(n, np.random.default_rng(0))
+
+
+def trials(storage: str, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    return queue._study.get_trials(states=states or None)
+
+
+def worker(trial: optuna.trial.FrozenTrial) -> int | None:
+    """The process that took a trial on."""
+    return int(trial.user_attrs["worker"].split(":")[1]) if "worker" in trial.user_attrs else None
+
+
+def start_worker(storage: str, seconds: float) -> multiprocessing.Process:
+    """A worker in a process of its own that takes so long for an evaluation and ends with how many it did."""
+
+    def run() -> None:
+        quick = EvaluatedSubnets.evaluate
+
+        def slow(self: EvaluatedSubnets, genotype: np.ndarray) -> float:
+            time.sleep(seconds)
+            return quick(self, genotype)
+
+        EvaluatedSubnets.evaluate = slow  # type: ignore[method-assign]
+        sys.exit(work(storage))
+
+    process = multiprocessing.get_context("fork").Process(target=run, daemon=True)
+    process.start()
+    return process
+
+
+def wait_for(condition, seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
+def test_a_killed_worker_changes_nothing_but_time(folder, storage):
+    population = sample(folder, 8)
+    trained = TrainedSupernet.open(folder, storage=storage)
+    expected = evaluate_subnets(trained.supernet, population, trained.data).round(6)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, population[:7])
+    doomed = start_worker(storage, seconds=600)
+    wait_for(lambda: doomed.pid in map(worker, trials(storage)))
+    helper = start_worker(storage, seconds=0.2)
+    wait_for(lambda: helper.pid in map(worker, trials(storage)))
+    doomed.kill()
+    found = trained.evaluated(population)
+    helper.terminate()
+    helper.join(60)
+    np.testing.assert_array_equal(found, expected)
+    done = trials(storage, TrialState.COMPLETE)
+    assert sorted(t.user_attrs["architecture"] for t in done) == sorted(trained.space.format(population))
+    (lost,) = trials(storage, TrialState.FAIL)
+    assert worker(lost) == doomed.pid
+    assert helper.exitcode == sum(worker(t) == helper.pid for t in done)
+    # The local table knows them all, so a search without the storage evaluates none of them again.
+    alone = TrainedSupernet.open(folder).evaluated
+    alone.evaluate = None  # type: ignore[assignment]
+    np.testing.assert_array_equal(alone(population), expected)
+
+
+def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, storage, monkeypatch):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 5))
+
+    def asked_to_stop(self, genotype):
+        signal.raise_signal(signal.SIGTERM)
+        return 0.5
+
+    monkeypatch.setattr(EvaluatedSubnets, "evaluate", asked_to_stop)
+    assert work(storage) == 1
+    assert [t.values[0] for t in trials(storage, TrialState.COMPLETE)] == [0.5]
+    assert len(trials(storage, TrialState.WAITING)) == 4
+
+
+def test_a_worker_with_another_supernet_refuses(folder, storage, tmp_path):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 1))
+    other = supernet_folder(tmp_path / "other", seed=1)
+    with pytest.raises(ValueError, match=r"not the one that is searched .* --supernet"):
+        work(storage, other, idle_s=1)
+    save_supernet(folder.parent / "moved", trained.supernet, load_supernet(folder)[1])
+    assert work(storage, folder.parent / "moved", idle_s=1) == 1
+
+
+def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
+    folder = supernet_folder(tmp_path / "run")
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 1))
+    supernet_folder(folder, seed=1)
+    with pytest.raises(ValueError, match="not the one that is searched"):
+        work(storage, idle_s=1)
+
+
+def test_a_failed_evaluation_is_handed_back(folder, storage):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(open_storage(storage))
+    queue.request(trained.space, sample(folder, 1))
+    claim = queue.claim()
+    assert claim is not None
+    with pytest.raises(MemoryError), queue.held(claim):
+        raise MemoryError
+    assert not queue.waiting()
+    assert len(trained.evaluated(sample(folder, 1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("runs/nas.db", "takes the URL"), ("nonsense://x", "not the URL of a database")],
+)
+def test_mistakes_are_one_sentence(url, message):
+    with pytest.raises(ValueError, match=message):
+        open_storage(url)

@@ -1,0 +1,22 @@
+"""What keeps a finished search from being exported again is said before anything is written."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.errors import MissingExtra
+from nas.export.network_file import FileKind
+from nas.pipeline.export import export_again
+
+
+def test_a_missing_extra_is_said_before_any_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.export.network_file.find_spec", lambda name: None)
+    kinds = [FileKind("onnx"), FileKind("tflite")]
+    with pytest.raises(MissingExtra, match=r"ai-edge-litert is not installed; .*\[tflite\]"):
+        export_again(tmp_path, [tmp_path / kind.file_name for kind in kinds], kinds)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not the folder of a finished search: it has no result.json"):
+        export_again(tmp_path, [tmp_path / "subnet.onnx"], [FileKind()])

@@ -1,0 +1,179 @@
+"""Float32 or int8: which devices are searched, which file wins, and what is said when one of them cannot."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.devices import Device, get_device
+from nas.devices.learning import KnownLatency
+from nas.devices.spec import DeviceSpec
+from nas.errors import BudgetMissed, InfeasibleBudget
+from nas.pipeline import precisions
+from nas.pipeline.precisions import in_precision, search_precisions
+from nas.pipeline.request import Limits, SearchRequest
+from nas.search.budget import Budget
+from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.objectives import Estimator
+from nas.search.result import SearchResult
+from nas.search.run import SearchSettings, run_search
+from search_spaces import Population, get_space
+
+SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
+QUICK = SearchSettings(EvolutionSettings(200), EvolutionSettings(200), finalists=2)
+REQUEST = SearchRequest(budget=Limits(latency="60%"), space={"name": SPACE.name, "depths": [1, 2]}, data={"name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "expected"),
+    [
+        ("cpu", "int8", "cpu-int8"),
+        ("cpu-int8", "float32", "cpu"),
+        ("cpu-litert", "int8", "cpu-litert-int8"),
+        ("cpu-litert-int8", "int8", "cpu-litert-int8"),
+    ],
+)
+def test_the_other_precision_has_a_card_of_its_own(name: str, precision: str, expected: str, tmp_path: Path) -> None:
+    found = in_precision(get_device(name, folder=tmp_path), precision, tmp_path)
+    assert found.spec == get_device(expected, folder=tmp_path).spec
+    assert found.folder == tmp_path / expected
+
+
+def test_a_device_without_such_a_card_gets_one(tmp_path: Path) -> None:
+    spec = DeviceSpec("board", aliases=("b",), transport="ssh", host="me@there", threads=4)
+    found = in_precision(Device(spec, folder=tmp_path / "board"), "int8", tmp_path)
+    assert found.spec == replace(spec, name="board-int8", aliases=(), precision="int8")
+    assert found.folder == tmp_path / "board-int8"
+
+
+def test_devices_that_cannot_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="ncnn, which cpu-ncnn runs, has no int8"):
+        in_precision(get_device("cpu-ncnn", folder=tmp_path), "int8", tmp_path)
+    published = Device(DeviceSpec("phone of a paper", transport="none"), folder=tmp_path)
+    with pytest.raises(ValueError, match="known by published figures alone"):
+        in_precision(published, "int8", tmp_path)
+    with pytest.raises(ValueError, match="--precision auto is for one device, got cpu,cpu-litert"):
+        search_precisions(replace(REQUEST, device="cpu,cpu-litert"), tmp_path)
+
+
+class FromMacs:
+    """Latency in proportion to MACs; int8 takes half of float32's time."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        value = self.factor * SPACE.costs(population).macs / 1e6
+        return (value, np.full(len(value), 0.01)) if return_std else value
+
+
+class Road:
+    """The steps of `nas.pipeline.search`: a search by MACs alone, with files that were found as a test says."""
+
+    def __init__(self, files: dict[str, tuple[float, bool]]) -> None:
+        self.files = files
+        self.budgets: dict[str, Budget] = {}
+        self.infeasible: set[str] = set()
+        self.missed: set[str] = set()
+
+    def learn(self, device: Device, *rest: Any) -> KnownLatency:
+        return KnownLatency(FromMacs(1.0 if device.spec.precision == "float32" else 0.5), "MACs")
+
+    def prepare_task(self, request: SearchRequest, devices: list[Device], budget: Budget, *rest: Any) -> Any:
+        precision = devices[0].spec.precision
+        self.budgets[precision] = budget
+        if precision in self.infeasible:
+            raise InfeasibleBudget("nothing is that fast")
+        return SimpleNamespace(precision=precision, budget=budget, known=self.learn(devices[0]))
+
+    def run_task(
+        self, request: SearchRequest, task: Any, foundation: Any, folder: Path, listener: Any, command: str
+    ) -> SearchResult:
+        if task.precision in self.missed:
+            raise BudgetMissed("measured, and none kept it")
+        estimator = Estimator(SPACE, FromMacs(0.1), task.known.predictor, precision=task.precision)
+
+        def measure(population: Population) -> Any:
+            latency = task.known.predictor.predict(population)
+            return latency, latency, latency
+
+        result = run_search(estimator, task.budget, settings=QUICK, folder=folder, device="d", measure=measure)
+        accuracy, accepted = self.files[task.precision]
+        name = f"subnet.{task.precision}.onnx"
+        (folder / name).write_text(f"the {task.precision} file")
+        file = {"file": name, "format": "onnx", "precision": task.precision, "bytes": 5, "batch": 1}
+        file |= {"peak_activation_bytes": 7, "accepted": accepted, "accuracy": accuracy, "test_accuracy": accuracy}
+        file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
+        parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
+        result.about = {"exports": [file | {"parity": parity}], "command": command}
+        result.write(folder)
+        return result
+
+
+@pytest.fixture
+def road(monkeypatch: pytest.MonkeyPatch) -> Road:
+    trained = SimpleNamespace(data=SimpleNamespace(require_labels=lambda purpose: None))
+    made = Road({"float32": (0.90, True), "int8": (0.92, True)})
+    for name, step in (("learn_device", made.learn), ("prepare_task", made.plan), ("run_task", made.answer)):
+        monkeypatch.setattr(precisions, name, step)
+    monkeypatch.setattr(precisions, "get_supernet", lambda request, listener: trained)
+    return made
+
+
+def test_the_more_accurate_file_wins_and_both_are_compared(road: Road, tmp_path: Path) -> None:
+    result = search_precisions(REQUEST, tmp_path, command="nas search --precision auto")
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert record["architecture"] == result.architecture
+    float32, int8 = record["precisions"]
+    assert [float32["chosen"], int8["chosen"]] == [False, True]
+    assert (float32["device"], int8["device"]) == ("cpu", "cpu-int8")
+    assert int8["architecture"] == result.architecture
+    assert int8["macs"] > float32["macs"], "in half the time, a larger network fits"
+    assert int8["latency_ms"] == record["measured"]["latency_ms"]
+    assert (tmp_path / "subnet.int8.onnx").read_text() == "the int8 file"
+    assert {path.name for path in tmp_path.iterdir()} >= {"float32", "int8", "report.html", "pareto.csv"}
+    assert not (tmp_path / "search.json").exists()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Float32 or int8" in page
+    assert f"<tr class=chosen><td>int8<br>cpu-int8<br>{int8['architecture']}</td>" in page
+
+
+def test_percentages_are_of_one_max_net_for_both(road: Road, tmp_path: Path) -> None:
+    search_precisions(REQUEST, tmp_path)
+    limits = [budget.limits[0] for budget in road.budgets.values()]
+    assert limits[0] == limits[1]
+    assert limits[0].value == pytest.approx(0.6 * SPACE.costs(SPACE.max[None]).macs[0] / 1e6)
+    assert not limits[0].relative
+    assert limits[0].typed.endswith("ms")
+
+
+def test_a_rejected_file_does_not_win(road: Road, tmp_path: Path) -> None:
+    road.files["int8"] = (0.92, False)
+    search_precisions(REQUEST, tmp_path)
+    record = json.loads((tmp_path / "result.json").read_text())
+    assert [found["chosen"] for found in record["precisions"]] == [True, False]
+    assert "rejected: lost too much accuracy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("failing", "error"), [("infeasible", "that fast"), ("missed", "none kept it")])
+def test_one_that_cannot_keep_the_budget_leaves_the_other(failing: str, error: str, road: Road, tmp_path: Path) -> None:
+    getattr(road, failing).add("float32")
+    search_precisions(REQUEST, tmp_path)
+    float32, int8 = json.loads((tmp_path / "result.json").read_text())["precisions"]
+    assert int8["chosen"]
+    assert not float32["chosen"]
+    assert error in float32["reason"]
+    assert error in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_where_neither_can_both_are_said(road: Road, tmp_path: Path) -> None:
+    road.missed |= {"float32", "int8"}
+    with pytest.raises(BudgetMissed, match=r"in float32, measured, .*; in int8, measured, "):
+        search_precisions(REQUEST, tmp_path)
+    road.infeasible |= {"float32", "int8"}
+    with pytest.raises(InfeasibleBudget, match="in float32, nothing is that fast; in int8, nothing"):
+        search_precisions(REQUEST, tmp_path)
