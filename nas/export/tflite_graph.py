@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import MissingExtra
-from nas.export.layer_graph import WEIGHTED, ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
 from search_spaces import LayerSpec
+from search_spaces.layers import WEIGHTED
 
 INPUT, OUTPUT = "images", "logits"
 SIGNATURE = "serving_default"
@@ -100,7 +101,9 @@ def _aligned_buffer(schema: Any, data: bytes) -> Any:
 
 def _operator_code(schema: Any, code: int) -> Any:
     operator = schema.OperatorCodeT()
-    operator.builtinCode = operator.deprecatedBuiltinCode = code
+    operator.builtinCode = code
+    # The old field has one byte; 127 sends the reader to the new one.
+    operator.deprecatedBuiltinCode = min(code, 127)
     return operator
 
 
@@ -178,7 +181,7 @@ class TfliteWriter:
 
     def shape(self, spec: LayerSpec) -> tuple[int, ...]:
         """Of a layer's output."""
-        if spec.kind == "linear":
+        if spec.kind in ("linear", "flatten"):
             return self.batch, spec.out_channels
         return self.batch, spec.out_size, spec.out_size, spec.out_channels
 
@@ -190,27 +193,48 @@ class TfliteWriter:
         fused = _FUSED.get(spec.activation) if spec.kind in _FUSING and not stands_alone else None
         tensor = _OPERATORS[spec.kind](self, name, spec, inputs, fused)
         if stands_alone:
-            scale, shift = (array.astype(np.float32) for array in self.source.norm(name, spec))
-            scaled = self.node(
-                "MUL", f"{name}/scaled", [tensor, self.constant(f"{name}/scale", scale)], self.shape(spec)
-            )
-            tensor = self.node("ADD", f"{name}/norm", [scaled, self.constant(f"{name}/shift", shift)], self.shape(spec))
+            tensor = self.scaled(f"{name}/norm", spec, tensor, *self.source.norm(name, spec))
         if fused or spec.activation == "none":
             return tensor
         return _ACTIVATIONS[spec.activation](self, f"{name}/{spec.activation}", tensor, self.shape(spec))
 
+    def scaled(
+        self, name: str, spec: LayerSpec, tensor: int, scale: NDArray[Any], shift: NDArray[Any] | None
+    ) -> int:
+        """Multiply each channel by a number and, where given, add another."""
+        shape = self.shape(spec)
+        factor = self.constant(f"{name}/scale", scale.astype(np.float32))
+        if shift is None:
+            return self.node("MUL", name, [tensor, factor], shape)
+        tensor = self.node("MUL", f"{name}/scaled", [tensor, factor], shape)
+        return self.node("ADD", name, [tensor, self.constant(f"{name}/shift", shift.astype(np.float32))], shape)
+
     def padded(self, name: str, spec: LayerSpec, tensor: int) -> tuple[int, int]:
         """The layer's input padded as PyTorch does, and the padding scheme that is left for the operator."""
-        before = (spec.kernel - 1) // 2
-        total = max((spec.out_size - 1) * spec.stride + spec.kernel - spec.size, 0)
-        if total // 2 == before:
+        top, bottom, left, right = spec.pads
+        same = True
+        for (before, after), side in zip(((top, bottom), (left, right)), spec.window, strict=True):
+            reach = spec.dilation * (side - 1) + 1
+            total = max((spec.out_size - 1) * spec.stride + reach - spec.size, 0)
+            # What SAME does; fewer pixels after are fine where the last window does not reach them.
+            same &= total // 2 == before and total - total // 2 <= after and spec.out_size == -(-spec.size // spec.stride)
+        if same:
             return tensor, self.schema.Padding.SAME
+        if not any(spec.pads):
+            return tensor, self.schema.Padding.VALID
         if spec.kind == "avg_pool":
             raise ValueError(f"layer {name}: TFLite has no average pooling that leaves this padding out of its means")
-        pads = self.constant(f"{name}/pads", np.array([[0, 0], [before] * 2, [before] * 2, [0, 0]], dtype=np.int32))
-        side = spec.size + 2 * before
-        shape = (self.batch, side, side, spec.in_channels)
-        return self.node("PAD", f"{name}/padded", [tensor, pads], shape), self.schema.Padding.VALID
+        # The highest pixel of a window stays the highest where its neighbours are repeated, whatever their sign.
+        operator = "MIRROR_PAD" if spec.kind == "max_pool" else "PAD"
+        return self.pad(operator, f"{name}/padded", spec, tensor), self.schema.Padding.VALID
+
+    def pad(self, operator: str, name: str, spec: LayerSpec, tensor: int) -> int:
+        """Write the padding of a layer as an operator of its own."""
+        top, bottom, left, right = spec.pads
+        amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], dtype=np.int32)
+        shape = (self.batch, spec.size + top + bottom, spec.size + left + right, spec.in_channels)
+        options = {"mode": self.schema.MirrorPadMode.SYMMETRIC} if operator == "MIRROR_PAD" else {}
+        return self.node(operator, name, [tensor, self.constant(f"{name}/amounts", amounts)], shape, **options)
 
     def weighted(self, name: str, spec: LayerSpec, shape: tuple[int, ...], order: tuple[int, ...]) -> list[int]:
         """Weight, its axes put in another order, and bias of a layer."""
@@ -224,11 +248,12 @@ Operator = Callable[[TfliteWriter, str, LayerSpec, list[int], str | None], int]
 
 
 def _conv(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    shape = (spec.out_channels, spec.in_channels // spec.groups, spec.kernel, spec.kernel)
+    shape = (spec.out_channels, spec.in_channels // spec.groups, *spec.window)
     # (out, in / groups, h, w) becomes (1, h, w, channels) for depthwise and (out, h, w, in / groups) otherwise.
     order = (1, 2, 3, 0) if spec.is_depthwise else (0, 2, 3, 1)
     source, padding = writer.padded(name, spec, inputs[0])
     options: dict[str, Any] = {"padding": padding, "strideW": spec.stride, "strideH": spec.stride, "fused": fused}
+    options |= {"dilationWFactor": spec.dilation, "dilationHFactor": spec.dilation}
     if spec.is_depthwise:
         options["depthMultiplier"] = 1
     operator = "DEPTHWISE_CONV_2D" if spec.is_depthwise else "CONV_2D"
@@ -251,10 +276,58 @@ def _global_pool(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[
     return writer.node("MEAN", name, [*inputs, axes], writer.shape(spec), keepDims=True)
 
 
-def _avg_pool(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    source, padding = writer.padded(name, spec, inputs[0])
-    sides = {"strideW": spec.stride, "strideH": spec.stride, "filterWidth": spec.kernel, "filterHeight": spec.kernel}
-    return writer.node("AVERAGE_POOL_2D", name, [source], writer.shape(spec), padding=padding, fused=fused, **sides)
+def _window_pool(operator: str) -> Operator:
+    def write(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+        if spec.dilation > 1:
+            raise ValueError(f"layer {name}: TFLite has no pooling with dilation")
+        source, padding = writer.padded(name, spec, inputs[0])
+        height, width = spec.window
+        sides = {"strideW": spec.stride, "strideH": spec.stride, "filterWidth": width, "filterHeight": height}
+        return writer.node(operator, name, [source], writer.shape(spec), padding=padding, fused=fused, **sides)
+
+    return write
+
+
+def _concat(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    return writer.node("CONCATENATION", name, inputs, writer.shape(spec), axis=3)
+
+
+def _slice(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    shape = writer.shape(spec)
+    bounds = (("begin", (0, 0, 0, spec.start)), ("size", shape))
+    names = [writer.constant(f"{name}/{key}", np.array(value, dtype=np.int32)) for key, value in bounds]
+    return writer.node("SLICE", name, [*inputs, *names], shape)
+
+
+def _flatten(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    shape = writer.shape(spec)
+    size = writer.constant(f"{name}/size", np.array(shape, dtype=np.int32))
+    return writer.node("RESHAPE", name, [*inputs, size], shape, newShape=list(shape))
+
+
+def _upsample(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    side = writer.constant(f"{name}/side", np.full(2, spec.target, dtype=np.int32))
+    return writer.node("RESIZE_NEAREST_NEIGHBOR", name, [*inputs, side], writer.shape(spec))
+
+
+def _scale(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    weight, bias = writer.source.per_channel(name, spec)
+    return writer.scaled(name, spec, inputs[0], weight, bias if spec.bias else None)
+
+
+def _layer_norm(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    shape = writer.shape(spec)
+    per_pixel = (*shape[:3], 1)
+    axis = writer.constant(f"{name}/axis", np.array([3], dtype=np.int32))
+    epsilon = writer.constant(f"{name}/epsilon", np.full(1, spec.epsilon, dtype=np.float32))
+    mean = writer.node("MEAN", f"{name}/mean", [*inputs, axis], per_pixel, keepDims=True)
+    centred = writer.node("SUB", f"{name}/centred", [*inputs, mean], shape)
+    squared = writer.node("MUL", f"{name}/squared", [centred, centred], shape)
+    variance = writer.node("MEAN", f"{name}/variance", [squared, axis], per_pixel, keepDims=True)
+    raised = writer.node("ADD", f"{name}/raised", [variance, epsilon], per_pixel)
+    factor = writer.node("RSQRT", f"{name}/factor", [raised], per_pixel)
+    normed = writer.node("MUL", f"{name}/normed", [centred, factor], shape)
+    return writer.scaled(name, spec, normed, *writer.source.per_channel(name, spec))
 
 
 def _elementwise(operator: str) -> Operator:
@@ -285,7 +358,15 @@ _OPERATORS: dict[str, Operator] = {
     "conv": _conv,
     "linear": _linear,
     "global_pool": _global_pool,
-    "avg_pool": _avg_pool,
+    "avg_pool": _window_pool("AVERAGE_POOL_2D"),
+    "max_pool": _window_pool("MAX_POOL_2D"),
+    "concat": _concat,
+    "slice": _slice,
+    "upsample": _upsample,
+    "pad": lambda writer, name, spec, inputs, fused: writer.pad("PAD", name, spec, inputs[0]),
+    "layer_norm": _layer_norm,
+    "scale": _scale,
+    "flatten": _flatten,
     "add": _elementwise("ADD"),
     "mul": _elementwise("MUL"),
     "shuffle": _shuffle,
@@ -297,13 +378,19 @@ _OPTIONS = {
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "SUB": "SubOptions",
+    "GELU": "GeluOptions",
     "MEAN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
     "ADD": "AddOptions",
     "MUL": "MulOptions",
 }
 _FUSED = {"relu": "RELU", "relu6": "RELU6"}
-_FUSING = ("conv", "linear", "avg_pool", "add", "mul")
+_FUSING = ("conv", "linear", "avg_pool", "max_pool", "add", "mul")
 
 
 def _hard_sigmoid(writer: TfliteWriter, name: str, tensor: int, shape: tuple[int, ...]) -> int:
@@ -314,9 +401,16 @@ def _hard_sigmoid(writer: TfliteWriter, name: str, tensor: int, shape: tuple[int
     return writer.node("MUL", name, [raised, writer.constant(f"{name}/sixth", sixth)], shape)
 
 
+def _silu(writer: TfliteWriter, name: str, tensor: int, shape: tuple[int, ...]) -> int:
+    return writer.node("MUL", name, [tensor, writer.node("LOGISTIC", f"{name}/sigmoid", [tensor], shape)], shape)
+
+
 _ACTIVATIONS: dict[str, Callable[[TfliteWriter, str, int, tuple[int, ...]], int]] = {
     "relu": lambda writer, name, tensor, shape: writer.node("RELU", name, [tensor], shape),
     "relu6": lambda writer, name, tensor, shape: writer.node("RELU6", name, [tensor], shape),
     "hard_swish": lambda writer, name, tensor, shape: writer.node("HARD_SWISH", name, [tensor], shape),
     "hard_sigmoid": _hard_sigmoid,
+    "sigmoid": lambda writer, name, tensor, shape: writer.node("LOGISTIC", name, [tensor], shape),
+    "silu": _silu,
+    "gelu": lambda writer, name, tensor, shape: writer.node("GELU", name, [tensor], shape, approximate=False),
 }
