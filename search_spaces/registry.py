@@ -41,7 +41,7 @@ def get_space(name: str, **options: Any) -> SearchSpace:
     if name not in SPACES and (widened := re.fullmatch(r"((?!traced_).+)_w(\d+(?:\.\d+)?)", name)):
         name, options = widened[1], {"width_mult": float(widened[2])} | options
     if name.startswith(PREFIX) and "description" not in options:
-        raise ValueError(f"{name} is a traced network: its space is with its weights, or give the network by --model")
+        raise ValueError(f"search space {name}: it is a traced network, known to its own weights; give it by --model")
     if name not in SPACES and not name.startswith(PREFIX):
         raise ValueError(f"unknown search space {name!r}; known: {', '.join(SPACES)}")
     try:

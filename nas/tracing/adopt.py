@@ -87,7 +87,7 @@ def _notes(model: Model, one_size: str, space: TracedSpace, wanted: Sequence[int
 
 def _wanted(side: int) -> list[int]:
     """The resolutions that a space has by itself."""
-    step = 32 if side % 32 == 0 and side >= 2 * SMALLEST_SIDE else 4
+    step = 32 if side % 32 == 0 and side > SMALLEST_SIDE else 4
     found = {max(step, round(side * share / step) * step) for share in SHARES}
     return sorted({*(s for s in found if s >= min(side, SMALLEST_SIDE) or side <= SMALLEST_SIDE), side})
 
