@@ -20,6 +20,7 @@ from search_spaces import LayerSpec
 from search_spaces.channels import NETWORK_INPUT
 from search_spaces.layers import WEIGHTED
 
+SYMBOLIC = (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)
 Weights = dict[str, dict[str, Tensor]]
 """By layer, tensors by their names in `nas.supernet`: ``conv.weight``, ``norm.running_mean``."""
 
@@ -152,6 +153,9 @@ def _result(program: ExportedProgram, node: fx.Node, values: Mapping[fx.Node, Va
 
 
 def _call(graph: Graph, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value:
+    changes = isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+    if isinstance(node.meta.get("val", ()), SYMBOLIC) or not (node.users or changes):
+        return None  # sizes, which are read where they are used, and what nothing reads
     name = operator_name(node)
     args = fx.node.map_arg(node.args, lambda n: values[n])
     keywords = fx.node.map_arg(node.kwargs, lambda n: values[n])

@@ -1,18 +1,15 @@
 """What ``--model`` names: a torchvision or timm network, a function of the user's own, or an exported program.
 
-Files from outside are not executed: a ``.pt2`` file that holds pickled objects is refused, and weights are read by
-`nas.tracing.weights`. A function named by ``package.module:function`` is the user's own code and is called.
+Files from outside are not executed; see `nas.tracing.program_file` and `nas.tracing.weights`. A function named by ``package.module:function`` is the user's own code and is called.
 """
 
+import difflib
 import importlib
-import io
-import json
-import pickletools
 import re
 import sys
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from nas.errors import MissingExtra
+from nas.tracing.program_file import read_program
 from nas.tracing.values import NotTraceable
-from nas.tracing.weights import load_weights
+from nas.tracing.weights import load_weights, read_state_dict
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:function, or a file net.pt2"
 USUAL_RESOLUTION = 224
@@ -49,8 +47,19 @@ class Model:
     trained: bool = False
 
     def forward(self, program: ExportedProgram) -> Callable[[Tensor], Tensor]:
-        """Runs two images of `resolution` pixels through the given network."""
-        return self.module if self.module is not None else program.module()
+        """Runs images of `resolution` pixels through the given network, as many at once as it takes."""
+        if self.module is not None:
+            return self.module
+        run = program.module()
+        (name,) = program.graph_signature.user_inputs
+        batch = next(node.meta["val"].shape[0] for node in program.graph.nodes if node.name == name)
+        n = batch if isinstance(batch, int) else EXPORT_BATCH
+
+        def forward(images: Tensor) -> Tensor:
+            parts = [torch.cat([part] * n)[:n] for part in images.split(n)]
+            return torch.cat([run(part) for part in parts])[: len(images)]
+
+        return forward
 
 
 def load_model(
@@ -115,8 +124,6 @@ def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int]:
 
 
 def _similar(name: str, known: list[str]) -> str:
-    import difflib
-
     close = difflib.get_close_matches(name, known, 3)
     return f"; similar: {', '.join(close)}" if close else f"; it has {len(known)} others"
 
@@ -156,8 +163,6 @@ def _made(text: str, function: Callable[[], Any]) -> nn.Module:
 
 def _classes_in(path: Path) -> int | None:
     """The classes of the classifier in a file of weights: outputs of its last matrix."""
-    from nas.tracing.weights import read_state_dict
-
     tensors = [t for k, t in read_state_dict(path).items() if t.ndim in (2, 4) and k.endswith("weight")]
     return len(tensors[-1]) if tensors and tensors[-1].ndim == 2 else None
 
@@ -184,23 +189,33 @@ def exported(model: Model) -> ExportedProgram:
     if not isinstance(outputs, Tensor):
         kind = type(outputs).__name__
         raise NotTraceable(f"{model.label} gives a {kind}, not one tensor of class scores")
+    with _innermost(model.module) as running:
+        try:
+            return torch.export.export(model.module, (images,))
+        except Exception as error:
+            where = f" (module {running[-1]})" if running and running[-1] else ""
+            raise NotTraceable(f"{model.label} cannot be exported{where}: {_one_line(error)}") from None
+
+
+@contextmanager
+def _innermost(network: nn.Module) -> Iterator[list[str]]:
+    """The paths of the modules that are running, the innermost last."""
+    paths = {module: path for path, module in network.named_modules()}
+    running: list[str] = []
+    hooks = nn.modules.module
+
+    def begin(module: nn.Module, _inputs: Any) -> None:
+        running.append(paths.get(module, ""))
+
+    def end(*_: Any) -> None:
+        running.pop()
+
+    before, after = hooks.register_module_forward_pre_hook(begin), hooks.register_module_forward_hook(end)
     try:
-        return torch.export.export(model.module, (images,))
-    except Exception as error:
-        raise NotTraceable(f"{model.label} cannot be exported{_where(error)}: {_one_line(error)}") from None
-
-
-def _where(error: Exception) -> str:
-    """The module in which the export stopped, as far as the message says."""
-    found = re.findall(r"module[_ ]?(?:path|name)?[:=] ?'?([\w.]+)'?", str(error))
-    frames = [line for line in str(error).splitlines() if re.search(r'File ".*", line \d+, in forward', line)]
-    if found:
-        return f" (module {found[-1]})"
-    if frames:
-        place = re.search(r'File "(.*)", line (\d+)', frames[-1])
-        if place:
-            return f" (forward in {Path(place[1]).name}, line {place[2]})"
-    return ""
+        yield running
+    finally:
+        before.remove()
+        after.remove()
 
 
 def _one_line(error: Exception) -> str:
@@ -208,91 +223,13 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-# Exported programs as files -----------------------------------------------------------------------------
-
-
 def _from_file(path: Path, weights: Path | None) -> Model:
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
     if weights is not None:
         raise ValueError(f"{path} brings its own weights; leave --weights out")
-    _refuse_pickles(path)
-    try:
-        program = torch.export.load(path)
-    except Exception as error:
-        raise ValueError(f"{path} is no exported program that this torch can read: {_one_line(error)}") from None
-    shape = next(
-        (tuple(n.meta["val"].shape) for n in program.graph.nodes if n.op == "placeholder" and n.name in _inputs(program)),
-        (),
-    )
-    side = int(shape[-1]) if len(shape) == 4 and isinstance(shape[-1], int) else USUAL_RESOLUTION
-    label = re.sub(r"\W", "_", path.stem)
-    return Model(label, side, program=program, trained=True)
-
-
-def _inputs(program: ExportedProgram) -> set[str]:
-    return {str(name) for name in program.graph_signature.user_inputs}
-
-
-def _refuse_pickles(path: Path) -> None:
-    """See that no part of the archive is a pickle that would run code.
-
-    Raises
-    ------
-    ValueError : there is one, or the file is no archive.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                if _runs_code(archive.read(name), name):
-                    raise ValueError(
-                        f"{path} holds pickled code ({name}), which is never executed here; save it by "
-                        "torch.export.save with plain tensors as weights and example inputs left out"
-                    )
-    except zipfile.BadZipFile:
-        raise ValueError(f"{path} is no file written by torch.export.save") from None
-
-
-ALLOWED_GLOBALS = frozenset(
-    {
-        "collections OrderedDict",
-        "torch._utils _rebuild_tensor_v2",
-        "torch._utils _rebuild_parameter",
-        "torch FloatStorage",
-        "torch LongStorage",
-        "torch.nn.parameter Parameter",
-    }
-)
-"""What a pickle of tensors names."""
-
-
-def _runs_code(content: bytes, name: str) -> bool:
-    """Whether a member of an archive is a pickle that names anything but tensors."""
-    if content[:2] == b"PK":
-        with zipfile.ZipFile(io.BytesIO(content)) as inner:
-            return any(_runs_code(inner.read(member), member) for member in inner.namelist())
-    if name.endswith((".json", ".txt")):
-        try:
-            json.loads(content)
-        except (ValueError, UnicodeDecodeError):
-            return False
-        return False
-    if not content.startswith(b"\x80"):
-        return name.endswith(".pkl")
-    strings: list[str] = []
-    try:
-        for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name in ("SHORT_BINUNICODE", "BINUNICODE", "UNICODE"):
-                strings.append(str(argument))
-            if opcode.name in ("GLOBAL", "INST") and str(argument) not in ALLOWED_GLOBALS:
-                return True
-            if opcode.name == "STACK_GLOBAL" and " ".join(strings[-2:]) not in ALLOWED_GLOBALS:
-                return True
-            if opcode.name in ("EXT1", "EXT2", "EXT4"):
-                return True
-    except ValueError:
-        return name.endswith(".pkl")
-    return False
-
-
-__all__ = ["FORMS", "Model", "exported", "load_model", "replace"]
+    program = read_program(path)
+    inputs = {str(name) for name in program.graph_signature.user_inputs}
+    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in inputs]
+    side = shapes[0][-1] if shapes and len(shapes[0]) == 4 else None
+    if side is not None and not isinstance(side, int):
+        raise NotTraceable(f"{path} was exported for images of any size; export it with a fixed height and width")
+    return Model(re.sub(r"\W", "_", path.stem), side or USUAL_RESOLUTION, program=program, trained=True)

@@ -262,8 +262,12 @@ def _arithmetic(graph: "Graph", node: fx.Node, a: Value, b: Value, **options: An
     if options.get("alpha", 1) != 1 or options.get("rounding_mode"):
         raise refuse(node, "alpha and rounding have no layer kind")
     if isinstance(a, Map) and isinstance(b, Map):
-        if name in ("sub", "div"):
-            raise refuse(node, f"{name} of two feature maps has no layer kind")
+        if name == "div":
+            raise refuse(node, "dividing by a feature map has no layer kind")
+        if name == "sub":
+            minus = {"weight": torch.full((b.channels,), -1.0)}
+            b = graph.add(node, "scale", b, tensors=minus, frozen=True).as_layout(b.layout)
+            name = "add"
         if a.size < b.size:
             a, b = b, a
         if a.channels != b.channels or a.layout != b.layout or (b.size not in (1, a.size)):
@@ -476,9 +480,16 @@ def _split(graph: "Graph", node: fx.Node, x: Value, count: Any, axis: int = 0) -
     source = _map(node, x, "map", "last")
     if axis % 4 != source.channel_axis:
         raise refuse(node, "splitting is known along channels")
+    if isinstance(count, int):
+        by_count = operator_is(node, "chunk") or operator_is(node, "unsafe_chunk") or operator_is(node, "tensor_split")
+        n = -(-source.channels // count) if by_count else count
+        if operator_is(node, "tensor_split") and source.channels % count:
+            raise refuse(node, f"{source.channels} channels cannot be split into {count} equal parts")
+        count = [min(n, source.channels - start) for start in range(0, source.channels, n)]
+    elif operator_is(node, "tensor_split"):
+        raise refuse(node, "it splits at given places")
     parts, start = [], 0
-    for given in node.meta["val"]:
-        n = int(given.shape[axis])
+    for n in count:
         parts.append(graph.add(node, "slice", source, out=n, start=start).as_layout(source.layout))
         start += n
     return parts
