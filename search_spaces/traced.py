@@ -225,7 +225,7 @@ def at_resolution(layers: Sequence[LayerSpec], resolution: int, like: Mapping[st
 
 def with_classes(slots: Mapping[str, tuple[LayerSpec, ...]], classes: int) -> dict[str, tuple[LayerSpec, ...]]:
     """The network with another number of outputs: of the last layer with weights, and of all behind it."""
-    name = next(reversed(slots))
+    name = list(slots)[-1]
     layers = list(slots[name])
     wanted = layers[-1].name
     for i in reversed(range(len(layers))):

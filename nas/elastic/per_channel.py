@@ -41,8 +41,9 @@ class ElasticChannelNorm(nn.LayerNorm):
         """Make all channels active."""
         self.narrow(self.widest)
 
-    def _slices(self) -> list[Tensor]:
-        return [keep(tensor, 0, self.active.out_channels, self.active.writes) for tensor in (self.weight, self.bias)]
+    def _slices(self) -> tuple[Tensor, Tensor]:
+        spec = self.active
+        return keep(self.weight, 0, spec.out_channels, spec.writes), keep(self.bias, 0, spec.out_channels, spec.writes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the active channels of each pixel of ``(B, C, H, W)``."""

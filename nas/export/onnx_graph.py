@@ -201,7 +201,9 @@ def _pad(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> 
 
 def _scale(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
     weight, bias = writer.source.per_channel(name, spec)
-    tensor = writer.node("Mul", f"{name}/scaled" if spec.bias else name, [*inputs, writer.column(name, "weight", weight)])
+    tensor = writer.node(
+        "Mul", f"{name}/scaled" if spec.bias else name, [*inputs, writer.column(name, "weight", weight)]
+    )
     return writer.node("Add", name, [tensor, writer.column(name, "bias", bias)]) if spec.bias else tensor
 
 

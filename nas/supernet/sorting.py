@@ -41,7 +41,9 @@ def sort_channels(slots: Mapping[str, Sequence[LayerSpec]], modules: Modules, el
         if not (writers and readers) or (shared and not any(spec.name in elastic for spec in writers)):
             continue
         importances = [_importance(sets, number, spec, modules) for spec in readers]
-        importance = torch.stack([i / i.mean().clamp(min=1e-12) for i in importances]).sum(0) if shared else importances[-1]
+        importance = (
+            torch.stack([i / i.mean().clamp(min=1e-12) for i in importances]).sum(0) if shared else importances[-1]
+        )
         order = importance.argsort(descending=True, stable=True)
         for spec in writers:
             for module in modules[spec.name].children():

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from nas.tracing.slots import Stretch
-from search_spaces import LayerSpec
 from search_spaces.channels import ChannelSets, channel_sets, flat
-from search_spaces.layers import SLOT_INPUT
+from search_spaces.traced import layer_to_json
 
 MAX_VARIANTS = 100
 INNER = {4: (0.25, 0.5, 0.75, 1.0), 3: (0.34, 0.67, 1.0), 2: (0.5, 1.0)}
@@ -53,7 +52,13 @@ class Gene:
     def to_json(self) -> dict[str, Any]:
         """As `search_spaces.traced` reads it."""
         needs = list(self.needs) if self.needs else None
-        gene = {"name": self.name, "kind": self.kind, "symbol": self.symbol, "values": list(self.values), "needs": needs}
+        gene = {
+            "name": self.name,
+            "kind": self.kind,
+            "symbol": self.symbol,
+            "values": list(self.values),
+            "needs": needs,
+        }
         record: dict[str, Any] = {"gene": gene}
         if self.narrows:
             record["narrows"] = [[tensor, channel, list(units)] for tensor, channel, units in self.narrows]
@@ -122,7 +127,7 @@ class GeneFinder:
 
     def _shared_widths(self) -> list[Gene]:
         """A gene for each set that several slots share and that is all of the tensors between them."""
-        genes = []
+        genes: list[Gene] = []
         for number in range(len(self._sets.sizes)):
             tensors, slots = self._places(number)
             if len(slots) < 2 or self._channels(number) < SMALLEST_WIDTH:
@@ -232,9 +237,7 @@ def _numbered(name: str, n: int) -> list[str]:
     return [name] if n == 1 else [f"{name}{i}" for i in range(1, n + 1)]
 
 
-def describe(
-    stretches: Sequence[Stretch], resolutions: Sequence[int], like: Mapping[str, str]
-) -> dict[str, Any]:
+def describe(stretches: Sequence[Stretch], resolutions: Sequence[int], like: Mapping[str, str]) -> dict[str, Any]:
     """The description of a traced network, as `search_spaces.traced` reads it.
 
     Parameters
@@ -244,8 +247,6 @@ def describe(
     like : by ``upsample`` layer, the tensor whose side it takes; as named in the graph.
     """
     found = GeneFinder(stretches)
-    from search_spaces.traced import layer_to_json
-
     where = {spec.name: f"{stretch.name}/{spec.name}" for stretch in stretches for spec in stretch.layers}
     slots = []
     for stretch in stretches:
@@ -262,6 +263,3 @@ def describe(
         "like": {where[name]: where[source] for name, source in like.items()},
         "resolutions": list(resolutions),
     }
-
-
-__all__ = ["SLOT_INPUT", "Gene", "GeneFinder", "LayerSpec", "describe"]

@@ -7,7 +7,7 @@ padding that stand behind or before one layer alone are then made part of it.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -140,7 +140,7 @@ def _result(program: ExportedProgram, node: fx.Node, values: Mapping[fx.Node, Va
     outputs = [spec for spec in program.graph_signature.output_specs if spec.kind == OutputKind.USER_OUTPUT]
     if len(outputs) != 1:
         raise NotTraceable(f"the network has {len(outputs)} outputs; an image classifier has one")
-    (returned,) = [n for n in node.all_input_nodes if n.name == outputs[0].arg.name] or [None]
+    returned = next((n for n in node.all_input_nodes if n.name == outputs[0].arg.name), None)
     value = values.get(returned) if returned is not None else None
     if not isinstance(value, Map):
         raise NotTraceable("the network's output does not depend on the image")
@@ -157,17 +157,18 @@ def _call(graph: Graph, node: fx.Node, values: Mapping[fx.Node, Value]) -> Value
     if isinstance(node.meta.get("val", ()), SYMBOLIC) or not (node.users or changes):
         return None  # sizes, which are read where they are used, and what nothing reads
     name = operator_name(node)
-    args = fx.node.map_arg(node.args, lambda n: values[n])
-    keywords = fx.node.map_arg(node.kwargs, lambda n: values[n])
+    args: Any = fx.node.map_arg(node.args, lambda n: cast(Any, values[n]))
+    keywords: Any = fx.node.map_arg(node.kwargs, lambda n: cast(Any, values[n]))
     given = [values[n] for n in node.all_input_nodes]
     if given and all(isinstance(value, Constant) for value in given) or name in CONSTANT_ONLY:
         return _evaluated(node, args, keywords, given)
     if name not in OPERATORS:
         raise refuse(node, "no layer kind stands for it")
     try:
-        return OPERATORS[name](graph, node, *args, **keywords)
+        value: Value = OPERATORS[name](graph, node, *args, **keywords)
     except TypeError as error:
         raise refuse(node, f"its arguments are unknown here ({error})") from None
+    return value
 
 
 def _evaluated(node: fx.Node, args: Any, keywords: Any, given: list[Value]) -> Value:
@@ -226,7 +227,13 @@ def folded(graph: Graph) -> Graph:
                 renamed[spec.name] = source.name
                 readers[source.name] = readers[spec.name]
                 continue
-        if spec.kind == "conv" and source is not None and source.kind == "pad" and source.activation == "none" and alone:
+        if (
+            spec.kind == "conv"
+            and source is not None
+            and source.kind == "pad"
+            and source.activation == "none"
+            and alone
+        ):
             padding = tuple(a + b for a, b in zip(spec.pads, source.pads, strict=True))
             del result[source.name]
             spec = replace(spec, size=source.size, inputs=source.inputs, padding=padding)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """What ``--model`` names: a torchvision or timm network, a function of the user's own, or an exported program.
 
-Files from outside are not executed; see `nas.tracing.program_file` and `nas.tracing.weights`. A function named by ``package.module:function`` is the user's own code and is called.
+Files from outside are not executed; see `nas.tracing.program_file` and `nas.tracing.weights`. A function named by
+``package.module:function`` is the user's own code and is called.
 """
 
 import difflib
@@ -56,7 +57,7 @@ class Model:
         n = batch if isinstance(batch, int) else EXPORT_BATCH
 
         def forward(images: Tensor) -> Tensor:
-            parts = [torch.cat([part] * n)[:n] for part in images.split(n)]
+            parts = [torch.cat([part] * n)[:n] for part in torch.split(images, n)]
             return torch.cat([run(part) for part in parts])[: len(images)]
 
         return forward
@@ -139,7 +140,9 @@ def _own(package: str, name: str) -> nn.Module:
         module = importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name and (package == error.name or package.startswith(error.name + ".")):
-            raise ValueError(f"there is no Python module {package} (looked in {here} and in what is installed)") from None
+            raise ValueError(
+                f"there is no Python module {package} (looked in {here} and in what is installed)"
+            ) from None
         raise ValueError(f"{package} cannot be imported: {error}") from None
     except Exception as error:
         raise ValueError(f"{package} cannot be imported: {_one_line(error)}") from None

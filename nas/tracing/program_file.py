@@ -95,7 +95,9 @@ def _check(path: Path, parts: dict[str, bytes]) -> None:
 def _check_graph(path: Path, model: Any) -> None:
     for key, value in _texts(model):
         if key == "expr_str" and (not EXPRESSION.fullmatch(value) or "__" in value):
-            raise ValueError(f"{path} has a symbolic size that is no plain sum: {value[:80]!r}; export it with fixed sizes")
+            raise ValueError(
+                f"{path} has a symbolic size that is no plain sum: {value[:80]!r}; export it with fixed sizes"
+            )
         if key == "target" and not TARGET.fullmatch(value):
             raise ValueError(f"{path} calls {value[:80]!r}, which is not one of torch's own operators")
 

@@ -116,7 +116,7 @@ def _is_residual(layers: Sequence[LayerSpec]) -> bool:
     if (first.in_channels, first.size) != (last.out_channels, last.out_size):
         return False
     direct = {SLOT_INPUT}
-    added = set()
+    added: set[str] = set()
     for spec in layers:
         if spec.kind in ("identity", "scale") and spec.inputs[0] in direct | added:
             (added if spec.inputs[0] in added else direct).add(spec.name)

@@ -6,7 +6,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx
 
-
 Layout = Literal["map", "last", "flat", "apart", "swapped"]
 
 

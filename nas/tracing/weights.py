@@ -115,7 +115,9 @@ def _unwrapped(given: dict[str, Tensor], module: nn.Module) -> dict[str, Tensor]
     for _ in range(2):
         for prefix in PREFIXES:
             plain = {key.removeprefix(prefix): tensor for key, tensor in given.items()}
-            if all(key.startswith(prefix) for key in given) and len(plain.keys() & expected) > len(given.keys() & expected):
+            if all(key.startswith(prefix) for key in given) and len(plain.keys() & expected) > len(
+                given.keys() & expected
+            ):
                 given = plain
     return given
 
