@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.latency_transfer.data import SPLITS, load_fleet
-from nas.search.evolution.archive import Scores
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
 from predictors.latency import LatencyPredictor
 from search_spaces.genes import Gene, Slot
 from search_spaces.layers import LayerSpec
 from search_spaces.space import SearchSpace
 
-FEW_QUERIES = EvolutionSettings(evaluations=1500, parents=20, children=6, litter=4, patience=15)
+FEW_QUERIES = EvolutionSettings(evaluations=1500, parents=20, children=6, candidates_per_child=4, patience=15)
 
 # HELP's README: device, budget in ms, its latency when measured, its accuracy.
 HELP = (
@@ -65,9 +65,6 @@ class MacroScore:
         self.queried += np.where(self.violations(population)[:, 0] <= 0, accuracy, 0.0).tolist()
         return -accuracy[:, None]
 
-    def __call__(self, population: np.ndarray) -> Scores:
-        return Scores(self.objectives(population), self.violations(population))
-
 
 def macro(data: Path, seeds: int) -> pd.DataFrame:
     """Queries until the true optimum, under ten budgets: ours, random search, regularised evolution."""
@@ -83,7 +80,9 @@ def macro(data: Path, seeds: int) -> pd.DataFrame:
         for seed in range(seeds):
             score = MacroScore(accuracy, macs, limit)
             cheapest = every[[macs.argmin()]]
-            evolve(space, score, rng=np.random.default_rng(seed), settings=FEW_QUERIES, start=cheapest)
+            run_strategy(
+                "evolution", space, score, rng=np.random.default_rng(seed), settings=FEW_QUERIES, start=cheapest
+            )
             aged = _regularised_evolution(accuracy, macs, limit, np.random.default_rng(seed), optimum)
             feasible = np.flatnonzero(macs <= limit)
             random = accuracy[np.random.default_rng(seed).permutation(feasible)]

@@ -1,38 +1,34 @@
-"""A device: networks in, measured latencies out, nothing measured ever lost."""
+"""A device to measure on: networks in, measured latencies out. What is measured is stored after every few networks."""
 
-import datetime
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-import latency_tables
-from latency_tables.card import Card
 from latency_tables.files import atomic_path
-from latency_tables.table import COLUMNS, LatencyTable, read_table, write_table
+from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
+from nas.devices.device_table import DeviceTable
+from nas.devices.events import Report, Start
 from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.ssh import Ssh
 from nas.devices.transport import DeviceUnavailable, Transport
-from nas.progress import Progress
+from nas.progress import SILENT, Listener, Progress
 from search_spaces import Population, SearchSpace
 
-DEVICES_FOLDER = Path("runs/devices")
-SHIPPED_TABLES = Path(latency_tables.__file__).parent
+MOST_BATCH = 4096
+"""Images of an inference; more do not fit the memory of a device."""
 ENOUGH_ROUNDS = 10
-"""What a vanished device must have done of a batch for its networks to count."""
-SESSIONS_KEPT = 20
-"""In a card: of the last ones the conditions are kept."""
+"""Rounds that a device must have finished before it was lost, for the networks of these rounds to count."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class Measured:
     ----------
     measurements : one for each file, in order.
     conditions : machine, versions, load, noise, drift, repeatability.
-    warnings : sentences the user must hear.
+    warnings : sentences for the user.
     """
 
     measurements: list[Measurement]
@@ -60,6 +56,10 @@ class Device:
     folder : where its latency table is kept; None stands for ``runs/devices/<name>``.
     protocol : how it is measured.
     transport : the way to it; None makes the one its card describes.
+    listener : gets the sentences for the user.
+    batch : images an inference takes.
+    trusted : its card came with the package, or from the calling program; the programs of any other card are shown
+        before they are run.
     """
 
     def __init__(
@@ -69,11 +69,21 @@ class Device:
         folder: Path | None = None,
         protocol: Protocol | None = None,
         transport: Transport | None = None,
+        listener: Listener = SILENT,
+        batch: int = 1,
+        trusted: bool = True,
     ) -> None:
+        if not 1 <= batch <= MOST_BATCH:
+            raise ValueError(f"--batch must be from 1 to {MOST_BATCH:,} images, got {batch}")
+        if spec.transport != "none" and batch > 1 and spec.precision in RUNTIMES[spec.runtime].one_image:
+            raise ValueError(f"{spec.runtime} runs {spec.precision} networks one image at a time; leave --batch out")
         self.spec = spec
         self.transport = transport
-        self.folder = DEVICES_FOLDER / spec.name if folder is None else folder
+        self.table = DeviceTable(spec, folder, batch)
         self.protocol = protocol or Protocol()
+        self.listener = listener
+        self.trusted = trusted
+        self._said = trusted
 
     @property
     def name(self) -> str:
@@ -81,49 +91,40 @@ class Device:
         return self.spec.name
 
     @property
+    def batch(self) -> int:
+        """Images an inference takes."""
+        return self.table.batch
+
+    @property
+    def flags(self) -> str:
+        """How it is named on the command line."""
+        return f"--device {self.name}" + (f" --batch {self.batch}" if self.batch > 1 else "")
+
+    def under(self, spec: DeviceSpec, folder: Path) -> "Device":
+        """The same device by another card: another runtime or precision."""
+        return Device(
+            spec,
+            folder=folder,
+            protocol=self.protocol,
+            transport=self.transport,
+            listener=self.listener,
+            batch=self.batch,
+            trusted=self.trusted,
+        )
+
+    @property
     def can_measure(self) -> bool:
         """There is a way to it; a device known by published figures alone has none."""
         return self.spec.transport != "none"
 
-    @property
-    def table_path(self) -> Path:
-        """CSV file of everything measured on it."""
-        return self.folder / f"{self.name}.csv"
-
-    def read_table(self) -> LatencyTable | None:
-        """Everything measured on it so far, else the published figures of it, None where there is neither."""
-        return self._own_table() or self._read(SHIPPED_TABLES / f"{self.name}.csv")
-
-    def known(self, space: SearchSpace, *, batch: int = 1) -> tuple[Population, NDArray[np.float64]]:
-        """The networks of `space` in its table: genotypes (n, n_genes) and latencies (n,) in milliseconds.
-
-        Networks that `space` with its options cannot hold (another resolution, say) are left out.
-        """
-        table = self.read_table()
-        rows, latencies = [], []
-        if table is not None:
-            known = table.select(space.name, batch=batch, precision=self.spec.precision)
-            for name, latency_ms in zip(known["architecture"], known["latency_ms"], strict=True):
-                with suppress(ValueError):
-                    rows.append(space.parse(name))
-                    latencies.append(latency_ms)
-        population = np.array(rows, dtype=np.int16).reshape(len(rows), len(space.genes))
-        return population, np.array(latencies, dtype=np.float64)
-
-    def _own_table(self) -> LatencyTable | None:
-        return self._read(self.table_path)
-
-    def _read(self, path: Path) -> LatencyTable | None:
-        # Without looking at the architectures: they may be of a space with other options than it has by default.
-        return read_table(path) if path.exists() else None
-
-    def probe(self) -> dict[str, Any]:
+    def probe(self) -> Start:
         """Reach the device and ask for its machine and versions.
 
         Raises
         ------
         DeviceUnavailable : it cannot be reached, or lacks the runtime.
         """
+        self._say_programs()
         rounds, failure = self._run({}, replace(self.protocol, silence_s=30, limit_s=30))
         if failure is not None:
             raise failure
@@ -134,7 +135,6 @@ class Device:
         space: SearchSpace,
         population: NDArray[Any],
         *,
-        batch: int = 1,
         fresh: bool = False,
         progress: Progress | None = None,
     ) -> LatencyTable:
@@ -146,7 +146,6 @@ class Device:
         Parameters
         ----------
         space, population : genotypes of shape (n, n_genes).
-        batch : images an inference takes.
         fresh : measure all again, replacing what the table holds of them.
         progress : called after every few networks.
 
@@ -159,47 +158,26 @@ class Device:
         DeviceUnavailable : it cannot be reached, lacks the runtime, or vanished; what was measured is kept.
         ValueError : the device has no transport, or its table belongs to another machine.
         """
-        label, table = space.name, self._own_table()
-        self._check_conditions(table)
-        wanted = space.format(np.atleast_2d(population))
-        rows_by_name = dict(zip(wanted, space.canonical(population), strict=True))
-        known = (
-            set()
-            if table is None
-            else set(table.select(label, batch=batch, precision=self.spec.precision)["architecture"])
-        )
-        missing = [name for name in rows_by_name if fresh or name not in known]
-        report = progress or (lambda done, total: None)
-        if missing:
-            self._transport()  # what keeps us from it is said before any network is built
-        report(0, len(missing))
-        done: list[Rounds] = []
+        self.table.check_conditions()
+        rows = space.canonical(np.atleast_2d(population))
+        names = list(space.format(rows))
         warnings: list[str] = []
-        with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
-            folder = Path(scratch)
-            reference = self._write(space, space.max, batch, folder, "reference") if missing else folder
-            for start in range(0, len(missing), self.protocol.batch_of_nets):
-                names = missing[start : start + self.protocol.batch_of_nets]
-                models = {
-                    f"net{start + i}": self._write(space, rows_by_name[name], batch, folder, f"net{i}")
-                    for i, name in enumerate(names)
-                }
-                rounds, failure = self._run({**models, "reference": reference}, self.protocol)
-                if len(rounds.ms):
-                    done.append(rounds)
-                    found, warnings = conditions(done, self.spec.threads)
-                    rows = self._rows(label, names, space, rows_by_name, batch, rounds)
-                    table = self._store(
-                        table, rows, rounds.start, {**found, "networks": start + len(names)}, first=start == 0
-                    )
-                if failure is not None:
-                    raise failure
-                report(start + len(names), len(missing))
+        if len(self._missing(space, rows, fresh)):
+            self._transport()  # an obstacle is reported before any network is built
+            self._say_programs()
+            with self.table.locked(self.listener):
+                # Another process may have measured some of them meanwhile, or under other conditions.
+                self.table.check_conditions()
+                missing = self._missing(space, rows, fresh)
+                warnings = self._measure(space, missing, progress or (lambda done, total: None))
+        elif progress is not None:
+            progress(0, 0)
+        table = self.table.measured()
         if table is None:
             raise ValueError("no architectures to measure")
-        selected = table.select(label, batch=batch, precision=self.spec.precision).set_index("architecture", drop=False)
+        selected = self.table.select(table, space)
         card = replace(table.card, conditions={**table.card.conditions, "warnings": warnings})
-        return LatencyTable(selected.loc[wanted].reset_index(drop=True), card)
+        return LatencyTable(selected.set_index("architecture", drop=False).loc[names].reset_index(drop=True), card)
 
     def measure_models(self, models: Sequence[Path], *, progress: Progress | None = None) -> Measured:
         """Measure model files of this device's runtime (finalists' exports); nothing is stored.
@@ -215,6 +193,7 @@ class Device:
         wrong = [path.name for path in models if path.suffix != suffix]
         if not models or (wrong and self.can_measure):
             raise ValueError(f"device {self.name} measures {suffix} files, got {', '.join(wrong) or 'none'}")
+        self._say_programs()
         report = progress or (lambda done, total: None)
         report(0, len(models))
         done: list[Rounds] = []
@@ -227,11 +206,51 @@ class Device:
             done.append(rounds)
             report(start + len(batch), len(models))
         found, warnings = conditions(done, self.spec.threads)
-        said = done[-1].start
-        about = {"machine": said["machine"], "runtime_version": said["runtime_version"], "cores": said["cores"]}
+        about = asdict(done[-1].start)
         return Measured([m for rounds in done for m in rounds.measurements()], {**about, **found}, warnings)
 
-    # One batch of networks -----------------------------------------------------------------------------
+    def _missing(self, space: SearchSpace, rows: Population, fresh: bool) -> Population:
+        """The genotypes in `rows` that are to be measured, each once."""
+        table = None if fresh else self.table.measured()
+        known: set[str] = set()
+        if table is not None:
+            known.update(self.table.select(table, space)["architecture"])
+        first = {name: i for i, name in reversed(list(enumerate(space.format(rows)))) if name not in known}
+        return rows[sorted(first.values())]
+
+    def _measure(self, space: SearchSpace, rows: Population, progress: Progress) -> list[str]:
+        """Measure networks and store each batch; the warnings of this session."""
+        done: list[Rounds] = []
+        warnings: list[str] = []
+        progress(0, len(rows))
+        with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
+            folder = Path(scratch)
+            reference = self._write(space, space.max, folder, "reference")
+            for start in range(0, len(rows), self.protocol.batch_of_nets):
+                nets = rows[start : start + self.protocol.batch_of_nets]
+                models = {f"net{i}": self._write(space, row, folder, f"net{i}") for i, row in enumerate(nets)}
+                rounds, failure = self._run({**models, "reference": reference}, self.protocol)
+                if len(rounds.ms):
+                    done.append(rounds)
+                    found, warnings = conditions(done, self.spec.threads)
+                    session = {**found, "networks": start + len(nets)}
+                    self.table.add(space, nets, rounds, session, self.protocol, first=start == 0)
+                if failure is not None:
+                    raise failure
+                progress(start + len(nets), len(rows))
+        return warnings
+
+    def _say_programs(self) -> None:
+        """What a card that did not come with the package has run is shown before it is run for the first time."""
+        if self._said:
+            return
+        self._said = True
+        programs = self.spec.programs
+        if programs and list(programs) != self.table.programs():
+            self.listener.say(
+                f"the card of {self.name} did not come with this package; it has run: {', '.join(programs)} "
+                "(trust a card like a Makefile)"
+            )
 
     def _transport(self) -> Transport:
         spec = self.spec
@@ -247,10 +266,10 @@ class Device:
             return Adb(spec.serial, spec.command, spec.python or "python3", spec.folder or FOLDER)
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")
 
-    def _write(self, space: SearchSpace, genotype: NDArray[Any], batch: int, folder: Path, name: str) -> Path:
+    def _write(self, space: SearchSpace, genotype: NDArray[Any], folder: Path, name: str) -> Path:
         runtime = RUNTIMES[self.spec.runtime]
         path = folder / f"{name}{runtime.suffix}"
-        content = runtime.precisions[self.spec.precision](space, genotype, batch)
+        content = runtime.precisions[self.spec.precision](space, genotype, self.batch)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
         return path
@@ -262,6 +281,7 @@ class Device:
         """
         job = {
             "runtime": self.spec.runtime,
+            "precision": self.spec.precision,
             "threads": self.spec.threads,
             "core": self.spec.core,
             "rounds": protocol.rounds,
@@ -269,116 +289,21 @@ class Device:
             "seconds": protocol.seconds,
             "limit_s": protocol.limit_s,
         }
-        events: dict[str, list[dict[str, Any]]] = {"start": [], "loaded": [], "round": [], "end": []}
-        failure = None
+        report, keys, failure = Report(), list(models), None
         try:
             stream = self._transport().run(job, models, silence_s=protocol.silence_s, limit_s=2 * protocol.limit_s)
             with closing(stream):
                 for event in stream:
-                    events.setdefault(event["event"], []).append(event)
+                    try:
+                        report.take(event, keys, protocol.rounds)
+                    except ValueError as error:  # then nothing that it reported is used
+                        report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
+                        break
         except DeviceUnavailable as error:
             failure = error
-        # A lost connection may look like a good end: only the agent's last word says that it was one.
-        if failure is None and models and not events["end"]:
+        # A lost connection may look like a good end: only the agent's last event tells that it was one.
+        if failure is None and (report.start is None or (models and report.end is None)):
             failure = DeviceUnavailable(f"device {self.name} stopped before it was done")
-        rounds = events["round"]
-        if failure is not None and len(rounds) < ENOUGH_ROUNDS:
-            rounds = []
-        result = Rounds(
-            start=events["start"][0] if events["start"] else {},
-            ms=np.array([[event["ms"][key] for key in models] for event in rounds]).reshape(len(rounds), len(models)),
-            runs=tuple(rounds[0]["runs"][key] for key in models) if rounds else (),
-            waited=tuple(event["waited"] for event in rounds),
-            load_average=events["end"][0]["load_average"] if events["end"] else None,
-        )
-        return result, failure
-
-    # The table -----------------------------------------------------------------------------------------
-
-    def _check_conditions(self, table: LatencyTable | None) -> None:
-        """Refuse to mix runtimes or numbers of threads in one table."""
-        spec = self.spec
-        if table is None or not table.card.runtime:
-            return
-        before, now = (table.card.runtime, table.card.threads), (spec.runtime, spec.threads)
-        if before != now:
-            raise ValueError(
-                f"{self.table_path} was measured with {before[0]} on {before[1]} threads, the card of {self.name} now "
-                f"says {now[0]} on {now[1]}; move that folder away, or give the card a name of its own"
-            )
-
-    def _rows(
-        self,
-        label: str,
-        names: Sequence[str],
-        space: SearchSpace,
-        genotypes: Mapping[str, NDArray[Any]],
-        batch: int,
-        rounds: Rounds,
-    ) -> pd.DataFrame:
-        measured = rounds.measurements()
-        rows = pd.DataFrame({"space": label, "architecture": list(names)})
-        rows["resolution"] = [_resolution(space, genotypes[name]) for name in names]
-        rows["batch"] = batch
-        rows["precision"] = self.spec.precision
-        for column in ("latency_ms", "p10_ms", "p90_ms", "runs"):
-            rows[column] = [getattr(m, column) for m in measured]
-        rows["source"] = "measured"
-        rows["reference_ms"] = rounds.reference_ms
-        return rows[[*COLUMNS, "reference_ms"]]
-
-    def _store(
-        self,
-        table: LatencyTable | None,
-        rows: pd.DataFrame,
-        start: Mapping[str, Any],
-        session: Mapping[str, Any],
-        *,
-        first: bool,
-    ) -> LatencyTable:
-        """Add rows to the table on disk; a session's conditions take the place of its own earlier ones."""
-        machine = start["machine"]
-        today = datetime.date.today().isoformat()
-        sessions = [] if table is None else list(table.card.conditions.get("sessions", []))
-        sessions = [*(sessions if first else sessions[:-1]), {"date": today, **session}][-SESSIONS_KEPT:]
-        processor = machine.get("gpu") or machine["cpu"]
-        if table is not None:
-            before = table.card.conditions.get("gpu") or table.card.conditions.get("cpu") or processor
-            if before != processor:
-                raise ValueError(
-                    f"{self.table_path} was measured on {before}, device {self.name} is now {processor}; "
-                    "move that folder away, or give this machine a card of its own name"
-                )
-        card = Card(
-            name=self.name,
-            aliases=self.spec.aliases,
-            chip=self.spec.chip or processor,
-            transport=self.spec.transport,
-            runtime=self.spec.runtime,
-            runtime_version=start["runtime_version"],
-            threads=self.spec.threads,
-            precision=self.spec.precision,
-            conditions={
-                **{
-                    key: machine[key]
-                    for key in ("gpu", "cpu", "cores", "governor", "system", "python")
-                    if machine.get(key)
-                },
-                "pinned_to": start["cores"],
-                "protocol": f"lower quartile of {self.protocol.rounds} interleaved rounds x {self.protocol.runs} runs",
-                "sessions": sessions,
-            },
-            date=today,
-            licence="Apache-2.0",
-        )
-        if table is not None:
-            # Rows measured again replace the old ones: two sessions under different load would disagree.
-            key = ["space", "architecture", "batch", "precision"]
-            rows = pd.concat([table.rows, rows], ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
-        stored = LatencyTable(rows, card)
-        write_table(self.table_path, stored)
-        return stored
-
-
-def _resolution(space: SearchSpace, genotype: NDArray[Any]) -> int:
-    return next(layers[0].size for layers in space.layers(genotype) if layers)
+        if report.start is None or (failure is not None and len(report.rounds) < ENOUGH_ROUNDS):
+            report.rounds = []
+        return Rounds.of(report, keys), failure

@@ -35,6 +35,7 @@ class Runtime:
     precisions : those it can run here, each with the way to write a network for it.
     package, module : what must be installed where it runs.
     extra : of this project, that installs it; empty where it is always there.
+    one_image : precisions in which it runs one image at a time.
     """
 
     suffix: str
@@ -42,6 +43,7 @@ class Runtime:
     package: str
     module: str
     extra: str = ""
+    one_image: tuple[str, ...] = ()
 
     def require(self) -> None:
         """See that it is installed here.
@@ -66,9 +68,7 @@ def _onnx_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     from nas.export.quantization import quantize_onnx
 
     model = onnx_graph(network_layers(space, genotype), batch=batch)
-    return bytes(
-        quantize_onnx(model, _noise(model.graph.input[0].type.tensor_type.shape.dim[2].dim_value)).SerializeToString()
-    )
+    return bytes(quantize_onnx(model, _noise(space, genotype)).SerializeToString())
 
 
 def _tflite(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
@@ -78,10 +78,9 @@ def _tflite(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
 def _tflite_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     from nas.export.quantization import quantize_tflite
 
-    layers = network_layers(space, genotype)
     if batch != 1:
         raise ValueError("int8 TFLite networks are measured at batch 1")
-    return quantize_tflite(tflite_graph(layers), _noise(next(specs[0].size for specs in layers.values() if specs)))
+    return quantize_tflite(tflite_graph(network_layers(space, genotype)), _noise(space, genotype))
 
 
 def _ncnn(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
@@ -96,8 +95,9 @@ def _subnet(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     return json.dumps(card).encode()
 
 
-def _noise(side: int) -> NDArray[np.float32]:
-    """Calibration images for random weights: their ranges move no latency."""
+def _noise(space: SearchSpace, genotype: NDArray[Any]) -> NDArray[np.float32]:
+    """Calibration images for random weights: their ranges do not change the latency."""
+    (side,) = space.resolution(genotype)
     return np.random.default_rng(0).standard_normal((2, 3, side, side), dtype=np.float32)
 
 
@@ -105,13 +105,15 @@ RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "onnxruntime", "onnxruntime"),
     "onnxruntime-cuda": Runtime(".onnx", {"float32": _onnx}, "onnxruntime-gpu", "onnxruntime"),
     "litert": Runtime(
-        ".tflite", {"float32": _tflite, "int8": _tflite_int8}, "ai-edge-litert", "ai_edge_litert", "tflite"
+        ".tflite", {"float32": _tflite, "int8": _tflite_int8}, "ai-edge-litert", "ai_edge_litert", "tflite", ("int8",)
     ),
-    "openvino": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"),
-    "ncnn": Runtime(".ncnn", {"float32": _ncnn}, "ncnn", "ncnn", "runtimes"),
+    "openvino": Runtime(
+        ".onnx", {"float32": _onnx, "float16": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"
+    ),
+    "ncnn": Runtime(".ncnn", {"float32": _ncnn, "float16": _ncnn}, "ncnn", "ncnn", "runtimes", ("float32", "float16")),
     "pytorch": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
     "pytorch-compiled": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
-    "pytorch-cuda": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
+    "pytorch-cuda": Runtime(".json", {"float32": _subnet, "float16": _subnet}, "torch", "torch"),
 }
 
 

@@ -8,9 +8,10 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from nas.data import ImageData, load_data, read_calibration_images, synthetic_data
+from nas.data import DataSettings, ImageData, load_data, read_calibration_images, synthetic_data
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
+from nas.progress import SILENT, Listener
 from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
 from search_spaces import SearchSpace
@@ -43,6 +44,7 @@ class TrainedSupernet:
         storage: str | None = None,
         *,
         notes: Path | None = None,
+        listener: Listener = SILENT,
     ) -> Self:
         """Read a finished training run.
 
@@ -53,6 +55,7 @@ class TrainedSupernet:
             with a shipped supernet to stand in for them.
         storage : URL of a database through which workers take part in evaluating subnets.
         notes : folder for the accuracies that are found out; the run's own unless the supernet is a shipped one.
+        listener : is told of the images.
 
         Raises
         ------
@@ -64,11 +67,9 @@ class TrainedSupernet:
         if data is None and sheet.is_file():
             images = synthetic_data(read_calibration_images(sheet, card["data"]["resolution"]), card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
-        images = load_data(**card["data_settings"] | dict(data or {}))
+        images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
         if images.fingerprint != card["data"]["fingerprint"]:
-            raise ValueError(
-                f"the images are not the ones that {given} was trained on; put those back, or search with --data PATH"
-            )
+            raise ValueError(_other_images(given, card, images))
         # What is shipped stays as it is: its accuracies go with the images that stand in.
         kept = notes if sheet.is_file() else folder
         return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage, notes=kept), card=card)
@@ -105,3 +106,16 @@ class TrainedSupernet:
         net = self.supernet.extract(genotype)
         calibrate_batch_norm(net, calibration_batches(self.data, net.resolution))
         return net.eval()
+
+
+def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData) -> str:
+    """What is to be said where images are not those of a training."""
+    splits = {"train": images.train, "validation": images.validation, "test": images.test}
+    now, then = {name: len(split) for name, split in splits.items()}, card["data"].get("sizes")
+    what = "their contents, classes or splits differ"
+    if then is not None and then != now:
+        what = f"it had {sum(then.values()):,} images, now there are {sum(now.values()):,}"
+    return (
+        f"the images are not the ones that {given} was trained on: {what}; put those back, or train anew: "
+        "nas train --data PATH, or nas search --data PATH without --supernet"
+    )

@@ -169,13 +169,13 @@ def calibrated_file(
     calibration = None
     if kind.precision == "int8":
         batches = calibration_batches(data, subnet.resolution, n_images=CALIBRATION_IMAGES)
-        calibration = torch.cat(batches).contiguous().numpy()
+        calibration = torch.cat(list(batches)).contiguous().numpy()
     return network_file(subnet, kind, batch=batch, calibration=calibration, metadata=metadata)
 
 
 def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> dict[str, Any]:
     """Accuracy of the file and of PyTorch on a split, and how far they agree."""
-    found = outputs(path, subnet, _prepared(split.images, subnet, data))
+    found = outputs(path, subnet, _prepared(split, subnet, data))
     labels = split.labels.numpy()
     exported, expected = (float((o.argmax(axis=1) == labels).mean()) for o in (found.exported, found.expected))
     return {
@@ -189,19 +189,20 @@ def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> dic
 def _accuracy(path: Path, subnet: Subnet, split: Split, data: ImageData) -> float:
     """Of the file alone."""
     run = open_file(path)
-    classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split.images, subnet, data)]
+    classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split, subnet, data)]
     return float((np.concatenate(classes) == split.labels.numpy()).mean())
 
 
 def _parity_images(subnet: Subnet, data: ImageData) -> torch.Tensor:
     """Validation images, and training images where those are too few."""
-    images = torch.cat([split.images[:PARITY_IMAGES] for split in (data.validation, data.train)])[:PARITY_IMAGES]
-    return torch.cat(list(_prepared(images, subnet, data)))
+    splits = (data.validation, data.train)
+    images = torch.cat([split.batch(np.arange(min(PARITY_IMAGES, len(split)))) for split in splits])[:PARITY_IMAGES]
+    return prepare(images, subnet.resolution, data.mean, data.std)
 
 
-def _prepared(images: torch.Tensor, subnet: Subnet, data: ImageData) -> Iterator[torch.Tensor]:
-    for batch in torch.split(images, JUDGED_AT_ONCE):
-        yield prepare(batch, subnet.resolution, data.mean, data.std)
+def _prepared(split: Split, subnet: Subnet, data: ImageData) -> Iterator[torch.Tensor]:
+    for images, _ in split.batches(JUDGED_AT_ONCE):
+        yield prepare(images, subnet.resolution, data.mean, data.std)
 
 
 def _input(kind: FileKind, batch: int | None) -> str:

@@ -1,9 +1,10 @@
-"""The whole road: learn the device, train, search, measure, export, report. What `nas search` runs.
+"""What `nas search` runs: learn the device, train, search, measure, export, report.
 
 Each step leaves its product in a folder, and a second run picks it up instead of doing the work again. The
-budget is checked as early as can be: against the devices before anything is trained, and before torch is
-imported, so that an infeasible one is answered at once. One network for one device or for several that share it
-is `search`; a network for each of several devices is `nas.pipeline.fleet.search_fleet`, made of the same three steps.
+budget is resolved and its feasibility checked once: limits on paper before a device is measured, all of them before
+anything is trained and before torch is imported, so that an infeasible one is answered at once. One network for one
+device or for several that share it is `search`; a network for each of several devices is
+`nas.pipeline.fleet.search_fleet`, made of the same three steps.
 """
 
 import json
@@ -14,22 +15,23 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
+from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.objectives import LATENCY, Estimator, by_latency
+from nas.search.latency import COLUMN
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
-from nas.search.warm_start import save_state
+from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from search_spaces import Population, SearchSpace, get_space
 
@@ -47,13 +49,17 @@ class Task:
     ----------
     devices : one, or several that share the network.
     known : their latency, by name.
+    space : of the networks.
     budget : parsed; see `Budget.parse`.
+    feasibility : of the budget in `space`, with the budget resolved.
     kinds : of the files to export, those that the devices run first.
     """
 
     devices: Sequence[Device]
     known: Mapping[str, KnownLatency]
+    space: SearchSpace
     budget: Budget
+    feasibility: Feasibility
     kinds: Sequence[FileKind]
 
     @property
@@ -82,21 +88,25 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     BudgetMissed : no finalist kept it when measured.
     ValueError : something asked for cannot work.
     """
-    devices = named_devices(request)
-    limits = latency_limits(request.budget.latency, names_of(devices))
+    devices = named_devices(request, listener)
+    limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
 
 
-def named_devices(request: SearchRequest) -> list[Device]:
+def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[Device]:
     """The devices of a request.
 
     Raises
     ------
     ValueError : an unknown one, or one that is named twice.
     """
-    devices = [get_device(name.strip(), folder=Path(request.runs) / "devices") for name in request.device.split(",")]
+    folder = Path(request.runs) / "devices"
+    conditions: dict[str, Any] = {"batch": request.batch or 1, "threads": request.device_threads}
+    devices = [
+        get_device(name.strip(), folder=folder, listener=listener, **conditions) for name in request.device.split(",")
+    ]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
@@ -106,14 +116,26 @@ def named_devices(request: SearchRequest) -> list[Device]:
 
 
 def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
-    """The devices' names, each with the others it answers to."""
+    """The devices' names, each with its aliases."""
     return {device.name: device.spec.aliases for device in devices}
 
 
 def prepare_task(
-    request: SearchRequest, devices: Sequence[Device], budget: Budget, listener: Listener = SILENT
+    request: SearchRequest,
+    devices: Sequence[Device],
+    budget: Budget,
+    listener: Listener = SILENT,
+    learnt: Mapping[str, KnownLatency] | None = None,
 ) -> Task:
-    """Get to know the devices, and see that they can keep the budget.
+    """Learn the latency of the devices, resolve the budget, and check that it can be kept.
+
+    Parameters
+    ----------
+    request : what is asked for.
+    devices : one, or several that share the network.
+    budget : parsed.
+    listener : is told how it goes.
+    learnt : latency of devices that is known already, by name.
 
     Raises
     ------
@@ -124,56 +146,51 @@ def prepare_task(
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = _file_kinds(request, devices), space_of(request)
-    known: dict[str, KnownLatency] = {}
-    # A mistake in these should not wait until a supernet is trained.
-    _search_settings(request)
+    kinds, space = file_kinds_of(request, devices), space_of(request)
+    # A mistake in these should not wait until a device is measured or a supernet is trained.
+    settings_of(request)
     EvaluationPlan(request.evaluations)
-
-    def check(*named: Device) -> Feasibility:
-        """The limits on paper, and the latency of the devices that are known so far."""
-        predictors = {device.name: known[device.name].predictor for device in named}
-        keys = by_latency(one_or_each(devices, predictors))
-        limits = Budget(tuple(limit for limit in budget.limits if limit.metric.key != LATENCY or limit.key in keys))
-        latency = one_or_each(devices, predictors)
-        estimator = Estimator(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
-        return check_feasibility(estimator, limits, np.random.default_rng(0))
-
-    check()
+    feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
+    learnt, known = learnt or {}, {}
     for device in devices:
-        known[device.name] = learn_device(device, space, request.samples, request.seed, listener)
+        known[device.name] = learnt.get(device.name) or learn_device(
+            device, space, request.samples, request.seed, listener
+        )
         listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
-        check(device)
-    feasibility = check(*devices)
+    if budget.latencies:
+        resolved = budget.replaced(feasibility.budget)
+        feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, budget, kinds)
+    return Task(devices, known, space, budget, feasibility, kinds)
+
+
+def _costs(
+    request: SearchRequest, space: SearchSpace, devices: Sequence[Device], known: Mapping[str, KnownLatency]
+) -> Objectives:
+    """What networks cost on paper and on the devices that are known, with an accuracy that is yet to be learnt."""
+    predictors = {name: each.predictor for name, each in known.items()}
+    latency = one_or_each(devices, predictors)
+    return Objectives(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
 
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
-    if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
-
-        open_storage(request.storage)  # a mistake shows before anything is trained
-
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}")
-        train_supernet(
-            request.training_folder,
-            space=request.space,
-            data=request.data,
-            recipe=request.recipe,
-            seed=request.seed,
-            threads=request.threads,
-            accelerator=request.accelerator,
-        )
+        with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
+            if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
+                listener.say(f"training a supernet in {request.training_folder}{why_anew(request)}")
+                train_supernet(request, request.training_folder, listener)
+                listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+    moved = None if request.moved_data is None else request.moved_data.as_dict()
+    if request.supernet is None and request.data.root:  # the training may have read them from another place
+        moved = {"root": request.data.root}
+    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes, listener=listener)
 
 
 def run_task(
@@ -186,46 +203,46 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-    from nas.pipeline.train import portable
     from nas.report.html import write_report
 
     devices = task.devices
     measure = {
         device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
     }
-    predictors = {name: known.predictor for name, known in task.known.items()}
     refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
-    latency, precision = one_or_each(devices, predictors), devices[0].spec.precision
-    estimator = Estimator(trained.space, Unknown(), latency, request.confidence, precision)
+    objectives, feasibility = _costs(request, trained.space, devices, task.known), task.feasibility
+    if trained.space.options != task.space.options:
+        # The number of classes was not known before the images were read; it is part of sizes and parameters.
+        feasibility = check_feasibility(objectives, task.budget, request.seed)
     if trained.data.labelled:
         with listener.track("evaluating subnets") as progress:
             learnt = learn_accuracy(
-                estimator,
-                task.budget,
+                objectives,
+                feasibility,
                 partial(trained.evaluated, progress=progress),
-                plan=EvaluationPlan(request.evaluations),
+                plan=EvaluationPlan(request.evaluations, strategy=request.strategy),
                 seed=request.seed,
-                say=listener.say,
+                listener=listener,
             )
     else:  # nothing can be evaluated, but much comes with the supernet
         subnets = trained.evaluated.known
         learnt = learn_from(trained.space, subnets, trained.evaluated(subnets))
     listener.say(f"accuracy predictor: {learnt.sentence()}")
     learnt.write(folder)
-    estimator = replace(estimator, accuracy=learnt.predictor)
+    objectives = replace(objectives, accuracy=learnt.predictor)
     result = run_search(
-        estimator,
-        task.budget,
+        objectives,
+        feasibility,
         seed=request.seed,
-        settings=_search_settings(request),
+        settings=settings_of(request),
         folder=folder,
         device=task.name,
         measure=one_or_each(devices, measure),
         evaluate=evaluate_exported(trained, devices[0]),
         refit=one_or_each(devices, refit),
-        say=listener.say,
+        listener=listener,
     )
-    if not trained.data.labelled and precision == "float32":
+    if not trained.data.labelled and objectives.precision == "float32":
         # What the chosen network had when the supernet was made, where it was among those evaluated.
         (known,) = trained.evaluated(result.genotype[None]).tolist()
         result.measured["accuracy"] = None if isnan(known) else known
@@ -237,8 +254,9 @@ def run_task(
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
-        "moved_data": portable(request.moved_data) if request.moved_data else None,
-        "notes": trained.remarks(result.genotype),
+        "moved_data": request.moved_data.portable() if request.moved_data else None,
+        "batch": devices[0].batch,
+        "notes": [*trained.remarks(result.genotype), *_about_batch(devices, result)],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
         **deploy(
@@ -255,7 +273,7 @@ def run_task(
     }
     result.write(folder)
     facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}
-    save_state(folder, estimator, names_of(devices), facts)
+    save_run(folder, objectives, names_of(devices), facts, request.strategy)
     write_report(folder)
     return result
 
@@ -266,17 +284,45 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(**request.space)
+    return get_space(
+        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
+    )
 
 
-def _search_settings(request: SearchRequest) -> SearchSettings:
-    return SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
+def why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = request.data
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"],
+            card["seed"],
+        ) == (request.space.name, request.recipe.name, request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""
 
 
-def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+def settings_of(request: SearchRequest) -> SearchSettings:
+    """How thorough the search is.
+
+    Raises
+    ------
+    ValueError : a setting cannot work, or there is no such strategy.
+    """
+    return SearchSettings(
+        EvolutionSettings(request.candidates),
+        finalists=request.finalists,
+        rounds=request.rounds,
+        strategy=request.strategy,
+    )
+
+
+def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
     """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    if request.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
     own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
     usual = own[0] if own else FileKind()
     asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
@@ -286,14 +332,25 @@ def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileK
     return kinds
 
 
+def _about_batch(devices: Sequence[Device], result: SearchResult) -> list[str]:
+    """What the latencies of several images at once are in images a second."""
+    batch = devices[0].batch
+    if batch == 1:
+        return []
+    said = f"latencies are of one inference of {batch} images"
+    latency_ms = result.measured.get(COLUMN)
+    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
+    return [f"{said}{known}"]
+
+
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:
     """What is given for the only device (None if it is not), or the mapping by name where there are several."""
     return given.get(devices[0].name) if len(devices) == 1 else given
 
 
 class Unknown:
-    """Stands for the accuracy predictor while only costs are asked about."""
+    """Takes the place of the accuracy predictor while only costs are of interest."""
 
     def predict(self, population: Population, return_std: bool = False) -> Any:
-        """Nobody asks."""
+        """Never called."""
         raise NotImplementedError

@@ -1,48 +1,45 @@
 """`nas finetune`: train the network of a finished search on, keep the better, export it again."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 
-from nas.cli.app import command
+from nas.cli.call import Call
 from nas.cli.config import FinetuneConfig
 from nas.cli.console import output, remarks, track
 from nas.export.checked import rejections
 from nas.pipeline.finetune import specialise
-from nas.training.finetune import Finetuning
+from nas.progress import Listener
+from nas.training import Finetuning
 
 
-def run(config: FinetuneConfig, folder: Path) -> int:
+def run(config: FinetuneConfig, call: Call) -> int:
     """Fine-tune into the run folder, say what it brought; 1 if an int8 file lost too much accuracy."""
-    settings = Finetuning(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        label_weight=config.label_weight,
-    )
+    settings = Finetuning(**{f.name: getattr(config, f.name) for f in fields(Finetuning)})
     device = config.accelerator
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    with track("fine-tuning") as progress:
-        record = specialise(
-            Path(config.run),
-            folder,
-            settings,
-            seed=config.seed,
-            device=device,
-            threads=config.threads,
-            max_accuracy_drop=config.max_accuracy_drop / 100,
-            command=command(),
-            progress=progress,
-        )
+    record = specialise(
+        Path(config.run),
+        call.folder,
+        settings,
+        seed=config.seed,
+        device=device,
+        threads=config.threads,
+        max_accuracy_drop=config.max_accuracy_drop / 100,
+        command=call.command,
+        train_time=config.train_time,
+        listener=Listener(say=remarks.print, track=track),
+    )
     if config.json:
-        print(json.dumps(record | {"folder": str(folder)}))
+        print(json.dumps(record | {"folder": str(call.folder)}))
     else:
         output.print(record["notes"][0], soft_wrap=True)
         for file in record["exports"]:
-            output.print(f"network  {folder / file['file']}", soft_wrap=True)
-        output.print(f"report   {folder / 'report.html'}", soft_wrap=True)
+            output.print(f"network  {call.folder / file['file']}", soft_wrap=True)
+        output.print(f"report   {call.folder / 'report.html'}", soft_wrap=True)
     rejected = rejections(record["exports"])
     for sentence in rejected:
         remarks.print(f"nas finetune: {sentence}")

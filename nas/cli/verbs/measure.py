@@ -5,22 +5,30 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import import_table
 from nas.devices.learning import POOL, device_predictor
-from search_spaces import get_space
+from nas.progress import Listener
 
 
-def run(config: MeasureConfig, folder: Path) -> int:
+def run(config: MeasureConfig, call: Call) -> int:
     """Measure, and show what the device's table now holds of the space."""
     if config.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {config.samples}")
     if config.source is not None:
         return _import(config)
-    device = get_device(config.device, folder=Path(config.runs) / "devices")
-    space = get_space(**config.space)
+    listener = Listener(say=remarks.print, track=track)
+    device = get_device(
+        config.device,
+        folder=Path(config.runs) / "devices",
+        listener=listener,
+        batch=config.batch,
+        threads=config.device_threads,
+    )
+    space = config.space.make()
     rng = np.random.default_rng(config.seed)
     if config.suggest:
         pool = space.sample(POOL, rng, tilt=1.5)
@@ -32,10 +40,20 @@ def run(config: MeasureConfig, folder: Path) -> int:
     for warning in measured.card.conditions["warnings"]:
         remarks.print(f"warning: {warning}")
     latency = measured.rows["latency_ms"]
-    known = len(device.known(space)[0])
+    known = len(device.table.known(space)[0])
     if config.json:
         rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
-        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table_path), "rows": rows}))
+        print(
+            json.dumps(
+                {
+                    "device": device.name,
+                    "space": space.name,
+                    "batch": device.batch,
+                    "table": str(device.table.path),
+                    "rows": rows,
+                }
+            )
+        )
         return 0
     shown = table("architecture", "ms", "p10", "p90")
     for row in measured.rows.sort_values("latency_ms").to_dict("records"):
@@ -43,17 +61,18 @@ def run(config: MeasureConfig, folder: Path) -> int:
     output.print(shown)
     output.print(
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
-        f"{known} of {space.name} are known on {device.name} ({device.table_path})"
+        f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
-    remarks.print(f"next: nas fit --device {device.name}")
+    remarks.print(f"next: nas fit {device.flags}")
     return 0
 
 
 def _import(config: MeasureConfig) -> int:
     paths = [Path(name) for name in str(config.source).split(",")]
-    space = get_space(**config.space) if paths[0].suffix != ".csv" else None
+    space = config.space.make() if paths[0].suffix.lower() != ".csv" else None
+    listener = Listener(say=remarks.print)
     folder = Path(config.runs) / "devices"
-    table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder)
+    table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder, listener=listener)
     counts = {str(name): int(count) for name, count in table.rows["space"].value_counts().items()}
     if config.json:
         print(json.dumps({"device": config.device, "networks": counts}))

@@ -5,50 +5,52 @@ import shlex
 from pathlib import Path
 
 from latency_tables.files import write_text
-from nas.cli.app import command, typed
+from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
 from nas.pipeline.request import latency_limits
 from nas.search.budget import Budget
-from nas.search.warm_start import answer_from, load_state
+from nas.search.warm_start import answer_from, load_run
 
 
-def run(config: SearchConfig, folder: Path) -> int:
+def run(config: SearchConfig, call: Call) -> int:
     """Answer, and keep the answer as result.json in the run folder."""
-    former = Path(str(config.former))
-    state = load_state(former)
-    if typed("confidence"):
-        state.estimator.confidence = config.confidence
-    limits = latency_limits(config.budget.latency, state.devices)
+    folder_before = Path(str(config.former))
+    previous = load_run(folder_before)
+    if call.says("confidence"):
+        previous.objectives.confidence = config.confidence
+    limits = latency_limits(config.limits["latency"], previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
-    found = answer_from(state, Budget.parse(**config.limits | {"latency": latency}), config.seed)
-    space = state.estimator.space
+    found = answer_from(previous, Budget.parse(**config.limits | {"latency": latency}), config.seed)
+    space = previous.objectives.space
     record = {
-        "from": str(former),
+        "from": str(folder_before),
         "space": {"name": space.name, "options": space.options, "size": space.size},
-        **state.about,
+        **previous.about,
         "genotype": found.genotype.tolist(),
         "architecture": found.architecture,
         "status": found.status,
-        "confidence": state.estimator.confidence,
+        "confidence": previous.objectives.confidence,
         "seed": config.seed,
         "predicted": found.predicted,
         "measured": found.measured,
         "costs": found.costs,
         "budgets": found.budget.judged(found.predicted, found.measured, found.costs),
-        "command": command(),
+        "command": call.command,
     }
-    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
+    write_text(call.folder / "result.json", json.dumps(record, indent=2) + "\n")
     if config.json:
-        print(json.dumps(record | {"folder": str(folder)}))
+        print(json.dumps(record | {"folder": str(call.folder)}))
         return 0
     show_figures(record)
     output.print(f"architecture {found.architecture}")
     if found.status == "predicted":
-        words = ["nas", "search", "--supernet", str(state.about["supernet"]), "--device", ",".join(state.devices)]
-        words += ["--shared"] if len(state.devices) > 1 else []
+        words = ["nas", "search", "--supernet", str(previous.about["supernet"]), "--device", ",".join(previous.devices)]
+        words += ["--shared"] if len(previous.devices) > 1 else []
+        words += ["--batch", str(config.batch)] if config.batch not in (1, None) else []
+        words += ["--threads", str(config.device_threads)] if config.device_threads is not None else []
         for flag, text in config.limits.items():
             words += [] if text is None else [f"--{flag}", text]
-        remarks.print(f"predicted by what {former} learnt; to measure and export, type: {shlex.join(words)}")
+        remarks.print(f"predicted by what {folder_before} learnt; to measure and export, type: {shlex.join(words)}")
     return 0

@@ -1,22 +1,14 @@
 """`nas train`: a supernet from images."""
 
-from pathlib import Path
-
+from nas.cli.call import Call
 from nas.cli.config import TrainConfig
-from nas.cli.console import remarks
+from nas.cli.console import remarks, track
 from nas.pipeline.train import train_supernet
+from nas.progress import Listener
 
 
-def run(config: TrainConfig, folder: Path) -> int:
+def run(config: TrainConfig, call: Call) -> int:
     """Train into the run folder and say what to type next."""
-    train_supernet(
-        folder,
-        space=config.space,
-        data=config.data,
-        recipe=config.recipe,
-        seed=config.seed,
-        threads=config.threads,
-        accelerator=config.accelerator,
-    )
-    remarks.print(f"supernet: {folder}\nnext:     nas search --supernet {folder} --device cpu --latency 60%")
+    train_supernet(config, call.folder, Listener(say=remarks.print, track=track))
+    remarks.print(f"supernet: {call.folder}\nnext:     nas search --supernet {call.folder} --device cpu --latency 60%")
     return 0

@@ -6,8 +6,8 @@ from nas.devices.learning import (
     device_costs,
     device_predictor,
     fleet_predictor,
+    informative_sample,
     learn_device,
-    telling_sample,
 )
 from search_spaces import get_space
 
@@ -30,7 +30,7 @@ def test_a_device_that_is_not_attached_is_known_by_its_operator_costs(name, tmp_
 def test_published_networks_are_predicted_about_right(tmp_path):
     device = get_device("pixel1", folder=tmp_path)
     costs = device_costs(device)
-    rows = device.read_table().rows
+    rows = device.table.read().rows
     for row in rows[rows["space"] == "mobilenet_v3"].to_dict("records"):
         space = get_space("mobilenet_v3", resolutions=(row["resolution"],))
         predicted = costs.for_space(space).predict(space.parse(row["architecture"])[None])[0]
@@ -54,7 +54,7 @@ def test_the_public_fleets_are_shipped_as_what_was_computed(name):
 
 
 def test_the_sample_to_measure_has_the_extremes_and_nothing_twice():
-    sample = telling_sample(SMALL, 12)
+    sample = informative_sample(SMALL, 12)
     assert len(np.unique(sample, axis=0)) == 12
     assert (sample[0] == SMALL.min).all()
     assert (sample[1] == SMALL.max).all()

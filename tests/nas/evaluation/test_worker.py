@@ -12,7 +12,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from nas.data import load_data
+from nas.data import DataSettings, load_data
 from nas.evaluation import queue
 from nas.evaluation.accuracy import evaluate_subnets
 from nas.evaluation.cache import EvaluatedSubnets
@@ -29,7 +29,7 @@ DATA = {"name": "digits", "resolution": 16}
 def supernet_folder(folder: Path, seed: int = 0) -> Path:
     """An untrained supernet for the digits, as a training run leaves one: its subnets differ all the same."""
     torch.manual_seed(seed)
-    data = load_data(**DATA)
+    data = load_data(DataSettings(**DATA))
     options = {"depths": (1, 2), "kernels": (3, 5), "expansions": (2, 3), "width_mult": 0.5, "resolutions": (16,)}
     supernet = Supernet(get_space("mobilenet_v3_small_images", **options, num_classes=10))
     save_supernet(folder, supernet, {"data": {"fingerprint": data.fingerprint}, "data_settings": DATA})

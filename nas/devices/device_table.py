@@ -1,0 +1,224 @@
+"""What is stored of a device: everything measured on it, as a latency table with its conditions. Milliseconds."""
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+import latency_tables
+from latency_tables.card import Card, read_card
+from latency_tables.table import COLUMNS, KEY, LatencyTable, card_path, read_rows, write_table
+from nas.devices.protocol import Protocol, Rounds
+from nas.devices.spec import DeviceSpec
+from nas.devices.transport import DeviceUnavailable
+from nas.errors import Failure
+from nas.progress import SILENT, Listener
+from search_spaces import Population, SearchSpace
+
+DEVICES_FOLDER = Path("runs/devices")
+SHIPPED_TABLES = Path(latency_tables.__file__).parent
+SESSIONS_KEPT = 20
+"""Sessions whose conditions the card keeps: the latest ones."""
+WAIT_S = 3600
+"""How long a process waits for another one that measures on the same device."""
+MACHINE_FACTS = ("gpu", "cpu", "cores", "governor", "system", "python")
+
+
+class DeviceTable:
+    """The latency table of one device.
+
+    Parameters
+    ----------
+    spec : the device's card.
+    folder : where its table lies; None stands for ``runs/devices/<name>``.
+    batch : images an inference takes, of what is asked for; the table holds any.
+    """
+
+    def __init__(self, spec: DeviceSpec, folder: Path | None = None, batch: int = 1) -> None:
+        self.spec = spec
+        self.batch = batch
+        self.folder = DEVICES_FOLDER / spec.name if folder is None else folder
+
+    @property
+    def path(self) -> Path:
+        """CSV file of everything measured on the device."""
+        return self.folder / f"{self.spec.name}.csv"
+
+    def profile_path(self, space: SearchSpace) -> Path:
+        """Where `nas fit` keeps the latency predictor of the device for `space`."""
+        batch = "" if self.batch == 1 else f".batch{self.batch}"
+        return self.folder / f"{self.spec.name}.{space.name}{batch}.profile.json"
+
+    @contextmanager
+    def locked(self, listener: Listener = SILENT) -> Iterator[None]:
+        """Be the only one that measures on the device and writes its table; wait for a process that does.
+
+        Raises
+        ------
+        Failure : it still does after `WAIT_S`.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The system gives up the lock of a process that ends, however it ends.
+        lock = FileLock(self.folder / f".{self.spec.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            minutes = f"{WAIT_S / 60:.0f} minutes"
+            listener.say(f"another process measures on {self.spec.name}: waiting for it, for {minutes} at most")
+            try:
+                lock.acquire(timeout=WAIT_S)
+            except Timeout:
+                raise Failure(f"another process has measured on {self.spec.name} for {minutes}; try later") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def programs(self) -> list[str]:
+        """What was run when the device was measured last."""
+        table = self.measured()
+        return [] if table is None else list(table.card.conditions.get("programs") or [])
+
+    def measured(self) -> LatencyTable | None:
+        """Everything measured on the device so far; None if nothing was."""
+        return _read(self.path)
+
+    def read(self) -> LatencyTable | None:
+        """Everything measured on the device so far, else the published figures of it, None where there is neither."""
+        return self.measured() or _read(SHIPPED_TABLES / f"{self.spec.name}.csv")
+
+    def known(self, space: SearchSpace) -> tuple[Population, NDArray[np.float64]]:
+        """The networks of `space` measured at this batch: genotypes (n, n_genes) and latencies (n,) in milliseconds.
+
+        Networks that `space` with its options cannot hold (another resolution, say) are left out.
+        """
+        table = self.read()
+        rows, latencies = [], []
+        if table is not None:
+            known = self.select(table, space)
+            for name, latency_ms in zip(known["architecture"], known["latency_ms"], strict=True):
+                with suppress(ValueError):
+                    rows.append(space.parse(name))
+                    latencies.append(latency_ms)
+        population = np.array(rows, dtype=np.int16).reshape(len(rows), len(space.genes))
+        return population, np.array(latencies, dtype=np.float64)
+
+    def select(self, table: LatencyTable, space: SearchSpace) -> pd.DataFrame:
+        """The rows of `space` in the device's precision, at this batch."""
+        return table.select(space.name, batch=self.batch, precision=self.spec.precision)
+
+    def check_conditions(self) -> None:
+        """Refuse to mix runtimes or numbers of threads in one table.
+
+        Raises
+        ------
+        ValueError : the table was measured with others than the device's card now says.
+        """
+        table = self.measured()
+        if table is None or not table.card.runtime:
+            return
+        before, now = (table.card.runtime, table.card.threads), (self.spec.runtime, self.spec.threads)
+        if before != now:
+            raise ValueError(
+                f"{self.path} was measured with {before[0]} on {before[1]} threads, the card of {self.spec.name} now "
+                f"says {now[0]} on {now[1]}; move that folder away, or give the card a name of its own"
+            )
+
+    def add(
+        self,
+        space: SearchSpace,
+        population: NDArray[Any],
+        rounds: Rounds,
+        session: Mapping[str, Any],
+        protocol: Protocol,
+        *,
+        first: bool,
+    ) -> LatencyTable:
+        """Write what was measured of `population` into the table; return the table as written.
+
+        Networks measured again replace their old rows: two sessions under different load would disagree.
+
+        Parameters
+        ----------
+        population : genotypes of shape (n, n_genes), in the order of `rounds`.
+        session : conditions of this session so far; `first` says whether it begins, or continues the latest one.
+
+        Raises
+        ------
+        ValueError : the table belongs to another machine.
+        DeviceUnavailable : these latencies cannot be; nothing is written.
+        """
+        table = self.measured()
+        machine, today = asdict(rounds.start.machine), datetime.date.today().isoformat()
+        processor = machine["gpu"] or machine["cpu"]
+        before = {} if table is None else table.card.conditions
+        if (owner := before.get("gpu") or before.get("cpu") or processor) != processor:
+            raise ValueError(
+                f"{self.path} was measured on {owner}, device {self.spec.name} is now {processor}; "
+                "move that folder away, or give this machine a card of its own name"
+            )
+        sessions = list(before.get("sessions", []))
+        sessions = [*(sessions if first else sessions[:-1]), {"date": today, **session}][-SESSIONS_KEPT:]
+        card = Card(
+            name=self.spec.name,
+            aliases=self.spec.aliases,
+            chip=self.spec.chip or processor,
+            transport=self.spec.transport,
+            runtime=self.spec.runtime,
+            runtime_version=rounds.start.runtime_version,
+            threads=self.spec.threads,
+            precision=self.spec.precision,
+            conditions={
+                **{key: machine[key] for key in MACHINE_FACTS if machine[key]},
+                "pinned_to": rounds.start.cores,
+                "programs": list(self.spec.programs),
+                "protocol": f"lower quartile of {protocol.rounds} interleaved rounds x {protocol.runs} runs",
+                "sessions": sessions,
+            },
+            date=today,
+            licence="Apache-2.0",
+        )
+        rows = self._rows(space, population, rounds)
+        if table is not None:
+            rows = pd.concat([table.rows, rows], ignore_index=True)
+            rows = rows.drop_duplicates(list(KEY), keep="last", ignore_index=True)
+        stored = LatencyTable(rows, card)
+        try:
+            write_table(self.path, stored)
+        except ValueError as error:
+            raise DeviceUnavailable(f"what {self.spec.name} reported is not stored: {error}") from None
+        return stored
+
+    def _rows(self, space: SearchSpace, population: NDArray[Any], rounds: Rounds) -> pd.DataFrame:
+        measured = rounds.measurements()
+        names: Sequence[str] = space.format(np.atleast_2d(population))
+        rows = pd.DataFrame({"space": space.name, "architecture": names})
+        rows["resolution"] = space.resolution(population)
+        rows["batch"] = self.batch
+        rows["precision"] = self.spec.precision
+        for column in ("latency_ms", "p10_ms", "p90_ms", "runs"):
+            rows[column] = [getattr(m, column) for m in measured]
+        rows["source"] = "measured"
+        rows["reference_ms"] = rounds.reference_ms
+        return rows[[*COLUMNS, "reference_ms"]]
+
+
+def card_of(csv: Path) -> Card:
+    """The card of a device's table; one that says nothing where it is missing, as older versions wrote it last."""
+    path = card_path(csv)
+    return read_card(path) if path.exists() else Card(csv.stem, provenance="unknown, its card is missing")
+
+
+def _read(csv: Path) -> LatencyTable | None:
+    if not csv.exists():
+        return None
+    # Without looking at the architectures: they may be of a space with other options than it has by default.
+    card = card_of(csv)
+    return LatencyTable(read_rows(csv, card=card), card)
