@@ -203,8 +203,8 @@ class Plan:
         until = (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M")
         shorter = "" if self.train_time else f"; to shorten it: --train-time {_half(seconds)}, or fewer epochs"
         return (
-            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {_counted(evaluations, 'evaluation')} take about "
-            f"{show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
+            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {_counted(evaluations, 'evaluation')} take "
+            f"about {show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
             f"{_counted(recipe.epochs, 'epoch')} of {schedule.n_images:,} images{shorter}"
         )
 
