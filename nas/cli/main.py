@@ -1,4 +1,4 @@
-"""Entry points of the console scripts `nas` and `search`.
+"""Entry point of the console script `nas`.
 
 Help, listing of flags and their mistakes need no heavy import, so they answer at once.
 """
@@ -38,6 +38,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_verb(verb, line)
 
 
-def search(argv: Sequence[str] | None = None) -> int:
-    """Run `search ...`, short for `nas search ...`."""
-    return main(["search", *(sys.argv[1:] if argv is None else argv)])
+if __name__ == "__main__":
+    sys.exit(main())
