@@ -4,10 +4,10 @@ Only what is typed daily has a flag; everything else is a Hydra override on the 
 """
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def parse(argv: Sequence[str], allowed: Sequence[str]) -> CommandLine:
             given.append((flag, value if flag.value else "true"))
         elif word.startswith("-") and len(word) > 1:
             raise ValueError(f"unknown flag {word}; flags are written out, like --{allowed[0] if allowed else 'help'}")
-        elif "=" in word or word.startswith(("+", "~")):
+        elif "=" in word or word.startswith("+") or (word.startswith("~") and "/" not in word):
             line.overrides.append(word)
         else:
             line.positional.append(word)
@@ -204,7 +204,7 @@ def _belongs_together(line: CommandLine, flag: Flag, value: str) -> bool:
 
 
 def _data_overrides(value: str) -> list[str]:
-    if "/" in value or value.startswith((".", "~")) or Path(value).is_dir():
+    if "/" in value or value.startswith((".", "~")) or os.path.isdir(value):
         return ["data=folder", f"data.root={quote(value)}"]
     return [f"data={quote(value)}"]
 

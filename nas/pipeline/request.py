@@ -73,7 +73,6 @@ class TrainRequest:
         if self.train_time is not None:
             parse_duration(self.train_time)
 
-
     @property
     def label(self) -> str:
         """What the run is called where it has no name."""

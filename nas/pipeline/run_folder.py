@@ -40,7 +40,11 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
     """
     if named is not None:
         check_writable(named)
-    folder = resume or named or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
+    folder = (
+        resume
+        or named
+        or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
+    )
     if int(os.environ.get("RANK") or 0) > 0:  # of processes that train together the first holds the folder
         yield folder
         return
