@@ -63,6 +63,8 @@ class MeasureConfig:
     Attributes
     ----------
     samples : architectures to measure.
+    batch : images an inference takes.
+    device_threads : CPU threads of one inference, where it is not what the device's card says.
     suggest : let the latency predictor choose them, instead of drawing them.
     source : a CSV file of latencies, or once-for-all's block tables with commas between, to take instead.
     """
@@ -70,6 +72,8 @@ class MeasureConfig:
     space: SpaceSettings = field(default_factory=SpaceSettings)
     device: str = "cpu"
     samples: int = 10
+    batch: int = 1
+    device_threads: int | None = None
     suggest: bool = False
     source: str | None = None
     seed: int = 0
@@ -83,10 +87,12 @@ class MeasureConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """`nas fit`."""
+    """`nas fit`; see `MeasureConfig`."""
 
     space: SpaceSettings = field(default_factory=SpaceSettings)
     device: str = "cpu"
+    batch: int = 1
+    device_threads: int | None = None
     seed: int = 0
     name: str = "fit"
     runs: str = "runs"

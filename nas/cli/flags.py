@@ -35,7 +35,17 @@ FLAGS = {
     for flag in (
         Flag("device", "device", "NAME[,NAME]", "the device (`nas devices` lists them); several get a network each"),
         Flag("shared", "shared", "", "several devices get one network, which keeps every one's budget", text=False),
-        Flag("latency", "budget.latency", "20ms|60%", "latency of one image, or a share of the max net's"),
+        Flag("latency", "budget.latency", "20ms|60%", "latency of one inference, or a share of the max net's"),
+        Flag(
+            "throughput",
+            "budget.throughput",
+            "500img/s|150%",
+            "images a second at --batch, or a share of the max net's",
+        ),
+        Flag("batch", "batch", "N", "images an inference takes (default 1)", text=False),
+        Flag(
+            "threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise", text=False
+        ),
         Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
@@ -50,6 +60,13 @@ FLAGS = {
         Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
+        Flag(
+            "resolution",
+            "data.resolution",
+            "96",
+            "side in pixels at which images are kept and networks read them",
+            text=False,
+        ),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(

@@ -33,7 +33,7 @@ _SETTLED_NS = 2_000_000_000
 
 
 def hash_files(paths: list[str], root: str) -> Hashes:
-    """BLAKE2b of each file's bytes; of a file that cannot be read, of nothing.
+    """BLAKE2b of each file's bytes; of a file that cannot be read, of its path.
 
     Parameters
     ----------
@@ -129,4 +129,4 @@ def _digest(path: str) -> bytes:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_BYTES)).digest()
     except OSError:
-        return bytes(_BYTES)
+        return _name(path)

@@ -45,6 +45,10 @@ class _Part(NamedTuple):
     labels: NDArray[np.int64]
     hashes: NDArray[np.uint8]
 
+    def take(self, rows: NDArray[np.int64]) -> "_Part":
+        """The files at `rows`."""
+        return _Part([self.paths[row] for row in rows], self.labels[rows], self.hashes[rows])
+
 
 def read_pictures(settings: DataSettings, listener: Listener, largest: int | None) -> Pictures:
     """Read the folder of `settings`; see `load_data`.
@@ -56,7 +60,7 @@ def read_pictures(settings: DataSettings, listener: Listener, largest: int | Non
     layout = read_layout(str(settings.root))
     typical, asked = typical_side(layout), settings.resolution
     side = side_for(typical, largest, asked)
-    parts = _parts(layout, settings)
+    parts, copied = _parts(layout, settings)
     n, n_classes = sum(len(part.paths) for part in parts.values()), len(layout.classes)
     listener.say(resolution_sentence(n, n_classes, typical, side, asked is not None, largest is not None))
     for remark in layout.remarks:
@@ -67,11 +71,11 @@ def read_pictures(settings: DataSettings, listener: Listener, largest: int | Non
     skipped: list[str] = []
     read, digests = _read(layout, parts, side, settings, listener, skipped)
     doubled = copies(digests)
-    if n_copies := sum(int(rows.sum()) for rows in doubled.values()):
-        first = next(part.paths[int(np.argmax(rows))] for part, rows in _with_copies(read, doubled))
+    copied += [part.paths[row] for name, (part, _) in read.items() for row in np.flatnonzero(doubled[name])]
+    if copied:
         listener.say(
-            f"{n_copies:,} images are copies of images in an earlier split (training, search-validation, test) and "
-            f"are left out, the first: {layout.name(first)}"
+            f"{len(copied):,} images are copies of images in another split (training, search-validation, test) and are "
+            f"left out, the first: {layout.name(copied[0])}"
         )
     splits = {}
     for name, (part, images) in read.items():
@@ -85,27 +89,27 @@ _Images = torch.Tensor | StreamedImages
 _Read = dict[SplitName, tuple[_Part, _Images]]
 
 
-def _parts(layout: Layout, settings: DataSettings) -> dict[SplitName, _Part]:
-    given: dict[SplitName, tuple[list[str], NDArray[np.int64]]] = {
-        split: (
-            [path for of_class in files for path in of_class],
-            np.repeat(np.arange(len(files)), [len(of_class) for of_class in files]),
-        )
-        for split, files in layout.files.items()
-    }
+def _parts(layout: Layout, settings: DataSettings) -> tuple[dict[SplitName, _Part], list[str]]:
+    """The files of each split, and those left out as copies of files that the seed chose for another split."""
+    given = {}
+    for split, files in layout.files.items():
+        paths = [path for of_class in files for path in of_class]
+        labels = np.repeat(np.arange(len(files)), [len(of_class) for of_class in files])
+        given[split] = _Part(paths, labels, hash_files(paths, layout.root))
+    if len(given) == len(SPLITS):
+        return given, []
+    pool = given["train"]
+    first: dict[bytes, int] = {}
+    same_as = np.array([first.setdefault(hashed.tobytes(), row) for row, hashed in enumerate(pool.hashes)])
+    alone = np.unique(same_as)
     fractions: dict[SplitName, float] = {"validation": settings.validation_fraction, "test": settings.test_fraction}
-    origin = missing_splits({n: labels for n, (_, labels) in given.items()}, fractions, settings.seed, layout.classes)
-    parts = {}
-    for split in SPLITS:
-        source, rows = origin[split]
-        paths, labels = given[source]
-        parts[split] = ([paths[row] for row in rows], labels[rows])
-    hashes = hash_files([path for paths, _ in parts.values() for path in paths], layout.root)
-    ends = np.cumsum([len(paths) for paths, _ in parts.values()])
-    return {
-        split: _Part(paths, labels, hashes[end - len(paths) : end])
-        for (split, (paths, labels)), end in zip(parts.items(), ends, strict=True)
-    }
+    labels_of = {split: part.labels for split, part in given.items()} | {"train": pool.labels[alone]}
+    origin = missing_splits(labels_of, fractions, settings.seed, layout.classes)
+    rows = {split: alone[chosen] for split, (source, chosen) in origin.items() if source == "train"}
+    rows["train"] = np.flatnonzero(np.isin(same_as, rows["train"]))  # copies beside each other do no harm
+    left_out = np.setdiff1d(np.arange(len(pool.paths)), np.concatenate(list(rows.values())))
+    parts = {split: pool.take(rows[split]) if split in rows else given[split] for split in SPLITS}
+    return parts, [pool.paths[row] for row in left_out]
 
 
 def _read(
@@ -137,7 +141,7 @@ def _read(
             good = np.setdiff1d(np.arange(len(files)), list(decoded.faults))
             faults += [(part.paths[row], fault) for row, fault in decoded.faults.items()]
             pixels = torch.from_numpy(decoded.pixels if not decoded.faults else decoded.pixels[good])
-            part = _Part([part.paths[row] for row in good], part.labels[good], part.hashes[good])
+            part = part.take(good)
             read[split], digests[split] = (part, pixels), decoded.digests[good]
         else:
             read[split] = part, StreamedImages(files, part.labels, workers, skip, listener)
@@ -170,10 +174,6 @@ def _decoded(files: PictureFiles, part: _Part, workers: int, listener: Listener)
     if not decoded.faults and perf_counter() - began > _KEPT_FROM_S:
         keep_arrays(key, {"pixels": decoded.pixels, "digests": decoded.digests})
     return decoded
-
-
-def _with_copies(read: _Read, doubled: Mapping[SplitName, NDArray[np.bool_]]) -> list[tuple[_Part, NDArray[np.bool_]]]:
-    return [(part, doubled[name]) for name, (part, _) in read.items() if doubled[name].any()]
 
 
 def _check_classes(name: SplitName, split: Split, layout: Layout) -> None:

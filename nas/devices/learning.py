@@ -1,4 +1,4 @@
-"""What is known of a device's latency in a space, and how to get to know it.
+"""A latency predictor of a device for a space, from what is known, or measured now.
 
 In order: what was measured on it in that space; measuring now, where it can be reached; operator costs, from the
 published networks of other spaces or from the fleet's own measurements. Latencies are milliseconds.
@@ -30,13 +30,13 @@ Refit = Callable[[Population, NDArray[np.float64]], None]
 
 @dataclass(frozen=True)
 class KnownLatency:
-    """A latency predictor of a device for a space, and why to believe it.
+    """A latency predictor of a device for a space, and its evidence.
 
     Attributes
     ----------
     predictor : ``predict(population, return_std)`` in milliseconds.
     evidence : what it was learnt from and how far it errs, in a few words.
-    refit : teaches it what was measured since; None where it cannot learn.
+    refit : adapts it to further measurements; None where it cannot be adapted.
     """
 
     predictor: Any
@@ -67,7 +67,7 @@ def learn_device(
     if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
-            device.measure(space, telling_sample(space, samples, seed), progress=progress)
+            device.measure(space, informative_sample(space, samples, seed), progress=progress)
         predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
@@ -123,7 +123,7 @@ def device_costs(device: Device) -> DeviceCosts | None:
     return fleet.adapt(parts)
 
 
-def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
+def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
@@ -133,11 +133,16 @@ def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
 
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
+    if device.batch > 1:
+        raise ValueError(
+            f"nothing is known of {device.name} at {device.batch} images an inference in space {space.name}; type: "
+            f"nas measure {device.flags} --space {space.name}"
+        )
     costs = device_costs(device)
     if costs is None:
         raise ValueError(
             f"nothing is known of the latency of {device.name} in space {space.name}; type: "
-            f"nas measure --device {device.name} --space {space.name}"
+            f"nas measure {device.flags} --space {space.name}"
         )
     predictor = costs.for_space(space)
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"

@@ -4,6 +4,7 @@ Accuracy is a fraction in [0, 1]. Searching reads the validation split; the test
 the functions that have it in their name.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -22,14 +23,34 @@ with 5,000 of those it takes 28 % longer than with 512."""
 BATCH = 128
 
 
-def calibration_batches(
-    data: ImageData, resolution: int, device: torch.device | str = "cpu", n_images: int = CALIBRATION_IMAGES
-) -> list[Tensor]:
-    """Prepared training images to calibrate batch-norm on: always the same ones, in batches of equal size."""
+def calibration_images(data: ImageData, n_images: int = CALIBRATION_IMAGES) -> Tensor:
+    """Training images to calibrate batch-norm on: always the same ones, uint8, as many as fill whole batches."""
     rows = np.random.default_rng(0).permutation(len(data.train))[:n_images]
     size = min(BATCH, len(rows))
     batches = data.train.batches(size, rows[: len(rows) // size * size])
-    return [prepare(images.to(device), resolution, data.mean, data.std) for images, _ in batches]
+    return torch.cat([images for images, _ in batches])
+
+
+def calibration_batches(
+    data: ImageData,
+    resolution: int,
+    device: torch.device | str = "cpu",
+    n_images: int = CALIBRATION_IMAGES,
+    *,
+    images: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Prepared training images to calibrate batch-norm on, in batches of equal size.
+
+    Prepared one batch at a time: 2,048 images at 224 pixels would take 1.2 GB.
+
+    Parameters
+    ----------
+    images : what `calibration_images` gave, where it is used several times.
+    """
+    if images is None:
+        images = calibration_images(data, n_images)
+    for batch in torch.split(images, min(BATCH, len(images))):
+        yield prepare(batch.to(device), resolution, data.mean, data.std)
 
 
 def evaluate(net: Subnet | Supernet, split: Literal["train", "validation"], data: ImageData) -> float:
@@ -80,13 +101,10 @@ def _accuracies(
     rows = supernet.space.canonical(population)
     accuracy = np.empty(len(rows))
     device = next(supernet.parameters()).device
-    by_resolution: dict[int, list[Tensor]] = {}
+    images = calibration_images(data)
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
-        resolution = supernet.resolution
-        if resolution not in by_resolution:
-            by_resolution[resolution] = calibration_batches(data, resolution, device)
-        calibrate_batch_norm(supernet, by_resolution[resolution])
+        calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
         accuracy[i] = _accuracy(supernet, split, data)
         if progress is not None:
             progress(i + 1, len(rows))

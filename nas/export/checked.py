@@ -169,7 +169,7 @@ def calibrated_file(
     calibration = None
     if kind.precision == "int8":
         batches = calibration_batches(data, subnet.resolution, n_images=CALIBRATION_IMAGES)
-        calibration = torch.cat(batches).contiguous().numpy()
+        calibration = torch.cat(list(batches)).contiguous().numpy()
     return network_file(subnet, kind, batch=batch, calibration=calibration, metadata=metadata)
 
 

@@ -33,6 +33,8 @@ def search(
     size: str | None = None,
     macs: str | None = None,
     params: str | None = None,
+    throughput: str | None = None,
+    device_threads: int | None = SearchRequest.device_threads,
     supernet: str | os.PathLike[str] | None = None,
     space: str | SpaceSettings | None = None,
     recipe: str | Recipe | None = None,
@@ -63,13 +65,13 @@ def search(
         without `supernet`, `space`, `recipe` and `train_time`, the search starts from the shipped supernet.
     device : whose latency it is; a name, or several with commas between and `shared`.
     latency : of one image, like ``20ms`` or ``60%`` of the max net's; with several devices also a mapping by name.
-    memory, size, macs, params : other limits, like ``512KB``, ``2MB``, ``10M``, ``60%``.
+    memory, size, macs, params, throughput : other limits, like ``512KB``, ``2MB``, ``10M``, ``60%``, ``500img/s``.
     supernet : a training run's folder or the name of a shipped supernet; one is trained (or found) if not given.
     space, recipe : by name, or made by hand.
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
-    shared, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, storage, seed, \
-threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
+    device_threads, shared, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
+storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : is told how it goes.
 
@@ -89,10 +91,11 @@ threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
         latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
     request = SearchRequest(
         **_training(data, space, recipe, resolution),
-        budget=Limits(latency=latency, memory=memory, size=size, macs=macs, params=params),
+        budget=Limits(latency=latency, memory=memory, size=size, macs=macs, params=params, throughput=throughput),
         device=device,
         supernet=None if supernet is None else os.fspath(supernet),
         train_time=train_time,
+        device_threads=device_threads,
         shared=shared,
         confidence=confidence,
         samples=samples,

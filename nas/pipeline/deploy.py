@@ -41,9 +41,9 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
             paths = [Path(scratch) / f"finalist{i}{runtime.suffix}" for i in range(len(population))]
             for path, genotype in zip(paths, population, strict=True):
                 if kind is None:
-                    content = runtime.precisions[spec.precision](trained.space, genotype, 1)
+                    content = runtime.precisions[spec.precision](trained.space, genotype, device.batch)
                 else:
-                    content = _file(trained, genotype, kind)
+                    content = _file(trained, genotype, kind, device.batch)
                 path.write_bytes(content)
             measured = device.measure_models(paths, progress=progress).measurements
         latency, p10, p90 = np.array([(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]).T
@@ -77,11 +77,11 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | No
     return evaluate
 
 
-def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind) -> bytes:
+def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind, batch: int = 1) -> bytes:
     """Written once: a finalist is measured several times and evaluated, and calibrating int8 takes seconds."""
-    key = kind, genotype.tobytes()
+    key = kind, genotype.tobytes(), batch
     if key not in trained.files:
-        trained.files[key] = calibrated_file(trained.subnet(genotype), kind, trained.data)
+        trained.files[key] = calibrated_file(trained.subnet(genotype), kind, trained.data, batch=batch)
     return trained.files[key]
 
 
@@ -179,14 +179,14 @@ def measure_exports(
     exports : as `export_checked` gave them; get a ``latency``, and so does the JSON file beside each.
     folder : where the files are.
     known : latency_ms, p10_ms and p90_ms of the network as a search has just measured it on `device`: those of its
-        file in the device's own runtime and precision at batch 1, which is not measured again.
+        file in the device's own runtime and precision, which is not measured again at the device's batch.
     """
     spec = device.spec
     own = file_kind(spec.runtime, spec.precision)
     by_runtime: dict[str, list[dict[str, Any]]] = {}
     for record in exports:
         kind = FileKind(record["format"], record["precision"])
-        if known and known["latency_ms"] is not None and kind == own and record["batch"] == 1:
+        if known and known["latency_ms"] is not None and kind == own and record["batch"] == device.batch:
             timed = {key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")}
             keep_latency(
                 record, folder, {"device": device.name, "runtime": spec.runtime, "threads": spec.threads} | timed
@@ -194,13 +194,12 @@ def measure_exports(
         elif spec.transport == "local":
             same = RUNTIMES[spec.runtime].suffix == kind.suffix
             runtime = spec.runtime if same else {".onnx": "onnxruntime", ".tflite": "litert"}[kind.suffix]
-            if kind.precision in RUNTIMES[runtime].precisions:
+            alone = device.batch > 1 and kind.precision in RUNTIMES[runtime].one_image
+            if kind.precision in RUNTIMES[runtime].precisions and not alone:
                 by_runtime.setdefault(runtime, []).append(record)
     for runtime, records in by_runtime.items():
         precision = records[0]["precision"]
-        near = Device(
-            replace(spec, runtime=runtime, precision=precision), folder=device.table.folder, protocol=device.protocol
-        )
+        near = device.under(replace(spec, runtime=runtime, precision=precision), device.table.folder)
         found = near.measure_models([folder / record["file"] for record in records]).measurements
         for record, measurement in zip(records, found, strict=True):
             conditions = {"device": device.name, "runtime": runtime, "threads": spec.threads}

@@ -1,8 +1,8 @@
-"""Float32 or int8: the best network in each precision, both measured, and the better of the two.
+"""Float32 or int8: the best network in each precision, both measured, and the better one chosen.
 
-Int8 runs a larger network in the same time, and loses some accuracy to rounding; which of the two wins is seen only in
-the end. So each precision has a search of its own, with the latency predictor of its device configuration, from one
-supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
+Int8 runs a larger network in the same time, and loses some accuracy to rounding; which of the two is better is known
+only at the end. So each precision has a search of its own, with the latency predictor of its device configuration, from
+one supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
 """
 
 import shutil
@@ -112,7 +112,7 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     wanted = replace(spec, precision=precision, aliases=(), chip="")
     cards = (card for card in device_specs(folder) if replace(card, name=spec.name, aliases=(), chip="") == wanted)
     found = next(cards, replace(wanted, name=f"{spec.name}-{precision}", chip=spec.chip))
-    return Device(found, folder=folder / found.name, protocol=device.protocol, transport=device.transport)
+    return device.under(found, folder / found.name)
 
 
 def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> tuple[Budget, dict[str, KnownLatency]]:

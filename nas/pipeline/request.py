@@ -16,6 +16,7 @@ from typing import Any
 from latency_tables.files import read_json
 from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
+from nas.search.throughput import as_latency
 from nas.shipped import CARD, find_supernet
 from nas.training import Recipe
 from nas.training.duration import parse_duration
@@ -33,9 +34,11 @@ class Limits:
     Attributes
     ----------
     latency : one for all devices, or one for each: ``pixel=20ms,note10=15ms``.
+    throughput : images a second, like ``500img/s``, or as a percentage of the max net's; a latency of the batch.
     """
 
     latency: str | None = None
+    throughput: str | None = None
     memory: str | None = None
     size: str | None = None
     macs: str | None = None
@@ -103,7 +106,9 @@ class SearchRequest(TrainRequest):
     format, precision : of the exported files, several with commas between; None for what the device runs, which
         is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.pipeline.precisions`.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
-    batch : of the exported files; None leaves it open in ONNX, which is 1 in TFLite.
+    batch : images an inference takes, when it is measured and in the exported files; None leaves it open in ONNX,
+        which is 1 in TFLite and when it is measured.
+    device_threads : CPU threads of one inference, where it is not what the device's card says.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
@@ -125,6 +130,7 @@ class SearchRequest(TrainRequest):
     precision: str | None = None
     max_accuracy_drop: float = 1.0
     batch: int | None = 1
+    device_threads: int | None = None
     former: str | None = None
 
     def __post_init__(self) -> None:
@@ -174,8 +180,11 @@ class SearchRequest(TrainRequest):
 
     @property
     def limits(self) -> dict[str, str | None]:
-        """The budget by flag."""
-        return asdict(self.budget)
+        """The budget by flag; a throughput is a limit on the latency of a batch."""
+        typed: dict[str, str | None] = asdict(self.budget)
+        if (throughput := typed.pop("throughput")) is not None:
+            typed["latency"] = as_latency(throughput, self.batch or 1, typed["latency"])
+        return typed
 
 
 def moved_images(request: SearchRequest, typed: Mapping[str, Any]) -> DataSettings | None:

@@ -27,6 +27,7 @@ from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_fro
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
+from nas.search.latency import COLUMN
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
@@ -88,7 +89,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request, listener)
-    limits = latency_limits(request.budget.latency, names_of(devices))
+    limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
@@ -102,7 +103,10 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
     ValueError : an unknown one, or one that is named twice.
     """
     folder = Path(request.runs) / "devices"
-    devices = [get_device(name.strip(), folder=folder, listener=listener) for name in request.device.split(",")]
+    conditions: dict[str, Any] = {"batch": request.batch or 1, "threads": request.device_threads}
+    devices = [
+        get_device(name.strip(), folder=folder, listener=listener, **conditions) for name in request.device.split(",")
+    ]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
@@ -112,7 +116,7 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
 
 
 def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
-    """The devices' names, each with the others it answers to."""
+    """The devices' names, each with its aliases."""
     return {device.name: device.spec.aliases for device in devices}
 
 
@@ -179,7 +183,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
     if request.supernet is None and not (request.training_folder / CARD).is_file():
         with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
             if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
-                listener.say(f"training a supernet in {request.training_folder}{_why_anew(request)}")
+                listener.say(f"training a supernet in {request.training_folder}{why_anew(request)}")
                 train_supernet(request, request.training_folder, listener)
                 listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
@@ -251,7 +255,8 @@ def run_task(
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
         "moved_data": request.moved_data.portable() if request.moved_data else None,
-        "notes": trained.remarks(result.genotype),
+        "batch": devices[0].batch,
+        "notes": [*trained.remarks(result.genotype), *_about_batch(devices, result)],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
         **deploy(
@@ -284,7 +289,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     )
 
 
-def _why_anew(request: SearchRequest) -> str:
+def why_anew(request: SearchRequest) -> str:
     """That the images of an earlier training of the same settings have changed since, where they have."""
     data = request.data
     told = data.portable()
@@ -325,6 +330,17 @@ def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[Fil
     for kind in kinds:
         kind.require()
     return kinds
+
+
+def _about_batch(devices: Sequence[Device], result: SearchResult) -> list[str]:
+    """What the latencies of several images at once are in images a second."""
+    batch = devices[0].batch
+    if batch == 1:
+        return []
+    said = f"latencies are of one inference of {batch} images"
+    latency_ms = result.measured.get(COLUMN)
+    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
+    return [f"{said}{known}"]
 
 
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:

@@ -107,7 +107,8 @@ def how_it_was_proved(proof: dict[str, Any]) -> list[str]:
             said.append(
                 f"The chosen network was measured in {len(sessions_ms)} fresh processes{latency.on_device}: "
                 f"{times} ms; the slowest stands in the tables. From one to the next a network differs by {spread:.1%} "
-                f"(standard deviation), so the next one is expected to stay below {proof[latency.column('bound_ms')]:.4g} ms."
+                "(standard deviation), so the next one is expected to stay below "
+                f"{proof[latency.column('bound_ms')]:.4g} ms."
             )
     if "stopped" in proof:
         said.append(f"Rounds of finalists ended when: {proof['stopped']}.")

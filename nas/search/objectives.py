@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.budget import Budget
-from nas.search.latency import CostKey, Latency, by_latency
+from nas.search.latency import ONLY_DEVICE, CostKey, Latency, by_latency
 from search_spaces import Population, SearchSpace
 
 
@@ -65,14 +65,14 @@ class Objectives:
         return by_latency(self.latency)
 
     def predicted_latency(
-        self, population: Population, key: Latency = Latency()
+        self, population: Population, key: Latency = ONLY_DEVICE
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation in milliseconds, each (n,)."""
         mean, std = self._latency(key).predict(population, return_std=True)
         scale = self.latency_scale.get(key, 1.0)
         return _column(mean) * scale, _column(std) * scale
 
-    def mean_latency(self, population: Population, key: Latency = Latency()) -> NDArray[np.float64]:
+    def mean_latency(self, population: Population, key: Latency = ONLY_DEVICE) -> NDArray[np.float64]:
         """Mean in milliseconds, (n,); quicker than with its standard deviation."""
         return _column(self._latency(key).predict(population)) * self.latency_scale.get(key, 1.0)
 

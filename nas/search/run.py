@@ -37,7 +37,7 @@ class SearchSettings:
 
     Attributes
     ----------
-    evolution : for the best network within the budget; run again after each round that taught something.
+    evolution : for the best network within the budget; run again after each round of measurements.
     front : for the whole front, which is searched by ``nsga2``.
     finalists : networks measured in a round.
     rounds : rounds at most.
@@ -122,7 +122,7 @@ def run_search(
         return searches[-1]
 
     def propose(confidence: float, aims: Mapping[Latency, float]) -> Archive:
-        """Search with the predictors as they are; at first the search that was done already will do."""
+        """Search with the predictors as they are; the first time, what was just found with them."""
         nonlocal fresh
         if fresh:
             fresh = False
@@ -147,7 +147,7 @@ def run_search(
             settings=settings.front,
             start=feasibility.starts,
         )
-    # Who pressed Ctrl-C wants the best so far, not measurements that take minutes.
+    # After Ctrl-C the best so far is returned at once; measurements would take minutes.
     stopped = whole is None or whole.interrupted
     verdict = verify(
         objectives,

@@ -42,7 +42,7 @@ class Finetuned:
     before, after : accuracies.
     improved : whether `subnet` is the new one.
     epochs : as trained; `train_time` may have chosen them.
-    seconds : of training, over all sittings.
+    seconds : of training, however often it was interrupted.
     """
 
     subnet: Subnet

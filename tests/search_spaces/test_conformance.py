@@ -265,7 +265,7 @@ def test_what_does_not_belong_is_refused(space: SearchSpace) -> None:
         space.encode(np.zeros((2, 3), dtype=int))
     with pytest.raises(ValueError, match="are rows of integers .*, not float64"):
         space.variants(space.min + 0.5)
-    with pytest.raises(ValueError, match="unknown precision 'int3'; known: float32, int8"):
+    with pytest.raises(ValueError, match="unknown precision 'int3'; known: float32, float16, int8"):
         space.costs(space.min, "int3")
     name = space.format(space.min)
     with pytest.raises(ValueError, match=rf"has \d+ parts, an architecture of {space.name} has \d+, like "):

@@ -19,13 +19,19 @@ from predictors.latency import MIN_MEASUREMENTS
 
 def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the held-out error and plot it."""
-    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=Listener(say=remarks.print))
+    device = get_device(
+        config.device,
+        folder=Path(config.runs) / "devices",
+        listener=Listener(say=remarks.print),
+        batch=config.batch,
+        threads=config.device_threads,
+    )
     space = config.space.make()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         raise ValueError(
             f"at least {MIN_MEASUREMENTS} networks of {space.name} must have been measured on {device.name}; "
-            f"type: nas measure --device {device.name} --space {space.name}"
+            f"type: nas measure {device.flags} --space {space.name}"
         )
     profile = device.table.profile_path(space)
     predictor.save(profile)
@@ -49,5 +55,5 @@ def run(config: FitConfig, call: Call) -> int:
     shown.add_row("inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
-    remarks.print(f"next: nas search --device {device.name} --latency 60%")
+    remarks.print(f"next: nas search {device.flags} --latency 60%")
     return 0

@@ -21,7 +21,13 @@ def run(config: MeasureConfig, call: Call) -> int:
     if config.source is not None:
         return _import(config)
     listener = Listener(say=remarks.print, track=track)
-    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=listener)
+    device = get_device(
+        config.device,
+        folder=Path(config.runs) / "devices",
+        listener=listener,
+        batch=config.batch,
+        threads=config.device_threads,
+    )
     space = config.space.make()
     rng = np.random.default_rng(config.seed)
     if config.suggest:
@@ -37,7 +43,17 @@ def run(config: MeasureConfig, call: Call) -> int:
     known = len(device.table.known(space)[0])
     if config.json:
         rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
-        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table.path), "rows": rows}))
+        print(
+            json.dumps(
+                {
+                    "device": device.name,
+                    "space": space.name,
+                    "batch": device.batch,
+                    "table": str(device.table.path),
+                    "rows": rows,
+                }
+            )
+        )
         return 0
     shown = table("architecture", "ms", "p10", "p90")
     for row in measured.rows.sort_values("latency_ms").to_dict("records"):
@@ -47,7 +63,7 @@ def run(config: MeasureConfig, call: Call) -> int:
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
-    remarks.print(f"next: nas fit --device {device.name}")
+    remarks.print(f"next: nas fit {device.flags}")
     return 0
 
 

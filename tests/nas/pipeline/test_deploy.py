@@ -73,6 +73,17 @@ def test_finalists_are_measured_as_they_would_ship(trained: TrainedSupernet) -> 
     assert (sizes["int8"] < sizes["float32"]).all()
 
 
+@pytest.mark.parametrize(("runtime", "precision"), [("onnxruntime", "float32"), ("onnxruntime", "int8")])
+def test_a_device_that_takes_a_batch_is_given_files_of_that_batch(
+    trained: TrainedSupernet, runtime: str, precision: str
+) -> None:
+    device = Shelf(DeviceSpec("shelf", runtime=runtime, precision=precision), batch=8)
+    measure_exported(trained, device, track)(trained.space.min[None])
+    (content,) = device.seen.values()
+    model = onnx.load_model_from_string(content)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 8
+
+
 def test_a_runtime_whose_files_are_not_exported_measures_a_stand_in(trained: TrainedSupernet) -> None:
     device = shelf("pytorch")
     measure_exported(trained, device, track)(trained.space.max[None])
@@ -102,9 +113,9 @@ def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupe
 def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[FileKind] = []
 
-    def counted(subnet: Any, kind: FileKind, data: Any) -> bytes:
+    def counted(subnet: Any, kind: FileKind, data: Any, *, batch: int) -> bytes:
         written.append(kind)
-        return calibrated_file(subnet, kind, data)
+        return calibrated_file(subnet, kind, data, batch=batch)
 
     monkeypatch.setattr("nas.pipeline.deploy.calibrated_file", counted)
     fresh = replace(trained, files={})

@@ -151,8 +151,8 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
     assert "The test split was used once" in text
     assert "predicted only" not in text
-    assert "What the milliseconds were spent on" in text
-    whole = sum(part["chosen_ms"] for part in record["spending"])
+    assert "Latency by stage" in text
+    whole = sum(part["chosen_ms"] for part in record["latency_breakdown"])
     assert whole == pytest.approx(record["predicted"]["latency_ms"], rel=0.02)  # corrected since
     assert f"together{whole:.3g} ms" in text
 
