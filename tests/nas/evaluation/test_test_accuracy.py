@@ -72,7 +72,7 @@ def test_the_table_is_kept_apart_from_what_searches_read(trained: TrainedSuperne
     assert [row["role"] for row in rows] == [subnet.role for subnet in subnets]
     assert float(rows[0]["test_accuracy"]) == pytest.approx(subnets[0].test_accuracy, abs=1e-6)
     sources = [p for p in (Path(__file__).parents[3] / "nas").rglob("*.py") if "test_accuracy.csv" in p.read_text()]
-    assert [path.name for path in sources] == ["last_word.py"]
+    assert [path.name for path in sources] == ["test_accuracy.py"]
 
 
 def test_command(tmp_path: Path) -> None:
