@@ -89,6 +89,8 @@ class SearchRequest(TrainRequest):
     shared : several devices get one network that keeps every one's budget, instead of one each.
     supernet : a training run's folder, or the name of a shipped supernet; trained first (or found among the runs) if
         not given.
+    objective : what the network is chosen by within the budget: ``accuracy``, or ``balanced_accuracy``, the mean of the
+        classes' recalls, for classes of unequal size.
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
@@ -113,6 +115,7 @@ class SearchRequest(TrainRequest):
     device: str = "cpu"
     shared: bool = False
     supernet: str | None = None
+    objective: str = "accuracy"
     confidence: float = 0.95
     samples: int | None = None
     evaluations: int = 80

@@ -12,7 +12,7 @@ from nas.cli.console import output, remarks, table
 from nas.devices import get_device
 from nas.devices.learning import device_predictor
 from nas.progress import Listener
-from nas.report.figures import png
+from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
 

@@ -116,6 +116,7 @@ class Steps:
         file = {"file": name, "format": "onnx", "precision": task.precision, "bytes": 5, "batch": 1}
         file |= {"peak_activation_bytes": 7, "accepted": accepted, "accuracy": accuracy, "test_accuracy": accuracy}
         file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
+        file |= {"objective": "accuracy", "test_accuracy_error": 0.01}
         parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
         result.about = {"exports": [file | {"parity": parity}], "command": command}
         result.write(folder)
