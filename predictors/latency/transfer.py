@@ -227,7 +227,7 @@ def _scaled(totals: NDArray[Any]) -> Floats:
 
 
 def _solve(design: Floats, target: Floats) -> Floats:
-    # A tenth of a second to import, and most commands never solve anything.
+    """Non-negative least squares."""
     from scipy.optimize import nnls
 
     solution: Floats = nnls(design, target)[0]
@@ -244,36 +244,8 @@ def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
     n_devices = predicted.shape[1]
     design = np.concatenate([relative * scale / NOISE, EQUAL_SHARES * np.eye(n_devices)])
     target = np.concatenate([np.full(len(latency_ms), 1 / NOISE), np.full(n_devices, EQUAL_SHARES / n_devices)])
-    mixture: Floats = scale * non_negative_least_squares(design, target)
+    mixture: Floats = scale * _solve(design, target)
     return mixture
-
-
-def non_negative_least_squares(design: Floats, target: Floats) -> Floats:
-    """The weights, none negative, with the least squared error; `design` (n, m) must have full column rank.
-
-    The active-set method of Lawson and Hanson (1974), https://doi.org/10.1137/1.9781611971217, chapter 23.
-    scipy.optimize has it too, and takes a third of the second to import in which a budget is to be answered.
-    """
-    gram, moment = design.T @ design, design.T @ target
-    weights, free = np.zeros(len(moment)), np.zeros(len(moment), dtype=bool)
-    tolerance = 1e-12 * np.abs(moment).max()
-    for _ in range(3 * len(moment)):
-        gradient = np.where(free, -np.inf, moment - gram @ weights)
-        if gradient.max() <= tolerance:
-            break
-        free[gradient.argmax()] = True
-        while True:
-            solved = np.zeros(len(moment))
-            solved[free] = np.linalg.solve(gram[np.ix_(free, free)], moment[free])
-            negative = free & (solved < 0)
-            if not negative.any():
-                break
-            # As far towards the solution as no weight turns negative; those that reach zero stay there.
-            step = weights[negative] / (weights[negative] - solved[negative])
-            weights = weights + step.min() * (solved - weights)
-            free &= weights > tolerance / gram.diagonal().max()
-        weights = solved
-    return weights
 
 
 def _log_rms(predicted: Floats, measured: Floats) -> float:
