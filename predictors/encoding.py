@@ -153,6 +153,31 @@ class ArchitectureEncoding:
             standards[name] = _Standard(columns, centre[columns], factor[columns])
         return standards
 
+    def weights_of_prices(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What live layers cost, as a linear function of feature rows; only where the target is latency.
+
+        Parameters
+        ----------
+        prices : shape (WIDTH, m), what one unit of each total of `predictors.operators` costs.
+
+        Returns
+        -------
+        ndarray of shape (1 + width, m): a constant and the weights of the columns, divided by the cost of the mean
+        network of the reference.
+        """
+        totals = self._totals(self.reference)[:, WIDTH:].astype(np.float64).mean(axis=0)
+        prices = prices / np.maximum(totals @ prices, 1e-30)
+        split = len(CLASSES)
+        # Live layers are all layers (launches, work) without the dead ones.
+        groups = {"launches": prices[:split], "work": prices[split:], "dead": -prices}
+        weights = [np.ones((1, prices.shape[1]))]
+        for name, standard in self._standards.items():
+            if name in groups:
+                weights.append(groups[name][standard.columns] / standard.factor[:, None])
+            else:
+                weights.append(np.zeros((len(standard.columns), prices.shape[1])))
+        return np.concatenate(weights)
+
     @property
     def costs_standard(self) -> _Standard:
         """The group ``costs``: which of its four vary, what is taken off them, what they are multiplied by."""

@@ -22,6 +22,7 @@ from experiments.latency_transfer.data import data_folder, load_fleet
 from latency_tables.files import atomic_path
 from latency_tables.table import read_table
 from predictors.latency.transfer import OperatorCosts, Part
+from predictors.operators import WIDTH, OperatorTotals
 from search_spaces import get_space
 
 RESULTS = Path(__file__).with_name("results")
@@ -36,7 +37,10 @@ def fleet_parts(seed: int) -> dict[str, list[Part]]:
     parts: dict[str, list[Part]] = {}
     for name in ("nasbench201", "fbnet"):
         fleet = load_fleet(name)
-        rows = rng.permutation(np.flatnonzero(fleet.usable))[:N_FLEET]
+        # Some devices run layers that no output needs and some do not: prices are learnt where there are none.
+        totals = OperatorTotals(fleet.space)(fleet.population)
+        all_work = (totals[:, :WIDTH] == totals[:, WIDTH:]).all(axis=1)
+        rows = rng.permutation(np.flatnonzero(fleet.usable & all_work))[:N_FLEET]
         for device, latency in fleet.latency_ms.items():
             parts.setdefault(device, []).append(Part(fleet.space, fleet.population[rows], latency[rows]))
     return {device: both for device, both in parts.items() if len(both) == 2}

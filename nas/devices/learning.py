@@ -5,11 +5,12 @@ published networks of other spaces or from the fleet's own measurements. Latenci
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 import latency_tables
@@ -84,19 +85,27 @@ def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     predictor = fleet_predictor(space)
     population, latency_ms = device.known(space)
     if len(population) >= MIN_MEASUREMENTS:
+        elsewhere = device_costs(device, without=space)
+        if elsewhere is not None:
+            predictor.know_costs(own=elsewhere.single_prices)
         predictor.adapt(population, latency_ms)
     return predictor
 
 
 def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredictor:
-    """A latency predictor that knows what is shipped of other devices in `space`, and no device yet."""
+    """A latency predictor that knows the shipped devices, and this one not yet.
+
+    Where none was measured in `space`, what operators cost them in other spaces plays the part of measurements.
+    """
     shipped = SHIPPED / "fleets" / f"{space.name}.json"
     if shipped.is_file():
         predictor = LatencyPredictor.load(shipped)
         # The number of classes may differ, which costs next to nothing; what can be chosen may not.
         if predictor.space.genes == space.genes:
             return predictor
-    return LatencyPredictor(space, random_state).fit()
+    known = OperatorCosts.load(OPERATOR_COSTS).devices_.values()
+    prices = np.stack([costs.single_prices for costs in known], axis=1)
+    return LatencyPredictor(space, random_state).know_costs(others=prices)
 
 
 def describe_errors(predictor: LatencyPredictor) -> str:
@@ -109,18 +118,41 @@ def describe_errors(predictor: LatencyPredictor) -> str:
     )
 
 
-def device_costs(device: Device) -> DeviceCosts | None:
-    """What operators cost a device: from its published networks, else as one of the fleet; None if unknown."""
+def device_costs(device: Device, without: SearchSpace | None = None, batch: int = 1) -> DeviceCosts | None:
+    """What operators cost a device, from the networks in its table, else as one of the fleet; None if unknown.
+
+    Parameters
+    ----------
+    device : whose table is read.
+    without : networks of this space are left out: a latency predictor is adapted to them by itself.
+    batch : images an inference takes. A device at another batch is another device: where nothing was measured at
+        this one, the costs are those of the batch that most was measured at, and say so.
+    """
     fleet = OperatorCosts.load(OPERATOR_COSTS)
     table = device.read_table()
-    if table is None:
+    rows = pd.DataFrame() if table is None else table.select(precision=device.spec.precision)
+    if without is not None and len(rows):
+        rows = rows[[not _holds(without, *row) for row in zip(rows["space"], rows["architecture"], strict=True)]]
+    if not len(rows):
         return fleet.devices_.get(device.name)
+    counts = rows["batch"].value_counts()
+    batch = batch if batch in counts else int(counts.index[0])
     parts = []
-    for row in table.rows.to_dict("records"):
+    for row in rows[rows["batch"] == batch].to_dict("records"):
         # Published networks have resolutions of their own; each is a part with a space just for it.
         space = get_space(row["space"], resolutions=(int(row["resolution"]),))
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
-    return fleet.adapt(parts)
+    return replace(fleet.adapt(parts), batch=batch)
+
+
+def _holds(space: SearchSpace, name: str, architecture: str) -> bool:
+    if name != space.name:
+        return False
+    try:
+        space.parse(architecture)
+    except ValueError:
+        return False
+    return True
 
 
 def profile_path(device: Device, space: SearchSpace) -> Path:
@@ -146,8 +178,9 @@ def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
         )
     predictor = costs.for_space(space)
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"
+    images = "" if costs.batch == 1 else f", in batches of {costs.batch} images, which is what these latencies are of"
     evidence = (
-        f"predicted from what operators cost, learnt from {costs.n:,} networks of {' and '.join(costs.spaces)}{here}; "
-        f"expected error {predictor.relative_std:.0%}"
+        f"predicted from what operators cost, learnt from {costs.n:,} networks of {' and '.join(costs.spaces)}{here}"
+        f"{images}; expected error {predictor.relative_std:.0%}"
     )
     return KnownLatency(predictor, evidence)

@@ -49,6 +49,7 @@ class DeviceCosts:
     error_elsewhere : in any other space.
     spaces : names of the spaces it was learnt from.
     n : networks it was learnt from.
+    batch : images of an inference in these measurements; a price is per image's MACs and elements, for the whole batch.
     """
 
     prices: Floats
@@ -56,6 +57,13 @@ class DeviceCosts:
     error_elsewhere: float
     spaces: tuple[str, ...]
     n: int
+    batch: int = 1
+
+    @property
+    def single_prices(self) -> Floats:
+        """Milliseconds for one launch, MAC, element or weight, shape ``(WIDTH,)``."""
+        single: Floats = self.prices / _units()
+        return single
 
     def for_space(self, space: SearchSpace) -> "SpaceLatency":
         """A latency predictor for `space`."""
@@ -221,9 +229,12 @@ def _features(part: Part) -> Floats:
 
 def _scaled(totals: NDArray[Any]) -> Floats:
     """The totals of live layers in the units of the prices, shape ``(n, WIDTH)``."""
-    units = np.repeat([UNITS[quantity] for quantity in QUANTITIES], len(CLASSES))
-    scaled: Floats = np.asarray(totals[:, WIDTH:], dtype=np.float64) / units
+    scaled: Floats = np.asarray(totals[:, WIDTH:], dtype=np.float64) / _units()
     return scaled
+
+
+def _units() -> Floats:
+    return np.repeat([UNITS[quantity] for quantity in QUANTITIES], len(CLASSES))
 
 
 def _solve(design: Floats, target: Floats) -> Floats:
