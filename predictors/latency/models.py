@@ -79,6 +79,15 @@ class Average(NamedTuple):
     left_out: LeftOut
     shares: dict[str, float]
 
+    def predict(self, row: NDArray[Any]) -> float:
+        """Milliseconds of one network with the features `row`."""
+        return self.unit_ms * max(float(row @ self.weights), LEAST_RELATIVE)
+
+    def std(self, row: NDArray[Any]) -> float:
+        """Standard deviation of a measurement of it, milliseconds."""
+        variance = (self.unit_ms**2) * float(row @ self.covariance @ row)
+        return float(np.sqrt(variance + (self.noise * self.predict(row)) ** 2))
+
 
 class _Fitted(NamedTuple):
     """One model, in the units of latency over `unit_ms` of all models."""

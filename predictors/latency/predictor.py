@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.encoding import ArchitectureEncoding, Rows, pieces
-from predictors.held_out import LatencyErrors, latency_errors
+from predictors.held_out import LatencyErrors, coverage
+from predictors.latency.expectation import MEAN_DISTANCE, expected_errors, further_measurements
 from predictors.latency.models import (
     LEAST_RELATIVE,
     MODELS,
     NOISE,
+    Average,
     average_models,
     model_columns,
     model_terms,
@@ -32,15 +34,15 @@ from predictors.latency.models import (
 from predictors.latency.profile import fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
 from predictors.latency.suggestion import a_optimal
+from predictors.latency.suspicious import fit_without_suspicious, left_out_of_all
 from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
 
 CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
-MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
-
+REFERENCE_ROWS = 400  # networks that stand for the space
 MIN_MEASUREMENTS = 3
-MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms"}  # arrays of a profile
+MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms", "suspicious"}  # arrays of a profile
 LARGEST_POOL = 1000  # candidates considered at once; a pool of more is sampled
 
 
@@ -56,9 +58,10 @@ class LatencyPredictor:
     ----------
     devices_ : names of the fleet's devices.
     measured_, latency_ms_ : what it was adapted to.
+    suspicious_ : numbers of the measurements that were left out, because the others speak against them.
     shares_ : how much each model of `predictors.latency.models` counts.
     left_out_ms_, left_out_std_ms_ : every measured network predicted from all the others.
-    errors_ : the errors of these held-out predictions.
+    errors_ : the errors to expect of other networks of the space (`predictors.latency.expectation`).
     """
 
     def __init__(self, space: SearchSpace, random_state: int = 0) -> None:
@@ -140,13 +143,18 @@ class LatencyPredictor:
             features.append(self._own(encoded) - 1)
         return np.concatenate([*features, encoded], axis=1)
 
-    def adapt(self, population: NDArray[Any], latency_ms: NDArray[Any]) -> "LatencyPredictor":
+    def adapt(
+        self, population: NDArray[Any], latency_ms: NDArray[Any], trusted: NDArray[np.bool_] | None = None
+    ) -> "LatencyPredictor":
         """Learn a device from all that was measured on it so far; replaces what it was adapted to before.
+
+        A measurement that lies far from what all the others say is left out (`predictors.latency.suspicious`).
 
         Parameters
         ----------
         population : int array of shape (n, n_genes), at least 3 networks.
         latency_ms : shape (n,).
+        trusted : shape (n,); measurements that are never left out. None by default.
 
         Raises
         ------
@@ -156,9 +164,16 @@ class LatencyPredictor:
             self.fit()
         rows, latency = _check(self.space, population, latency_ms, "the device")
         features = self._features(rows)
-        average = average_models(self._models, features, latency, self._groups)
-        left_out = average.left_out
-        stretch = _stretch((latency - left_out.mean) / left_out.std)
+        models, groups = self._models, self._groups
+
+        def fit(kept: NDArray[np.intp]) -> Average:
+            return average_models(models, features[kept], latency[kept], groups)
+
+        never = np.zeros(len(rows), dtype=bool) if trusted is None else np.asarray(trusted, dtype=bool)
+        average, self.suspicious_ = fit_without_suspicious(fit, features, latency, never)
+        kept = np.setdiff1d(np.arange(len(rows)), self.suspicious_)
+        left_out, left_out_std = left_out_of_all(average, features, self.suspicious_)
+        stretch = _stretch(((latency - left_out) / left_out_std)[kept])
         jitter = 1e-9 * np.eye(features.shape[1])
         self._unit_ms = average.unit_ms
         self._weights = average.weights.astype(np.float32)
@@ -166,8 +181,9 @@ class LatencyPredictor:
         self._noise = stretch * average.noise
         self.shares_ = average.shares
         self.measured_, self.latency_ms_ = rows, latency
-        self.left_out_ms_, self.left_out_std_ms_ = left_out.mean, stretch * left_out.std
-        self.errors_: LatencyErrors = latency_errors(latency, self.left_out_ms_, self.left_out_std_ms_)
+        self.left_out_ms_, self.left_out_std_ms_ = left_out, stretch * left_out_std
+        within = coverage(latency[kept], left_out[kept], self.left_out_std_ms_[kept])
+        self.errors_: LatencyErrors = expected_errors(*self._reference(), self._noise, len(kept), within)
         return self
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
@@ -199,6 +215,16 @@ class LatencyPredictor:
     def noise_(self) -> float:
         """Standard deviation of a measurement's noise, relative to the latency; no prediction is surer than that."""
         return float(self._noise)
+
+    def _reference(self) -> tuple[Floats, Floats]:
+        """Relative latency of a fair sample of the space, and a root of its covariance ``(n, width)``."""
+        features = self._features(self._encoding.reference[:REFERENCE_ROWS]).astype(np.float64)
+        return np.maximum(features @ self._weights, LEAST_RELATIVE), features @ self._factor
+
+    @property
+    def further_measurements_(self) -> int:
+        """How many more networks should be measured; 0 where those measured are enough, or more would not help."""
+        return further_measurements(*self._reference(), self._noise)
 
     def suggest(self, pool: NDArray[Any], n: int) -> NDArray[np.intp]:
         """Which networks of `pool` to measure next, most telling first; never one that was measured already.
