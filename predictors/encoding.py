@@ -87,16 +87,13 @@ class ArchitectureEncoding:
         Two columns are the same operator when the genes that choose them are of one kind and read alike.
         """
         space = self.space
-        genes = {gene.name: gene for gene in space.genes}
-        context = dict.fromkeys(name for slot in space.slots for name in slot.context)
-        sizes = [len(genes[name].values) for name in context]
+        sizes = [len(gene.values) for gene in space.context_genes]
         names: list[str | None] = [None] * sum(size for size in sizes if size > 1)
         for token in space.tokens:
-            labels = [""]
-            for name in token.genes:
-                gene = genes[name]
+            labels, genes = [""], [space.genes[space.columns[name]] for name in token.genes]
+            for gene in genes:
                 labels = [f"{have} {gene.kind} {gene.label(i)}" for have in labels for i in range(len(gene.values))]
-            if prod(len(genes[name].values) for name in token.genes) > 1 or token.needs:
+            if prod(len(gene.values) for gene in genes) > 1 or token.needs:
                 names += labels
         operators = list(dict.fromkeys(name for name in names if name is not None))
         table = np.zeros((len(names), len(operators)), dtype=np.float32)

@@ -34,6 +34,10 @@ class SearchSpace(ABC):
     name : the registered name, as written in latency tables and on the command line.
     genes, slots : the tables. Slots run in network order: each reads the previous one's output.
     num_classes : outputs of the classifier.
+
+    Attributes
+    ----------
+    columns : column of each gene in a genotype, by the gene's name.
     """
 
     def __init__(self, name: str, genes: Sequence[Gene], slots: Sequence[Slot], num_classes: int) -> None:
@@ -43,7 +47,7 @@ class SearchSpace(ABC):
         self.genes = tuple(genes)
         self.slots = tuple(slots)
         self.num_classes = num_classes
-        self._column = {gene.name: i for i, gene in enumerate(self.genes)}
+        self.columns = {gene.name: i for i, gene in enumerate(self.genes)}
         self._weight_layers: dict[str, tuple[LayerSpec, ...]] = {}
 
     @abstractmethod
@@ -59,6 +63,12 @@ class SearchSpace(ABC):
     def tokens(self) -> tuple[Token, ...]:
         """Words of a name, and groups of the encoding: one for each slot that has a choice."""
         return tuple(Token(slot.group, slot.genes, slot.needs) for slot in self.slots if slot.genes)
+
+    @cached_property
+    def context_genes(self) -> tuple[Gene, ...]:
+        """Genes that slots read besides their own (the resolution, an elastic input width), in order of first use."""
+        names = dict.fromkeys(name for slot in self.slots for name in slot.context)
+        return tuple(self.genes[self.columns[name]] for name in names)
 
     # Tables that follow from genes and slots -----------------------------------------------------------
 
@@ -80,7 +90,7 @@ class SearchSpace(ABC):
 
     def _conditions(self, needs: Sequence[Condition]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
         """Which entries are conditional, the column each depends on, and the least choice it needs there."""
-        conditional = [(i, self._column[n[0]], n[1]) for i, n in enumerate(needs) if n is not None]
+        conditional = [(i, self.columns[n[0]], n[1]) for i, n in enumerate(needs) if n is not None]
         entries = np.array([i for i, _, _ in conditional], dtype=np.intp)
         columns = np.array([column for _, column, _ in conditional], dtype=np.intp)
         least = [np.searchsorted(self.genes[column].values, minimum) for _, column, minimum in conditional]
@@ -95,7 +105,7 @@ class SearchSpace(ABC):
         return self._conditions([slot.needs for slot in self.slots])
 
     def _slot_genes(self, slot: Slot) -> list[Gene]:
-        return [self.genes[self._column[name]] for name in (*slot.context, *slot.genes)]
+        return [self.genes[self.columns[name]] for name in (*slot.context, *slot.genes)]
 
     @cached_property
     def n_variants(self) -> NDArray[np.int64]:
@@ -109,8 +119,8 @@ class SearchSpace(ABC):
         for i, names in enumerate(rows_of_genes):
             weight = 1
             for name in reversed(names):
-                radix[self._column[name], i] = weight
-                weight *= len(self.genes[self._column[name]].values)
+                radix[self.columns[name], i] = weight
+                weight *= len(self.genes[self.columns[name]].values)
         # Floats because only float matrix products use BLAS; exact as long as the numbers fit the mantissa.
         return radix.astype(np.float32) if (self.n_choices @ radix).max(initial=0) < 2**24 else radix
 
@@ -254,15 +264,10 @@ class SearchSpace(ABC):
         return variants
 
     @cached_property
-    def _context_genes(self) -> list[Gene]:
-        names = dict.fromkeys(name for slot in self.slots for name in slot.context)
-        return [self.genes[self._column[name]] for name in names]
-
-    @cached_property
     def _encoding(self) -> tuple[list[Token], NDArray[np.floating[Any]], NDArray[np.int64], int]:
         """The one-hot groups, the weights of genes in them, their first columns, and the width."""
-        groups = [Token("", (gene.name,)) for gene in self._context_genes] + list(self.tokens)
-        sizes = [prod(len(self.genes[self._column[n]].values) for n in group.genes) for group in groups]
+        groups = [Token("", (gene.name,)) for gene in self.context_genes] + list(self.tokens)
+        sizes = [prod(len(self.genes[self.columns[n]].values) for n in group.genes) for group in groups]
         # A constant says nothing, unless it says whether a block is there.
         kept = [(g, size) for g, size in zip(groups, sizes, strict=True) if size > 1 or g.needs]
         starts = np.cumsum([0, *(size for _, size in kept)], dtype=np.int64)
@@ -318,6 +323,15 @@ class SearchSpace(ABC):
         (row,) = self.variants(genotype)
         return [self.variant_layers(slot, int(variant)) for slot, variant in enumerate(row)]
 
+    def resolution(self, population: NDArray[Any]) -> NDArray[np.int64]:
+        """Side in pixels of the images that each network reads, shape ``(n,)``."""
+        rows = self.as_population(population)
+        column = next((i for i, gene in enumerate(self.genes) if gene.kind == "resolution"), None)
+        if column is not None:
+            return self.gene_values(rows)[:, column]
+        sizes = [next(layers[0].size for layers in self.layers(row) if layers) for row in rows]
+        return np.array(sizes, dtype=np.int64)
+
     def weight_layers(self, slot: Slot) -> tuple[LayerSpec, ...]:
         """Every layer that some variant of `slot` has, at the highest resolution; others have the same weights."""
         key = slot.same_as or slot.name
@@ -351,7 +365,7 @@ class SearchSpace(ABC):
 
     @cached_property
     def _grammar(self) -> Grammar:
-        return Grammar(self.name, {gene.name: gene for gene in self.genes}, self._context_genes, self.tokens)
+        return Grammar(self.name, {gene.name: gene for gene in self.genes}, self.context_genes, self.tokens)
 
     @overload
     def format(self, population: "np.ndarray[tuple[int], Any]") -> str: ...
@@ -362,7 +376,7 @@ class SearchSpace(ABC):
     def format(self, population: NDArray[Any]) -> Any:
         """The readable name of a genotype (or a list of them), e.g. ``r160-k3e4_k5e6-k7e3_k3e3``."""
         rows = self.canonical(population).tolist()
-        names = [self._grammar.format(dict(zip(self._column, row, strict=True))) for row in rows]
+        names = [self._grammar.format(dict(zip(self.columns, row, strict=True))) for row in rows]
         return names[0] if np.ndim(population) == 1 else names
 
     def parse(self, text: str) -> Population:
@@ -374,5 +388,5 @@ class SearchSpace(ABC):
         """
         row = np.zeros(len(self.genes), dtype=np.int16)
         for gene, choice in self._grammar.parse(text).items():
-            row[self._column[gene]] = choice
+            row[self.columns[gene]] = choice
         return row

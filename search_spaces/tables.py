@@ -5,15 +5,31 @@ costs nothing until they are used. Slots that are the same share their rows.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from search_spaces.genes import Slot
 from search_spaces.layers import LayerSpec
 
-if TYPE_CHECKING:
-    from search_spaces.space import SearchSpace
+
+class Slotted(Protocol):
+    """The part of a search space that a table needs."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The slots, in network order."""
+
+    @property
+    def n_variants(self) -> NDArray[np.int64]:
+        """Variants of each slot, shape ``(n_slots,)``."""
+
+    def variants(self, population: NDArray[Any], /) -> NDArray[np.int64]:
+        """Variant of every slot, shape ``(n, n_slots)``."""
+
+    def variant_layers(self, slot: int, variant: int, /) -> tuple[LayerSpec, ...]:
+        """Layers of a variant of a slot."""
 
 
 class SlotTable:
@@ -33,7 +49,7 @@ class SlotTable:
 
     def __init__(
         self,
-        space: "SearchSpace",
+        space: Slotted,
         describe: Callable[[tuple[LayerSpec, ...]], Sequence[float] | NDArray[Any]],
         width: int,
         dtype: DTypeLike,

@@ -15,8 +15,9 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -25,10 +26,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from nas.cli.call import Call
 from nas.cli.config import SCHEMAS
 from nas.cli.flags import CommandLine, quote
+from nas.cli.overrides import check_overrides, parse_override
 from nas.cli.verb import Verb
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
 from nas.shipped import DEFAULT, shipped_supernets
 
 EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
@@ -52,6 +56,7 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     """Run one verb with what was typed behind it; return the exit code (of a sweep, the worst)."""
     try:
         arguments = _hydra_arguments(verb, line)
+        recorded = _recorded(verb, line)
     except ValueError as error:
         return _fail(verb.name, str(error), EXIT_BAD_ARGUMENT)
     store = ConfigStore.instance()
@@ -63,7 +68,9 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
         # Hydra then raises instead of printing a page and exiting with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         sys.argv = [f"nas {verb.name}", *arguments]
-        task = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=verb.name)(_Job(verb.name))
+        task = hydra.main(version_base="1.3", config_path="pkg://conf", config_name=verb.name)(
+            _Job(verb.name, recorded)
+        )
         try:
             task()
         except (HydraException, OmegaConfBaseException) as error:
@@ -101,8 +108,9 @@ class Ended:
 class _Job:
     """The task function of one verb; picklable, so that launchers can run it elsewhere."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, recorded: RunSettings[Any] | None = None) -> None:
         self.verb = verb
+        self.recorded = recorded
         self.__name__ = verb  # Hydra names the job after its function.
         self.__module__ = __name__
 
@@ -119,17 +127,25 @@ class _Job:
         return code
 
     def _run(self, config: DictConfig) -> int:
+        settings: Any = OmegaConf.to_object(config)
+        hydra_config = HydraConfig.get()
+        typed = frozenset(parse_override(text).key_or_group for text in hydra_config.overrides.task)
+        command = shlex.join(["nas", self.verb, *hydra_config.overrides.task])
+        call = Call(Path(hydra_config.runtime.output_dir), command, typed)
+        if self.recorded is not None:
+            settings = self.recorded.with_typed(settings, typed)
+            call = replace(call, typed=typed | self.recorded.typed)
+        if hydra_config.output_subdir is not None:  # of a verb that has a run folder
+            RunSettings(self.verb, settings, call.typed, call.command).write(call.folder)
         # A search from a former one needs little of what a search imports, and is to be answered within a second.
-        name = "search_from" if self.verb == "search" and config.former is not None else self.verb
-        module = importlib.import_module(f"nas.cli.verbs.{name}")
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        code: int = module.run(OmegaConf.to_object(config), folder)
+        name = "search_from" if self.verb == "search" and settings.former is not None else self.verb
+        code: int = importlib.import_module(f"nas.cli.verbs.{name}").run(settings, call)
         return code
 
 
 def _remove_if_empty(folder: Path) -> None:
     """Remove a run folder in which nothing was done, so that refused requests leave no litter."""
-    if folder.is_dir() and {path.name for path in folder.iterdir()} == {".hydra"}:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {".hydra", SETTINGS_FILE}:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -171,6 +187,7 @@ def _fail(verb: str, message: str, code: int) -> int:
 
 def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
     """Hydra's flags first, then all overrides: those of the resumed run, ours, the typed ones."""
+    check_overrides(line.hydra, line.overrides)
     overrides = list(line.overrides)
     if line.positional:
         if verb.positional is None or len(line.positional) > 1:
@@ -178,24 +195,15 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
         overrides.insert(0, f"{verb.positional[0]}={quote(line.positional[0])}")
     elif verb.positional and not (line.shows_config or line.resume or _sets(overrides, verb.positional[0])):
         raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
-    if former := next((text for text in line.overrides if text.startswith("former=")), None):
+    if _former(line) is not None:
         if _sets(line.overrides, "device"):
             raise ValueError("--from answers for the device of the former search; leave --device out")
-        overrides = [*_recorded(Path(former.partition("=")[2].strip("'"))), *overrides]
     elif verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
         told = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in overrides}
         if not told & _STARTS:
             overrides.insert(0, f"supernet={DEFAULT}")
     if line.resume is not None:
-        folder = Path(line.resume)
-        recorded = folder / ".hydra" / "overrides.yaml"
-        if not recorded.is_file():
-            raise ValueError(
-                f"{folder} is no run folder (it has no .hydra/overrides.yaml); runs are under runs/{verb.name}/"
-            )
-        _check_verb(folder, verb.name)
-        past = [str(item) for item in OmegaConf.to_object(OmegaConf.load(recorded))]  # type: ignore[union-attr]
-        overrides = [*past, *overrides, f"hydra.run.dir={quote(str(folder))}"]
+        overrides.append(f"hydra.run.dir={quote(line.resume)}")
     elif line.out is not None and verb.name == "export":
         overrides.append(f"out={quote(line.out)}")
     elif line.out is not None:
@@ -212,41 +220,32 @@ def _hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
     return [*line.hydra, *overrides]
 
 
-def _recorded(folder: Path) -> list[str]:
-    """The overrides that a search was told; of one device of a fleet, those of the fleet. None where it has none."""
-    found = (path for path in (folder, folder.parent) if (path / ".hydra" / "overrides.yaml").is_file())
-    if (home := next(found, None)) is None:
-        return []
-    past = OmegaConf.to_object(OmegaConf.load(home / ".hydra" / "overrides.yaml"))
-    return [str(item) for item in past if not str(item).startswith("json=")]  # type: ignore[union-attr]
+def _recorded(verb: Verb, line: CommandLine) -> RunSettings[Any] | None:
+    """The settings of the run that is continued (--resume) or asked again (--from); None where there is none."""
+    former = _former(line)
+    if line.shows_config or (line.resume is None and former is None):
+        return None
+    if any(_sets(line.overrides, key) for key in ("experiment", "+experiment")):
+        raise ValueError("a run goes on with its own settings; leave experiment= out")
+    if line.multirun and line.resume is not None:
+        raise ValueError("--resume goes on with one run; leave -m out")
+    if line.resume is not None:
+        return read_settings(Path(line.resume), verb.name, SCHEMAS[verb.name])
+    folder = Path(str(former))
+    # One device of a fleet, and one precision, has the settings of the whole search in the folder above.
+    above = not (folder / SETTINGS_FILE).is_file() and (folder.parent / SETTINGS_FILE).is_file()
+    found = read_settings(folder.parent if above else folder, verb.name, SCHEMAS[verb.name])
+    return replace(found, settings=replace(found.settings, json=False))
+
+
+def _former(line: CommandLine) -> str | None:
+    """The run that --from names."""
+    found = [text for text in line.overrides if text.partition("=")[0] == "former"]
+    return str(parse_override(found[-1]).value()) if found else None
 
 
 def _sets(overrides: list[str], key: str) -> bool:
     return any(override.partition("=")[0] == key for override in overrides)
-
-
-def command() -> str:
-    """What the running job was typed as, with its overrides."""
-    hydra_config = HydraConfig.get()
-    return shlex.join(["nas", str(hydra_config.job.config_name), *hydra_config.overrides.task])
-
-
-def typed_keys() -> set[str]:
-    """The keys that the running job was told on its command line."""
-    return {override.partition("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task}
-
-
-def typed(key: str) -> bool:
-    """Whether the running job was told `key`, or something below it, on its command line."""
-    return any(name == key or name.startswith(f"{key}.") for name in typed_keys())
-
-
-def _check_verb(folder: Path, verb: str) -> None:
-    recorded = folder / ".hydra" / "hydra.yaml"
-    if recorded.is_file():
-        name = OmegaConf.select(OmegaConf.load(recorded), "hydra.job.config_name")
-        if name not in (None, verb):
-            raise ValueError(f"{folder} is a run of nas {name}; type: nas {name} --resume {folder}")
 
 
 def _one_sentence(error: BaseException) -> str:

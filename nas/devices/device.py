@@ -1,23 +1,20 @@
-"""A device: networks in, measured latencies out, nothing measured ever lost."""
+"""A device to measure on: networks in, measured latencies out. What is measured is stored after every few networks."""
 
-import datetime
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-import latency_tables
-from latency_tables.card import Card
 from latency_tables.files import atomic_path
-from latency_tables.table import COLUMNS, LatencyTable, read_table, write_table
+from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
+from nas.devices.device_table import DeviceTable
 from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
@@ -25,14 +22,10 @@ from nas.devices.spec import DeviceSpec
 from nas.devices.ssh import Ssh
 from nas.devices.transport import DeviceUnavailable, Transport
 from nas.progress import Progress
-from search_spaces import Population, SearchSpace
+from search_spaces import SearchSpace
 
-DEVICES_FOLDER = Path("runs/devices")
-SHIPPED_TABLES = Path(latency_tables.__file__).parent
 ENOUGH_ROUNDS = 10
-"""What a vanished device must have done of a batch for its networks to count."""
-SESSIONS_KEPT = 20
-"""In a card: of the last ones the conditions are kept."""
+"""Rounds that a device must have finished before it was lost, for the networks of these rounds to count."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +65,7 @@ class Device:
     ) -> None:
         self.spec = spec
         self.transport = transport
-        self.folder = DEVICES_FOLDER / spec.name if folder is None else folder
+        self.table = DeviceTable(spec, folder)
         self.protocol = protocol or Protocol()
 
     @property
@@ -84,38 +77,6 @@ class Device:
     def can_measure(self) -> bool:
         """There is a way to it; a device known by published figures alone has none."""
         return self.spec.transport != "none"
-
-    @property
-    def table_path(self) -> Path:
-        """CSV file of everything measured on it."""
-        return self.folder / f"{self.name}.csv"
-
-    def read_table(self) -> LatencyTable | None:
-        """Everything measured on it so far, else the published figures of it, None where there is neither."""
-        return self._own_table() or self._read(SHIPPED_TABLES / f"{self.name}.csv")
-
-    def known(self, space: SearchSpace, *, batch: int = 1) -> tuple[Population, NDArray[np.float64]]:
-        """The networks of `space` in its table: genotypes (n, n_genes) and latencies (n,) in milliseconds.
-
-        Networks that `space` with its options cannot hold (another resolution, say) are left out.
-        """
-        table = self.read_table()
-        rows, latencies = [], []
-        if table is not None:
-            known = table.select(space.name, batch=batch, precision=self.spec.precision)
-            for name, latency_ms in zip(known["architecture"], known["latency_ms"], strict=True):
-                with suppress(ValueError):
-                    rows.append(space.parse(name))
-                    latencies.append(latency_ms)
-        population = np.array(rows, dtype=np.int16).reshape(len(rows), len(space.genes))
-        return population, np.array(latencies, dtype=np.float64)
-
-    def _own_table(self) -> LatencyTable | None:
-        return self._read(self.table_path)
-
-    def _read(self, path: Path) -> LatencyTable | None:
-        # Without looking at the architectures: they may be of a space with other options than it has by default.
-        return read_table(path) if path.exists() else None
 
     def probe(self) -> dict[str, Any]:
         """Reach the device and ask for its machine and versions.
@@ -159,47 +120,38 @@ class Device:
         DeviceUnavailable : it cannot be reached, lacks the runtime, or vanished; what was measured is kept.
         ValueError : the device has no transport, or its table belongs to another machine.
         """
-        label, table = space.name, self._own_table()
-        self._check_conditions(table)
-        wanted = space.format(np.atleast_2d(population))
-        rows_by_name = dict(zip(wanted, space.canonical(population), strict=True))
-        known = (
-            set()
-            if table is None
-            else set(table.select(label, batch=batch, precision=self.spec.precision)["architecture"])
-        )
-        missing = [name for name in rows_by_name if fresh or name not in known]
+        self.table.check_conditions()
+        rows = space.canonical(np.atleast_2d(population))
+        names = list(space.format(rows))
+        known = set() if fresh else self._known(space, batch)
+        missing = rows[[names.index(name) for name in dict.fromkeys(names) if name not in known]]
         report = progress or (lambda done, total: None)
-        if missing:
+        if len(missing):
             self._transport()  # what keeps us from it is said before any network is built
         report(0, len(missing))
         done: list[Rounds] = []
         warnings: list[str] = []
         with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
             folder = Path(scratch)
-            reference = self._write(space, space.max, batch, folder, "reference") if missing else folder
+            reference = self._write(space, space.max, batch, folder, "reference") if len(missing) else folder
             for start in range(0, len(missing), self.protocol.batch_of_nets):
-                names = missing[start : start + self.protocol.batch_of_nets]
-                models = {
-                    f"net{start + i}": self._write(space, rows_by_name[name], batch, folder, f"net{i}")
-                    for i, name in enumerate(names)
-                }
+                nets = missing[start : start + self.protocol.batch_of_nets]
+                models = {f"net{i}": self._write(space, row, batch, folder, f"net{i}") for i, row in enumerate(nets)}
                 rounds, failure = self._run({**models, "reference": reference}, self.protocol)
                 if len(rounds.ms):
                     done.append(rounds)
                     found, warnings = conditions(done, self.spec.threads)
-                    rows = self._rows(label, names, space, rows_by_name, batch, rounds)
-                    table = self._store(
-                        table, rows, rounds.start, {**found, "networks": start + len(names)}, first=start == 0
-                    )
+                    session = {**found, "networks": start + len(nets)}
+                    self.table.add(space, nets, rounds, session, self.protocol, batch=batch, first=start == 0)
                 if failure is not None:
                     raise failure
-                report(start + len(names), len(missing))
+                report(start + len(nets), len(missing))
+        table = self.table.measured()
         if table is None:
             raise ValueError("no architectures to measure")
-        selected = table.select(label, batch=batch, precision=self.spec.precision).set_index("architecture", drop=False)
+        selected = table.select(space.name, batch=batch, precision=self.spec.precision)
         card = replace(table.card, conditions={**table.card.conditions, "warnings": warnings})
-        return LatencyTable(selected.loc[wanted].reset_index(drop=True), card)
+        return LatencyTable(selected.set_index("architecture", drop=False).loc[names].reset_index(drop=True), card)
 
     def measure_models(self, models: Sequence[Path], *, progress: Progress | None = None) -> Measured:
         """Measure model files of this device's runtime (finalists' exports); nothing is stored.
@@ -231,7 +183,12 @@ class Device:
         about = {"machine": said["machine"], "runtime_version": said["runtime_version"], "cores": said["cores"]}
         return Measured([m for rounds in done for m in rounds.measurements()], {**about, **found}, warnings)
 
-    # One batch of networks -----------------------------------------------------------------------------
+    def _known(self, space: SearchSpace, batch: int) -> set[str]:
+        """Networks of `space` that were measured already."""
+        table = self.table.measured()
+        if table is None:
+            return set()
+        return set(table.select(space.name, batch=batch, precision=self.spec.precision)["architecture"])
 
     def _transport(self) -> Transport:
         spec = self.spec
@@ -292,93 +249,3 @@ class Device:
             load_average=events["end"][0]["load_average"] if events["end"] else None,
         )
         return result, failure
-
-    # The table -----------------------------------------------------------------------------------------
-
-    def _check_conditions(self, table: LatencyTable | None) -> None:
-        """Refuse to mix runtimes or numbers of threads in one table."""
-        spec = self.spec
-        if table is None or not table.card.runtime:
-            return
-        before, now = (table.card.runtime, table.card.threads), (spec.runtime, spec.threads)
-        if before != now:
-            raise ValueError(
-                f"{self.table_path} was measured with {before[0]} on {before[1]} threads, the card of {self.name} now "
-                f"says {now[0]} on {now[1]}; move that folder away, or give the card a name of its own"
-            )
-
-    def _rows(
-        self,
-        label: str,
-        names: Sequence[str],
-        space: SearchSpace,
-        genotypes: Mapping[str, NDArray[Any]],
-        batch: int,
-        rounds: Rounds,
-    ) -> pd.DataFrame:
-        measured = rounds.measurements()
-        rows = pd.DataFrame({"space": label, "architecture": list(names)})
-        rows["resolution"] = [_resolution(space, genotypes[name]) for name in names]
-        rows["batch"] = batch
-        rows["precision"] = self.spec.precision
-        for column in ("latency_ms", "p10_ms", "p90_ms", "runs"):
-            rows[column] = [getattr(m, column) for m in measured]
-        rows["source"] = "measured"
-        rows["reference_ms"] = rounds.reference_ms
-        return rows[[*COLUMNS, "reference_ms"]]
-
-    def _store(
-        self,
-        table: LatencyTable | None,
-        rows: pd.DataFrame,
-        start: Mapping[str, Any],
-        session: Mapping[str, Any],
-        *,
-        first: bool,
-    ) -> LatencyTable:
-        """Add rows to the table on disk; a session's conditions take the place of its own earlier ones."""
-        machine = start["machine"]
-        today = datetime.date.today().isoformat()
-        sessions = [] if table is None else list(table.card.conditions.get("sessions", []))
-        sessions = [*(sessions if first else sessions[:-1]), {"date": today, **session}][-SESSIONS_KEPT:]
-        processor = machine.get("gpu") or machine["cpu"]
-        if table is not None:
-            before = table.card.conditions.get("gpu") or table.card.conditions.get("cpu") or processor
-            if before != processor:
-                raise ValueError(
-                    f"{self.table_path} was measured on {before}, device {self.name} is now {processor}; "
-                    "move that folder away, or give this machine a card of its own name"
-                )
-        card = Card(
-            name=self.name,
-            aliases=self.spec.aliases,
-            chip=self.spec.chip or processor,
-            transport=self.spec.transport,
-            runtime=self.spec.runtime,
-            runtime_version=start["runtime_version"],
-            threads=self.spec.threads,
-            precision=self.spec.precision,
-            conditions={
-                **{
-                    key: machine[key]
-                    for key in ("gpu", "cpu", "cores", "governor", "system", "python")
-                    if machine.get(key)
-                },
-                "pinned_to": start["cores"],
-                "protocol": f"lower quartile of {self.protocol.rounds} interleaved rounds x {self.protocol.runs} runs",
-                "sessions": sessions,
-            },
-            date=today,
-            licence="Apache-2.0",
-        )
-        if table is not None:
-            # Rows measured again replace the old ones: two sessions under different load would disagree.
-            key = ["space", "architecture", "batch", "precision"]
-            rows = pd.concat([table.rows, rows], ignore_index=True).drop_duplicates(key, keep="last", ignore_index=True)
-        stored = LatencyTable(rows, card)
-        write_table(self.table_path, stored)
-        return stored
-
-
-def _resolution(space: SearchSpace, genotype: NDArray[Any]) -> int:
-    return next(layers[0].size for layers in space.layers(genotype) if layers)

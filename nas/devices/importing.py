@@ -11,7 +11,7 @@ import pandas as pd
 from latency_tables.card import Card, read_card
 from latency_tables.table import COLUMNS, LatencyTable, card_path, merge_repeats, read_rows, write_table
 from nas.devices.block_table import read_block_table
-from nas.devices.device import DEVICES_FOLDER
+from nas.devices.device_table import DEVICES_FOLDER
 from search_spaces import SearchSpace, get_space
 
 SAMPLES = 300
@@ -77,6 +77,6 @@ def _sums(paths: Sequence[Path], space: SearchSpace, samples: int, seed: int) ->
     population = np.unique(space.sample(samples, np.random.default_rng(seed)), axis=0)
     latency_ms = blocks.latency_ms(space, population)
     rows = pd.DataFrame({"space": space.name, "architecture": space.format(population)})
-    rows["resolution"] = [next(layers[0].size for layers in space.layers(row) if layers) for row in population]
+    rows["resolution"] = space.resolution(population)
     rows = rows.assign(batch=1, precision="float32", latency_ms=latency_ms, p10_ms=latency_ms, p90_ms=latency_ms)
     return rows.assign(runs=1, source="sum of blocks")[list(COLUMNS)]

@@ -83,7 +83,7 @@ def learn_device(
 def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """A latency predictor adapted to what the device's table has of `space`; unadapted where that is too little."""
     predictor = fleet_predictor(space)
-    population, latency_ms = device.known(space)
+    population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
         elsewhere = device_costs(device, without=space)
         if elsewhere is not None:
@@ -129,7 +129,7 @@ def device_costs(device: Device, without: SearchSpace | None = None, batch: int 
         this one, the costs are those of the batch that most was measured at, and say so.
     """
     fleet = OperatorCosts.load(OPERATOR_COSTS)
-    table = device.read_table()
+    table = device.table.read()
     rows = pd.DataFrame() if table is None else table.select(precision=device.spec.precision)
     if without is not None and len(rows):
         rows = rows[[not _holds(without, *row) for row in zip(rows["space"], rows["architecture"], strict=True)]]
@@ -153,11 +153,6 @@ def _holds(space: SearchSpace, name: str, architecture: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def profile_path(device: Device, space: SearchSpace) -> Path:
-    """Where `nas fit` keeps what it learnt of a device."""
-    return device.folder / f"{device.name}.{space.name}.profile.json"
 
 
 def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:

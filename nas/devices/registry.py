@@ -6,7 +6,8 @@ from pathlib import Path
 import conf
 from latency_tables.card import Card, read_card
 from latency_tables.table import read_rows
-from nas.devices.device import DEVICES_FOLDER, SHIPPED_TABLES, Device
+from nas.devices.device import Device
+from nas.devices.device_table import DEVICES_FOLDER, SHIPPED_TABLES
 from nas.devices.spec import DeviceSpec, read_spec
 
 OWN_CARDS = Path("devices")

@@ -66,9 +66,7 @@ def _onnx_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     from nas.export.quantization import quantize_onnx
 
     model = onnx_graph(network_layers(space, genotype), batch=batch)
-    return bytes(
-        quantize_onnx(model, _noise(model.graph.input[0].type.tensor_type.shape.dim[2].dim_value)).SerializeToString()
-    )
+    return bytes(quantize_onnx(model, _noise(space, genotype)).SerializeToString())
 
 
 def _tflite(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
@@ -78,10 +76,9 @@ def _tflite(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
 def _tflite_int8(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     from nas.export.quantization import quantize_tflite
 
-    layers = network_layers(space, genotype)
     if batch != 1:
         raise ValueError("int8 TFLite networks are measured at batch 1")
-    return quantize_tflite(tflite_graph(layers), _noise(next(specs[0].size for specs in layers.values() if specs)))
+    return quantize_tflite(tflite_graph(network_layers(space, genotype)), _noise(space, genotype))
 
 
 def _ncnn(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
@@ -96,8 +93,9 @@ def _subnet(space: SearchSpace, genotype: NDArray[Any], batch: int) -> bytes:
     return json.dumps(card).encode()
 
 
-def _noise(side: int) -> NDArray[np.float32]:
-    """Calibration images for random weights: their ranges move no latency."""
+def _noise(space: SearchSpace, genotype: NDArray[Any]) -> NDArray[np.float32]:
+    """Calibration images for random weights: their ranges do not change the latency."""
+    (side,) = space.resolution(genotype)
     return np.random.default_rng(0).standard_normal((2, 3, side, side), dtype=np.float32)
 
 

@@ -199,7 +199,7 @@ def measure_exports(
     for runtime, records in by_runtime.items():
         precision = records[0]["precision"]
         near = Device(
-            replace(spec, runtime=runtime, precision=precision), folder=device.folder, protocol=device.protocol
+            replace(spec, runtime=runtime, precision=precision), folder=device.table.folder, protocol=device.protocol
         )
         found = near.measure_models([folder / record["file"] for record in records]).measurements
         for record, measurement in zip(records, found, strict=True):

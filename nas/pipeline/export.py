@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from latency_tables.files import write_text
-from nas.devices.device import DEVICES_FOLDER
+from nas.devices.device_table import DEVICES_FOLDER
 from nas.devices.registry import get_device
 from nas.evaluation.trained import TrainedSupernet
 from nas.export.checked import export_checked

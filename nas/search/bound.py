@@ -137,7 +137,6 @@ def _peak_levels(space: Any, table: SlotSum, at_most: int = 6) -> list[tuple[flo
 
 def _blocks(space: Any, population: Population) -> NDArray[np.float64]:
     """Blocks that are there: what the accuracy predictor counts."""
-    sizes = {gene.name: len(gene.values) for gene in space.genes}
-    context = dict.fromkeys(name for slot in space.slots for name in slot.context)
-    first = sum(sizes[name] for name in context if sizes[name] > 1)
+    sizes = [len(gene.values) for gene in space.context_genes]
+    first = sum(size for size in sizes if size > 1)
     return np.asarray(space.encode(population)[:, first:].sum(axis=1), dtype=np.float64)

@@ -86,8 +86,8 @@ def minimise(space: SearchSpace, objective: SlotSum, limits: Sequence[tuple[Slot
 
 def independent_parts(space: SearchSpace) -> tuple[list[int], list[tuple[list[int], list[int]]]]:
     """Context genes, and for each part the genes and the slots that depend on nothing else but the context."""
-    column = {gene.name: i for i, gene in enumerate(space.genes)}
-    context = sorted({column[name] for slot in space.slots for name in slot.context})
+    column = space.columns
+    context = sorted(column[gene.name] for gene in space.context_genes)
     part = {i: {i} for i in range(len(space.genes)) if i not in context}
     ties = [[column[name] for name in slot.genes + ((slot.needs[0],) if slot.needs else ())] for slot in space.slots]
     ties += [[i, column[gene.needs[0]]] for i, gene in enumerate(space.genes) if gene.needs]
@@ -197,7 +197,7 @@ def tabulate(
 
 
 def _differences(space: SearchSpace, quantity: Callable[[Population], Floats]) -> list[Floats]:
-    column = {gene.name: i for i, gene in enumerate(space.genes)}
+    column = space.columns
     context, _ = independent_parts(space)
     tables = [np.zeros(n) for n in space.n_variants]
     rows, references, cells = [], [], []

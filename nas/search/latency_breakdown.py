@@ -60,7 +60,7 @@ def spending(estimator: Estimator, genotype: Population) -> list[dict[str, str |
 
 def parts_of(space: SearchSpace) -> dict[str, list[int]]:
     """Columns of the genes of each stage and of each gene outside of stages; genes without a choice are left out."""
-    column = {gene.name: i for i, gene in enumerate(space.genes) if len(gene.values) > 1}
+    column = {name: i for name, i in space.columns.items() if space.n_choices[i] > 1}
     stages: dict[str, set[int]] = {}
     for slot in space.slots:
         names = [*slot.genes, *([slot.needs[0]] if slot.needs else [])]

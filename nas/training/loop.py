@@ -256,7 +256,7 @@ def _check_fit(supernet: Supernet, data: ImageData) -> None:
             f"make it with num_classes={len(data.classes)}"
         )
     stored = data.train.images.shape[-1]
-    wanted = max((g.values[-1] for g in space.genes if g.kind == "resolution"), default=stored)
+    wanted = int(space.resolution(space.max)[0])
     if stored < wanted:
         logger.warning(
             "images are stored at %d pixels and the space reads up to %d: they will be enlarged; "

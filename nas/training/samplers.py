@@ -36,7 +36,7 @@ def smallest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
 
 def coupled_genes(space: SearchSpace) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Columns of all expansions whose stage has a depth to choose, and the columns of those depths."""
-    column = {gene.name: i for i, gene in enumerate(space.genes)}
+    column = space.columns
     kinds = {gene.name: gene.kind for gene in space.genes}
     depths = {slot.group: slot.needs[0] for slot in space.slots if slot.needs and kinds[slot.needs[0]] == "depth"}
     pairs = [

@@ -283,8 +283,8 @@ class Trainer:
 
     @property
     def _largest_resolution(self) -> int:
-        values = [gene.values[-1] for gene in self.supernet.space.genes if gene.kind == "resolution"]
-        return max(values, default=self.images.shape[-1])
+        space = self.supernet.space
+        return int(space.resolution(space.max)[0])
 
     def _roles(self, subnets: Population, phase: Phase) -> list[str]:
         space = self.supernet.space

@@ -65,7 +65,9 @@ def test_genes_and_slots_are_sound(space: SearchSpace) -> None:
             parent = space.genes[names.index(gene.needs[0])]
             assert names.index(parent.name) < names.index(gene.name)
             assert list(parent.values) == sorted(parent.values)
-    used = {name for slot in space.slots for name in (*slot.genes, *slot.context)}
+    assert names == list(space.columns)
+    assert list(space.columns.values()) == list(range(len(names)))
+    used = {name for slot in space.slots for name in slot.genes} | {gene.name for gene in space.context_genes}
     used |= {slot.needs[0] for slot in space.slots if slot.needs}
     assert used == set(names)
 
@@ -172,7 +174,7 @@ def test_layers_fit_together(space: SearchSpace) -> None:
         for layers in space.layers(row):
             if not layers:
                 continue
-            shape = shape or (layers[0].in_channels, layers[0].size)
+            shape = shape or (layers[0].in_channels, int(space.resolution(row)[0]))
             shapes = {SLOT_INPUT: shape}
             for layer in layers:
                 assert layer.name not in shapes
@@ -224,8 +226,8 @@ def test_encoding_is_one_hot(space: SearchSpace) -> None:
     assert len(np.unique(encoded, axis=0)) == len(np.unique(rows, axis=0))
     np.testing.assert_array_equal(encoded[7], space.encode(rows[7])[0])
     # As many ones as context genes with a choice and tokens that are there.
-    context = {name for slot in space.slots for name in slot.context}
-    constant = sum(gene.name in context and len(gene.values) > 1 for gene in space.genes)
+    context = space.context_genes
+    constant = sum(len(gene.values) > 1 for gene in context)
     words = [sum(len(part.split("_")) for part in name.split("-")) - len(context) for name in space.format(rows)]
     np.testing.assert_array_equal(encoded.sum(axis=1), constant + np.array(words))
 

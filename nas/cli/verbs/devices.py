@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nas.cli.call import Call
 from nas.cli.config import ListConfig
 from nas.cli.console import output, table, track
 from nas.devices import Device, get_device, list_devices
@@ -12,7 +13,7 @@ from nas.devices.registry import KnownDevice
 from search_spaces import get_space
 
 
-def run(config: ListConfig, folder: Path) -> int:
+def run(config: ListConfig, call: Call) -> int:
     """Print a table, or a JSON list, of the devices."""
     tables = Path(config.runs) / "devices"
     known = list_devices(folder=tables)

@@ -4,13 +4,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from nas.cli.call import Call
 from nas.cli.config import EvaluateConfig
 from nas.cli.console import output, remarks, table, track
 from nas.evaluation.test_accuracy import evaluate_run, write_evaluated
 from nas.evaluation.trained import TrainedSupernet
 
 
-def run(config: EvaluateConfig, folder: Path) -> int:
+def run(config: EvaluateConfig, call: Call) -> int:
     """Evaluate subnets of all sizes on test, show and keep the table."""
     trained = TrainedSupernet.open(Path(config.run))
     with track("evaluating on test") as progress:

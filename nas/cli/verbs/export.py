@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from nas.cli.call import Call
 from nas.cli.config import ExportConfig
 from nas.cli.console import output, remarks
 from nas.export.checked import rejections, sentence
@@ -10,7 +11,7 @@ from nas.export.network_file import FORMATS, file_kinds
 from nas.pipeline.export import export_again
 
 
-def run(config: ExportConfig, folder: Path) -> int:
+def run(config: ExportConfig, call: Call) -> int:
     """Export, compare on images, say where the files are; 1 if an int8 file lost too much accuracy."""
     source = Path(config.run)
     kinds = file_kinds(config.format, config.precision)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from nas.cli.app import command
+from nas.cli.call import Call
 from nas.cli.config import FinetuneConfig
 from nas.cli.console import output, remarks, track
 from nas.export.checked import rejections
@@ -13,7 +13,7 @@ from nas.pipeline.finetune import specialise
 from nas.training.finetune import Finetuning
 
 
-def run(config: FinetuneConfig, folder: Path) -> int:
+def run(config: FinetuneConfig, call: Call) -> int:
     """Fine-tune into the run folder, say what it brought; 1 if an int8 file lost too much accuracy."""
     settings = Finetuning(
         epochs=config.epochs,
@@ -27,22 +27,22 @@ def run(config: FinetuneConfig, folder: Path) -> int:
     with track("fine-tuning") as progress:
         record = specialise(
             Path(config.run),
-            folder,
+            call.folder,
             settings,
             seed=config.seed,
             device=device,
             threads=config.threads,
             max_accuracy_drop=config.max_accuracy_drop / 100,
-            command=command(),
+            command=call.command,
             progress=progress,
         )
     if config.json:
-        print(json.dumps(record | {"folder": str(folder)}))
+        print(json.dumps(record | {"folder": str(call.folder)}))
     else:
         output.print(record["notes"][0], soft_wrap=True)
         for file in record["exports"]:
-            output.print(f"network  {folder / file['file']}", soft_wrap=True)
-        output.print(f"report   {folder / 'report.html'}", soft_wrap=True)
+            output.print(f"network  {call.folder / file['file']}", soft_wrap=True)
+        output.print(f"report   {call.folder / 'report.html'}", soft_wrap=True)
     rejected = rejections(record["exports"])
     for sentence in rejected:
         remarks.print(f"nas finetune: {sentence}")

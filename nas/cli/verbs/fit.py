@@ -5,17 +5,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 from latency_tables.files import atomic_path
+from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
-from nas.devices.learning import device_predictor, profile_path
+from nas.devices.learning import device_predictor
 from nas.report.figures import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces import get_space
 
 
-def run(config: FitConfig, folder: Path) -> int:
+def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the held-out error and plot it."""
     device = get_device(config.device, folder=Path(config.runs) / "devices")
     space = get_space(**config.space)
@@ -25,13 +26,13 @@ def run(config: FitConfig, folder: Path) -> int:
             f"at least {MIN_MEASUREMENTS} networks of {space.name} must have been measured on {device.name}; "
             f"type: nas measure --device {device.name} --space {space.name}"
         )
-    profile = profile_path(device, space)
+    profile = device.table.profile_path(space)
     predictor.save(profile)
     errors = predictor.errors_
     figure = held_out_figure(
         predictor.latency_ms_, predictor.left_out_ms_, predictor.left_out_std_ms_, f"{device.name}, {space.name}"
     )
-    with atomic_path(folder / "parity.png") as temporary:
+    with atomic_path(call.folder / "parity.png") as temporary:
         temporary.write_bytes(png(figure))
     if config.json:
         record = {"device": device.name, "space": space.name, "profile": str(profile), "errors": asdict(errors)}
@@ -44,6 +45,6 @@ def run(config: FitConfig, folder: Path) -> int:
     shown.add_row("rank correlation (Spearman)", f"{errors.spearman:.3f}")
     shown.add_row("inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
-    output.print(f"profile {profile}\nplot    {folder / 'parity.png'}", soft_wrap=True)
+    output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
     remarks.print(f"next: nas search --device {device.name} --latency 60%")
     return 0

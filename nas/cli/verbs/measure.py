@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
@@ -13,7 +14,7 @@ from nas.devices.learning import POOL, device_predictor
 from search_spaces import get_space
 
 
-def run(config: MeasureConfig, folder: Path) -> int:
+def run(config: MeasureConfig, call: Call) -> int:
     """Measure, and show what the device's table now holds of the space."""
     if config.samples < 1:
         raise ValueError(f"--samples must be at least 1, got {config.samples}")
@@ -32,10 +33,10 @@ def run(config: MeasureConfig, folder: Path) -> int:
     for warning in measured.card.conditions["warnings"]:
         remarks.print(f"warning: {warning}")
     latency = measured.rows["latency_ms"]
-    known = len(device.known(space)[0])
+    known = len(device.table.known(space)[0])
     if config.json:
         rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
-        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table_path), "rows": rows}))
+        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table.path), "rows": rows}))
         return 0
     shown = table("architecture", "ms", "p10", "p90")
     for row in measured.rows.sort_values("latency_ms").to_dict("records"):
@@ -43,7 +44,7 @@ def run(config: MeasureConfig, folder: Path) -> int:
     output.print(shown)
     output.print(
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
-        f"{known} of {space.name} are known on {device.name} ({device.table_path})"
+        f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
     remarks.print(f"next: nas fit --device {device.name}")
     return 0

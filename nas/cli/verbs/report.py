@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from nas.cli.call import Call
 from nas.cli.config import ReportConfig
 from nas.cli.console import output
 from nas.report.html import write_report
 from nas.report.overview import SUMMARY, read_overview, run_record, write_overview_page
 
 
-def run(config: ReportConfig, folder: Path) -> int:
+def run(config: ReportConfig, call: Call) -> int:
     """Write report.html and pareto.png into the run's folder."""
     source = Path(config.run)
     if not (source / SUMMARY).is_file():

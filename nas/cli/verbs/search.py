@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.cli.app import Ended, command, outcome, typed_keys
+from nas.cli.app import Ended, outcome
+from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
 from nas.cli.figures import show_figures
@@ -18,19 +19,19 @@ from nas.report.overview import HEAD, Entry, row, run_record, write_overview
 from nas.search.result import SearchResult
 
 
-def run(config: SearchConfig, folder: Path) -> int:
+def run(config: SearchConfig, call: Call) -> int:
     """Search into the run folder, show the answer and where it lies."""
     if config.supernet is not None:
-        config.data = _typed_data(config)  # the rest is as it was in its training
+        config.data = _typed_data(config, call)  # the rest is as it was in its training
     listener = Listener(say=remarks.print, track=track)
     if "," in config.device and not config.shared and config.precision != AUTO:
-        return _fleet(config, folder, listener)
+        return _fleet(config, call, listener)
     find = search_precisions if config.precision == AUTO else search
-    result = find(config, folder, listener, command())
+    result = find(config, call.folder, listener, call.command)
     if config.json:
-        print(json.dumps(result.to_dict() | {"folder": str(folder)}))
+        print(json.dumps(result.to_dict() | {"folder": str(call.folder)}))
     else:
-        _show(result, folder)
+        _show(result, call.folder)
     return _judge_files(result)
 
 
@@ -45,8 +46,9 @@ def show_sweep(ended: Sequence[Ended], typed_as: str, *, quiet: bool = False) ->
     _show_overview(folder, entries, typed_as, quiet=quiet)
 
 
-def _fleet(config: SearchConfig, folder: Path, listener: Listener) -> int:
-    outcomes = search_fleet(config, folder, listener, command())
+def _fleet(config: SearchConfig, call: Call, listener: Listener) -> int:
+    folder = call.folder
+    outcomes = search_fleet(config, folder, listener, call.command)
     errors = {each.device: outcome(each.error) for each in outcomes if each.error is not None}
     entries = [Entry(each.device, each.folder.name, errors.get(each.device, (0, ""))[1]) for each in outcomes]
     if config.json:
@@ -57,7 +59,7 @@ def _fleet(config: SearchConfig, folder: Path, listener: Listener) -> int:
         ]
         print(json.dumps({"folder": str(folder), "devices": records}))
     if any(each.result is not None for each in outcomes):
-        _show_overview(folder, entries, command(), quiet=config.json)
+        _show_overview(folder, entries, call.command, quiet=config.json)
     codes = [code for code, _ in errors.values()]
     codes += [_judge_files(each.result) for each in outcomes if each.result is not None]
     if errors:
@@ -94,13 +96,12 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
     output.print(f"report   {page}", soft_wrap=True)
 
 
-def _typed_data(config: SearchConfig) -> dict[str, Any]:
+def _typed_data(config: SearchConfig, call: Call) -> dict[str, Any]:
     """The settings of the images that were typed."""
-    told = typed_keys()
     return {
         key: value
         for key, value in config.data.items()
-        if f"data.{key}" in told or ("data" in told and key in ("name", "root"))
+        if f"data.{key}" in call.typed or ("data" in call.typed and key in ("name", "root"))
     }
 
 

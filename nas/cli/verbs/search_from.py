@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from latency_tables.files import write_text
-from nas.cli.app import command, typed
+from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
@@ -14,11 +14,11 @@ from nas.search.budget import Budget
 from nas.search.warm_start import answer_from, load_state
 
 
-def run(config: SearchConfig, folder: Path) -> int:
+def run(config: SearchConfig, call: Call) -> int:
     """Answer, and keep the answer as result.json in the run folder."""
     former = Path(str(config.former))
     state = load_state(former)
-    if typed("confidence"):
+    if call.says("confidence"):
         state.estimator.confidence = config.confidence
     limits = latency_limits(config.budget.latency, state.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
@@ -37,11 +37,11 @@ def run(config: SearchConfig, folder: Path) -> int:
         "measured": found.measured,
         "costs": found.costs,
         "budgets": found.budget.judged(found.predicted, found.measured, found.costs),
-        "command": command(),
+        "command": call.command,
     }
-    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
+    write_text(call.folder / "result.json", json.dumps(record, indent=2) + "\n")
     if config.json:
-        print(json.dumps(record | {"folder": str(folder)}))
+        print(json.dumps(record | {"folder": str(call.folder)}))
         return 0
     show_figures(record)
     output.print(f"architecture {found.architecture}")

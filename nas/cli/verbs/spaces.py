@@ -1,17 +1,17 @@
 """`nas spaces`: the search spaces."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nas.cli.call import Call
 from nas.cli.config import ListConfig
 from nas.cli.console import output, table
 from search_spaces import SPACES, SearchSpace, get_space
 
 
-def run(config: ListConfig, folder: Path) -> int:
+def run(config: ListConfig, call: Call) -> int:
     """Print a table, or a JSON list, of the registered spaces."""
     spaces = [get_space(name) for name in SPACES]
     if config.json:

@@ -1,16 +1,15 @@
 """`nas train`: a supernet from images."""
 
-from pathlib import Path
-
+from nas.cli.call import Call
 from nas.cli.config import TrainConfig
 from nas.cli.console import remarks
 from nas.pipeline.train import train_supernet
 
 
-def run(config: TrainConfig, folder: Path) -> int:
+def run(config: TrainConfig, call: Call) -> int:
     """Train into the run folder and say what to type next."""
     train_supernet(
-        folder,
+        call.folder,
         space=config.space,
         data=config.data,
         recipe=config.recipe,
@@ -18,5 +17,5 @@ def run(config: TrainConfig, folder: Path) -> int:
         threads=config.threads,
         accelerator=config.accelerator,
     )
-    remarks.print(f"supernet: {folder}\nnext:     nas search --supernet {folder} --device cpu --latency 60%")
+    remarks.print(f"supernet: {call.folder}\nnext:     nas search --supernet {call.folder} --device cpu --latency 60%")
     return 0

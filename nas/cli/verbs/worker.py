@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from nas.cli.app import typed
+from nas.cli.call import Call
 from nas.cli.config import WorkerConfig
 from nas.cli.console import output, remarks
 from nas.progress import Listener
 
 
-def run(config: WorkerConfig, folder: Path) -> int:
+def run(config: WorkerConfig, call: Call) -> int:
     """Work until nothing has waited for a while, or until stopped."""
     if config.storage is None:
         raise ValueError("which storage? type: nas worker --storage URL, with the URL that the search was given")
@@ -24,7 +24,7 @@ def run(config: WorkerConfig, folder: Path) -> int:
     evaluated = work(
         config.storage,
         None if config.supernet is None else Path(config.supernet),
-        config.data if typed("data") else None,
+        config.data if call.says("data") else None,
         idle_s=config.idle_s,
         listener=Listener(say=remarks.print),
     )

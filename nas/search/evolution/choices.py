@@ -30,8 +30,7 @@ class Places:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        column = {gene.name: i for i, gene in enumerate(space.genes)}
-        genes = list(dict.fromkeys(tuple(column[name] for name in token.genes) for token in space.tokens))
+        genes = list(dict.fromkeys(tuple(space.columns[name] for name in token.genes) for token in space.tokens))
         choices = [np.array(list(product(*(range(space.n_choices[gene]) for gene in of)))) for of in genes]
         n_operators = max(map(len, choices))
         self.valid = np.arange(n_operators) < np.array([len(of) for of in choices])[:, None]
@@ -46,7 +45,7 @@ class Places:
             self._radix[gene, place] = np.argmax(row == 1) if row.any() else 0
         self._first = np.array([own[0] for own in genes], dtype=np.intp)
         needs = [*(gene.needs for gene in space.genes), *(slot.needs for slot in space.slots)]
-        context = {name for slot in space.slots for name in slot.context}
+        context = {gene.name for gene in space.context_genes}
         deciding = {need[0] for need in needs if need} | context
         free = [i for i, gene in enumerate(space.genes) if len(gene.values) > 1]
         self.structure = [i for i in free if space.genes[i].name in deciding]

@@ -56,7 +56,7 @@ def test_spaces_as_json(tmp_path):
             "one for each of them: --latency cpu=20ms,pixel1",
         ),
         (["search", "--device", "cpu,cpu", "--macs", "1M"], "names cpu twice"),
-        (["search", "--from", "nowhere", "--latency", "60%"], "nowhere is not the folder of a finished search"),
+        (["search", "--from", "nowhere", "--latency", "60%"], "nowhere is no run folder (it has no settings.json)"),
         (["search", "--from", "nowhere", "--device", "cpu"], "leave --device out"),
         (["search", "--latency", "60%", "--shared"], "--shared is for several devices"),
         (["search", "--device", "cpu,cpu-int8", "--latency", "60%", "--shared"], "cpu float32, cpu-int8 int8"),

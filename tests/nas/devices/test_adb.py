@@ -188,6 +188,6 @@ def test_an_unplugged_phone_loses_nothing_measured(phones: list[Phone], tmp_path
     with pytest.raises(DeviceUnavailable, match="phone"):
         there.measure(SPACE, np.stack([SPACE.min, SPACE.max]))
     unplug.join()
-    known = there.read_table()
+    known = there.table.read()
     assert known is not None
     assert len(known) >= 1

@@ -110,11 +110,11 @@ def test_a_vanished_board_keeps_what_was_measured_and_the_next_call_continues(tm
     board.vanish_after = 15  # three quarters of the rounds: these two networks count
     with pytest.raises(DeviceUnavailable, match="went away"):
         device.measure(SPACE, rows)
-    assert len(tables.read_table(device.table_path)) == 4
+    assert len(tables.read_table(device.table.path)) == 4
     board.vanish_after = 3  # too few
     with pytest.raises(DeviceUnavailable, match="went away"):
         device.measure(SPACE, rows)
-    assert len(tables.read_table(device.table_path)) == 4
+    assert len(tables.read_table(device.table.path)) == 4
 
     board.vanish_after, board.asked = None, []
     assert len(device.measure(SPACE, rows)) == 5
@@ -125,11 +125,11 @@ def test_measuring_afresh_replaces_rows(tmp_path: Path) -> None:
     board = FakeBoard()
     device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=board)
     device.measure(SPACE, population(2))
-    table = tables.read_table(device.table_path)
-    tables.write_table(device.table_path, replace(table, rows=table.rows.assign(latency_ms=9.0, p90_ms=9.5)))
+    table = tables.read_table(device.table.path)
+    tables.write_table(device.table.path, replace(table, rows=table.rows.assign(latency_ms=9.0, p90_ms=9.5)))
     assert (device.measure(SPACE, population(2)).rows["latency_ms"] == 9).all()
     assert (device.measure(SPACE, population(2), fresh=True).rows["latency_ms"] < 9).all()
-    assert len(tables.read_table(device.table_path)) == 2
+    assert len(tables.read_table(device.table.path)) == 2
     assert len(board.asked) == 2
 
 
@@ -166,7 +166,7 @@ device.measure(space, rows, progress=lambda done, total: print(done, flush=True)
         reported = next(int(line) for line in process.stdout if int(line) >= 2)
         process.send_signal(signal.SIGKILL)
     device = Device(CPU, folder=tmp_path, protocol=replace(QUICK, batch_of_nets=10))
-    table = device.read_table()
+    table = device.table.read()
     assert table is not None
     assert reported <= len(table) <= reported + 1
     assert len(device.measure(SPACE, population(50)[: len(table) + 1])) == len(table) + 1
@@ -218,10 +218,10 @@ def test_a_device_known_from_papers_cannot_be_measured() -> None:
 def test_what_is_known_of_a_space_is_what_its_options_allow(tmp_path: Path) -> None:
     device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard())
     large = get_space(SPACE.name, resolutions=[32, 64])
-    assert device.known(SPACE)[0].shape == (0, len(SPACE.genes))
+    assert device.table.known(SPACE)[0].shape == (0, len(SPACE.genes))
     device.measure(large, np.stack([large.min, large.max]))
     device.measure(SPACE, SPACE.max[None])
-    population, latency_ms = device.known(SPACE)
+    population, latency_ms = device.table.known(SPACE)
     assert SPACE.format(population) == SPACE.format(np.stack([SPACE.min, SPACE.max]))
     assert latency_ms.shape == (2,)
-    assert len(device.known(large)[0]) == 3
+    assert len(device.table.known(large)[0]) == 3

@@ -82,7 +82,7 @@ def test_an_imported_block_table_is_a_device(shared_data: Path, tmp_path: Path) 
     table = import_table(paths, "my-note10", space=note10_space(), samples=50, folder=devices)
     device = get_device("my-note10", folder=devices)
     assert not device.can_measure
-    assert len(device.known(note10_space())[0]) == len(table) == 50
+    assert len(device.table.known(note10_space())[0]) == len(table) == 50
     assert ("mobilenet_v3_w1.2", 50) in next(
         known.spaces for known in list_devices(folder=devices) if known.spec.name == "my-note10"
     )

@@ -30,7 +30,7 @@ def test_a_device_that_is_not_attached_is_known_by_its_operator_costs(name, tmp_
 def test_published_networks_are_predicted_about_right(tmp_path):
     device = get_device("pixel1", folder=tmp_path)
     costs = device_costs(device)
-    rows = device.read_table().rows
+    rows = device.table.read().rows
     for row in rows[rows["space"] == "mobilenet_v3"].to_dict("records"):
         space = get_space("mobilenet_v3", resolutions=(row["resolution"],))
         predicted = costs.for_space(space).predict(space.parse(row["architecture"])[None])[0]

@@ -59,6 +59,6 @@ def test_a_batch_takes_longer_than_an_image(tmp_path: Path) -> None:
     one = device.measure(SPACE, SPACE.min[None]).rows["latency_ms"][0]
     eight = device.measure(SPACE, SPACE.min[None], batch=8).rows["latency_ms"][0]
     assert eight > 2 * one
-    stored = device.read_table()
+    stored = device.table.read()
     assert stored is not None
     assert stored.rows["batch"].tolist() == [1, 8]

@@ -121,7 +121,7 @@ def test_a_connection_cut_half_way_loses_nothing_and_leaves_nothing(board: Board
 
     with pytest.raises(DeviceUnavailable, match=r"^board: "):
         there.measure(SPACE, rows, progress=cut)
-    known = there.read_table()
+    known = there.table.read()
     assert known is not None
     assert 1 <= len(known) <= 3
     assert len(quick.measure(SPACE, rows)) == 4
@@ -140,7 +140,7 @@ def test_a_withdrawn_key_stops_it_in_between(board: Board, tmp_path: Path) -> No
             there.measure(SPACE, rows, progress=lambda done, total: authorized.rename(withdrawn) if done else None)
     finally:
         withdrawn.rename(authorized)
-    known = there.read_table()
+    known = there.table.read()
     assert known is not None
     assert len(known) == 2
 
