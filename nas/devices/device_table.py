@@ -21,6 +21,8 @@ DEVICES_FOLDER = Path("runs/devices")
 SHIPPED_TABLES = Path(latency_tables.__file__).parent
 SESSIONS_KEPT = 20
 """Sessions whose conditions the card keeps: the latest ones."""
+CONFIRMED = "measured twice"
+"""What the column ``source`` says of a surprising latency that was measured again and was the same."""
 MACHINE_FACTS = ("gpu", "cpu", "cores", "governor", "system", "python")
 
 
@@ -69,6 +71,24 @@ class DeviceTable:
                     latencies.append(latency_ms)
         population = np.array(rows, dtype=np.int16).reshape(len(rows), len(space.genes))
         return population, np.array(latencies, dtype=np.float64)
+
+    def confirm(self, space: SearchSpace, architectures: Sequence[str]) -> None:
+        """Mark networks of `space` whose latency was measured twice and was the same."""
+        table = self.measured()
+        if table is None or not architectures:
+            return
+        rows = (table.rows["space"] == space.name) & table.rows["architecture"].isin(architectures)
+        table.rows.loc[rows, "source"] = CONFIRMED
+        write_table(self.path, table)
+
+    def confirmed(self, space: SearchSpace, population: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of `population` are so marked, shape ``(n,)``."""
+        table = self.read()
+        if table is None or not len(population):
+            return np.zeros(len(population), dtype=bool)
+        rows = table.select(space.name, batch=1, precision=self.spec.precision)
+        marked = set(rows.loc[rows["source"] == CONFIRMED, "architecture"])
+        return np.array([name in marked for name in space.format(population)])
 
     def check_conditions(self) -> None:
         """Refuse to mix runtimes or numbers of threads in one table.

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 import latency_tables
 from nas.devices.device import Device
-from nas.progress import SILENT, Listener
+from nas.devices.suspicious import measure_suspicious_again
+from nas.progress import SILENT, Listener, Progress
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
@@ -69,9 +70,13 @@ def learn_device(
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
             device.measure(space, telling_sample(space, samples, seed), progress=progress)
-        predictor = device_predictor(device, space)
+        predictor, sentences = check_again(device, space)
+        for sentence in sentences:
+            listener.say(sentence)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
+    if (need := describe_need(predictor, device.name, space.name)) is not None:
+        listener.say(need)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
 
     def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
@@ -88,8 +93,28 @@ def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
         elsewhere = device_costs(device, without=space)
         if elsewhere is not None:
             predictor.know_costs(own=elsewhere.single_prices)
-        predictor.adapt(population, latency_ms)
+        predictor.adapt(population, latency_ms, device.table.confirmed(space, population))
     return predictor
+
+
+def check_again(
+    device: Device, space: SearchSpace, progress: Progress | None = None
+) -> tuple[LatencyPredictor, list[str]]:
+    """A device's predictor after its suspicious networks were measured again, and a sentence on each of them."""
+    predictor = device_predictor(device, space)
+    sentences = measure_suspicious_again(device, space, predictor, progress)
+    return (device_predictor(device, space) if sentences else predictor), sentences
+
+
+def describe_need(predictor: LatencyPredictor, device: str, space: str) -> str | None:
+    """What to type where too few networks were measured; None where they are enough, or more would not help."""
+    more = predictor.further_measurements_
+    if not more:
+        return None
+    return (
+        f"{predictor.errors_.n} networks are too few for {device}: an error of {predictor.errors_.mape:.0%} is to be "
+        f"expected; measure {more} more: nas measure --device {device} --space {space} --suggest --samples {more}"
+    )
 
 
 def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredictor:
@@ -109,12 +134,14 @@ def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredict
 
 
 def describe_errors(predictor: LatencyPredictor) -> str:
-    """The held-out errors of a latency predictor in a few words."""
+    """The errors to expect of a latency predictor in a few words."""
     errors = predictor.errors_
     fleet = f" and {len(predictor.devices_)} other devices" if predictor.devices_ else ""
+    left_out = len(predictor.suspicious_) if hasattr(predictor, "suspicious_") else 0
+    doubted = f"; {left_out} left out, for the others speak against it" if left_out else ""
     return (
-        f"error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
-        f"{errors.spearman:.2f}, each of {errors.n} networks predicted from the others{fleet}"
+        f"expected error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
+        f"{errors.spearman:.2f}, learnt from {errors.n} networks{fleet}{doubted}"
     )
 
 
