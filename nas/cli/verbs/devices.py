@@ -37,7 +37,7 @@ def run(config: ListConfig, call: Call) -> int:
         )
     output.print(shown)
     output.print(
-        "error: expected of other networks of a space; elsewhere: expected in a space that was never measured on the device"
+        "error: expected of other networks of a space; elsewhere: in a space that was never measured on the device"
     )
     return 0
 

@@ -36,8 +36,14 @@ def run(config: FitConfig, call: Call) -> int:
         temporary.write_bytes(png(figure))
     doubted = space.format(predictor.measured_[predictor.suspicious_]) if len(predictor.suspicious_) else []
     if config.json:
-        record = {"device": device.name, "space": space.name, "profile": str(profile), "errors": asdict(errors)}
-        record |= {"left_out": doubted, "measure_more": predictor.further_measurements_}
+        record = {
+            "device": device.name,
+            "space": space.name,
+            "profile": str(profile),
+            "errors": asdict(errors),
+            "left_out": doubted,
+            "measure_more": predictor.further_measurements_,
+        }
         print(json.dumps(record))
         return 0
     shown = table(f"{device.name}, {space.name}", "expected")
