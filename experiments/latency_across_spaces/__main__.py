@@ -130,7 +130,7 @@ def main() -> None:
         with atomic_path(RESULTS / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
     draw(summary.reset_index(), RESULTS / "across_spaces.png")
-    print(f"a device left out, in the space it was not measured in: {costs.across_:.0%} (root mean square, log)")
+    print(f"standard deviation of a device left out, in the space it was not measured in: {costs.across_:.0%}")
     print(summary.to_string())
 
 

@@ -203,6 +203,6 @@ def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
     images = "" if costs.batch == 1 else f", in batches of {costs.batch} images, which is what these latencies are of"
     evidence = (
         f"predicted from what operators cost, learnt from {costs.n:,} networks of {' and '.join(costs.spaces)}{here}"
-        f"{images}; expected error {predictor.relative_std:.0%}"
+        f"{images}; expected error {predictor.expected_error:.0%}"
     )
     return KnownLatency(predictor, evidence)

@@ -54,7 +54,7 @@ def _row(known: KnownDevice, device: Device) -> dict[str, Any]:
     else:
         costs = device_costs(device)
         if costs is not None:
-            errors = {"here": round(costs.error, 4), "elsewhere": round(costs.error_elsewhere, 4)}
+            errors = {"here": round(costs.expected_error, 4), "elsewhere": round(costs.expected_error_elsewhere, 4)}
             networks = networks or {space: costs.n // len(costs.spaces) for space in costs.spaces}
         ours = card is not None and card.provenance == "measured"
         figures = "measured elsewhere" if ours else "published" if known.spaces else "operator costs"
