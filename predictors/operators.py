@@ -1,8 +1,9 @@
 """What a network makes a device do, in numbers that mean the same in every search space.
 
 Layers fall into a few classes; of each class we count launches, multiply-accumulates and elements moved. All
-are sums over slots, so a table over (slot, variant) serves whole populations. They are counted twice: for all
-layers, and for those that work for the slot's output (`live`), as runtimes that drop dead code execute.
+are sums over slots, so a table over (slot, variant) serves whole populations. They are counted three times: for all
+layers, for those that the slot's output needs, as runtimes that drop dead code execute, and for those of them that
+something other than zeros reaches.
 """
 
 from collections.abc import Sequence
@@ -45,45 +46,46 @@ def layer_totals(layer: LayerSpec) -> NDArray[np.float64]:
     return totals.ravel()
 
 
-def live(layers: Sequence[LayerSpec]) -> list[LayerSpec]:
-    """The layers that work for the slot's output: it depends on them, and something other than zeros reaches them.
-
-    The last layer, which writes the output, is always one of them.
-    """
+def needed(layers: Sequence[LayerSpec]) -> list[LayerSpec]:
+    """The layers that the last one depends on, itself included."""
     if not layers:
         return []
-    fed = {SLOT_INPUT}
-    for layer in layers:
-        if layer.kind != "zero" and not fed.isdisjoint(layer.inputs):
-            fed.add(layer.name)
     wanted = {layers[-1].name}
     kept = []
     for layer in reversed(layers):
         if layer.name in wanted:
             wanted.update(layer.inputs)
-            if layer.name in fed or layer is layers[-1]:
-                kept.append(layer)
+            kept.append(layer)
     return kept[::-1]
+
+
+def working(layers: Sequence[LayerSpec]) -> list[LayerSpec]:
+    """The needed layers that something other than zeros reaches; the last one, which writes the output, always."""
+    fed = {SLOT_INPUT}
+    for layer in layers:
+        if layer.kind != "zero" and not fed.isdisjoint(layer.inputs):
+            fed.add(layer.name)
+    return [layer for layer in needed(layers) if layer.name in fed or layer is layers[-1]]
 
 
 class OperatorTotals:
     """Totals of whole populations of `space`, from a table that is filled as it is needed."""
 
     def __init__(self, space: SearchSpace) -> None:
-        self._table = SlotTable(space, _slot_totals, 2 * WIDTH, np.float32)
+        self._table = SlotTable(space, _slot_totals, 3 * WIDTH, np.float32)
 
     def __call__(self, population: NDArray[Any]) -> NDArray[np.float32]:
-        """Totals over all layers and over the live ones, shape ``(n, 2 * WIDTH)``, of one image."""
+        """Totals over all layers, the needed ones and the working ones, shape ``(n, 3 * WIDTH)``, of one image."""
         cells = self._table.cells(population)
         rows = self._table.columns.T
-        totals = np.zeros((len(cells), 2 * WIDTH), dtype=np.float32)
+        totals = np.zeros((len(cells), 3 * WIDTH), dtype=np.float32)
         for column in cells.T:
             totals += rows[column]
         return totals
 
 
 def _slot_totals(layers: tuple[LayerSpec, ...]) -> NDArray[np.float64]:
-    return np.concatenate([_sum(layers), _sum(live(layers))])
+    return np.concatenate([_sum(layers), _sum(needed(layers)), _sum(working(layers))])
 
 
 def _sum(layers: Sequence[LayerSpec]) -> NDArray[np.float64]:

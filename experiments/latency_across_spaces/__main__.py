@@ -39,7 +39,7 @@ def fleet_parts(seed: int) -> dict[str, list[Part]]:
         fleet = load_fleet(name)
         # Some devices run layers that no output needs and some do not: prices are learnt where there are none.
         totals = OperatorTotals(fleet.space)(fleet.population)
-        all_work = (totals[:, :WIDTH] == totals[:, WIDTH:]).all(axis=1)
+        all_work = (totals[:, :WIDTH] == totals[:, 2 * WIDTH :]).all(axis=1)
         rows = rng.permutation(np.flatnonzero(fleet.usable & all_work))[:N_FLEET]
         for device, latency in fleet.latency_ms.items():
             parts.setdefault(device, []).append(Part(fleet.space, fleet.population[rows], latency[rows]))

@@ -21,7 +21,8 @@ from predictors.gaussian_process import GroupedGaussianProcess, LeftOut, Term
 Floats = NDArray[np.float64]
 
 WIDE = 1.5  # a factor of 4.5 either way: the measurements, not the prior, say how quiet or odd a device is
-ENCODED = ("positions", "counts", "launches", "work", "dead")
+ENCODED = ("positions", "counts", "launches", "work", "dead", "unfed")
+UNFED = (0.02, 0.5)  # most devices work on zeros as on anything else; more freedom cost half a point of error
 NOISE = (0.04, WIDE)
 DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
@@ -46,9 +47,9 @@ class Model:
 
 
 # Priors were chosen by leaving devices out of training fleets, never by looking at a test device.
-_LITTLE = dict(zip(ENCODED, ((0.025, WIDE), (0.03, WIDE), (0.2, WIDE), (0.2, WIDE), (0.2, WIDE)), strict=True))
+_LITTLE = dict(zip(ENCODED, ((0.025, WIDE), (0.03, WIDE), (0.2, WIDE), (0.2, WIDE), (0.2, WIDE), UNFED), strict=True))
 _LESS = {name: (scale / 2, spread) for name, (scale, spread) in _LITTLE.items()}
-_MUCH = dict(zip(ENCODED, ((0.1, WIDE), (0.1, WIDE), (0.3, WIDE), (0.3, WIDE), (0.3, WIDE)), strict=True))
+_MUCH = dict(zip(ENCODED, ((0.1, WIDE), (0.1, WIDE), (0.3, WIDE), (0.3, WIDE), (0.3, WIDE), UNFED), strict=True))
 _LEVEL = {"level": (0.3, 0.5)}
 MODELS = {
     "fleet": Model("fleet", _LEVEL | {"fleet": (0.15, 0.5), "departures": (1.0, WIDE)} | _LITTLE),
@@ -100,8 +101,9 @@ class _Fitted(NamedTuple):
 
 
 def model_terms(model: Model, groups: Mapping[str, slice]) -> list[Term]:
-    """The terms of `model` for features whose groups stand at `groups`."""
-    return [Term(groups[name].stop - groups[name].start, *prior) for name, prior in model.priors.items()]
+    """The terms of `model` for features whose groups stand at `groups`; none for a group without columns."""
+    widths = {name: groups[name].stop - groups[name].start for name in model.priors}
+    return [Term(widths[name], *prior) for name, prior in model.priors.items() if widths[name]]
 
 
 def model_columns(model: Model, groups: Mapping[str, slice]) -> NDArray[np.intp]:

@@ -34,7 +34,7 @@ from predictors.latency.models import (
 from predictors.latency.profile import fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
 from predictors.latency.suggestion import a_optimal
-from predictors.latency.suspicious import fit_without_suspicious, left_out_of_all
+from predictors.latency.suspicious import DOUBTFUL, fit_without_suspicious, left_out_of_all
 from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
@@ -176,7 +176,9 @@ class LatencyPredictor:
         average, self.suspicious_ = fit_without_suspicious(fit, features, latency, never)
         kept = np.setdiff1d(np.arange(len(rows)), self.suspicious_)
         left_out, left_out_std = left_out_of_all(average, features, self.suspicious_)
-        stretch = _stretch(((latency - left_out) / left_out_std)[kept])
+        # What was left out shows that measurements of this device go wrong, by how much it does not.
+        distances = (latency - left_out) / left_out_std
+        stretch = _stretch(np.clip(distances, -DOUBTFUL, DOUBTFUL) if len(self.suspicious_) else distances)
         if self.devices_:
             stretch *= float(np.interp(len(kept), *NARROWER))
         jitter = 1e-9 * np.eye(features.shape[1])

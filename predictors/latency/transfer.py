@@ -240,8 +240,8 @@ def _features(part: Part) -> Floats:
 
 
 def _scaled(totals: NDArray[Any]) -> Floats:
-    """The totals of live layers in the units of the prices, shape ``(n, WIDTH)``."""
-    scaled: Floats = np.asarray(totals[:, WIDTH:], dtype=np.float64) / _units()
+    """The totals of working layers in the units of the prices, shape ``(n, WIDTH)``."""
+    scaled: Floats = np.asarray(totals[:, 2 * WIDTH :], dtype=np.float64) / _units()
     return scaled
 
 
