@@ -60,10 +60,10 @@ class ArchitectureEncoding:
 
     ``positions`` is one-hot: operators at their places, and the context genes; for accuracy those that move MACs and
     parameters weigh more. ``counts`` says how often each operator occurs, wherever it stands. Both are scaled to unit
-    length. Then, for latency, ``launches`` of each class of layers and ``work``, their MACs, elements moved and weights,
-    as fractions of what the average network has of the quantity (latency is about linear in them), ``dead``: the part
-    of both that no output depends on, and ``unfed``: the part that is needed and works on zeros only. Or, for accuracy,
-    ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
+    length. Then, for latency, ``launches`` of each class of layers and ``work``, their MACs, elements moved and
+    weights, as fractions of what the average network has of the quantity (latency is about linear in them), ``dead``:
+    the part of both that no output depends on, and ``unfed``: the part that is needed and works on zeros only. Or, for
+    accuracy, ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
 
     Parameters
     ----------
