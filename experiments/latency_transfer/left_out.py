@@ -22,7 +22,7 @@ from experiments.latency_transfer.report import ERRORS, save_table  # noqa: E402
 from experiments.latency_transfer.run import NEEDED, adapt_all  # noqa: E402
 from predictors.latency import LatencyPredictor  # noqa: E402
 
-COUNTS, SEEDS, LEAST_FLEET = (3, 5, 10, 20), 2, 2
+COUNTS, SEEDS, LEAST_FLEET = (3, 5, 10, 20), 1, 2
 N_SOURCE_NETWORKS, N_HELD_OUT = 1000, 400
 KINDS = {"gpu": ("1080ti", "2080ti", "titan"), "cpu": ("silver", "gold"), "phone": ("pixel", "essential", "samsung")}
 
