@@ -3,11 +3,25 @@
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BeforeValidator, ConfigDict
 
-from latency_tables.files import write_text
+from latency_tables.files import plain_name, read_yaml, shown, write_text
+
+RESERVED = ",=@"
+"""No part of a device's name: the command line reads ``--device a,b`` and ``--latency a=20ms``."""
+
+
+def _as_text(value: Any) -> Any:
+    """YAML reads an unquoted year or version as a number."""
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
 
 
 @dataclass(frozen=True)
@@ -29,22 +43,50 @@ class Card:
     citation : the publication to cite for figures that are not ours.
     licence : of the figures.
     simulated : the figures come from a simulator, not from a device.
+
+    Raises
+    ------
+    ValueError : a name that is not plain (see `device_name`), or a negative number of threads.
     """
 
-    name: str
-    aliases: tuple[str, ...] = ()
-    chip: str = ""
-    transport: str = ""
-    runtime: str = ""
-    runtime_version: str = ""
+    name: Text
+    aliases: tuple[Text, ...] = ()
+    chip: Text = ""
+    transport: Text = ""
+    runtime: Text = ""
+    runtime_version: Text = ""
     threads: int = 0
-    precision: str = "float32"
+    precision: Text = "float32"
     conditions: dict[str, Any] = field(default_factory=dict)
-    date: str = ""
-    provenance: str = "measured"
-    citation: str = ""
-    licence: str = ""
+    date: Text = ""
+    provenance: Text = "measured"
+    citation: Text = ""
+    licence: Text = ""
     simulated: bool = False
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.aliases):
+            device_name(name)
+        if self.threads < 0:
+            raise ValueError(f"threads must be 0 or more, got {self.threads}")
+
+
+def device_name(name: str) -> str:
+    """`name`, if it can name a device: on the command line, and its folder.
+
+    Raises
+    ------
+    ValueError : see `latency_tables.files.plain_name`; or it begins with ``-`` or ``.``, or has one of `RESERVED`.
+    """
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise ValueError(f"the name of a device {error}") from None
+    if name[0] in "-." or any(character in RESERVED for character in name):
+        raise ValueError(f"the name of a device cannot begin with - or . nor have , = or @ in it, got {shown(name)!r}")
+    return name
 
 
 def read_card(path: Path) -> Card:
@@ -54,27 +96,19 @@ def read_card(path: Path) -> Card:
     ------
     ValueError : no such file, not YAML, no name, an unknown field or a value of the wrong type.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise ValueError(f"the latency table has no card: {path} is missing") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content.get("name"):
-        raise ValueError(f"{path} must be a YAML mapping with at least a name")
-    kinds = {f.name: f.type for f in dataclasses.fields(Card)}
-    for key, value in content.items():
-        if key not in kinds:
-            raise ValueError(f"{path}: unknown field {key!r}; known: {', '.join(kinds)}")
-        expected: Any = {"threads": int, "aliases": list, "conditions": dict, "simulated": bool}.get(key, (str, object))
-        if not isinstance(value, expected) or (key == "threads" and isinstance(value, bool)):
-            raise ValueError(f"{path}: field {key} is {value!r}, expected a {expected.__name__}")
-        if isinstance(expected, tuple):  # YAML reads an unquoted date or version as something else than text
-            content[key] = "" if value is None else str(value)
-    return Card(**content | {"aliases": tuple(map(str, content.get("aliases", ())))})
+    if not path.exists():
+        raise ValueError(f"the latency table has no card: {path} is missing")
+    return read_yaml(path, Card)
 
 
 def write_card(path: Path, card: Card) -> None:
     """Write a card, atomically."""
     fields = dataclasses.asdict(card) | {"aliases": list(card.aliases)}
-    write_text(path, yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=100))
+    write_text(path, yaml.dump(fields, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100))
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """YAML without aliases, which the reader refuses."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

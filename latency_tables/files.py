@@ -173,7 +173,8 @@ def _sentence(error: ValidationError) -> str:
     """The first thing that is wrong, and how many more there are."""
     first, *others = error.errors(include_url=False)
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{shown(part)}" for part in first["loc"]).lstrip(".")
-    said = {"missing": "is missing", "extra_forbidden": "is not a known field"}.get(first["type"], "")
+    unknown = dict.fromkeys(("extra_forbidden", "unexpected_keyword_argument"), "is not a known field")
+    said = {"missing": "is missing", **unknown}.get(first["type"], "")
     if first["type"] == "value_error":
         said = str(first["ctx"]["error"])
     elif not said:

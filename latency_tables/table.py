@@ -5,8 +5,6 @@ sentence with the file and the line. What an architecture is, only a search spac
 below the spaces, they are handed in (`search_spaces.get_space`).
 """
 
-import csv as csv_module
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from latency_tables.card import Card, read_card, write_card
-from latency_tables.files import write_text
-from latency_tables.plausible import check_plausible
+from latency_tables.columns import numbers, parse_columns, read_columns, refuse
+from latency_tables.files import shown, write_text
+from latency_tables.plausible import WORK_SAMPLE, Work, check_plausible
 
 COLUMNS = (
     "space",
@@ -35,6 +34,8 @@ COLUMNS = (
 REQUIRED = ("space", "architecture", "latency_ms")
 KEY = ("space", "architecture", "batch", "precision")
 """Rows that agree on these are measurements of the same thing."""
+MAX_BYTES = 32 * 2**20
+"""Of a CSV file: some 300,000 networks, read within seconds."""
 PRECISIONS = ("float32", "float16", "int8")
 DISAGREEMENT = 0.25
 """Two measurements of the same network further apart than this are a mistake; noise is a fifth of it."""
@@ -51,6 +52,9 @@ class Space(Protocol):
 
     def costs(self, population: Any, /) -> Any:
         """Costs on paper, with an array ``macs``."""
+
+    def layers(self, genotype: Any, /) -> Any:
+        """The layers of one network, slot by slot."""
 
 
 FindSpace = Callable[[str], Space]
@@ -117,40 +121,51 @@ def read_rows(csv: Path, *, find_space: FindSpace | None = None, card: Card | No
     Only ``space``, ``architecture`` and ``latency_ms`` must be there; the others get the values of a single
     run of one image at the card's precision. Other columns are kept.
     """
-    card = card or Card(name=csv.stem)
-    text = _read_columns(csv)
-    rows = text.copy()
+    card = card or Card(name="unnamed")
+    return _check_rows(read_columns(csv, REQUIRED, COLUMNS, max_bytes=MAX_BYTES), csv, find_space, card)
+
+
+def _check_rows(rows: pd.DataFrame, csv: Path, find_space: FindSpace | None, card: Card) -> pd.DataFrame:
     defaults = {"batch": "1", "precision": card.precision, "runs": "1", "source": card.provenance, "resolution": "0"}
     for column, default in defaults.items():
         rows[column] = rows[column].where(rows[column] != "", default) if column in rows else default
-    rows["latency_ms"] = _numbers(csv, rows["latency_ms"], "latency_ms")
+    rows["latency_ms"] = numbers(csv, rows["latency_ms"], "latency_ms")
     for column in ("p10_ms", "p90_ms"):
         given = rows[column] != "" if column in rows else pd.Series(False, index=rows.index)
         rows[column] = rows["latency_ms"].where(
-            ~given, _numbers(csv, rows.loc[given, column], column) if given.any() else 0
+            ~given, numbers(csv, rows.loc[given, column], column) if given.any() else 0
         )
     if "reference_ms" in rows:
-        rows["reference_ms"] = _numbers(csv, rows["reference_ms"], "reference_ms")
+        given = rows["reference_ms"] != ""
+        found = numbers(csv, rows.loc[given, "reference_ms"], "reference_ms")
+        rows["reference_ms"] = found.reindex(rows.index)
     for column in ("batch", "runs"):
-        rows[column] = _numbers(csv, rows[column], column, whole=True)
-    rows["resolution"] = _numbers(csv, rows["resolution"], "resolution", whole=True, least=0)
-    _refuse(
+        rows[column] = numbers(csv, rows[column], column, whole=True)
+    rows["resolution"] = numbers(csv, rows["resolution"], "resolution", whole=True, least=0)
+    refuse(
         csv, ~rows["precision"].isin(PRECISIONS), rows["precision"], f"is no precision; known: {', '.join(PRECISIONS)}"
     )
-    _refuse(csv, rows["p10_ms"] > rows["p90_ms"], rows["p10_ms"], "as p10_ms is above p90_ms")
-    macs = None if find_space is None else _resolve_architectures(csv, rows, find_space)
-    check_plausible(csv, rows, macs, card)
+    refuse(csv, rows["p10_ms"] > rows["p90_ms"], rows["p10_ms"], "as p10_ms is above p90_ms")
+    work = None if find_space is None else _resolve_architectures(csv, rows, find_space)
+    check_plausible(csv, rows, work, card)
     ordered = [*COLUMNS, *(column for column in rows if column not in COLUMNS)]
     return merge_repeats(rows[ordered], csv)
 
 
 def write_table(csv: Path, table: LatencyTable) -> None:
-    """Write a table and its card, each atomically."""
-    rows = table.rows.copy()
+    """Write a table and its card, each atomically; the card first, as a table without its card means little.
+
+    Raises
+    ------
+    ValueError : rows that the reader would refuse; nothing is written.
+    """
+    csv, rows = Path(csv), table.rows.copy()
     for column in [name for name in rows if rows[name].dtype.kind == "f"]:
-        rows[column] = rows[column].map(lambda value: f"{value:.6g}")
-    write_text(Path(csv), rows.to_csv(index=False, lineterminator="\n"))
-    write_card(card_path(Path(csv)), table.card)
+        rows[column] = rows[column].map(lambda value: "" if np.isnan(value) else f"{value:.6g}")
+    text = rows.to_csv(index=False, lineterminator="\n")
+    _check_rows(parse_columns(text, csv, REQUIRED, COLUMNS), csv, None, table.card)
+    write_card(card_path(csv), table.card)
+    write_text(csv, text)
 
 
 def merge_repeats(rows: pd.DataFrame, csv: Path | None = None) -> pd.DataFrame:
@@ -185,68 +200,10 @@ def merge_repeats(rows: pd.DataFrame, csv: Path | None = None) -> pd.DataFrame:
     return merged.reset_index(drop=True)
 
 
-def _read_columns(csv: Path) -> pd.DataFrame:
-    """The file as text, indexed by line number, blank lines left out."""
-    try:
-        content = csv.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"there is no latency table {csv}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{csv} is not UTF-8 text (byte {error.start}); save it as UTF-8 CSV") from error
-    if "\0" in content:
-        raise ValueError(f"{csv} is not UTF-8 text (it contains zero bytes); save it as UTF-8 CSV")
-    if not content.strip():
-        raise ValueError(f"{csv} is empty")
-    reader = csv_module.reader(io.StringIO(content), strict=True)
-    lines, records = [], []
-    try:
-        header = [column.strip() for column in next(reader)]
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) != len(header):
-                raise ValueError(f"{csv}, line {reader.line_num}: {len(cells)} cells where line 1 has {len(header)}")
-            lines.append(reader.line_num)
-            records.append([cell.strip() for cell in cells])
-    except csv_module.Error as error:
-        raise ValueError(f"{csv}, line {reader.line_num}: {error}") from error
-    rows = pd.DataFrame(records, columns=header, index=lines, dtype=object)
-    twice = rows.columns[rows.columns.duplicated()]
-    if len(twice):
-        raise ValueError(f"{csv}, line 1: two columns are called {twice[0]}")
-    missing = [column for column in REQUIRED if column not in rows]
-    if missing:
-        raise ValueError(
-            f"{csv}, line 1: no column {', '.join(missing)}; the columns are {', '.join(COLUMNS)}, separated by commas"
-        )
-    if rows.empty:
-        raise ValueError(f"{csv} has no rows")
-    return rows
-
-
-def _refuse(csv: Path, wrong: "pd.Series[bool]", shown: "pd.Series[Any]", reason: str) -> None:
-    if wrong.any():
-        row = int(wrong.to_numpy().argmax())
-        raise ValueError(f"{csv}, line {wrong.index[row]}: {shown.iloc[row]!r} {reason}")
-
-
-def _numbers(
-    csv: Path, text: "pd.Series[str]", column: str, *, whole: bool = False, least: float = 1
-) -> "pd.Series[Any]":
-    """The column as numbers: positive and finite, or whole and at least `least`."""
-    numbers = pd.to_numeric(text, errors="coerce").astype(float)
-    if whole:
-        _refuse(
-            csv, ~(numbers >= least) | (numbers % 1 != 0), text, f"in {column} is not a whole number from {least:g} on"
-        )
-        return numbers.astype(int)
-    _refuse(csv, ~((numbers > 0) & (numbers < np.inf)), text, f"in {column} is not a positive, finite number")
-    return numbers
-
-
-def _resolve_architectures(csv: Path, rows: pd.DataFrame, find_space: FindSpace) -> "pd.Series[float]":
-    """Rewrite architectures in their canonical form; MACs of every row."""
+def _resolve_architectures(csv: Path, rows: pd.DataFrame, find_space: FindSpace) -> Work:
+    """Rewrite architectures in their canonical form; what each row computes."""
     macs = pd.Series(0.0, index=rows.index)
+    layers = pd.Series(np.nan, index=rows.index)
     for label, group in rows.groupby("space", sort=False):
         try:
             space = find_space(str(label))
@@ -256,14 +213,17 @@ def _resolve_architectures(csv: Path, rows: pd.DataFrame, find_space: FindSpace)
         population = np.stack(genotypes)
         rows.loc[group.index, "architecture"] = _format(space, population)
         macs.loc[group.index] = np.asarray(space.costs(population).macs, dtype=float)
-    return macs
+        for i in np.linspace(0, len(group) - 1, min(len(group), WORK_SAMPLE)).astype(int):
+            slots = space.layers(population[i])
+            layers.loc[group.index[i]] = sum(layer.macs > 0 for slot in slots for layer in slot)
+    return Work(macs, layers)
 
 
 def _parse(csv: Path, line: Any, space: Space, text: str) -> Any:
     try:
         return space.parse(text)
     except ValueError as error:
-        raise ValueError(f"{csv}, line {line}: {error}") from error
+        raise ValueError(f"{csv}, line {line}: {shown(str(error), 300)}") from error
 
 
 def _format(space: Space, population: Any) -> Sequence[str]:

@@ -99,21 +99,6 @@ class AccuracyPredictor:
         encoded = self._encoding(rows)
         return np.concatenate([np.ones((len(encoded), 1), dtype=np.float32), encoded], axis=1)
 
-    def parts(self, population: NDArray[Any]) -> tuple[Floats, Floats]:
-        """The prediction before it is cut to [0, 1], as ``part + weights @ log(costs)``; for bounds on the optimum.
-
-        Returns
-        -------
-        The part that is a sum over operators at their places, shape ``(n,)``, and the weights of the logarithms of
-        MACs, parameters, bytes of peak activation and number of blocks, shape ``(4,)``.
-        """
-        features = self._features(self.space.as_population(population)).astype(np.float64)
-        columns, centre, factor = self._encoding.costs_standard
-        linear, slopes = features.shape[1] - len(columns), np.zeros(4)
-        slopes[columns] = self._unit * self._mean[linear:].astype(np.float64) * factor
-        part = self._centre + self._unit * (features[:, :linear] @ self._mean[:linear])
-        return part - slopes[columns] @ centre, slopes
-
     def draw(self, population: NDArray[Any], n: int, rng: np.random.Generator) -> Floats:
         """`n` functions that the posterior holds possible, at `population`: shape ``(n, len(population))``.
 

@@ -176,11 +176,6 @@ class ArchitectureEncoding:
                 weights.append(np.zeros((len(standard.columns), prices.shape[1])))
         return np.concatenate(weights)
 
-    @property
-    def costs_standard(self) -> _Standard:
-        """The group ``costs``: which of its four vary, what is taken off them, what they are multiplied by."""
-        return self._standards["costs"]
-
     def __call__(self, population: NDArray[Any]) -> Rows:
         """Feature rows, shape ``(n, sum of widths)``, float32."""
         raw = self._raw(population)

@@ -23,8 +23,9 @@ from latency_tables.files import write_text
 from nas.pipeline.search import Unknown
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings, evolve
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
+from nas.search.objectives import Objectives
 from predictors.accuracy import CONSTANT, COSTS, COUNTS, NOISE, POSITIONS, AccuracyPredictor
 from predictors.encoding import ArchitectureEncoding
 from predictors.gaussian_process import GroupedGaussianProcess, Term
@@ -141,7 +142,7 @@ class _Note10:
 def rounds(data: Path, seeds: int, out: Path) -> None:
     """The network found within a budget on once-for-all's task, with all evaluations spread or most in rounds."""
     task, budget, lines = Task(data), Budget.parse(latency=f"{LIMIT_MS}ms"), []
-    unknown = Estimator(task.space, Unknown(), _Note10(task))
+    unknown = Objectives(task.space, Unknown(), _Note10(task))
     for n, seed, way in itertools.product(OBSERVED[1:], range(seeds), ("spread", "rounds")):
         rng = np.random.default_rng(100 + seed)
 
@@ -152,8 +153,10 @@ def rounds(data: Path, seeds: int, out: Path) -> None:
         plan = EvaluationPlan(n, spread=1.0) if way == "spread" else EvaluationPlan(n)
         learnt = learn_accuracy(unknown, budget, evaluate, plan=plan, seed=seed)
         seconds = time.process_time() - started
-        score = Estimator(task.space, learnt.predictor, unknown.latency).scorer(budget)
-        archive = evolve(task.space, score, rng=np.random.default_rng(seed), settings=EvolutionSettings(6000))
+        score = Objectives(task.space, learnt.predictor, unknown.latency).scorer(budget)
+        archive = run_strategy(
+            "evolution", task.space, score, rng=np.random.default_rng(seed), settings=EvolutionSettings(6000)
+        )
         best = np.flatnonzero(archive.feasible)
         best = best[np.argsort(archive.objectives[best, 0])]
         top = archive.population[best[:1000]]

@@ -26,8 +26,8 @@ from experiments.budgets_hold.task import LEARNT_FROM, PROTOCOL, Configuration, 
 from latency_tables.files import write_text  # noqa: E402
 from nas.errors import BudgetMissed, InfeasibleBudget  # noqa: E402
 from nas.search.budget import Budget  # noqa: E402
-from nas.search.evolution.evolve import EvolutionSettings  # noqa: E402
-from nas.search.objectives import Estimator  # noqa: E402
+from nas.search.evolution.settings import EvolutionSettings  # noqa: E402
+from nas.search.objectives import Objectives  # noqa: E402
 from nas.search.run import SearchSettings, run_search  # noqa: E402
 from search_spaces import get_space  # noqa: E402
 
@@ -52,7 +52,7 @@ def search(configuration: Configuration, limit_ms: float, folder: Path) -> dict[
     record: dict[str, Any] = {"configuration": configuration.name, "limit_ms": limit_ms}
     try:
         run_search(
-            Estimator(space, stand_in.predictor(seed), latency),
+            Objectives(space, stand_in.predictor(seed), latency),
             Budget.parse(latency=f"{limit_ms!r}ms"),
             seed=seed,
             settings=SETTINGS,

@@ -25,7 +25,7 @@ from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.search import Unknown
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from nas.search.run import run_search
 from nas.supernet import Subnet
 from nas.training.finetune import Finetuned, Finetuning, finetune
@@ -37,7 +37,7 @@ KEY = ["architecture", "weights", "epochs"]
 
 def chosen(trained: TrainedSupernet, limits: list[str], evaluations: int, seed: int) -> list[Population]:
     """The most accurate network by prediction within each limit of MACs: what `nas search --macs` proposes."""
-    genotypes, unknown = [], Estimator(trained.space, Unknown(), None)
+    genotypes, unknown = [], Objectives(trained.space, Unknown(), None)
     for budget in (Budget.parse(macs=limit) for limit in limits):
         with track("evaluating subnets") as progress:
             evaluate = partial(trained.evaluated, progress=progress)

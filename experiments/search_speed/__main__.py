@@ -24,8 +24,9 @@ from experiments.search_speed import figure, peers, tables  # noqa: E402
 from experiments.search_speed.task import FINDER, KNOWN, Recorder, Sloped, Task, Timed, data_folder  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
 from nas.search.evolution.archive import Scores  # noqa: E402
-from nas.search.evolution.evolve import EvolutionSettings, evolve, evolve_front  # noqa: E402
 from nas.search.evolution.pareto import hypervolume  # noqa: E402
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy  # noqa: E402
 
 MOMENTS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0]
 TABLES = ("macro", "help_budgets", "fronts", "once_for_all")
@@ -44,7 +45,9 @@ def against_finder(task: Task, seeds: int, finder_seeds: int, evaluations: int, 
             if method in scores:
                 timed = scores[method](task, limit)
                 settings = EvolutionSettings(evaluations)
-                archive = evolve(task.space, timed, rng=np.random.default_rng(seed), settings=settings)
+                archive = run_strategy(
+                    "evolution", task.space, timed, rng=np.random.default_rng(seed), settings=settings
+                )
                 timed.note(float(-archive.objectives[archive.best, 0]))
             else:
                 timed = peers.finder(task, limit, seed, generations)
@@ -74,7 +77,7 @@ def fronts(task: Task, seeds: int, seconds: float) -> pd.DataFrame:
         def score(population: np.ndarray) -> Scores:
             return Scores(recorder(population), np.empty((len(population), 0)))
 
-        evolve_front(task.space, score, rng=np.random.default_rng(seed), settings=settings)
+        run_strategy("nsga2", task.space, score, rng=np.random.default_rng(seed), settings=settings)
         return recorder
 
     methods = {

@@ -14,7 +14,8 @@ import pandas as pd
 
 from experiments.latency_transfer.data import SPLITS, load_fleet
 from nas.search.evolution.archive import Scores
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
 from predictors.latency import LatencyPredictor
 from search_spaces.genes import Gene, Slot
 from search_spaces.layers import LayerSpec
@@ -83,7 +84,9 @@ def macro(data: Path, seeds: int) -> pd.DataFrame:
         for seed in range(seeds):
             score = MacroScore(accuracy, macs, limit)
             cheapest = every[[macs.argmin()]]
-            evolve(space, score, rng=np.random.default_rng(seed), settings=FEW_QUERIES, start=cheapest)
+            run_strategy(
+                "evolution", space, score, rng=np.random.default_rng(seed), settings=FEW_QUERIES, start=cheapest
+            )
             aged = _regularised_evolution(accuracy, macs, limit, np.random.default_rng(seed), optimum)
             feasible = np.flatnonzero(macs <= limit)
             random = accuracy[np.random.default_rng(seed).permutation(feasible)]

@@ -14,9 +14,10 @@ from nas.devices.learning import learn_device
 from nas.evaluation.trained import TrainedSupernet
 from nas.search.budget import Budget
 from nas.search.evolution.archive import row_keys
-from nas.search.evolution.evolve import EvolutionSettings, evolve_front
 from nas.search.evolution.pareto import front
-from nas.search.objectives import Estimator, Predictor
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
+from nas.search.objectives import Objectives, Predictor
 from predictors.accuracy import AccuracyPredictor
 from search_spaces import Population
 
@@ -62,9 +63,11 @@ def evaluate_table(
         if asked <= 0:
             continue  # done before the interruption
         predictor = AccuracyPredictor(space).fit(evaluated.known, evaluated(evaluated.known))
-        estimator = Estimator(space, predictor, costs[number % len(costs)])
+        objectives = Objectives(space, predictor, costs[number % len(costs)])
         rng = np.random.default_rng([seed, plan.spread, number])
-        archive = evolve_front(space, estimator.front_scorer(Budget.parse()), rng=rng, settings=front_settings)
+        archive = run_strategy(
+            "nsga2", space, objectives.front_scorer(Budget.parse()), rng=rng, settings=front_settings
+        )
         unknown = ~np.isin(row_keys(archive.population), row_keys(evaluated.known))
         population = along_front(archive.population[unknown], archive.objectives[unknown], asked)
         evaluated(population, shown(f"round {number + 1}", say))

@@ -3,13 +3,16 @@
 Groups (`space`, `recipe`, `data`) stay plain mappings here: each is checked by what is made of it.
 """
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
 from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.training import Finetuning
 
 # The last part of a path, or something else where there is none.
 OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else Path(path).name)
@@ -91,13 +94,10 @@ class ExportConfig:
 
 @dataclass
 class FinetuneConfig:
-    """`nas finetune`; see `nas.training.finetune.Finetuning` and `SearchConfig`."""
+    """`nas finetune`, besides the fields of `nas.training.Finetuning`; see `SearchConfig`."""
 
     run: str = MISSING
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    label_weight: float = 0.5
+    train_time: str | None = None
     max_accuracy_drop: float = 1.0
     name: str = MISSING
     seed: int = 0
@@ -156,13 +156,21 @@ class ListConfig:
     json: bool = False
 
 
+def _with_finetuning() -> type:
+    """`FinetuneConfig` with every field of `Finetuning`, which checks the values."""
+    own = [
+        (name, Any, field(default_factory=partial(copy.copy, value))) for name, value in Finetuning().as_dict().items()
+    ]
+    return make_dataclass("FinetuneConfig", own, bases=(FinetuneConfig,))
+
+
 SCHEMAS: dict[str, Any] = {
     "train": TrainConfig,
     "search": SearchConfig,
     "measure": MeasureConfig,
     "fit": FitConfig,
     "export": ExportConfig,
-    "finetune": FinetuneConfig,
+    "finetune": _with_finetuning(),
     "evaluate": EvaluateConfig,
     "worker": WorkerConfig,
     "report": ReportConfig,

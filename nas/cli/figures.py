@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.cli.console import output, table
-from nas.search.budget import METRICS, on_device
+from nas.search.budget import METRICS
+from nas.search.latency import Latency, latencies_of
 
 
 def show_figures(record: Mapping[str, Any]) -> None:
@@ -18,23 +19,23 @@ def show_figures(record: Mapping[str, Any]) -> None:
         "",
     )
     limits = {(limit["key"], limit["device"]): limit["limit"] for limit in record["budgets"]}
-    devices = [key.partition("@")[2] for key in predicted if key.startswith("latency_ms")]
+    latencies = latencies_of(predicted)
     for metric in METRICS:
-        for name in devices if metric.flag == "latency" else [""]:
+        for latency in latencies if metric.flag == "latency" else [Latency()]:
             cells = ("", metric.format(record["costs"].get(metric.key, 0)))
             if metric.flag == "latency":
                 mean, std, known = (
-                    predicted[on_device("latency_ms", name)],
-                    predicted[on_device("latency_std_ms", name)],
-                    measured[on_device("latency_ms", name)],
+                    predicted[latency.column()],
+                    predicted[latency.column("latency_std_ms")],
+                    measured[latency.column()],
                 )
                 cells = (f"{mean:.3f} ± {std:.3f} ms", "" if known is None else f"{known:.3f} ms")
-            limit = limits.get((metric.key, name))
-            title = f"{metric.title} on {name}" if name else metric.title
-            shown.add_row(title, *cells, "" if limit is None else metric.format(limit))
+            limit = limits.get((metric.key, latency.device))
+            shown.add_row(metric.title + latency.on_device, *cells, "" if limit is None else metric.format(limit))
     output.print(shown)
-    for name in devices:
-        chance = predicted[on_device("chance", name)]
-        if chance is not None and measured[on_device("latency_ms", name)] is None:
-            where = f" on {name}" if name else ""
-            output.print(f"latency{where} is predicted, not measured: the budget holds with {chance:.0%} probability")
+    for latency in latencies:
+        chance = predicted[latency.column("chance")]
+        if chance is not None and measured[latency.column()] is None:
+            output.print(
+                f"latency{latency.on_device} is predicted, not measured: the budget holds with {chance:.0%} probability"
+            )

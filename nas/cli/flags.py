@@ -42,6 +42,7 @@ FLAGS = {
         Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
+        Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(
             "precision", "precision", "float32,int8", "of the exported files; auto searches in both, keeps the better"
@@ -51,6 +52,7 @@ FLAGS = {
         Flag("import", "source", "FILE", "take latencies from a CSV file, or from once-for-all's block tables (YAML)"),
         Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure"),
         Flag("evaluations", "evaluations", "N", "subnets to evaluate for the accuracy predictor, at most (default 80)"),
+        Flag("strategy", "strategy", "NAME", "how networks are searched for: evolution (default), nsga2 or random"),
         Flag("storage", "storage", "URL", "share evaluations with `nas worker`, e.g. sqlite:///runs/nas.db"),
         Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
         Flag("seed", "seed", "N", "seed of everything random (default 0)"),

@@ -49,6 +49,7 @@ VERBS = {
                 "supernet",
                 "data",
                 "space",
+                "train-time",
                 "format",
                 "precision",
                 "max-accuracy-drop",
@@ -75,10 +76,11 @@ VERBS = {
         Verb(
             "train",
             "Train the supernet that searches start from.",
-            ("data", "space", "out", "seed", "resume"),
+            ("data", "space", "train-time", "out", "seed", "resume"),
             (
                 ("nas train --data ./photos", "the default recipe on your own images"),
                 ("nas train --data digits recipe.epochs=5", "a short one"),
+                ("nas train --data ./photos --train-time 20min", "as many epochs as fit"),
                 ("nas train --resume RUN", "go on where it was stopped"),
             ),
         ),
@@ -111,10 +113,10 @@ VERBS = {
         Verb(
             "finetune",
             "Train the network of a finished search on, keep the better, export it again.",
-            ("max-accuracy-drop", "out", "seed", "resume", "json"),
+            ("train-time", "max-accuracy-drop", "out", "seed", "resume", "json"),
             (
                 ("nas finetune RUN", "ten epochs, the supernet's max net as teacher"),
-                ("nas finetune RUN epochs=25", "the most"),
+                ("nas finetune RUN epochs=25 weight_decay=1.0e-3", "the most epochs; any field of a recipe"),
                 ("nas finetune --resume TUNED", "go on where it was stopped"),
             ),
             positional=("run", "RUN"),

@@ -3,12 +3,11 @@
 from nas.data.dataset import ImageData, Split
 from nas.data.load import load_data
 from nas.data.synthetic import read_calibration_images, synthetic_data, write_calibration_images
-from nas.data.transforms import augment, prepare
+from nas.data.transforms import prepare
 
 __all__ = [
     "ImageData",
     "Split",
-    "augment",
     "load_data",
     "prepare",
     "read_calibration_images",

@@ -35,29 +35,3 @@ def prepare(images: Tensor, resolution: int, mean: Sequence[float], std: Sequenc
     scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(1, 3, 1, 1)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device).view(1, 3, 1, 1)
     return torch.addcmul(shift, pixels, scale).contiguous(memory_format=torch.channels_last)
-
-
-def augment(images: Tensor, generator: torch.Generator, *, padding: int, flip: bool) -> Tensor:
-    """Shift every image by up to `padding` pixels (its border repeated) and, if `flip`, mirror half of them.
-
-    Parameters
-    ----------
-    images : uint8 tensor of shape (n, 3, side, side).
-    generator : on the CPU whatever the device of `images`, so that a seed means the same everywhere.
-
-    Returns
-    -------
-    Uint8 tensor of the same shape, channels-last in memory.
-    """
-    n, _, height, width = images.shape
-    device = images.device
-    top, left = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
-    mirrored = torch.rand((n, 1), generator=generator) < (0.5 if flip else 0.0)
-    rows = torch.arange(height) + top - padding  # (n, height), of the source image
-    columns = torch.arange(width) + left - padding
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    rows = rows.clamp_(0, height - 1).to(device)
-    columns = columns.clamp_(0, width - 1).to(device)
-    picked = torch.arange(n, device=device)
-    crops = images[picked[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, height, width, 3)
-    return crops.permute(0, 3, 1, 2)

@@ -7,27 +7,38 @@ for each network and round, so networks are interleaved as everywhere.
 
 import re
 import shlex
-import subprocess
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latency_tables.files import shown
 from nas.devices.agent import MIN_ROUNDS
 from nas.devices.ssh import UNPACK_AND_RUN, pack
-from nas.devices.transport import DeviceUnavailable, Events, Transport, stream_events
+from nas.devices.transport import DeviceUnavailable, Events, Transport, run_program, stream_events, telling_line
 
 FOLDER = "/data/local/tmp"
 """Where the user of adb may write and run programs on every phone."""
 ANSWER_S = 20.0
-# What benchmark programs print, and how many milliseconds their unit is.
-_REPORTS = (
-    (re.compile(r"Inference timings in us:.*Inference \(avg\):\s*([\d.eE+]+)"), 1e-3),  # TFLite benchmark_model
-    (re.compile(r"min =\s*[\d.]+\s+max =\s*[\d.]+\s+avg =\s*([\d.]+)"), 1.0),  # benchncnn
-    (re.compile(r"Average inference time cost(?: total)?:\s*([\d.]+) ms"), 1.0),  # onnxruntime_perf_test
+_N = r"([-+.\w]+)"
+# What benchmark programs print of one network, and how many milliseconds their unit is.
+_REPORTS = tuple(
+    (re.compile(pattern), unit_ms)
+    for pattern, unit_ms in (
+        (rf"Inference timings in us:.*Inference \(avg\):\s*{_N}", 1e-3),  # TFLite's benchmark_model
+        (rf"Average inference timings in us:.*(?:Inference|no stats):\s*{_N}", 1e-3),  # older ones
+        (rf"min =\s*\S+\s+max =\s*\S+\s+avg =\s*{_N}", 1.0),  # benchncnn
+        (rf"max =\s*\S+\s*ms\s+min =\s*\S+\s*ms\s+avg =\s*{_N}\s*ms", 1.0),  # MNN's benchmark
+        (rf"Average inference time cost(?: total)?:\s*{_N} ms", 1.0),  # onnxruntime_perf_test
+        (rf"Latency:[ \t]*\n(?:.*\n){{0,3}}?.*(?:Average|AVG):\s*{_N} ms", 1.0),  # OpenVINO's benchmark_app
+        (rf"Latency:[ \t]*{_N} ms", 1.0),  # older ones
+    )
 )
+_PLACEHOLDER = re.compile(r"\{(model|threads|runs)\}")
+_WORDS_ALLOWED = 200
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Adb(Transport):
     command : the benchmark's command line with ``{model}``, ``{threads}`` and ``{runs}`` to fill in; empty
         runs the agent.
     python : the interpreter there, for the agent.
-    folder : there, in which a temporary folder is made.
+    folder : there, in which a temporary folder is made and removed; it must be there.
     """
 
     serial: str = ""
@@ -50,7 +61,7 @@ class Adb(Transport):
 
     def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
         """See `Transport.run`."""
-        serial = choose_phone(_adb(["devices"], "adb"), self.serial)
+        serial = choose_phone(run_program(["adb", "devices"], limit_s=ANSWER_S, where="adb"), self.serial)
         names = {key: f"{key}{path.suffix}" for key, path in models.items()}
         if self.command:
             yield from self._benchmark(
@@ -76,13 +87,14 @@ class Adb(Transport):
         yield {"event": "start", "machine": describe_phone(phone, where), "runtime_version": "", "cores": None}
         if not files:
             return
-        scratch = f"{self.folder}/shrinkwrap-nas-{uuid.uuid4().hex[:8]}"
+        scratch = f"{self.folder.rstrip('/')}/shrinkwrap-nas-{uuid.uuid4().hex[:8]}"
         runs = job["runs"] if "{runs}" in self.command else 1
-        end = time.monotonic() + job["limit_s"]
+        end, made = time.monotonic() + job["limit_s"], False
         try:
-            _adb([*phone, "shell", "mkdir", "-p", scratch], where)
+            _shell(phone, shlex.join(["mkdir", "--", scratch]), where)
+            made = True
             for name, path in files.items():
-                _adb([*phone, "push", str(path), f"{scratch}/{name}"], where, silence_s)
+                run_program(["adb", *phone, "push", str(path), f"{scratch}/{name}"], limit_s=silence_s, where=where)
             number, began = 0, time.monotonic()
             while number < job["rounds"] and (number < MIN_ROUNDS or time.monotonic() < end):
                 ms = {key: self._time(phone, f"{scratch}/{name}", job, where, silence_s) for key, name in names.items()}
@@ -92,54 +104,84 @@ class Adb(Transport):
                 spent = (time.monotonic() - began) / len(names)
                 if number >= MIN_ROUNDS and spent + spent / number > job["seconds"]:
                     break
+                if time.monotonic() > end + job["limit_s"]:
+                    raise DeviceUnavailable(f"{where}: not done in time, given up")
             yield {"event": "end", "load_average": _load_average(phone, where)}
         finally:
-            _try_adb([*phone, "shell", "rm", "-rf", scratch])
+            if made:
+                with suppress(DeviceUnavailable):  # the phone may be gone
+                    _shell(phone, shlex.join(["rm", "-rf", "--", scratch]), where)
 
     def _time(self, phone: Sequence[str], model: str, job: Mapping[str, Any], where: str, silence_s: float) -> float:
-        command = self.command.format(model=model, threads=job["threads"], runs=job["runs"])
-        return parse_benchmark(_adb([*phone, "shell", command], where, silence_s), where)
+        values = {"model": shlex.quote(model), "threads": str(job["threads"]), "runs": str(job["runs"])}
+        command = _PLACEHOLDER.sub(lambda match: values[match[1]], self.command)
+        return parse_benchmark(_shell(phone, command, where, silence_s), where)
 
 
 def choose_phone(listing: str, serial: str = "") -> str:
     """The serial number to use, from the output of ``adb devices``.
 
+    Without a serial number, it is the only phone that lets us in, whatever else is attached.
+
     Raises
     ------
-    ValueError : several phones and no serial number given.
+    ValueError : several phones that let us in and no serial number given.
     DeviceUnavailable : no phone, not this one, or it does not let us in.
     """
     states = dict(line.split("\t", 1) for line in listing.splitlines() if "\t" in line)
     if serial and serial not in states:
-        attached = ", ".join(states) or "none"
+        attached = shown(", ".join(states) or "none", _WORDS_ALLOWED)
         raise DeviceUnavailable(f"phone {serial} is not attached (attached: {attached})")
     if not states:
         raise DeviceUnavailable("no phone is attached; plug it in and switch on USB debugging")
-    if not serial and len(states) > 1:
-        raise ValueError(
-            f"several phones are attached: {', '.join(states)}; write serial: {next(iter(states))} in its card"
-        )
+    usable = [phone for phone, state in states.items() if state.split()[:1] == ["device"]]
+    if not serial and len(usable) > 1:
+        raise ValueError(f'several phones are attached: {", ".join(usable)}; write serial: "{usable[0]}" in its card')
+    if not serial and usable:
+        return usable[0]
     chosen = serial or next(iter(states))
-    state = states[chosen].split()[0]
-    if state == "unauthorized":
-        raise DeviceUnavailable(f"phone {chosen} does not trust this computer yet; unlock it and accept its question")
-    if state != "device":
-        raise DeviceUnavailable(f"phone {chosen} is {state}; plug it in again")
-    return chosen
+    if chosen in usable:
+        return chosen
+    raise DeviceUnavailable(f"phone {shown(chosen)} {_obstacle(states[chosen])}")
+
+
+def _obstacle(state: str) -> str:
+    if state.startswith("no permissions"):
+        return (
+            "cannot be opened by this user: install its udev rule (package android-sdk-platform-tools-common on Debian "
+            "and Ubuntu), join the group plugdev, and plug it in again"
+        )
+    if state.startswith("unauthorized"):
+        return "does not trust this computer yet; unlock it and accept its question"
+    return f"is {shown(state)}; plug it in again"
 
 
 def parse_benchmark(text: str, where: str) -> float:
-    """Average milliseconds of one inference, from what TFLite's, ncnn's or onnxruntime's benchmark prints.
+    """Average milliseconds of one inference, from what a benchmark program prints.
+
+    TFLite's, ncnn's, MNN's, onnxruntime's and OpenVINO's are read.
 
     Raises
     ------
-    DeviceUnavailable : nothing of the kind in it; quotes its last line.
+    DeviceUnavailable : no latency in it (quotes the line that says why), more than one, or one that cannot be.
     """
-    for pattern, milliseconds in _REPORTS:
-        if match := pattern.search(text):
-            return float(match[1]) * milliseconds
-    lines = [line for line in text.splitlines() if line.strip()]
-    raise DeviceUnavailable(f"{where}: the benchmark printed no latency but {repr(lines[-1]) if lines else 'nothing'}")
+    found = [(match[1], unit_ms) for pattern, unit_ms in _REPORTS for match in pattern.finditer(text)]
+    if not found:
+        said = telling_line(text.splitlines())
+        raise DeviceUnavailable(f"{where}: the benchmark printed no latency but {repr(said) if said else 'nothing'}")
+    if len(found) > 1:
+        raise DeviceUnavailable(
+            f"{where}: the benchmark printed {len(found)} latencies where one is expected; its command must run the "
+            "network {model} alone"
+        )
+    ((number, unit_ms),) = found
+    try:
+        latency_ms = float(number) * unit_ms
+    except ValueError:
+        latency_ms = float("nan")
+    if not 0 < latency_ms < float("inf"):
+        raise DeviceUnavailable(f"{where}: the benchmark printed a latency of {shown(number)}, which cannot be")
+    return latency_ms
 
 
 def describe_phone(phone: Sequence[str], where: str) -> dict[str, Any]:
@@ -154,14 +196,16 @@ def describe_phone(phone: Sequence[str], where: str) -> dict[str, Any]:
         "architecture": "uname -m",
     }
     script = "; ".join(f"echo {key}=$({command} 2>/dev/null)" for key, command in asked.items())
-    said = dict(line.split("=", 1) for line in _adb([*phone, "shell", script], where).splitlines() if "=" in line)
+    lines = _shell(phone, script, where).splitlines()
+    said = {key: shown(value, _WORDS_ALLOWED) for key, _, value in (line.partition("=") for line in lines)}
     product = " ".join(filter(None, (said.get("maker"), said.get("model"))))
     chip = " ".join(filter(None, (product, f"({said['soc']})" if said.get("soc") else ""))) or said.get(
         "architecture", ""
     )
+    cores = said.get("cores", "")
     return {
         "cpu": chip,
-        "cores": int(said.get("cores") or 0),
+        "cores": int(cores) if cores.isascii() and cores.isdigit() else None,
         "governor": said.get("governor", ""),
         "system": f"Android {said['android']}" if said.get("android") else "",
         "load_average": _load_average(phone, where),
@@ -169,27 +213,12 @@ def describe_phone(phone: Sequence[str], where: str) -> dict[str, Any]:
 
 
 def _load_average(phone: Sequence[str], where: str) -> float | None:
-    words = _adb([*phone, "shell", "cat /proc/loadavg 2>/dev/null || true"], where).split()
-    return float(words[0]) if words else None
+    """Of the last minute, None where the phone does not say."""
+    with suppress(ValueError, IndexError):
+        return float(_shell(phone, "cat /proc/loadavg 2>/dev/null || true", where).split()[0])
+    return None
 
 
-def _adb(arguments: Sequence[str], where: str, timeout_s: float = ANSWER_S) -> str:
-    try:
-        done = subprocess.run(["adb", *arguments], capture_output=True, timeout=timeout_s, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise DeviceUnavailable("the program adb is not installed; Debian and Ubuntu have it as package adb") from None
-    except subprocess.TimeoutExpired:
-        raise DeviceUnavailable(f"{where}: no answer for {timeout_s:.0f} s, given up") from None
-    output = done.stdout.decode(errors="replace")
-    if done.returncode != 0:
-        words = (done.stderr.decode(errors="replace") or output).strip().splitlines()
-        raise DeviceUnavailable(f"{where}: {words[-1] if words else f'ended with code {done.returncode}'}")
-    return output + done.stderr.decode(errors="replace")
-
-
-def _try_adb(arguments: Sequence[str]) -> None:
-    """For cleaning up after a phone that may be gone."""
-    try:
-        _adb(arguments, "")
-    except DeviceUnavailable:
-        return
+def _shell(phone: Sequence[str], command: str, where: str, limit_s: float = ANSWER_S) -> str:
+    """What a command line prints on the phone."""
+    return run_program(["adb", *phone, "shell", command], limit_s=limit_s, where=where)

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,15 @@ from latency_tables.files import atomic_path
 from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
 from nas.devices.device_table import DeviceTable
+from nas.devices.events import Report, Start
 from nas.devices.local import Local
 from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.ssh import Ssh
 from nas.devices.transport import DeviceUnavailable, Transport
-from nas.progress import Progress
-from search_spaces import SearchSpace
+from nas.progress import SILENT, Listener, Progress
+from search_spaces import Population, SearchSpace
 
 ENOUGH_ROUNDS = 10
 """Rounds that a device must have finished before it was lost, for the networks of these rounds to count."""
@@ -53,6 +54,8 @@ class Device:
     folder : where its latency table is kept; None stands for ``runs/devices/<name>``.
     protocol : how it is measured.
     transport : the way to it; None makes the one its card describes.
+    listener : is told what the user should know before and while it is measured.
+    trusted : its card came with the package, or from the calling program; what another card has run is said first.
     """
 
     def __init__(
@@ -62,11 +65,15 @@ class Device:
         folder: Path | None = None,
         protocol: Protocol | None = None,
         transport: Transport | None = None,
+        listener: Listener = SILENT,
+        trusted: bool = True,
     ) -> None:
         self.spec = spec
         self.transport = transport
         self.table = DeviceTable(spec, folder)
         self.protocol = protocol or Protocol()
+        self.listener = listener
+        self._said = trusted
 
     @property
     def name(self) -> str:
@@ -78,13 +85,14 @@ class Device:
         """There is a way to it; a device known by published figures alone has none."""
         return self.spec.transport != "none"
 
-    def probe(self) -> dict[str, Any]:
+    def probe(self) -> Start:
         """Reach the device and ask for its machine and versions.
 
         Raises
         ------
         DeviceUnavailable : it cannot be reached, or lacks the runtime.
         """
+        self._say_programs()
         rounds, failure = self._run({}, replace(self.protocol, silence_s=30, limit_s=30))
         if failure is not None:
             raise failure
@@ -123,29 +131,17 @@ class Device:
         self.table.check_conditions()
         rows = space.canonical(np.atleast_2d(population))
         names = list(space.format(rows))
-        known = set() if fresh else self._known(space, batch)
-        missing = rows[[names.index(name) for name in dict.fromkeys(names) if name not in known]]
-        report = progress or (lambda done, total: None)
-        if len(missing):
-            self._transport()  # what keeps us from it is said before any network is built
-        report(0, len(missing))
-        done: list[Rounds] = []
         warnings: list[str] = []
-        with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
-            folder = Path(scratch)
-            reference = self._write(space, space.max, batch, folder, "reference") if len(missing) else folder
-            for start in range(0, len(missing), self.protocol.batch_of_nets):
-                nets = missing[start : start + self.protocol.batch_of_nets]
-                models = {f"net{i}": self._write(space, row, batch, folder, f"net{i}") for i, row in enumerate(nets)}
-                rounds, failure = self._run({**models, "reference": reference}, self.protocol)
-                if len(rounds.ms):
-                    done.append(rounds)
-                    found, warnings = conditions(done, self.spec.threads)
-                    session = {**found, "networks": start + len(nets)}
-                    self.table.add(space, nets, rounds, session, self.protocol, batch=batch, first=start == 0)
-                if failure is not None:
-                    raise failure
-                report(start + len(nets), len(missing))
+        if len(self._missing(space, rows, batch, fresh)):
+            self._transport()  # what keeps us from it is said before any network is built
+            self._say_programs()
+            with self.table.locked(self.listener):
+                # Another process may have measured some of them meanwhile, or under other conditions.
+                self.table.check_conditions()
+                missing = self._missing(space, rows, batch, fresh)
+                warnings = self._measure(space, missing, batch, progress or (lambda done, total: None))
+        elif progress is not None:
+            progress(0, 0)
         table = self.table.measured()
         if table is None:
             raise ValueError("no architectures to measure")
@@ -167,6 +163,7 @@ class Device:
         wrong = [path.name for path in models if path.suffix != suffix]
         if not models or (wrong and self.can_measure):
             raise ValueError(f"device {self.name} measures {suffix} files, got {', '.join(wrong) or 'none'}")
+        self._say_programs()
         report = progress or (lambda done, total: None)
         report(0, len(models))
         done: list[Rounds] = []
@@ -179,16 +176,51 @@ class Device:
             done.append(rounds)
             report(start + len(batch), len(models))
         found, warnings = conditions(done, self.spec.threads)
-        said = done[-1].start
-        about = {"machine": said["machine"], "runtime_version": said["runtime_version"], "cores": said["cores"]}
+        about = asdict(done[-1].start)
         return Measured([m for rounds in done for m in rounds.measurements()], {**about, **found}, warnings)
 
-    def _known(self, space: SearchSpace, batch: int) -> set[str]:
-        """Networks of `space` that were measured already."""
-        table = self.table.measured()
-        if table is None:
-            return set()
-        return set(table.select(space.name, batch=batch, precision=self.spec.precision)["architecture"])
+    def _missing(self, space: SearchSpace, rows: Population, batch: int, fresh: bool) -> Population:
+        """The genotypes in `rows` that are to be measured, each once."""
+        table = None if fresh else self.table.measured()
+        known: set[str] = set()
+        if table is not None:
+            known.update(table.select(space.name, batch=batch, precision=self.spec.precision)["architecture"])
+        first = {name: i for i, name in reversed(list(enumerate(space.format(rows)))) if name not in known}
+        return rows[sorted(first.values())]
+
+    def _measure(self, space: SearchSpace, rows: Population, batch: int, progress: Progress) -> list[str]:
+        """Measure networks and store each batch; the warnings of this session."""
+        done: list[Rounds] = []
+        warnings: list[str] = []
+        progress(0, len(rows))
+        with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
+            folder = Path(scratch)
+            reference = self._write(space, space.max, batch, folder, "reference")
+            for start in range(0, len(rows), self.protocol.batch_of_nets):
+                nets = rows[start : start + self.protocol.batch_of_nets]
+                models = {f"net{i}": self._write(space, row, batch, folder, f"net{i}") for i, row in enumerate(nets)}
+                rounds, failure = self._run({**models, "reference": reference}, self.protocol)
+                if len(rounds.ms):
+                    done.append(rounds)
+                    found, warnings = conditions(done, self.spec.threads)
+                    session = {**found, "networks": start + len(nets)}
+                    self.table.add(space, nets, rounds, session, self.protocol, batch=batch, first=start == 0)
+                if failure is not None:
+                    raise failure
+                progress(start + len(nets), len(rows))
+        return warnings
+
+    def _say_programs(self) -> None:
+        """What a card that did not come with the package has run is shown before it is run for the first time."""
+        if self._said:
+            return
+        self._said = True
+        programs = self.spec.programs
+        if programs and list(programs) != self.table.programs():
+            self.listener.say(
+                f"the card of {self.name} did not come with this package; it has run: {', '.join(programs)} "
+                "(trust a card like a Makefile)"
+            )
 
     def _transport(self) -> Transport:
         spec = self.spec
@@ -226,26 +258,19 @@ class Device:
             "seconds": protocol.seconds,
             "limit_s": protocol.limit_s,
         }
-        events: dict[str, list[dict[str, Any]]] = {"start": [], "loaded": [], "round": [], "end": []}
-        failure = None
+        report, keys, failure = Report(), list(models), None
         try:
             stream = self._transport().run(job, models, silence_s=protocol.silence_s, limit_s=2 * protocol.limit_s)
             with closing(stream):
                 for event in stream:
-                    events.setdefault(event["event"], []).append(event)
+                    report.take(event, keys, protocol.rounds)
         except DeviceUnavailable as error:
             failure = error
-        # A lost connection may look like a good end: only the agent's last word says that it was one.
-        if failure is None and models and not events["end"]:
+        except ValueError as error:  # of what it says nothing is believed then
+            report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
+        # A lost connection may look like a good end: only the agent's last event tells that it was one.
+        if failure is None and (report.start is None or (models and report.end is None)):
             failure = DeviceUnavailable(f"device {self.name} stopped before it was done")
-        rounds = events["round"]
-        if failure is not None and len(rounds) < ENOUGH_ROUNDS:
-            rounds = []
-        result = Rounds(
-            start=events["start"][0] if events["start"] else {},
-            ms=np.array([[event["ms"][key] for key in models] for event in rounds]).reshape(len(rounds), len(models)),
-            runs=tuple(rounds[0]["runs"][key] for key in models) if rounds else (),
-            waited=tuple(event["waited"] for event in rounds),
-            load_average=events["end"][0]["load_average"] if events["end"] else None,
-        )
-        return result, failure
+        if report.start is None or (failure is not None and len(report.rounds) < ENOUGH_ROUNDS):
+            report.rounds = []
+        return Rounds.of(report, keys), failure

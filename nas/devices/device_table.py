@@ -1,20 +1,25 @@
 """What is stored of a device: everything measured on it, as a latency table with its conditions. Milliseconds."""
 
 import datetime
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 import latency_tables
-from latency_tables.card import Card
-from latency_tables.table import COLUMNS, KEY, LatencyTable, read_table, write_table
+from latency_tables.card import Card, read_card
+from latency_tables.table import COLUMNS, KEY, LatencyTable, card_path, read_rows, write_table
 from nas.devices.protocol import Protocol, Rounds
 from nas.devices.spec import DeviceSpec
+from nas.devices.transport import DeviceUnavailable
+from nas.errors import Failure
+from nas.progress import SILENT, Listener
 from search_spaces import Population, SearchSpace
 
 DEVICES_FOLDER = Path("runs/devices")
@@ -23,6 +28,8 @@ SESSIONS_KEPT = 20
 """Sessions whose conditions the card keeps: the latest ones."""
 CONFIRMED = "measured twice"
 """What the column ``source`` says of a surprising latency that was measured again and was the same."""
+WAIT_S = 3600
+"""How long a process waits for another one that measures on the same device."""
 MACHINE_FACTS = ("gpu", "cpu", "cores", "governor", "system", "python")
 
 
@@ -47,6 +54,36 @@ class DeviceTable:
     def profile_path(self, space: SearchSpace) -> Path:
         """Where `nas fit` keeps the latency predictor of the device for `space`."""
         return self.folder / f"{self.spec.name}.{space.name}.profile.json"
+
+    @contextmanager
+    def locked(self, listener: Listener = SILENT) -> Iterator[None]:
+        """Be the only one that measures on the device and writes its table; wait for a process that does.
+
+        Raises
+        ------
+        Failure : it still does after `WAIT_S`.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The system gives up the lock of a process that ends, however it ends.
+        lock = FileLock(self.folder / f".{self.spec.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            minutes = f"{WAIT_S / 60:.0f} minutes"
+            listener.say(f"another process measures on {self.spec.name}: waiting for it, for {minutes} at most")
+            try:
+                lock.acquire(timeout=WAIT_S)
+            except Timeout:
+                raise Failure(f"another process has measured on {self.spec.name} for {minutes}; try later") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def programs(self) -> list[str]:
+        """What was run when the device was measured last."""
+        table = self.measured()
+        return [] if table is None else list(table.card.conditions.get("programs") or [])
 
     def measured(self) -> LatencyTable | None:
         """Everything measured on the device so far; None if nothing was."""
@@ -74,12 +111,14 @@ class DeviceTable:
 
     def confirm(self, space: SearchSpace, architectures: Sequence[str]) -> None:
         """Mark networks of `space` whose latency was measured twice and was the same."""
-        table = self.measured()
-        if table is None or not architectures:
+        if not architectures:
             return
-        rows = (table.rows["space"] == space.name) & table.rows["architecture"].isin(architectures)
-        table.rows.loc[rows, "source"] = CONFIRMED
-        write_table(self.path, table)
+        with self.locked():
+            table = self.measured()
+            if table is not None:
+                rows = (table.rows["space"] == space.name) & table.rows["architecture"].isin(architectures)
+                table.rows.loc[rows, "source"] = CONFIRMED
+                write_table(self.path, table)
 
     def confirmed(self, space: SearchSpace, population: NDArray[Any]) -> NDArray[np.bool_]:
         """Which of `population` are so marked, shape ``(n,)``."""
@@ -130,10 +169,11 @@ class DeviceTable:
         Raises
         ------
         ValueError : the table belongs to another machine.
+        DeviceUnavailable : these latencies cannot be; nothing is written.
         """
         table = self.measured()
-        machine, today = rounds.start["machine"], datetime.date.today().isoformat()
-        processor = machine.get("gpu") or machine["cpu"]
+        machine, today = asdict(rounds.start.machine), datetime.date.today().isoformat()
+        processor = machine["gpu"] or machine["cpu"]
         before = {} if table is None else table.card.conditions
         if (owner := before.get("gpu") or before.get("cpu") or processor) != processor:
             raise ValueError(
@@ -148,12 +188,13 @@ class DeviceTable:
             chip=self.spec.chip or processor,
             transport=self.spec.transport,
             runtime=self.spec.runtime,
-            runtime_version=rounds.start["runtime_version"],
+            runtime_version=rounds.start.runtime_version,
             threads=self.spec.threads,
             precision=self.spec.precision,
             conditions={
-                **{key: machine[key] for key in MACHINE_FACTS if machine.get(key)},
-                "pinned_to": rounds.start["cores"],
+                **{key: machine[key] for key in MACHINE_FACTS if machine[key]},
+                "pinned_to": rounds.start.cores,
+                "programs": list(self.spec.programs),
                 "protocol": f"lower quartile of {protocol.rounds} interleaved rounds x {protocol.runs} runs",
                 "sessions": sessions,
             },
@@ -165,7 +206,10 @@ class DeviceTable:
             rows = pd.concat([table.rows, rows], ignore_index=True)
             rows = rows.drop_duplicates(list(KEY), keep="last", ignore_index=True)
         stored = LatencyTable(rows, card)
-        write_table(self.path, stored)
+        try:
+            write_table(self.path, stored)
+        except ValueError as error:
+            raise DeviceUnavailable(f"what {self.spec.name} reported is not stored: {error}") from None
         return stored
 
     def _rows(self, space: SearchSpace, population: NDArray[Any], rounds: Rounds, batch: int) -> pd.DataFrame:
@@ -182,6 +226,15 @@ class DeviceTable:
         return rows[[*COLUMNS, "reference_ms"]]
 
 
-def _read(path: Path) -> LatencyTable | None:
+def card_of(csv: Path) -> Card:
+    """The card of a device's table; one that says nothing where it is missing, as older versions wrote it last."""
+    path = card_path(csv)
+    return read_card(path) if path.exists() else Card(csv.stem, provenance="unknown, its card is missing")
+
+
+def _read(csv: Path) -> LatencyTable | None:
+    if not csv.exists():
+        return None
     # Without looking at the architectures: they may be of a space with other options than it has by default.
-    return read_table(path) if path.exists() else None
+    card = card_of(csv)
+    return LatencyTable(read_rows(csv, card=card), card)

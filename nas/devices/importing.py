@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from latency_tables.card import Card, read_card
-from latency_tables.table import COLUMNS, LatencyTable, card_path, merge_repeats, read_rows, write_table
+from latency_tables.card import Card, device_name, read_card
+from latency_tables.table import COLUMNS, LatencyTable, merge_repeats, read_rows, write_table
 from nas.devices.block_table import read_block_table
-from nas.devices.device_table import DEVICES_FOLDER
+from nas.devices.device_table import DEVICES_FOLDER, DeviceTable
 from nas.devices.learning import fleet_predictor
+from nas.devices.spec import DeviceSpec
 from nas.devices.throttling import describe_slowdown, find_slowdown
+from nas.progress import SILENT, Listener
 from predictors.latency.slowdown import find_slowdown_of_device
 from search_spaces import SearchSpace, get_space
 
@@ -29,6 +31,7 @@ def import_table(
     samples: int = SAMPLES,
     seed: int = 0,
     folder: Path = DEVICES_FOLDER,
+    listener: Listener = SILENT,
 ) -> LatencyTable:
     """Make the latencies in `paths` those of device `name`, which can then be named like any other.
 
@@ -40,6 +43,7 @@ def import_table(
     space : whose networks a block table is summed for; a CSV says it itself, in its column ``space``.
     samples, seed : how many networks of the space, and which.
     folder : where devices' tables lie.
+    listener : is told when another process measures on the device, which is waited for.
 
     Returns
     -------
@@ -53,15 +57,17 @@ def import_table(
     """
     if not paths:
         raise ValueError("nothing to import: name a CSV file or block tables")
+    device_name(name)
     first = Path(paths[0])
-    if first.suffix == ".csv":
+    kind = first.suffix.lower()
+    if kind == ".csv":
         if len(paths) > 1:
             raise ValueError(f"one CSV at a time, got {len(paths)} files")
-        beside = card_path(first)
-        card = read_card(beside) if beside.exists() else Card(name, provenance=f"imported from {first.name}")
+        beside = next((path for path in (first.with_suffix(".yaml"), first.with_suffix(".yml")) if path.exists()), None)
+        card = read_card(beside) if beside else Card(name, provenance=f"imported from {first.name}")
         find_space = get_space if space is None else lambda label: space if label == space.name else get_space(label)
         rows = read_rows(first, find_space=find_space, card=card)
-    elif first.suffix in (".yaml", ".yml"):
+    elif kind in (".yaml", ".yml"):
         if space is None:
             raise ValueError(f"{first} holds blocks: name the search space whose networks they make up")
         card = Card(name, provenance=f"sums of block latencies from {first.name}")
@@ -69,12 +75,15 @@ def import_table(
     else:
         raise ValueError(f"{first} is neither a CSV file nor a YAML block table")
     warnings = _slowdowns(rows, first)
-    target = folder / name / f"{name}.csv"
-    if target.exists():
-        rows = merge_repeats(pd.concat([read_rows(target), rows], ignore_index=True), target)
-    card = replace(card, name=name, date=card.date or datetime.date.today().isoformat())
-    table = LatencyTable(rows, card)
-    write_table(target, table)
+    # What a foreign card says was run has not been shown to the user of this one.
+    conditions = {key: value for key, value in card.conditions.items() if key != "programs"}
+    card = replace(card, name=name, date=card.date or datetime.date.today().isoformat(), conditions=conditions)
+    stored = DeviceTable(DeviceSpec(name, transport="none"), folder / name)
+    with stored.locked(listener):
+        if stored.path.exists():
+            rows = merge_repeats(pd.concat([read_rows(stored.path), rows], ignore_index=True), stored.path)
+        table = LatencyTable(rows, card)
+        write_table(stored.path, table)
     return replace(table, card=replace(card, conditions={**card.conditions, "warnings": warnings}))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.devices.events import Machine, Report, Start
 from nas.devices.throttling import describe_slowdown, find_slowdown
 
 NOISE_LIMIT = 0.15
@@ -69,18 +70,30 @@ class Rounds:
 
     Attributes
     ----------
-    start : the agent's first event: machine, versions, cores.
+    start : the agent's first event; empty where it did not come.
     ms : ndarray of shape (rounds, networks); the reference is the last column.
     runs : of each network in a round.
     waited : share of the time the process did not compute, by round; with one thread, the load of others.
     load_average : after the last round, None where it was not reached.
     """
 
-    start: dict[str, Any]
+    start: Start
     ms: "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
     runs: tuple[int, ...]
     waited: tuple[float, ...]
     load_average: float | None
+
+    @classmethod
+    def of(cls, report: Report, models: Sequence[str]) -> "Rounds":
+        """The rounds of a report, networks in the order of `models`."""
+        rounds = report.rounds
+        return cls(
+            start=report.start or Start(Machine()),
+            ms=np.array([[each.ms[key] for key in models] for each in rounds]).reshape(len(rounds), len(models)),
+            runs=tuple(rounds[0].runs[key] for key in models) if rounds else (),
+            waited=tuple(each.waited for each in rounds),
+            load_average=report.end.load_average if report.end else None,
+        )
 
     def measurements(self) -> list[Measurement]:
         """One for each network, the reference left out."""
@@ -101,21 +114,20 @@ def conditions(batches: Sequence[Rounds], threads: int) -> tuple[dict[str, Any],
 
     ``noise`` is (p90 - p10) / median of the reference over all rounds; ``drift`` how much slower it ran in the
     last third of the rounds than in the first; ``repeatability`` the coefficient of variation of its latency
-    over fresh processes (NaN for a single one); ``waited`` the share of time spent waiting for the core.
+    over fresh processes (None for a single one); ``waited`` the share of time spent waiting for the core.
     """
     reference = np.concatenate([batch.ms[:, -1] for batch in batches])
     third = max(1, len(reference) // 3)
     p10, p25, median, p90 = np.percentile(reference, (10, 25, 50, 90))
     latencies = np.array([batch.reference_ms for batch in batches])
+    first, last = batches[0].start.machine.load_average, batches[-1].load_average
     found: dict[str, Any] = {
         "reference_ms": float(p25),
         "noise": float((p90 - p10) / median),
         "drift": float(np.median(reference[-third:]) / np.median(reference[:third]) - 1),
-        "repeatability": float(latencies.std(ddof=1) / latencies.mean()) if len(latencies) > 1 else float("nan"),
+        "repeatability": float(latencies.std(ddof=1) / latencies.mean()) if len(latencies) > 1 else None,
         "waited": float(np.median(np.concatenate([batch.waited for batch in batches]))),
-        "load_average": [
-            b for b in (batches[0].start["machine"]["load_average"], batches[-1].load_average) if b is not None
-        ],
+        "load_average": [load for load in (first, last) if load is not None],
     }
     warnings = []
     if found["noise"] > NOISE_LIMIT:

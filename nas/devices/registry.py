@@ -1,14 +1,18 @@
 """The devices by name: cards one can measure on, and devices known by published figures."""
 
+import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import conf
-from latency_tables.card import Card, read_card
-from latency_tables.table import read_rows
+from latency_tables.card import Card
+from latency_tables.files import MAX_NAME, shown
 from nas.devices.device import Device
-from nas.devices.device_table import DEVICES_FOLDER, SHIPPED_TABLES
+from nas.devices.device_table import DEVICES_FOLDER, SHIPPED_TABLES, DeviceTable, card_of
 from nas.devices.spec import DeviceSpec, read_spec
+from nas.progress import SILENT, Listener
 
 OWN_CARDS = Path("devices")
 SHIPPED_CARDS = Path(conf.__file__).parent / "devices"
@@ -21,15 +25,15 @@ class KnownDevice:
     Attributes
     ----------
     spec : its card.
-    table : of its latencies, None where there is none yet.
-    card : of that table.
+    card : of its latency table, None where there is none yet.
     spaces : names of the spaces that were measured on it, with the number of networks.
+    problem : why its latency table cannot be read; empty where it can.
     """
 
     spec: DeviceSpec
-    table: Path | None = None
     card: Card | None = None
     spaces: tuple[tuple[str, int], ...] = ()
+    problem: str = ""
 
     @property
     def measurements(self) -> int:
@@ -37,55 +41,112 @@ class KnownDevice:
         return sum(n for _, n in self.spaces)
 
 
-def get_device(name: str, *, folder: Path = DEVICES_FOLDER) -> Device:
+def get_device(name: str, *, folder: Path = DEVICES_FOLDER, listener: Listener = SILENT) -> Device:
     """The device called `name` (or one of its aliases).
 
     Parameters
     ----------
     name : of a card in ``devices/`` or shipped, or of a device with a shipped latency table.
     folder : where each device's own latency table lies, in a folder of its name.
+    listener : is told of cards that cannot be read, and of programs that a card of one's own has run.
 
     Raises
     ------
-    ValueError : unknown name (lists the known ones), or a broken card.
+    ValueError : unknown name (lists the known ones), or its card is broken.
     """
-    specs = device_specs(folder)
-    for spec in specs:
+    cards = _read_cards(folder)
+    if name in cards.problems:
+        raise ValueError(cards.problems[name])
+    for spec in cards.specs:
         if name == spec.name or name in spec.aliases:
-            return Device(spec, folder=folder / spec.name)
-    raise ValueError(f"unknown device {name!r}; known: {', '.join(sorted(spec.name for spec in specs))}")
+            cards.warn(listener)
+            return Device(spec, folder=folder / spec.name, listener=listener, trusted=spec.name not in cards.own)
+    cards.warn(listener)
+    names = sorted(spec.name for spec in cards.specs)
+    close = difflib.get_close_matches(name[:MAX_NAME], names, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise ValueError(f"unknown device {shown(name)!r}{hint}; known: {shown(', '.join(names), 1_000)}")
 
 
-def device_specs(folder: Path = DEVICES_FOLDER) -> list[DeviceSpec]:
-    """All cards: your own first (they may replace shipped ones), the shipped, imported and published devices."""
-    specs: dict[str, DeviceSpec] = {}
-    for cards in (OWN_CARDS, SHIPPED_CARDS):
-        for path in sorted(cards.glob("*.yaml"), key=lambda path: path.stem):
-            spec = read_spec(path)
-            specs.setdefault(spec.name, spec)
-    tables = [csv.with_suffix(".yaml") for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]
-    for path in [*tables, *sorted(SHIPPED_TABLES.glob("*.yaml"))]:
-        card = read_card(path)
-        specs.setdefault(card.name, _published(card))
-    return list(specs.values())
+def device_specs(folder: Path = DEVICES_FOLDER, listener: Listener = SILENT) -> list[DeviceSpec]:
+    """All cards: your own first (they may replace shipped ones), the shipped, imported and published devices.
+
+    A card that cannot be read is left out, and `listener` is told why.
+    """
+    cards = _read_cards(folder)
+    cards.warn(listener)
+    return list(cards.specs)
 
 
-def list_devices(*, folder: Path = DEVICES_FOLDER) -> list[KnownDevice]:
-    """Every device with what is known of it; the tables are read, not checked against their spaces."""
+def list_devices(*, folder: Path = DEVICES_FOLDER, listener: Listener = SILENT) -> list[KnownDevice]:
+    """Every device with what is known of it; the tables are read, not checked against their spaces. Runs nothing."""
     found = []
-    for spec in device_specs(folder):
-        tables = (folder / spec.name / f"{spec.name}.csv", SHIPPED_TABLES / f"{spec.name}.csv")
-        table = next((path for path in tables if path.exists()), None)
+    for spec in device_specs(folder, listener):
+        try:
+            table = DeviceTable(spec, folder / spec.name).read()
+        except ValueError as error:
+            listener.say(f"warning: {error}")
+            found.append(KnownDevice(spec, problem=str(error)))
+            continue
         if table is None:
             found.append(KnownDevice(spec))
             continue
-        counts = read_rows(table)["space"].value_counts(sort=False)
-        spaces = tuple((str(label), int(n)) for label, n in counts.items())
-        found.append(KnownDevice(spec, table, read_card(table.with_suffix(".yaml")), spaces))
+        counts = table.rows["space"].value_counts(sort=False)
+        found.append(KnownDevice(spec, table.card, tuple((str(label), int(n)) for label, n in counts.items())))
     return found
 
 
-def _published(card: Card) -> DeviceSpec:
+@dataclass(frozen=True)
+class _Cards:
+    """The cards that were found.
+
+    Attributes
+    ----------
+    specs : those that can be used.
+    own : names of those that did not come with the package.
+    problems : why a card cannot be read, by the name of its file.
+    """
+
+    specs: tuple[DeviceSpec, ...]
+    own: frozenset[str]
+    problems: dict[str, str]
+
+    def warn(self, listener: Listener) -> None:
+        for problem in self.problems.values():
+            listener.say(f"warning: {problem}; this card is left out")
+
+
+def _read_cards(folder: Path) -> _Cards:
+    specs: dict[str, DeviceSpec] = {}
+    problems: dict[str, str] = {}
+    own: set[str] = set()
+
+    def take(name: str, read: Callable[[], DeviceSpec], mine: bool = False) -> None:
+        try:
+            spec = read()
+        except ValueError as error:
+            problems[name] = str(error)
+            return
+        if spec.name not in specs:
+            specs[spec.name] = spec
+            if mine:
+                own.add(spec.name)
+
+    for cards in (OWN_CARDS, SHIPPED_CARDS):
+        for path in sorted((p for p in cards.glob("*") if p.suffix in (".yaml", ".yml")), key=lambda path: path.stem):
+            take(path.stem, partial(read_spec, path), mine=cards is OWN_CARDS)
+    tables = [csv for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]
+    for csv in tables:
+        take(csv.stem, partial(_published_in, csv))
+    for path in sorted(SHIPPED_TABLES.glob("*.yaml")):
+        take(path.stem, partial(_published_in, path))
+    return _Cards(tuple(specs.values()), frozenset(own), problems)
+
+
+def _published_in(table: Path) -> DeviceSpec:
+    card = card_of(table)
+    if card.name != table.stem:
+        raise ValueError(f"{table}: its card says that the device is called {card.name}")
     return DeviceSpec(
         name=card.name,
         aliases=card.aliases,

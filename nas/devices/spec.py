@@ -1,18 +1,30 @@
 """The card of a device one can measure on: how to reach it, what runs networks there, and how.
 
-Cards are YAML files in `conf/devices/` (shipped) and in a folder `devices/` where the program is started (yours).
+Cards are YAML files, shipped with the package (`conf/devices/`) and in a folder `devices/` where the program is
+started (yours). A card names programs that are run, here and on the device: trust one like a Makefile.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+from pydantic import BeforeValidator, ConfigDict
 
+from latency_tables.card import device_name
+from latency_tables.files import read_yaml, shown
 from nas.devices.runtimes import RUNTIMES
 
 TRANSPORTS = ("local", "ssh", "adb", "none")
+
+
+def _quoted(value: Any) -> Any:
+    """YAML reads text of digits as a number, and not always the same one."""
+    if isinstance(value, int | float):
+        raise ValueError(f'must be text: put it in quotes, like "{value}"')
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_quoted)]
 
 
 @dataclass(frozen=True)
@@ -29,46 +41,74 @@ class DeviceSpec:
     precision : of weights and activations.
     threads : CPU threads of one inference.
     core : first core to pin to; None takes the idlest, -1 does not pin.
-    python : the interpreter on the device, where it is not the usual one.
+    python : the interpreter on the device, where it is not the usual one. It is run.
     host : of ssh, as ssh takes it: ``user@host``, ``ssh://user@host:port`` or a name from its configuration.
-    ssh_config : a configuration file for ssh (keys, jump hosts), where the user's own will not do.
+    ssh_config : a configuration file for ssh (keys, jump hosts), where the user's own will not do. What it names as
+        ``ProxyCommand`` is run here.
     serial : of adb, where several phones are attached.
-    folder : on the device, for models and the agent (ssh, adb); they are removed afterwards.
-    command : of adb: a benchmark's command line there; ``{model}``, ``{threads}`` and ``{runs}`` are filled in.
-        Empty runs the agent with `python`.
+    folder : on the device, for models and the agent (ssh, adb); it must be there. What is put into it is removed
+        afterwards.
+    command : of adb: a benchmark's command line there; ``{model}``, ``{threads}`` and ``{runs}`` are filled in. It is
+        run by the phone's shell. Empty runs the agent with `python`.
+
+    Raises
+    ------
+    ValueError : a value that cannot work.
     """
 
-    name: str
-    aliases: tuple[str, ...] = ()
-    chip: str = ""
-    transport: str = "local"
-    runtime: str = "onnxruntime"
-    precision: str = "float32"
+    name: Text
+    aliases: tuple[Text, ...] = ()
+    chip: Text = ""
+    transport: Text = "local"
+    runtime: Text = "onnxruntime"
+    precision: Text = "float32"
     threads: int = 1
     core: int | None = None
-    python: str = ""
-    host: str = ""
-    ssh_config: str = ""
-    serial: str = ""
-    folder: str = ""
-    command: str = ""
+    python: Text = ""
+    host: Text = ""
+    ssh_config: Text = ""
+    serial: Text = ""
+    folder: Text = ""
+    command: Text = ""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     def __post_init__(self) -> None:
+        for name in (self.name, *self.aliases):
+            device_name(name)
         where = f"device {self.name}"
+        for field in ("python", "host", "ssh_config", "serial", "folder", "command"):
+            value = getattr(self, field)
+            if "\0" in value or (value.startswith("-") and field != "command"):
+                raise ValueError(f"{where}: {field} cannot begin with - nor hold a zero byte, got {shown(value)!r}")
         if self.transport not in TRANSPORTS:
             raise ValueError(f"{where}: unknown transport {self.transport!r}; known: {', '.join(TRANSPORTS)}")
         if self.transport != "none":
             if self.runtime not in RUNTIMES:
-                raise ValueError(f"{where}: unknown runtime {self.runtime!r}; known: {', '.join(RUNTIMES)}")
+                raise ValueError(f"{where}: unknown runtime {shown(self.runtime)!r}; known: {', '.join(RUNTIMES)}")
             precisions = RUNTIMES[self.runtime].precisions
             if self.precision not in precisions:
-                raise ValueError(f"{where}: {self.runtime} runs {' or '.join(precisions)}, not {self.precision!r}")
+                raise ValueError(
+                    f"{where}: {self.runtime} runs {' or '.join(precisions)}, not {shown(self.precision)!r}"
+                )
         if self.threads < 1 and self.transport != "none":
             raise ValueError(f"{where}: threads must be at least 1, got {self.threads}")
+        if self.core is not None and self.core < -1:
+            raise ValueError(f"{where}: core must be a core's number, or -1 for none, got {self.core}")
         if self.command and "{model}" not in self.command:
             raise ValueError(f"{where}: the command must say where the model goes, with {{model}}")
         if self.transport == "ssh" and not self.host:
             raise ValueError(f"{where}: a device behind ssh needs a host, like host: user@192.168.0.7")
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """What the card has run, in words: empty where only the interpreter of this program is."""
+        found = {
+            "local": [self.python],
+            "ssh": [f"ssh {self.host}", self.python, f"what {self.ssh_config} names" if self.ssh_config else ""],
+            "adb": [self.command or self.python],
+        }
+        return tuple(text for text in found.get(self.transport, []) if text)
 
 
 def read_spec(path: Path) -> DeviceSpec:
@@ -78,20 +118,4 @@ def read_spec(path: Path) -> DeviceSpec:
     ------
     ValueError : not YAML, no name, an unknown field, or a value that cannot work; says which file.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("name"), str):
-        raise ValueError(f"{path} must be a YAML mapping with at least a name")
-    kinds: dict[str, Any] = {"aliases": list, "threads": int, "core": (int, type(None))}
-    known = [field.name for field in dataclasses.fields(DeviceSpec)]
-    for key, value in content.items():
-        if key not in known:
-            raise ValueError(f"{path}: unknown field {key!r}; known: {', '.join(known)}")
-        if not isinstance(value, kinds.get(key, str)):
-            raise ValueError(f"{path}: field {key} cannot be {value!r}")
-    try:
-        return DeviceSpec(**content | {"aliases": tuple(content.get("aliases", ()))})
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return read_yaml(path, DeviceSpec)

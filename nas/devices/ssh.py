@@ -50,13 +50,13 @@ class Ssh(Transport):
         names = {key: f"{key}{path.suffix}" for key, path in models.items()}
         content = pack({**job, "models": names}, {names[key]: path for key, path in models.items()})
         options = [
-            *("-o", "BatchMode=yes"),  # never a question nobody is there to answer
+            *("-o", "BatchMode=yes"),  # no question that would wait for an answer
             *("-o", f"ConnectTimeout={CONNECT_TIMEOUT_S}"),
             *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
         ]
         config = ["-F", self.config] if self.config else []
         far_command = shlex.join([self.python, "-c", UNPACK_AND_RUN, self.folder])
-        command = ["ssh", "-T", *config, *options, self.host, far_command]
+        command = ["ssh", "-T", *config, *options, "--", self.host, far_command]
         yield from stream_events(command, stdin=content, silence_s=silence_s, limit_s=limit_s, where=self.host)
 
 

@@ -15,7 +15,10 @@ from nas.data import ImageData, Split, prepare
 from nas.progress import Progress
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 
-CALIBRATION_IMAGES = 512
+CALIBRATION_IMAGES = 2048
+"""Training images that batch-norm is calibrated on: .35 points more accuracy on average than 512 on the shipped
+supernet, .6 for its max net. Each evaluation of a subnet runs forward over them once, besides the validation images:
+with 5,000 of those it takes 28 % longer than with 512."""
 BATCH = 128
 
 

@@ -5,7 +5,6 @@ measured again, since it does not depend on weights.
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,11 @@ from nas.evaluation.trained import TrainedSupernet
 from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
+from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
 from nas.supernet import load_subnet
-from nas.training.finetune import Finetuned, Finetuning, finetune
+from nas.training import Finetuning
+from nas.training.finetune import Finetuned, finetune
 
 
 def specialise(
@@ -29,7 +30,8 @@ def specialise(
     threads: int | None = None,
     max_accuracy_drop: float = 0.01,
     command: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    train_time: str | None = None,
+    listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Fine-tune the network of the search in `source` with the supernet's max net as its teacher.
 
@@ -38,7 +40,7 @@ def specialise(
     source : run folder of a finished search, or of an earlier call.
     folder : where the result goes: the better network, in the formats that `source` has. A killed call with the same
         arguments goes on from the checkpoint in it.
-    settings, seed, device, threads, progress : see `nas.training.finetune.finetune`.
+    settings, seed, device, threads, train_time, listener : see `nas.training.finetune.finetune`.
     max_accuracy_drop : of int8 files against float32, as a fraction.
     command : what was typed, for the record.
 
@@ -65,7 +67,8 @@ def specialise(
         device=device,
         threads=threads,
         folder=folder,
-        progress=progress,
+        train_time=train_time,
+        listener=listener,
     )
     earlier = record["exports"]
     facts = deploy_subnet(
@@ -83,11 +86,12 @@ def specialise(
     record["measured"]["accuracy"] = facts["exports"][0]["accuracy"]
     record |= facts | {
         "command": command,
-        "notes": [describe(tuned, settings)],
+        "notes": [describe(tuned)],
         "finetuning": {
             "of": str(source),
             "seed": seed,
-            **asdict(settings),
+            **settings.as_dict(),
+            "epochs": tuned.epochs,
             "seconds": tuned.seconds,
             "before": asdict(tuned.before),
             "after": asdict(tuned.after),
@@ -100,10 +104,10 @@ def specialise(
     return record
 
 
-def describe(tuned: Finetuned, settings: Finetuning) -> str:
+def describe(tuned: Finetuned) -> str:
     """What came of fine-tuning, in one sentence."""
     before, after = tuned.before, tuned.after
-    epochs = f"{settings.epochs} epoch{'s' if settings.epochs > 1 else ''}"
+    epochs = f"{tuned.epochs:g} epoch{'' if tuned.epochs == 1 else 's'}"
     return (
         f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
         f"test {before.test:.2%} before, {after.test:.2%} after; kept the network "

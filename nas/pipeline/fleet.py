@@ -46,7 +46,7 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
     ------
     ValueError : something asked for cannot work whatever the device.
     """
-    devices = named_devices(request)
+    devices = named_devices(request, listener)
     limits = latency_limits(request.budget.latency, names_of(devices))
     budgets = {name: Budget.parse(**request.limits | {"latency": limit}) for name, limit in limits.items()}
     tasks: dict[str, Task] = {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from latency_tables.files import atomic_path
 from nas.devices import Device
-from nas.devices.learning import learn_device
+from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.registry import device_specs
 from nas.devices.runtimes import RUNTIMES
 from nas.errors import BudgetMissed, InfeasibleBudget
@@ -22,7 +22,7 @@ from nas.pipeline.request import SearchRequest
 from nas.pipeline.search import Task, Unknown, get_supernet, named_devices, prepare_task, run_task, space_of
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 
 AUTO = "auto"
@@ -53,17 +53,17 @@ def search_precisions(
     InfeasibleBudget, BudgetMissed : in both precisions.
     ValueError : the device cannot be measured in both precisions, or something else asked for cannot work.
     """
-    (named, *others) = named_devices(request)
+    (named, *others) = named_devices(request, listener)
     if others:
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
     devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}
     request = replace(request, precision=None)
-    budget = _amounts(request, named, listener)
+    budget, learnt = _in_amounts(request, named, listener)
     tasks: dict[str, Task] = {}
     failed: dict[str, InfeasibleBudget | BudgetMissed] = {}
     for precision, device in devices.items():
         try:
-            tasks[precision] = prepare_task(request, [device], budget, listener)
+            tasks[precision] = prepare_task(request, [device], budget, listener, learnt)
         except InfeasibleBudget as error:
             failed[precision] = error
     if not tasks:
@@ -115,17 +115,18 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     return Device(found, folder=folder / found.name, protocol=device.protocol, transport=device.transport)
 
 
-def _amounts(request: SearchRequest, device: Device, listener: Listener) -> Budget:
-    """The budget without percentages, so that it means the same in both precisions."""
+def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> tuple[Budget, dict[str, KnownLatency]]:
+    """The budget without percentages, so that it means the same in both precisions, and what was learnt for that."""
     budget = Budget.parse(**request.limits)
     if not budget.is_relative:
-        return budget
+        return budget, {}
     space = space_of(request)
     known = learn_device(device, space, request.samples, request.seed, listener)
-    estimator = Estimator(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
-    amounts = budget.resolve(estimator.max_net(budget))
+    objectives = Objectives(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
+    amounts = budget.resolve(objectives.max_net(budget))
     # In the other precision the percentage would be read as one of another max net.
-    return Budget(tuple(replace(limit, typed=limit.metric.format(limit.value)) for limit in amounts.limits))
+    budget = Budget(tuple(replace(limit, typed=limit.metric.format(limit.value)) for limit in amounts.limits))
+    return budget, {device.name: known}
 
 
 def _merit(result: SearchResult) -> tuple[bool, float, float]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.shipped import find_supernet
+from nas.training import Recipe
+from nas.training.duration import parse_duration
 
 
 @dataclass
@@ -40,16 +42,23 @@ class TrainRequest:
     seed : of everything random.
     threads : CPU threads; all cores if not given. Results repeat exactly at the same number.
     accelerator : ``auto``, ``cpu`` or ``cuda``.
+    train_time : such as ``20min``: how long the training may take; chooses the number of epochs, in place of the
+        recipe's.
     runs : the folder of all runs.
     """
 
     space: dict[str, Any] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=lambda: Recipe().as_dict())
     data: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     threads: int | None = None
     accelerator: str = "auto"
+    train_time: str | None = None
     runs: str = "runs"
+
+    def __post_init__(self) -> None:
+        if self.train_time is not None:
+            parse_duration(self.train_time)
 
 
 @dataclass
@@ -69,7 +78,9 @@ class SearchRequest(TrainRequest):
         devices were measured in the space, else forty.
     evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top.
     storage : URL of a database through which workers (`nas worker`) share the evaluations; None evaluates here alone.
-    candidates : networks that the evolution may evaluate by prediction.
+    strategy : how the best network within the budget is searched for: ``evolution``, ``nsga2``, ``random`` or
+        another of `nas.search.evolution.strategies`.
+    candidates : networks that a search may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which
         is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.pipeline.precisions`.
@@ -87,6 +98,7 @@ class SearchRequest(TrainRequest):
     samples: int | None = None
     evaluations: int = 80
     storage: str | None = None
+    strategy: str = "evolution"
     candidates: int = 20_000
     finalists: int = 8
     rounds: int = 4
@@ -102,6 +114,8 @@ class SearchRequest(TrainRequest):
         if self.supernet is not None:
             return find_supernet(self.supernet)
         settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
+        if self.train_time is not None:
+            settings["train_time"] = self.train_time
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data['name']}_{digest[:10]}"
 

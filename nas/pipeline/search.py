@@ -1,9 +1,10 @@
-"""The whole road: learn the device, train, search, measure, export, report. What `nas search` runs.
+"""What `nas search` runs: learn the device, train, search, measure, export, report.
 
 Each step leaves its product in a folder, and a second run picks it up instead of doing the work again. The
-budget is checked as early as can be: against the devices before anything is trained, and before torch is
-imported, so that an infeasible one is answered at once. One network for one device or for several that share it
-is `search`; a network for each of several devices is `nas.pipeline.fleet.search_fleet`, made of the same three steps.
+budget is resolved and its feasibility checked once: limits on paper before a device is measured, all of them before
+anything is trained and before torch is imported, so that an infeasible one is answered at once. One network for one
+device or for several that share it is `search`; a network for each of several devices is
+`nas.pipeline.fleet.search_fleet`, made of the same three steps.
 """
 
 import json
@@ -14,8 +15,6 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
@@ -24,12 +23,12 @@ from nas.pipeline.request import SearchRequest, latency_limits
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
+from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.objectives import LATENCY, Estimator, by_latency
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
-from nas.search.warm_start import save_state
+from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from search_spaces import Population, SearchSpace, get_space
 
@@ -47,13 +46,17 @@ class Task:
     ----------
     devices : one, or several that share the network.
     known : their latency, by name.
+    space : of the networks.
     budget : parsed; see `Budget.parse`.
+    feasibility : of the budget in `space`, with the budget resolved.
     kinds : of the files to export, those that the devices run first.
     """
 
     devices: Sequence[Device]
     known: Mapping[str, KnownLatency]
+    space: SearchSpace
     budget: Budget
+    feasibility: Feasibility
     kinds: Sequence[FileKind]
 
     @property
@@ -82,21 +85,22 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     BudgetMissed : no finalist kept it when measured.
     ValueError : something asked for cannot work.
     """
-    devices = named_devices(request)
+    devices = named_devices(request, listener)
     limits = latency_limits(request.budget.latency, names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
 
 
-def named_devices(request: SearchRequest) -> list[Device]:
+def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[Device]:
     """The devices of a request.
 
     Raises
     ------
     ValueError : an unknown one, or one that is named twice.
     """
-    devices = [get_device(name.strip(), folder=Path(request.runs) / "devices") for name in request.device.split(",")]
+    folder = Path(request.runs) / "devices"
+    devices = [get_device(name.strip(), folder=folder, listener=listener) for name in request.device.split(",")]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
@@ -111,9 +115,21 @@ def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
 
 
 def prepare_task(
-    request: SearchRequest, devices: Sequence[Device], budget: Budget, listener: Listener = SILENT
+    request: SearchRequest,
+    devices: Sequence[Device],
+    budget: Budget,
+    listener: Listener = SILENT,
+    learnt: Mapping[str, KnownLatency] | None = None,
 ) -> Task:
-    """Get to know the devices, and see that they can keep the budget.
+    """Learn the latency of the devices, resolve the budget, and check that it can be kept.
+
+    Parameters
+    ----------
+    request : what is asked for.
+    devices : one, or several that share the network.
+    budget : parsed.
+    listener : is told how it goes.
+    learnt : latency of devices that is known already, by name.
 
     Raises
     ------
@@ -125,29 +141,31 @@ def prepare_task(
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
     kinds, space = _file_kinds(request, devices), space_of(request)
-    known: dict[str, KnownLatency] = {}
-    # A mistake in these should not wait until a supernet is trained.
-    _search_settings(request)
+    # A mistake in these should not wait until a device is measured or a supernet is trained.
+    settings_of(request)
     EvaluationPlan(request.evaluations)
-
-    def check(*named: Device) -> Feasibility:
-        """The limits on paper, and the latency of the devices that are known so far."""
-        predictors = {device.name: known[device.name].predictor for device in named}
-        keys = by_latency(one_or_each(devices, predictors))
-        limits = Budget(tuple(limit for limit in budget.limits if limit.metric.key != LATENCY or limit.key in keys))
-        latency = one_or_each(devices, predictors)
-        estimator = Estimator(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
-        return check_feasibility(estimator, limits, np.random.default_rng(0))
-
-    check()
+    feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
+    learnt, known = learnt or {}, {}
     for device in devices:
-        known[device.name] = learn_device(device, space, request.samples, request.seed, listener)
+        known[device.name] = learnt.get(device.name) or learn_device(
+            device, space, request.samples, request.seed, listener
+        )
         listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
-        check(device)
-    feasibility = check(*devices)
+    if budget.latencies:
+        resolved = budget.replaced(feasibility.budget)
+        feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, budget, kinds)
+    return Task(devices, known, space, budget, feasibility, kinds)
+
+
+def _costs(
+    request: SearchRequest, space: SearchSpace, devices: Sequence[Device], known: Mapping[str, KnownLatency]
+) -> Objectives:
+    """What networks cost on paper and on the devices that are known, with an accuracy that is yet to be learnt."""
+    predictors = {name: each.predictor for name, each in known.items()}
+    latency = one_or_each(devices, predictors)
+    return Objectives(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
 
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
@@ -171,6 +189,8 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
             seed=request.seed,
             threads=request.threads,
             accelerator=request.accelerator,
+            train_time=request.train_time,
+            listener=listener,
         )
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
     return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
@@ -193,39 +213,40 @@ def run_task(
     measure = {
         device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
     }
-    predictors = {name: known.predictor for name, known in task.known.items()}
     refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
-    latency, precision = one_or_each(devices, predictors), devices[0].spec.precision
-    estimator = Estimator(trained.space, Unknown(), latency, request.confidence, precision)
+    objectives, feasibility = _costs(request, trained.space, devices, task.known), task.feasibility
+    if trained.space.options != task.space.options:
+        # The number of classes was not known before the images were read; it is part of sizes and parameters.
+        feasibility = check_feasibility(objectives, task.budget, request.seed)
     if trained.data.labelled:
         with listener.track("evaluating subnets") as progress:
             learnt = learn_accuracy(
-                estimator,
-                task.budget,
+                objectives,
+                feasibility,
                 partial(trained.evaluated, progress=progress),
-                plan=EvaluationPlan(request.evaluations),
+                plan=EvaluationPlan(request.evaluations, strategy=request.strategy),
                 seed=request.seed,
-                say=listener.say,
+                listener=listener,
             )
     else:  # nothing can be evaluated, but much comes with the supernet
         subnets = trained.evaluated.known
         learnt = learn_from(trained.space, subnets, trained.evaluated(subnets))
     listener.say(f"accuracy predictor: {learnt.sentence()}")
     learnt.write(folder)
-    estimator = replace(estimator, accuracy=learnt.predictor)
+    objectives = replace(objectives, accuracy=learnt.predictor)
     result = run_search(
-        estimator,
-        task.budget,
+        objectives,
+        feasibility,
         seed=request.seed,
-        settings=_search_settings(request),
+        settings=settings_of(request),
         folder=folder,
         device=task.name,
         measure=one_or_each(devices, measure),
         evaluate=evaluate_exported(trained, devices[0]),
         refit=one_or_each(devices, refit),
-        say=listener.say,
+        listener=listener,
     )
-    if not trained.data.labelled and precision == "float32":
+    if not trained.data.labelled and objectives.precision == "float32":
         # What the chosen network had when the supernet was made, where it was among those evaluated.
         (known,) = trained.evaluated(result.genotype[None]).tolist()
         result.measured["accuracy"] = None if isnan(known) else known
@@ -255,7 +276,7 @@ def run_task(
     }
     result.write(folder)
     facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}
-    save_state(folder, estimator, names_of(devices), facts)
+    save_run(folder, objectives, names_of(devices), facts, request.strategy)
     write_report(folder)
     return result
 
@@ -269,8 +290,19 @@ def space_of(request: SearchRequest) -> SearchSpace:
     return get_space(**request.space)
 
 
-def _search_settings(request: SearchRequest) -> SearchSettings:
-    return SearchSettings(EvolutionSettings(request.candidates), finalists=request.finalists, rounds=request.rounds)
+def settings_of(request: SearchRequest) -> SearchSettings:
+    """How thorough the search is.
+
+    Raises
+    ------
+    ValueError : a setting cannot work, or there is no such strategy.
+    """
+    return SearchSettings(
+        EvolutionSettings(request.candidates),
+        finalists=request.finalists,
+        rounds=request.rounds,
+        strategy=request.strategy,
+    )
 
 
 def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
@@ -292,8 +324,8 @@ def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mappin
 
 
 class Unknown:
-    """Stands for the accuracy predictor while only costs are asked about."""
+    """Takes the place of the accuracy predictor while only costs are of interest."""
 
     def predict(self, population: Population, return_std: bool = False) -> Any:
-        """Nobody asks."""
+        """Never called."""
         raise NotImplementedError

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nas.data import load_data
-from nas.supernet import Supernet
-from nas.training.loop import train
-from nas.training.recipe import Recipe
+from nas.progress import SILENT, Listener
+from nas.training import Recipe, make_supernet, train
+from nas.training.duration import parse_duration
 from search_spaces import get_space
 
 
@@ -22,6 +20,8 @@ def train_supernet(
     seed: int = 0,
     threads: int | None = None,
     accelerator: str = "auto",
+    train_time: str | None = None,
+    listener: Listener = SILENT,
 ) -> Path:
     """Train a supernet into `folder`, or go on with the training that was begun there.
 
@@ -33,6 +33,8 @@ def train_supernet(
     seed : of weights, order, augmentation and sampled subnets; the splits have ``data["seed"]``.
     threads : CPU threads, all cores if None.
     accelerator : ``auto``, ``cpu`` or ``cuda``.
+    train_time : such as ``20min``; chooses the number of epochs, in place of the recipe's.
+    listener : is told how it goes.
 
     Returns
     -------
@@ -44,14 +46,15 @@ def train_supernet(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
+    if train_time is not None:
+        parse_duration(train_time)
     recipe_made = Recipe.from_dict(recipe)
     options = {key: value for key, value in space.items() if key != "name"}
     get_space(space["name"], **options)  # a mistake in the options shows before the images are read
     images = load_data(**data)
     made = get_space(space["name"], **options | {"num_classes": len(images.classes)})
-    torch.manual_seed(seed)
     train(
-        Supernet(made, recipe_made.kernel_transform),
+        make_supernet(made, recipe_made, seed),
         images,
         recipe_made,
         folder,
@@ -59,6 +62,8 @@ def train_supernet(
         threads=threads,
         device=accelerator,
         about={"data_settings": portable(data)},
+        train_time=train_time,
+        listener=listener,
     )
     return folder
 

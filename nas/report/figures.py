@@ -116,7 +116,7 @@ def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
 
 
 def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
-    """The best predicted accuracy within the budget after so many evaluations, and the bound where one is proved."""
+    """The best predicted accuracy within the budget after so many evaluations."""
     figure, axes = canvas(theme, (7.6, 2.7))
     axes.plot(
         run.convergence["evaluations"],
@@ -125,12 +125,6 @@ def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
         linewidth=2,
         drawstyle="steps-post",
     )
-    bound = run.record.get("bound", {}).get("accuracy")
-    if bound is not None:
-        axes.axhline(bound * 100, color=theme.ink, linewidth=1.2, linestyle=(0, (5, 3)))
-        axes.annotate(
-            "proved: none is above", (0.015, bound * 100), xycoords=("axes fraction", "data"), color=theme.ink, va="top"
-        )
     axes.set_xscale("log")
     axes.set_xlabel("networks evaluated by the predictors")
     axes.set_ylabel("best accuracy within\nthe budget, predicted (%)")

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from latency_tables.files import atomic_path, write_text
 from nas.report.exported import EXPLANATION, HEAD, PRECISIONS_HEAD, file_rows, precision_rows
 from nas.report.figures import DARK, LIGHT, Theme, convergence_figure, finalists_figure, pareto_figure, png
-from nas.report.latency_breakdown import spending_section
+from nas.report.latency_breakdown import latency_breakdown_section
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import fill_page, html_section, html_table
 from nas.report.run_folder import SearchRun
@@ -59,7 +59,7 @@ def render(run: SearchRun) -> str:
         _budgets(run),
         _files(run),
         *finalists,
-        *(spending_section(run, device) for device in run.devices),
+        *(latency_breakdown_section(run, device) for device in run.devices),
         _network(run),
         _reproduce(run),
         _honesty(run),

@@ -1,4 +1,4 @@
-"""The report's table of what the latency budget was spent on, part by part."""
+"""The report's table of the latency breakdown: what each part of the network adds."""
 
 from html import escape
 
@@ -12,10 +12,9 @@ EXPLANATION = (
 )
 
 
-def spending_section(run: SearchRun, device: str) -> str:
+def latency_breakdown_section(run: SearchRun, device: str) -> str:
     """HTML of the section, empty where no latency was predicted."""
-    key = f"latency_ms@{device}" if device else "latency_ms"
-    parts = [part for part in run.record.get("spending", []) if part["key"] == key]
+    parts = [part for part in run.record.get("latency_breakdown", []) if part["device"] == device]
     if not parts:
         return ""
     # Rounding errors of single precision are no latency.
@@ -33,6 +32,6 @@ def spending_section(run: SearchRun, device: str) -> str:
         rows.append(cells)
     totals = [sum(part[column] for part in parts) for column in ("chosen_ms", "max_net_ms")]
     rows.append(["together", *(f"{total:.3g} ms" for total in totals), ""])
-    title = "What the milliseconds were spent on" + (f", on {device}" if device else "")
+    title = "Latency by stage" + (f", on {device}" if device else "")
     table = html_table(["part", "chosen net", "max net", "share"], rows, numbers={1, 2, 3}, chosen={len(rows) - 1})
     return html_section(title, table + f'<p class="soft">{escape(EXPLANATION)}</p>')

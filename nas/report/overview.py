@@ -14,6 +14,7 @@ from typing import Any
 
 from latency_tables.files import write_text
 from nas.report.page import fill_page, html_section, html_table
+from nas.search.latency import latencies_of
 
 SUMMARY = "summary.json"
 HEAD = (
@@ -125,17 +126,16 @@ def run_record(folder: Path, entry: Entry) -> dict[str, Any] | None:
 def row(record: Mapping[str, Any]) -> list[str]:
     """The cells under `HEAD` of one search, of several devices one line each."""
     predicted, measured = record["predicted"], record["measured"]
-    suffixes = [key.removeprefix("latency_ms") for key in predicted if key.startswith("latency_ms")]
     limits = {b["device"]: b["limit"] for b in record["budgets"] if b["key"] == "latency_ms"}
     latencies: list[list[str]] = []
-    for suffix in suffixes:
-        name, limit = suffix.removeprefix("@"), limits.get(suffix.removeprefix("@"))
-        spread = _number(predicted[f"latency_std_ms{suffix}"], "{:.2g}")
-        mean = _number(predicted[f"latency_ms{suffix}"])
+    for latency in latencies_of(predicted):
+        name, limit = latency.device, limits.get(latency.device)
+        spread = _number(predicted[latency.column("latency_std_ms")], "{:.2g}")
+        mean = _number(predicted[latency.column()])
         latencies.append(
             [
                 f"{name} {mean} ± {spread}".strip() if mean else "",
-                _number(measured[f"latency_ms{suffix}"]),
+                _number(measured[latency.column()]),
                 _number(limit),
             ]
         )

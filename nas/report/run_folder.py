@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from nas.search.latency import Latency, latencies_of, own_columns
 from nas.search.result import SearchResult
 
 
@@ -44,22 +45,21 @@ class SearchRun:
     @property
     def devices(self) -> list[str]:
         """Names of the devices that share the network; one empty name where it is for one device, or for none."""
-        return [key.partition("@")[2] for key in self.record["predicted"] if key.startswith("latency_ms")]
+        return [latency.device for latency in latencies_of(self.record["predicted"])]
 
     def on(self, device: str) -> "SearchRun":
         """The same run as `device` sees it, as if the network were for it alone."""
         if not device:
             return self
-        own = f"@{device}"
 
         def view(table: pd.DataFrame) -> pd.DataFrame:
-            names = [str(name) for name in table if "@" not in str(name) or str(name).endswith(own)]
-            return table[names].rename(columns=lambda name: name.removesuffix(own))
+            names = own_columns(map(str, table), Latency(device))
+            return table[list(names)].rename(columns=names)
 
         record = dict(self.record) | {"device": device}
         for kind in ("predicted", "measured"):
-            figures = self.record[kind].items()
-            record[kind] = {k.removesuffix(own): v for k, v in figures if "@" not in k or k.endswith(own)}
+            names = own_columns(self.record[kind], Latency(device))
+            record[kind] = {own: self.record[kind][name] for name, own in names.items()}
         record["budgets"] = [budget for budget in self.record["budgets"] if budget["device"] in ("", device)]
         front = view(self.front).sort_values("predicted_latency_ms", kind="stable")
         # What is best on all devices together need not be on this one.

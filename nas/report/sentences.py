@@ -4,6 +4,7 @@ from typing import Any
 
 from nas.report.run_folder import SearchRun
 from nas.search.budget import METRICS
+from nas.search.latency import latencies_of
 
 _METRIC = {metric.key: metric for metric in METRICS}
 
@@ -79,8 +80,6 @@ def notes(run: SearchRun) -> list[str]:
             "percent are noise, and another runtime, thread count or load gives other numbers."
         )
         said += how_it_was_proved(record.get("proof", {}))
-    if bound := record.get("bound"):
-        said.append(how_far_from_optimal(bound))
     if not record.get("labelled", True) and record["measured"]["accuracy"] is not None:
         said.append("Accuracy was evaluated when the supernet was made; the winner was chosen by predictions.")
     elif record["measured"]["accuracy"] is None:
@@ -101,29 +100,15 @@ def notes(run: SearchRun) -> list[str]:
 def how_it_was_proved(proof: dict[str, Any]) -> list[str]:
     """How often the chosen network was measured, what that says of the next time, and why the search stopped there."""
     said = []
-    for key, sessions_ms in proof.items():
-        if not key.startswith("sessions_ms"):
-            continue
-        device = key.removeprefix("sessions_ms")
-        where, spread = device.replace("@", " on "), proof[f"spread{device}"]
+    for latency in latencies_of(proof, "sessions_ms"):
+        sessions_ms, spread = proof[latency.column("sessions_ms")], proof[latency.column("spread")]
         if spread is not None and len(sessions_ms) > 1:
             times = ", ".join(f"{ms:.4g}" for ms in sessions_ms)
             said.append(
-                f"The chosen network was measured in {len(sessions_ms)} fresh processes{where}: {times} ms; the "
-                f"slowest stands in the tables. From one to the next a network differs by {spread:.1%} (standard "
-                f"deviation), so the next one is expected to stay below {proof[f'bound_ms{device}']:.4g} ms."
+                f"The chosen network was measured in {len(sessions_ms)} fresh processes{latency.on_device}: "
+                f"{times} ms; the slowest stands in the tables. From one to the next a network differs by {spread:.1%} "
+                f"(standard deviation), so the next one is expected to stay below {proof[latency.column('bound_ms')]:.4g} ms."
             )
     if "stopped" in proof:
         said.append(f"Rounds of finalists ended when: {proof['stopped']}.")
     return said
-
-
-def how_far_from_optimal(bound: dict[str, Any]) -> str:
-    """What is known of the predicted accuracy that a better search could have found."""
-    found = f"By the predictors, the best network found before anything was measured has {bound['found']:.2%}"
-    if bound["accuracy"] is None:
-        return f"{found}; how far that is from the optimum is unknown, for {bound['reason']}."
-    return (
-        f"{found}; it is proved that no network within the budget is predicted above {bound['accuracy']:.2%}, "
-        f"so a perfect search would gain at most {100 * bound['gap']:.2f} points."
-    )

@@ -6,7 +6,6 @@ the budget of one function that the predictor holds possible, so a round tries w
 predicted before it is evaluated, which makes the error near the front an honest one. Accuracy is a fraction.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from latency_tables.files import write_text
-from nas.search.budget import Budget
+from nas.progress import SILENT, Listener
 from nas.search.evolution.archive import row_keys
-from nas.search.evolution.evolve import EvolutionSettings, evolve
-from nas.search.feasibility import check_feasibility
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import DEFAULT, run_strategy
+from nas.search.feasibility import Feasibility
 from nas.search.finalists.proof import Evaluate
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from predictors.accuracy import MIN_OBSERVATIONS, AccuracyPredictor
 from predictors.held_out import concordance, coverage
 from search_spaces import Population, SearchSpace
@@ -40,13 +40,15 @@ class EvaluationPlan:
     evaluations : in all, at most.
     spread : share of them that is spread over all sizes, before the first round.
     rounds : that the others are divided over.
-    candidates : networks that a round's search for the front predicts.
+    candidates : networks that a round's search near the front predicts.
+    strategy : name of the strategy of these searches; see `nas.search.evolution.strategies`.
     """
 
     evaluations: int = 80
     spread: float = 0.4
     rounds: int = 6
     candidates: int = 4000
+    strategy: str = DEFAULT
 
     def __post_init__(self) -> None:
         if self.evaluations < MIN_OBSERVATIONS:
@@ -122,42 +124,37 @@ class LearntAccuracy:
 
 
 def learn_accuracy(
-    estimator: Estimator,
-    budget: Budget,
+    objectives: Objectives,
+    feasibility: Feasibility,
     evaluate: Evaluate,
     *,
     plan: EvaluationPlan = EvaluationPlan(),
     seed: int = 0,
-    say: Callable[[str], None] = lambda message: None,
+    listener: Listener = SILENT,
 ) -> LearntAccuracy:
-    """Have subnets evaluated, in rounds near the front under `budget`, and fit an accuracy predictor to them.
+    """Have subnets evaluated, in rounds near the front within a budget, and fit an accuracy predictor to them.
 
     Parameters
     ----------
-    estimator : space, latency and confidence; its accuracy is not looked at.
-    budget : what the network is searched for; percentages are of the max net as predicted.
+    objectives : space, latency and confidence; its accuracy is not looked at.
+    feasibility : of the budget that the network is searched for; see `check_feasibility`.
     evaluate : accuracy in [0, 1] of a population, shape (n,).
     plan : how many, and when.
     seed : of all randomness. The same seed evaluates the same subnets, whoever evaluates them.
-    say : is told in a sentence what happens next.
-
-    Raises
-    ------
-    InfeasibleBudget : no network of the space can keep the budget.
+    listener : is told in a sentence what happens next.
     """
-    space, sizes = estimator.space, plan.sizes
-    feasibility = check_feasibility(estimator, budget, np.random.default_rng(seed))
+    space, sizes = objectives.space, plan.sizes
     rng = np.random.default_rng([seed, plan.evaluations])
     population = spread_over_sizes(space, sizes[0], rng)
     accuracy = evaluate(population)
     parts = [_rows(space, 0, population, None, accuracy)]
     for number, size in enumerate(sizes[1:], start=1):
         predictor = AccuracyPredictor(space).fit(population, accuracy)
-        known = replace(estimator, accuracy=predictor)
-        proposals = _near_front(known, feasibility.budget, feasibility.starts, population, size, plan.candidates, rng)
+        known = replace(objectives, accuracy=predictor)
+        proposals = _near_front(known, feasibility, population, size, plan, rng)
         if not len(proposals):
             break
-        say(f"evaluating {len(proposals)} subnets near the front, round {number} of {len(sizes) - 1}")
+        listener.say(f"evaluating {len(proposals)} subnets near the front, round {number} of {len(sizes) - 1}")
         found = evaluate(proposals)
         parts.append(_rows(space, number, proposals, predictor, found))
         population, accuracy = np.concatenate([population, proposals]), np.concatenate([accuracy, found])
@@ -185,22 +182,22 @@ def spread_over_sizes(space: SearchSpace, n: int, rng: np.random.Generator) -> P
 
 
 def _near_front(
-    estimator: Estimator,
-    budget: Budget,
-    starts: Population,
+    objectives: Objectives,
+    feasibility: Feasibility,
     known: Population,
     n: int,
-    candidates: int,
+    plan: EvaluationPlan,
     rng: np.random.Generator,
 ) -> Population:
     """Up to `n` subnets that are not `known`: each the best within the budget by one draw of the predictor."""
-    assert isinstance(estimator.accuracy, AccuracyPredictor)
-    archive = evolve(
-        estimator.space,
-        estimator.scorer(budget),
+    assert isinstance(objectives.accuracy, AccuracyPredictor)
+    archive = run_strategy(
+        plan.strategy,
+        objectives.space,
+        objectives.scorer(feasibility.budget),
         rng=rng,
-        settings=EvolutionSettings(candidates),
-        start=np.concatenate([starts, known]),
+        settings=EvolutionSettings(plan.candidates),
+        start=np.concatenate([feasibility.starts, known]),
     )
     if archive.interrupted:
         raise KeyboardInterrupt
@@ -208,7 +205,7 @@ def _near_front(
     index = np.flatnonzero(fresh)
     pool = archive.population[index[np.argsort(archive.objectives[index, 0], kind="stable")[:_POOL]]]
     chosen: list[int] = []
-    for drawn in estimator.accuracy.draw(pool, min(n, len(pool)), rng):
+    for drawn in objectives.accuracy.draw(pool, min(n, len(pool)), rng):
         drawn[chosen] = -np.inf
         chosen.append(int(drawn.argmax()))
     return pool[chosen]

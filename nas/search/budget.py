@@ -2,8 +2,7 @@
 
 Units: latency in milliseconds, memory in bytes, counts as plain numbers. ``KB`` and ``MB`` are decimal
 (1,000 and 1,000,000 bytes), ``KiB`` and ``MiB`` are binary (1,024 and 1,048,576). A percentage is of what
-the space's max net costs. Where several devices share a network, each has a latency limit of its own, and
-what belongs to one of them carries its name: ``latency_ms@pixel``.
+the space's max net costs. Where several devices share a network, each has a latency limit of its own.
 """
 
 import math
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nas.search.latency import COLUMN, CostKey, Latency
 
 _TIME = {"us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3}  # both the micro sign and the Greek letter
 _BYTES = {"b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 1024.0, "mib": 1024.0**2, "gib": 1024.0**3}
@@ -53,7 +54,7 @@ _SHOW_BYTES = (("GB", 1e9, 1e9), ("MB", 1e6, 1e6), ("KB", 1e3, 1e3), ("B", 1.0, 
 _SHOW_COUNT = (("G", 1e9, 1e9), ("M", 1e6, 1e6), ("K", 1e3, 0.0))
 
 METRICS = (
-    Metric("latency", "latency_ms", "latency", _TIME, "ms", _SHOW_TIME),
+    Metric("latency", COLUMN, "latency", _TIME, "ms", _SHOW_TIME),
     Metric("memory", "peak_activation_bytes", "peak activation memory", _BYTES, "KB", _SHOW_BYTES),
     Metric("size", "weight_bytes", "weight size", _BYTES, "KB", _SHOW_BYTES),
     Metric("macs", "macs", "MACs", _COUNT, "M", _SHOW_COUNT),
@@ -82,14 +83,24 @@ class Limit:
     device: str = ""
 
     @property
-    def key(self) -> str:
-        """Its column among costs: the metric's, of the device."""
-        return on_device(self.metric.key, self.device)
+    def key(self) -> CostKey:
+        """What its cost is known by."""
+        return Latency(self.device) if self.metric.flag == "latency" else self.metric.key
+
+    @property
+    def latency(self) -> Latency | None:
+        """The latency that is limited; None where something else is."""
+        return Latency(self.device) if self.metric.flag == "latency" else None
+
+    @property
+    def column(self) -> str:
+        """How files call what is limited."""
+        return self.metric.key if self.latency is None else self.latency.column()
 
     @property
     def title(self) -> str:
         """How reports call what is limited."""
-        return f"{self.metric.title} on {self.device}" if self.device else self.metric.title
+        return self.metric.title if self.latency is None else self.metric.title + self.latency.on_device
 
     @classmethod
     def parse(cls, flag: str, typed: str | float, device: str = "") -> "Limit":
@@ -159,26 +170,46 @@ class Budget:
     def __str__(self) -> str:
         return " and ".join(map(str, self.limits)) or "no limit"
 
-    def __getitem__(self, key: str) -> Limit:
+    def __getitem__(self, key: CostKey) -> Limit:
         return next(limit for limit in self.limits if limit.key == key)
 
     def __contains__(self, key: object) -> bool:
         return any(limit.key == key for limit in self.limits)
 
-    def without(self, *keys: str) -> "Budget":
+    def without(self, *keys: CostKey) -> "Budget":
         """The budget less its limits on `keys`, if it has them."""
         return Budget(tuple(limit for limit in self.limits if limit.key not in keys))
 
-    def moved(self, values: Mapping[str, float]) -> "Budget":
-        """The budget with its limits on the keys of `values` moved there."""
-        return Budget(tuple(replace(limit, value=values.get(limit.key, limit.value)) for limit in self.limits))
+    @property
+    def on_paper(self) -> "Budget":
+        """The limits that need no device: all but those on latency."""
+        return Budget(tuple(limit for limit in self.limits if limit.latency is None))
+
+    @property
+    def latencies(self) -> list[Latency]:
+        """The latencies that are limited."""
+        return [limit.latency for limit in self.limits if limit.latency is not None]
+
+    def replaced(self, other: "Budget") -> "Budget":
+        """The budget with its limits replaced by those that `other` has on the same costs."""
+        theirs = {limit.key: limit for limit in other.limits}
+        return Budget(tuple(theirs.get(limit.key, limit) for limit in self.limits))
+
+    def moved(self, values: Mapping[Latency, float]) -> "Budget":
+        """The budget with its limits on the latencies of `values` moved there."""
+        return Budget(
+            tuple(
+                replace(limit, value=limit.value if limit.latency is None else values.get(limit.latency, limit.value))
+                for limit in self.limits
+            )
+        )
 
     @property
     def is_relative(self) -> bool:
         """Some limit is still a percentage of the max net."""
         return any(limit.relative for limit in self.limits)
 
-    def resolve(self, max_net: Mapping[str, float]) -> "Budget":
+    def resolve(self, max_net: Mapping[CostKey, float]) -> "Budget":
         """The budget with percentages turned into amounts.
 
         Parameters
@@ -194,7 +225,7 @@ class Budget:
             )
         )
 
-    def violations(self, costs: Mapping[str, NDArray[np.number]]) -> NDArray[np.float64]:
+    def violations(self, costs: Mapping[CostKey, NDArray[np.float64]]) -> NDArray[np.float64]:
         """How far each network is over each limit, in units of the limit: > 0 means violated.
 
         Parameters
@@ -229,16 +260,16 @@ class Budget:
 
         Parameters
         ----------
-        predicted, measured : latencies by the limits' keys, None where unknown.
+        predicted, measured : latencies by their columns in files, None where unknown.
         costs : on paper, by metric key.
         missed : no network kept the limits for sure, whatever this one took.
         """
         records = []
         for limit in self.limits:
-            value, source = float(costs.get(limit.key, 0)), "paper"
-            if limit.metric.flag == "latency":
-                known = measured[limit.key]
-                value, source = (known, "measured") if known is not None else (predicted[limit.key] or 0.0, "predicted")
+            value, source = float(costs.get(limit.metric.key, 0)), "paper"
+            if limit.latency is not None:
+                known = measured[limit.column]
+                value, source = known or predicted[limit.column] or 0.0, "predicted" if known is None else "measured"
             records.append(
                 {
                     "flag": limit.metric.flag,
@@ -254,17 +285,12 @@ class Budget:
         return records
 
 
-def on_device(key: str, device: str) -> str:
-    """A key or a column, of one of several devices; `device` is empty where there is only one."""
-    return f"{key}@{device}" if device else key
-
-
 def _digits(value: float, *, round_up: bool) -> str:
     """Three significant digits without an exponent."""
     if value <= 0:
         return "0"
     exponent = math.floor(math.log10(value)) - 2
-    # A hair less, so that 1.62 is not rounded up to 1.63 for its last binary digit.
+    # Slightly less, so that 1.62 is not rounded up to 1.63 for its last binary digit.
     scaled = value / 10.0**exponent
     digits = math.ceil(scaled * (1 - 1e-12)) if round_up else round(scaled)
     text = f"{digits * 10.0**exponent:.{max(0, -exponent)}f}"

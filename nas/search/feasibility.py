@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from nas.errors import InfeasibleBudget
 from nas.search.budget import Budget
 from nas.search.evolution.archive import total_violation
-from nas.search.objectives import LATENCY, Estimator
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
 if TYPE_CHECKING:
@@ -63,23 +63,29 @@ class Feasibility:
         )
 
 
-def check_feasibility(estimator: Estimator, budget: Budget, rng: np.random.Generator) -> Feasibility:
-    """Find for each limit the cheapest network, and one that keeps all limits together.
+def check_feasibility(objectives: Objectives, budget: Budget, seed: int = 0) -> Feasibility:
+    """Resolve a budget; find for each limit the cheapest network, and one that keeps all limits together.
+
+    Parameters
+    ----------
+    objectives : costs of networks; its accuracy is not looked at.
+    budget : percentages are of the max net as predicted.
+    seed : of the random networks that are tried.
 
     Raises
     ------
     InfeasibleBudget : there is none; the message gives the achievable range.
     """
-    space = estimator.space
+    space, rng = objectives.space, np.random.default_rng([seed, 0])
     if budget.is_relative:
-        budget = budget.resolve(estimator.max_net(budget))
+        budget = budget.resolve(objectives.max_net(budget))
     middle = (space.n_choices // 2).astype(np.int16)
     landmarks = space.canonical(np.stack([space.min, middle, space.max]))
     if not budget.limits:
         return Feasibility(budget, [], landmarks[:1])
 
     def over(population: Population) -> NDArray[np.float64]:
-        return budget.violations(estimator.costs(population, budget))
+        return budget.violations(objectives.costs(population, budget))
 
     sample = np.concatenate([landmarks, space.sample(_SAMPLES, rng)])
     violations = over(sample)
@@ -95,10 +101,10 @@ def check_feasibility(estimator: Estimator, budget: Budget, rng: np.random.Gener
     limits = np.array([limit.value for limit in budget.limits])
     offers = _rows(budget, (violations[:3] + 1) * limits, (np.array(least) + 1) * limits)
     if not all(row["satisfiable"] for row in offers):
-        raise InfeasibleBudget(_one_too_tight(estimator, offers, budget))
+        raise InfeasibleBudget(_one_too_tight(objectives, offers, budget))
     together, value = _keeping_all(space, lambda p: total_violation(over(p)), np.stack([*cheapest, *sample]))
     if value > 0:
-        raise InfeasibleBudget(_too_tight_together(estimator, budget, together))
+        raise InfeasibleBudget(_too_tight_together(objectives, budget, together))
     return Feasibility(budget, offers, np.stack([together, *cheapest]))
 
 
@@ -149,35 +155,35 @@ def _rows(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.f
             "middle_net": float(landmarks[1, column]),
             "max_net": float(landmarks[2, column]),
             "cheapest": float(cheapest[column]),
-            # A hair of tolerance: the limit may be the cheapest network's own cost, gone through a division and back.
+            # Tolerates rounding: the limit may be the cheapest network's own cost, gone through a division and back.
             "satisfiable": bool(cheapest[column] <= limit.value * (1 + 1e-12)),
         }
         for column, limit in enumerate(budget.limits)
     ]
 
 
-def _one_too_tight(estimator: Estimator, rows: list[dict[str, Any]], budget: Budget) -> str:
+def _one_too_tight(objectives: Objectives, rows: list[dict[str, Any]], budget: Budget) -> str:
     sentences = []
     for limit, row in zip(budget.limits, rows, strict=True):
         if row["satisfiable"]:
             continue
         metric = limit.metric
-        sure = f" on {limit.device}" if limit.device else ""
-        sure += f" (at {estimator.confidence:.0%} confidence)" if metric.key == LATENCY else ""
+        sure = limit.latency.on_device if limit.latency is not None else ""
+        sure += f" (at {objectives.confidence:.0%} confidence)" if limit.latency is not None else ""
         least = metric.format(float(row["cheapest"]), round_up=True)
         sentences.append(
-            f"no network of {estimator.space.name} keeps --{metric.flag} {limit.typed}{sure}: the cheapest needs "
+            f"no network of {objectives.space.name} keeps --{metric.flag} {limit.typed}{sure}: the cheapest needs "
             f"{least}, the max net {metric.format(float(row['max_net']))}; ask for {least} or more"
         )
     return "; ".join(sentences)
 
 
-def _too_tight_together(estimator: Estimator, budget: Budget, closest: Population) -> str:
-    costs = estimator.costs(closest[None], budget)
+def _too_tight_together(objectives: Objectives, budget: Budget, closest: Population) -> str:
+    costs = objectives.costs(closest[None], budget)
     needs = ", ".join(
         f"{limit.title} {limit.metric.format(float(costs[limit.key][0]), round_up=True)}" for limit in budget.limits
     )
     return (
-        f"no network of {estimator.space.name} was found that keeps {budget} together, though each can be kept "
+        f"no network of {objectives.space.name} was found that keeps {budget} together, though each can be kept "
         f"alone; the closest needs {needs}"
     )

@@ -1,4 +1,4 @@
-"""Which genes the latency budget was spent on: what each part of a network adds to its predicted latency.
+"""The latency breakdown of a network: what each part of it adds to its predicted latency.
 
 A part is a stage with its depth, or a gene that belongs to no stage. What it adds is the difference to the same
 network with that part as in the min net. Where the prediction is a sum over slots these differences and the
@@ -10,33 +10,33 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
 
 @dataclass(frozen=True)
-class Spending:
+class PartLatency:
     """What one part adds to a predicted latency.
 
     Attributes
     ----------
-    key : of the latency, ``latency_ms`` or ``latency_ms@device``.
+    device : on which; empty where there is only one.
     part : its name; ``min net`` for what every network has, ``jointly`` for what belongs to no part alone.
     chosen_ms, max_net_ms : what it adds to the chosen network's latency, and to the max net's.
     """
 
-    key: str
+    device: str
     part: str
     chosen_ms: float
     max_net_ms: float
 
 
-def spending(estimator: Estimator, genotype: Population) -> list[dict[str, str | float]]:
-    """`Spending` of the network `genotype` (n_genes,) as records, in network order; for each latency they add up.
+def latency_breakdown(objectives: Objectives, genotype: Population) -> list[dict[str, str | float]]:
+    """`PartLatency` of the network `genotype` (n_genes,) as records, in network order; for each latency they add up.
 
     The min net comes first, then the parts, then what they add jointly.
     """
-    space = estimator.space
+    space = objectives.space
     parts = parts_of(space)
     rows = []
     for network in (space.canonical(genotype)[0], space.max):
@@ -46,15 +46,15 @@ def spending(estimator: Estimator, genotype: Population) -> list[dict[str, str |
         rows += [network[None], cheaper]
     every = space.canonical(np.concatenate([space.min[None], *rows]))
     records = []
-    for key in estimator.latencies:
-        latency = estimator.mean_latency(every, key)
+    for key in objectives.latencies:
+        latency = objectives.mean_latency(every, key)
         least = float(latency[0])
         whole, without = latency[1:].reshape(2, -1)[:, :1], latency[1:].reshape(2, -1)[:, 1:]
         adds = whole - without  # (chosen and max net, parts)
         jointly = whole[:, 0] - least - adds.sum(axis=1)
         chosen, largest = np.column_stack([[least, least], adds, jointly])
         for name, ours, theirs in zip(("min net", *parts, "jointly"), chosen, largest, strict=True):
-            records.append(asdict(Spending(key, name, float(ours), float(theirs))))
+            records.append(asdict(PartLatency(key.device, name, float(ours), float(theirs))))
     return records
 
 

@@ -8,18 +8,14 @@ confidence and not just every other time.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.budget import Budget, on_device
-from nas.search.evolution.archive import Scores
+from nas.search.budget import Budget
+from nas.search.latency import CostKey, Latency, by_latency
 from search_spaces import Population, SearchSpace
-
-LATENCY = "latency_ms"
-
-T = TypeVar("T")
 
 
 class Predictor(Protocol):
@@ -30,7 +26,7 @@ class Predictor(Protocol):
 
 
 @dataclass
-class Estimator:
+class Objectives:
     """Predictions and paper costs of a population.
 
     Parameters
@@ -44,8 +40,8 @@ class Estimator:
 
     Attributes
     ----------
-    latency_scale : factors of the predictions by key, 1 where absent; above 1 once measurements showed they are too
-        low.
+    latency_scale : factors of the latency predictions, 1 where absent; above 1 once measurements showed they are
+        too low.
 
     Raises
     ------
@@ -57,30 +53,30 @@ class Estimator:
     latency: Predictor | Mapping[str, Predictor] | None
     confidence: float = 0.95
     precision: str = "float32"
-    latency_scale: dict[str, float] = field(default_factory=dict)
+    latency_scale: dict[Latency, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
             raise ValueError(f"confidence must be at least 0.5 and below 1, got {self.confidence}; 0.95 is usual")
 
     @property
-    def latencies(self) -> Mapping[str, Predictor]:
-        """The latency predictors by key: ``latency_ms``, of several devices ``latency_ms@pixel`` and so on."""
+    def latencies(self) -> Mapping[Latency, Predictor]:
+        """The latency predictors, one for each device."""
         return by_latency(self.latency)
 
     def predicted_latency(
-        self, population: Population, key: str = LATENCY
+        self, population: Population, key: Latency = Latency()
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation in milliseconds, each (n,)."""
         mean, std = self._latency(key).predict(population, return_std=True)
         scale = self.latency_scale.get(key, 1.0)
         return _column(mean) * scale, _column(std) * scale
 
-    def mean_latency(self, population: Population, key: str = LATENCY) -> NDArray[np.float64]:
+    def mean_latency(self, population: Population, key: Latency = Latency()) -> NDArray[np.float64]:
         """Mean in milliseconds, (n,); quicker than with its standard deviation."""
         return _column(self._latency(key).predict(population)) * self.latency_scale.get(key, 1.0)
 
-    def _latency(self, key: str) -> Predictor:
+    def _latency(self, key: Latency) -> Predictor:
         if key not in self.latencies:
             raise ValueError("a latency needs a device: name one, or leave the latency budget out")
         return self.latencies[key]
@@ -90,31 +86,31 @@ class Estimator:
         mean, std = self.accuracy.predict(population, return_std=True)
         return _column(mean), _column(std)
 
-    def costs(self, population: Population, budget: Budget) -> dict[str, NDArray[np.float64]]:
+    def costs(self, population: Population, budget: Budget) -> dict[CostKey, NDArray[np.float64]]:
         """What `budget` is held against, by the limits' keys; latency as its upper quantile."""
         paper: Mapping[str, Any] | None = None
-        costs: dict[str, NDArray[np.float64]] = {}
+        costs: dict[CostKey, NDArray[np.float64]] = {}
         for limit in budget.limits:
-            if limit.metric.key == LATENCY:
-                mean, std = self.predicted_latency(population, limit.key)
+            if limit.latency is not None:
+                mean, std = self.predicted_latency(population, limit.latency)
                 costs[limit.key] = mean + NormalDist().inv_cdf(self.confidence) * std
             else:
                 paper = paper or self.space.costs(population, self.precision)._asdict()
-                costs[limit.key] = _column(paper[limit.key])
+                costs[limit.key] = _column(paper[limit.metric.key])
         return costs
 
-    def max_net(self, budget: Budget) -> dict[str, float]:
+    def max_net(self, budget: Budget) -> dict[CostKey, float]:
         """What the max net costs by the limits of `budget`; latency as its mean."""
         row = self.space.max[None]
         costs = {key: float(value[0]) for key, value in self.costs(row, budget).items()}
-        return costs | {key: float(self.mean_latency(row, key)[0]) for key in costs.keys() & self.latencies.keys()}
+        return costs | {key: float(self.mean_latency(row, key)[0]) for key in budget.latencies}
 
     def scorer(self, budget: Budget) -> "BudgetScore":
         """The score of a search for the most accurate network within `budget`."""
         return BudgetScore(self, budget)
 
     @property
-    def front_costs(self) -> tuple[str, ...]:
+    def front_costs(self) -> tuple[CostKey, ...]:
         """What accuracy is traded against: latency on each device, MACs where there is none."""
         return tuple(self.latencies) or ("macs",)
 
@@ -133,47 +129,38 @@ class Estimator:
 class BudgetScore:
     """Objective: minus the accuracy. Violations: of the budget."""
 
-    estimator: Estimator
+    predicted: Objectives
     budget: Budget
-
-    def __call__(self, population: Population) -> Scores:
-        """Score a population."""
-        return Scores(self.objectives(population), self.violations(population))
 
     def objectives(self, population: Population) -> NDArray[np.float64]:
         """Minus the accuracy, (n, 1)."""
-        return -_column(self.estimator.accuracy.predict(population))[:, None]
+        return -_column(self.predicted.accuracy.predict(population))[:, None]
 
     def violations(self, population: Population) -> NDArray[np.float64]:
         """How far over each limit, (n, n_limits), > 0 means violated."""
         if not self.budget.limits:
             return np.empty((len(population), 0))
-        return self.budget.violations(self.estimator.costs(population, self.budget))
+        return self.budget.violations(self.predicted.costs(population, self.budget))
 
 
 @dataclass(frozen=True)
 class FrontScore:
     """Objectives: minus the accuracy, and the front's costs (latency as its mean). Violations: of the budget."""
 
-    estimator: Estimator
+    predicted: Objectives
     budget: Budget
 
-    def __call__(self, population: Population) -> Scores:
-        """Score a population."""
-        accuracy, violations = BudgetScore(self.estimator, self.budget)(population)
-        costs = [self.estimator.mean_latency(population, key) for key in self.estimator.latencies]
+    def objectives(self, population: Population) -> NDArray[np.float64]:
+        """Minus the accuracy, then the costs, (n, 1 + n_costs)."""
+        accuracy = BudgetScore(self.predicted, self.budget).objectives(population)
+        costs = [self.predicted.mean_latency(population, key) for key in self.predicted.latencies]
         if not costs:
-            costs = [_column(self.estimator.space.costs(population, self.estimator.precision).macs)]
-        return Scores(np.stack([accuracy[:, 0], *costs], axis=1), violations)
+            costs = [_column(self.predicted.space.costs(population, self.predicted.precision).macs)]
+        return np.stack([accuracy[:, 0], *costs], axis=1)
 
-
-def by_latency(given: T | Mapping[str, T] | None) -> Mapping[str, T]:
-    """What was given for the one device, or for each of several by name, by the key of its latency."""
-    if given is None:
-        return {}
-    if isinstance(given, Mapping):
-        return {on_device(LATENCY, name): each for name, each in given.items()}
-    return {LATENCY: given}
+    def violations(self, population: Population) -> NDArray[np.float64]:
+        """How far over each limit, (n, n_limits), > 0 means violated."""
+        return BudgetScore(self.predicted, self.budget).violations(population)
 
 
 def _column(values: Any) -> NDArray[np.float64]:

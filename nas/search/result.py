@@ -23,8 +23,9 @@ from nas.search.evolution.pareto import front
 from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import EVALUATED, measured_columns
 from nas.search.finalists.proof import Verdict, describe
-from nas.search.latency_breakdown import spending
-from nas.search.objectives import LATENCY, Estimator
+from nas.search.latency import Latency, latencies_of
+from nas.search.latency_breakdown import latency_breakdown
+from nas.search.objectives import Objectives
 from search_spaces import Population
 
 _PACKAGES = ("shrinkwrap-nas", "numpy", "scikit-learn", "torch", "onnx", "onnxruntime")
@@ -50,9 +51,7 @@ class SearchResult:
     budgets : one record a limit: flag, device, key, typed, limit, value, source (``measured``, ``predicted`` or
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
-    bound : found, the predicted accuracy that the first search ended at; accuracy, which no network within the budget
-        is predicted to exceed (None where there is no proof), their gap, and the reason where there is no bound.
-    spending : what each part of the network adds to its predicted latency; see `nas.search.latency_breakdown`.
+    latency_breakdown : what each part of the network adds to its predicted latency; see `nas.search.latency_breakdown`.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
         many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`
@@ -83,8 +82,7 @@ class SearchResult:
     finalists: pd.DataFrame = field(repr=False)
     convergence: pd.DataFrame = field(repr=False)
     proof: dict[str, Any] = field(default_factory=dict)
-    bound: dict[str, Any] = field(default_factory=dict)
-    spending: list[dict[str, Any]] = field(default_factory=list)
+    latency_breakdown: list[dict[str, Any]] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
 
     FILES = {
@@ -97,7 +95,7 @@ class SearchResult:
     @property
     def devices(self) -> list[str]:
         """Names of the devices that share the network; one empty name where it is for one device, or for none."""
-        return [key.partition("@")[2] for key in self.predicted if key.startswith(LATENCY)]
+        return [latency.device for latency in latencies_of(self.predicted)]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the tables, ready for ``result.json``."""
@@ -112,7 +110,7 @@ class SearchResult:
 
 
 def assemble(
-    estimator: Estimator,
+    objectives: Objectives,
     feasibility: Feasibility,
     verdict: Verdict,
     searches: list[Archive],
@@ -131,20 +129,19 @@ def assemble(
     seconds : time spent searching.
     """
     archives = [*searches, whole] if whole is not None else searches
-    space, budget = estimator.space, feasibility.budget
+    space, budget = objectives.space, feasibility.budget
     genotype = verdict.population[verdict.winner]
     row = verdict.finalists.iloc[verdict.winner]
-    front_table, cloud = _landscape(estimator, archives, budget, seed)
+    front_table, cloud = _landscape(objectives, archives, budget, seed)
     predicted = {key: _number(row[f"predicted_{key}"]) for key in ("accuracy", "accuracy_std")}
     measured = {"accuracy": _number(row[EVALUATED])}
-    for key in estimator.latencies or (LATENCY,):
-        suffix = key.removeprefix(LATENCY)
-        names = [f"latency_ms{suffix}", f"latency_std_ms{suffix}"]
+    for key in objectives.latencies or (Latency(),):
+        names = [key.column("latency_ms"), key.column("latency_std_ms")]
         mean, std = (_number(row.get(f"predicted_{name}")) for name in names)
         chance = None
         if key in budget:
-            chance = float(estimator.chance(np.array([mean]), np.array([std]), budget[key].value)[0])
-        predicted |= dict(zip([*names, f"chance{suffix}"], (mean, std, chance), strict=True))
+            chance = float(objectives.chance(np.array([mean]), np.array([std]), budget[key].value)[0])
+        predicted |= dict(zip([*names, key.column("chance")], (mean, std, chance), strict=True))
         measured |= {column.removeprefix("measured_"): _number(row[column]) for column in measured_columns(key)}
     costs = {key: int(row[key]) for key in space.costs(genotype[None])._fields}
     return SearchResult(
@@ -153,7 +150,7 @@ def assemble(
         genotype=genotype,
         architecture=str(row["architecture"]),
         status=verdict.status,
-        confidence=estimator.confidence,
+        confidence=objectives.confidence,
         seed=seed,
         predicted=predicted,
         measured=measured,
@@ -169,7 +166,7 @@ def assemble(
         cloud=cloud,
         finalists=verdict.finalists,
         proof=verdict.proof,
-        spending=spending(estimator, genotype),
+        latency_breakdown=latency_breakdown(objectives, genotype),
         convergence=pd.DataFrame(searches[0].convergence(), columns=["evaluations", "predicted_accuracy"]).assign(
             predicted_accuracy=lambda t: -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]))
         ),
@@ -177,22 +174,21 @@ def assemble(
 
 
 def _landscape(
-    estimator: Estimator, archives: list[Archive], budget: Budget, seed: int
+    objectives: Objectives, archives: list[Archive], budget: Budget, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The front of everything evaluated, and random networks to show where the space lies, within the other limits."""
-    score = estimator.front_scorer(budget)
+    score = objectives.front_scorer(budget)
 
     def within(population: Population) -> tuple[Population, NDArray[np.float64]]:
-        scores = score(population)
-        keep = total_violation(scores.violations) == 0
-        return population[keep], scores.objectives[keep]
+        keep = total_violation(score.violations(population)) == 0
+        return population[keep], score.objectives(population)[keep]
 
     # Once more by the predictors as they are now: measurements may have taught them something on the way.
     # An archive is empty where the search was stopped before its first generation.
-    population, objectives = within(np.concatenate([archive.population for archive in archives if len(archive)]))
-    table = describe(estimator, population[front(objectives)]).drop(columns="round")
-    _, cloud = within(estimator.space.sample(_CLOUD, np.random.default_rng(seed)))
-    names = [f"predicted_{key}" if key in estimator.latencies else key for key in estimator.front_costs]
+    population, scores = within(np.concatenate([archive.population for archive in archives if len(archive)]))
+    table = describe(objectives, population[front(scores)]).drop(columns="round")
+    _, cloud = within(objectives.space.sample(_CLOUD, np.random.default_rng(seed)))
+    names = [key.column("predicted_latency_ms") if isinstance(key, Latency) else key for key in objectives.front_costs]
     return table, pd.DataFrame({"predicted_accuracy": -cloud[:, 0]} | dict(zip(names, cloud.T[1:], strict=True)))
 
 

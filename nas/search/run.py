@@ -1,4 +1,4 @@
-"""A whole search: feasibility, evolution, the Pareto front, finalists measured, the answer and its files.
+"""A whole search within a budget that can be kept: evolution, the Pareto front, finalists measured, and the files.
 
 Everything that needs weights or a device comes in as a function, so the search runs anywhere the
 predictors do. A search is a function of its seed, its predictors and what was measured; measurements are
@@ -8,7 +8,7 @@ again in its folder.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ import numpy as np
 
 from latency_tables.files import write_text
 from nas.errors import BudgetMissed
-from nas.search.bound import accuracy_bound
+from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive
-from nas.search.evolution.evolve import EvolutionSettings, evolve, evolve_front
-from nas.search.feasibility import check_feasibility
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import DEFAULT, require_strategy, run_strategy
+from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import Ledger, measured_columns
 from nas.search.finalists.proof import Evaluate, Measure, Refit, verify
-from nas.search.objectives import LATENCY, Estimator, by_latency
+from nas.search.latency import Latency, by_latency
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult, assemble
 from search_spaces import Population
 
@@ -36,11 +38,12 @@ class SearchSettings:
     Attributes
     ----------
     evolution : for the best network within the budget; run again after each round that taught something.
-    front : for the whole front.
+    front : for the whole front, which is searched by ``nsga2``.
     finalists : networks measured in a round.
     rounds : rounds at most.
     sessions : fresh processes in which the winner must have kept a latency budget.
     slack : share of a latency budget that may stay unused without another round; see `verify`.
+    strategy : name of the strategy that searches for the best network; see `nas.search.evolution.strategies`.
     """
 
     evolution: EvolutionSettings = EvolutionSettings()
@@ -49,6 +52,7 @@ class SearchSettings:
     rounds: int = 4
     sessions: int = 3
     slack: float = 0.02
+    strategy: str = DEFAULT
 
     def __post_init__(self) -> None:
         for name in ("finalists", "rounds", "sessions"):
@@ -56,11 +60,12 @@ class SearchSettings:
                 raise ValueError(f"search setting {name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.slack < 1:
             raise ValueError(f"search setting slack must be at least 0 and below 1, got {self.slack}")
+        require_strategy(self.strategy)
 
 
 def run_search(
-    estimator: Estimator,
-    budget: Budget,
+    objectives: Objectives,
+    feasibility: Feasibility,
     *,
     seed: int = 0,
     settings: SearchSettings = SearchSettings(),
@@ -69,47 +74,54 @@ def run_search(
     measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
     refit: Refit | Mapping[str, Refit] | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    listener: Listener = SILENT,
 ) -> SearchResult:
-    """Find the most accurate network within `budget` and prove it where `measure` is given.
+    """Find the most accurate network within a budget and prove it where `measure` is given.
 
     Parameters
     ----------
-    estimator : space, predictors and confidence. Its predictors may be refitted on the way.
-    budget : see `Budget.parse`; percentages are of the max net as predicted.
+    objectives : space, predictors and confidence. Its predictors may be refitted on the way.
+    feasibility : of the budget with these predictors; see `check_feasibility`.
     seed : of all randomness.
     settings : see `SearchSettings`.
-    folder : where ``result.json``, the tables and the measurements go; a former, killed run of the same search
-        in it is continued.
+    folder : where ``result.json``, the tables and the measurements go; a killed run of the same search in it is
+        continued.
     device : the device's name, for the record.
     measure, evaluate, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several devices share
         the network, `measure` and `refit` are mappings by the device's name; those not named are predicted only.
-    say : is told in a sentence what happens next.
+    listener : is told in a sentence what happens next.
 
     Raises
     ------
-    InfeasibleBudget : no network of the space can keep the budget.
     BudgetMissed : no finalist kept it when measured; the files are written before this is raised.
     ValueError : `folder` holds another search, or the latency is limited but there is no latency predictor.
     """
-    feasibility = check_feasibility(estimator, budget, _generator(seed, 0))
     budget = feasibility.budget
     if folder is not None:
-        _claim(folder, _identity(estimator, budget, seed, settings, device))
+        _claim(folder, _identity(objectives, budget, seed, settings, device))
     searches: list[Archive] = []
     seconds, fresh = 0.0, True
 
     def search(confidence: float, aim: Budget) -> Archive:
         nonlocal seconds
-        say(f"searching {settings.evolution.evaluations:,} candidates for {aim}")
+        listener.say(f"searching {settings.evolution.evaluations:,} candidates for {aim}")
         started = time.perf_counter()
         rng = _generator(seed, 2 + len(searches))
-        score, starts = replace(estimator, confidence=confidence).scorer(aim), feasibility.starts
-        searches.append(evolve(estimator.space, score, rng=rng, settings=settings.evolution, start=starts))
+        score = replace(objectives, confidence=confidence).scorer(aim)
+        searches.append(
+            run_strategy(
+                settings.strategy,
+                objectives.space,
+                score,
+                rng=rng,
+                settings=settings.evolution,
+                start=feasibility.starts,
+            )
+        )
         seconds += time.perf_counter() - started
         return searches[-1]
 
-    def propose(confidence: float, aims: Mapping[str, float]) -> Archive:
+    def propose(confidence: float, aims: Mapping[Latency, float]) -> Archive:
         """Search with the predictors as they are; at first the search that was done already will do."""
         nonlocal fresh
         if fresh:
@@ -117,26 +129,28 @@ def run_search(
             return first
         return search(confidence, budget.moved(aims))
 
-    def announced(key: str, function: Measure) -> Measure:
+    def announced(key: Latency, function: Measure) -> Measure:
         def measured(population: Population) -> Any:
-            where = key.removeprefix(LATENCY).removeprefix("@") or device
-            say(f"measuring {len(population)} finalists on {where}")
+            listener.say(f"measuring {len(population)} finalists on {key.device or device}")
             return function(population)
 
         return measured
 
-    first = search(estimator.confidence, budget)
-    # By the predictors that this search went by: later rounds learn and move both.
-    best = float(-first.objectives[first.best, 0])
-    bound = accuracy_bound(estimator, budget, first.population[first.best])
+    first = search(objectives.confidence, budget)
     whole = None
     if not first.interrupted:
-        score, starts = estimator.front_scorer(budget), feasibility.starts
-        whole = evolve_front(estimator.space, score, rng=_generator(seed, 1), settings=settings.front, start=starts)
+        whole = run_strategy(
+            "nsga2",
+            objectives.space,
+            objectives.front_scorer(budget),
+            rng=_generator(seed, 1),
+            settings=settings.front,
+            start=feasibility.starts,
+        )
     # Who pressed Ctrl-C wants the best so far, not measurements that take minutes.
     stopped = whole is None or whole.interrupted
     verdict = verify(
-        estimator,
+        objectives,
         budget,
         propose,
         Ledger(None if folder is None else folder / "measurements.csv"),
@@ -148,13 +162,7 @@ def run_search(
         sessions=settings.sessions,
         slack=settings.slack,
     )
-    result = assemble(estimator, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
-    result.bound = {
-        "found": best,
-        "accuracy": bound.accuracy,
-        "gap": None if bound.accuracy is None else bound.accuracy - best,
-        "reason": bound.reason,
-    }
+    result = assemble(objectives, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
     if folder is not None:
         result.write(folder)
     if verdict.status == "missed":
@@ -167,14 +175,14 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
 
 
 def _identity(
-    estimator: Estimator, budget: Budget, seed: int, settings: SearchSettings, device: str | None
+    objectives: Objectives, budget: Budget, seed: int, settings: SearchSettings, device: str | None
 ) -> dict[str, Any]:
     return {
-        "space": estimator.space.name,
-        "space_options": estimator.space.options,
-        "budget": {limit.key: limit.typed for limit in budget.limits},
-        "confidence": estimator.confidence,
-        "precision": estimator.precision,
+        "space": objectives.space.name,
+        "space_options": objectives.space.options,
+        "budget": {limit.column: limit.typed for limit in budget.limits},
+        "confidence": objectives.confidence,
+        "precision": objectives.precision,
         "seed": seed,
         "device": device,
         "settings": asdict(settings),
@@ -196,14 +204,15 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
 
 
 def _missed(result: SearchResult, budget: Budget) -> str:
-    """By the limit that even the network that came closest is over, or furthest over."""
-    bounds = {key.replace("bound", "latency"): bound for key, bound in result.proof.items() if "bound_ms" in key}
-    measured = [limit for limit in budget.limits if limit.key in bounds]
-    limit = max(measured, key=lambda limit: bounds[limit.key] / limit.value)
-    took, closest = result.finalists[measured_columns(limit.key)[0]], float(result.measured[limit.key] or 0.0)
+    """Says by how much: by the limit that even the network that came closest is over, or furthest over."""
+    measured = [latency for latency in budget.latencies if latency.column("bound_ms") in result.proof]
+    bounds = {latency: float(result.proof[latency.column("bound_ms")]) for latency in measured}
+    latency = max(measured, key=lambda latency: bounds[latency] / budget[latency].value)
+    limit, closest = budget[latency], float(result.measured[latency.column()] or 0.0)
+    took = result.finalists[measured_columns(latency)[0]]
     others = " while keeping the other devices' limits" if len(measured) > 1 else ""
     tried, where = f"none of the {len(result.finalists)} finalists", limit.device or result.device
-    shown, needed = (limit.metric.format(value, round_up=True) for value in (limit.value, bounds[limit.key]))
+    shown, needed = (limit.metric.format(value, round_up=True) for value in (limit.value, bounds[latency]))
     if closest > limit.value:
         return (
             f"{tried} kept {shown} when measured on {where}{others}: they took {took.min():.3g} to {took.max():.3g} "

@@ -1,4 +1,4 @@
-"""What a finished search knows, kept in its run folder, so that another budget is answered at once.
+"""Warm starts: what a finished search knows, kept in its run folder, answers another budget at once.
 
 ``state/`` holds the predictors as the measurements left them; the front and the finalists are read from the tables
 beside it. Answering needs no torch, no images, no device, and no pandas, whose import takes half as long as the whole
@@ -16,9 +16,11 @@ import numpy as np
 
 from latency_tables.files import write_text
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import DEFAULT, run_strategy
 from nas.search.feasibility import check_feasibility
-from nas.search.objectives import LATENCY, Estimator, Predictor
+from nas.search.latency import Latency, latencies_of
+from nas.search.objectives import Objectives, Predictor
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor
 from predictors.latency.transfer import OperatorCosts, SpaceLatency
@@ -28,29 +30,32 @@ STATE = "state"
 QUICK = EvolutionSettings(evaluations=2_500, parents=40, children=100)
 """Enough next to a front that is known already."""
 GAIN = 0.0005
-"""Predicted accuracy that a network which was never measured must promise beyond one that was proved."""
+"""Predicted accuracy by which a network that was never measured must exceed one that was proved."""
 
 
 @dataclass(frozen=True)
-class State:
+class PreviousRun:
     """What a finished search knows.
 
     Attributes
     ----------
-    estimator : its predictors, as the measurements left them.
-    devices : names of the devices, with the others that each answers to.
+    objectives : its predictors, as the measurements left them.
+    devices : names of the devices, each with its aliases.
     about : supernet, seed and whatever else the record should repeat.
     starts : (n, n_genes), the front and the finalists.
-    measured : by architecture, what was measured of the finalists: ``accuracy``, ``latency_ms`` and so on.
-    proved : the architecture that the former search chose, and what each latency of it keeps whenever measured.
+    measured : by architecture, what was measured of the finalists, by its column in files: ``accuracy``,
+        ``latency_ms`` and so on.
+    proved : the architecture that the search chose, and what each latency of it keeps whenever it is measured.
+    strategy : name of the strategy that it searched with.
     """
 
-    estimator: Estimator
+    objectives: Objectives
     devices: dict[str, tuple[str, ...]]
     about: dict[str, Any]
     starts: Population
     measured: dict[str, dict[str, float]]
-    proved: tuple[str, dict[str, float]]
+    proved: tuple[str, dict[Latency, float]]
+    strategy: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Answer:
     Attributes
     ----------
     architecture, genotype : the network.
-    status : ``met`` where the former search proved by measuring again and again that it keeps every limit, else
+    status : ``met`` where the previous run proved by repeated measurements that it keeps every limit, else
         ``predicted``, whatever single measurements are known.
     predicted, measured : as in `nas.search.result.SearchResult`; None where not measured.
     budget : resolved.
@@ -75,40 +80,46 @@ class Answer:
     budget: Budget
 
 
-def save_state(
-    folder: Path, estimator: Estimator, devices: Mapping[str, Sequence[str]], about: Mapping[str, Any]
+def save_run(
+    folder: Path,
+    objectives: Objectives,
+    devices: Mapping[str, Sequence[str]],
+    about: Mapping[str, Any],
+    strategy: str = DEFAULT,
 ) -> None:
-    """Keep what the search in `folder` knows; parameters as of `State`."""
+    """Keep what the search in `folder` knows; parameters as of `PreviousRun`."""
     where, kinds = folder / STATE, {}
-    assert isinstance(estimator.accuracy, AccuracyPredictor)
-    estimator.accuracy.save(where / "accuracy.safetensors")
-    for key, predictor in estimator.latencies.items():
+    assert isinstance(objectives.accuracy, AccuracyPredictor)
+    objectives.accuracy.save(where / "accuracy.safetensors")
+    for key, predictor in objectives.latencies.items():
+        name = key.column()
         if isinstance(predictor, LatencyPredictor):
-            kinds[key] = "profile"
-            predictor.save(where / f"{key}.json", measurements=False)
+            kinds[name] = "profile"
+            predictor.save(where / f"{name}.json", measurements=False)
         elif isinstance(predictor, SpaceLatency):
-            kinds[key] = "operators"
+            kinds[name] = "operators"
             costs = OperatorCosts()
-            costs.devices_, costs.across_ = {key: predictor.costs}, predictor.costs.error_elsewhere
-            costs.save(where / f"{key}.json")
+            costs.devices_, costs.across_ = {name: predictor.costs}, predictor.costs.error_elsewhere
+            costs.save(where / f"{name}.json")
         else:
-            return  # a predictor of another make cannot be kept
+            return  # a predictor of another class cannot be kept
     document = {
-        "space": estimator.space.name,
-        "options": estimator.space.options,
-        "confidence": estimator.confidence,
-        "precision": estimator.precision,
-        "latency_scale": estimator.latency_scale,
+        "space": objectives.space.name,
+        "options": objectives.space.options,
+        "confidence": objectives.confidence,
+        "precision": objectives.precision,
+        "latency_scale": {key.column(): scale for key, scale in objectives.latency_scale.items()},
         "latencies": kinds,
         "devices": {name: list(others) for name, others in devices.items()},
         "about": dict(about),
+        "strategy": strategy,
     }
     # Last, so that a state is never there in part.
     write_text(where / "state.json", json.dumps(document, indent=1) + "\n")
 
 
-def load_state(folder: Path) -> State:
-    """Read what `save_state` wrote.
+def load_run(folder: Path) -> PreviousRun:
+    """Read what `save_run` wrote.
 
     Raises
     ------
@@ -122,20 +133,20 @@ def load_state(folder: Path) -> State:
         raise ValueError(f"{folder} is not the folder of a finished search whose state was kept{hint}") from error
     space = get_space(document["space"], **document["options"])
     latencies: dict[str, Predictor] = {}
-    for key, kind in document["latencies"].items():
-        path, name = folder / STATE / f"{key}.json", key.removeprefix(LATENCY).removeprefix("@")
-        if kind == "profile":
-            latencies[name] = LatencyPredictor.load(path)
+    for key in latencies_of(document["latencies"]):
+        path = folder / STATE / f"{key.column()}.json"
+        if document["latencies"][key.column()] == "profile":
+            latencies[key.device] = LatencyPredictor.load(path)
         else:
-            latencies[name] = OperatorCosts.load(path).devices_[key].for_space(space)
+            latencies[key.device] = OperatorCosts.load(path).devices_[key.column()].for_space(space)
     alone = list(latencies) == [""]
-    estimator = Estimator(
+    objectives = Objectives(
         space,
         AccuracyPredictor.load(folder / STATE / "accuracy.safetensors", space),
         latencies[""] if alone else latencies,
         document["confidence"],
         document["precision"],
-        document["latency_scale"],
+        {key: document["latency_scale"][key.column()] for key in latencies_of(document["latency_scale"])},
     )
     finalists = _rows(folder / "finalists.csv")
     names = [row["architecture"] for row in [*_rows(folder / "pareto.csv"), *finalists]]
@@ -148,58 +159,70 @@ def load_state(folder: Path) -> State:
         for row in finalists
     }
     record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    bounds = {k.replace("bound", "latency"): float(v) for k, v in record["proof"].items() if k.startswith("bound_ms")}
+    proof = record["proof"]
+    bounds = {key: float(proof[key.column("bound_ms")]) for key in latencies_of(proof, "bound_ms")}
     proved = (record["architecture"], bounds if record["status"] != "missed" else {})
     devices = {name: tuple(others) for name, others in document["devices"].items()}
-    return State(
-        estimator, devices, document["about"], np.stack([space.parse(name) for name in names]), measured, proved
+    return PreviousRun(
+        objectives,
+        devices,
+        document["about"],
+        np.stack([space.parse(name) for name in names]),
+        measured,
+        proved,
+        document.get("strategy", DEFAULT),
     )
 
 
-def answer_from(state: State, budget: Budget, seed: int = 0) -> Answer:
-    """The most accurate network within `budget` by what `state` knows; nothing is measured.
+def answer_from(previous: PreviousRun, budget: Budget, seed: int = 0) -> Answer:
+    """The most accurate network within `budget` by what a previous run knows; nothing is measured.
 
     Raises
     ------
     InfeasibleBudget : no network of the space can keep it.
     """
-    estimator, space = state.estimator, state.estimator.space
-    rng = np.random.default_rng([seed, 0])
-    feasibility = check_feasibility(estimator, budget, rng)
+    objectives, space = previous.objectives, previous.objectives.space
+    feasibility = check_feasibility(objectives, budget, seed)
     budget = feasibility.budget
-    starts = np.concatenate([feasibility.starts, state.starts])
-    archive = evolve(space, estimator.scorer(budget), rng=rng, settings=QUICK, start=starts)
-    limits = [limit for limit in budget.limits if limit.metric.key == LATENCY]
+    archive = run_strategy(
+        previous.strategy,
+        space,
+        objectives.scorer(budget),
+        rng=np.random.default_rng([seed, 1]),
+        settings=QUICK,
+        start=np.concatenate([feasibility.starts, previous.starts]),
+    )
+    limits = {latency: budget[latency].value for latency in budget.latencies}
 
     def too_slow(measured: Mapping[str, float]) -> bool:
-        return any(measured.get(limit.key, 0.0) > limit.value for limit in limits)
+        return any(measured.get(latency.column(), 0.0) > limit for latency, limit in limits.items())
 
-    best = np.lexsort((archive.objectives[:, 0], archive.violation))[: len(state.measured) + 1]
+    best = np.lexsort((archive.objectives[:, 0], archive.violation))[: len(previous.measured) + 1]
     rows = archive.population[best]
     names = space.format(rows)
     # The most accurate by prediction that was not measured to be too slow.
     kept = archive.violation[best] == 0
-    pick = next((i for i, name in enumerate(names) if kept[i] and not too_slow(state.measured.get(name, {}))), 0)
+    pick = next((i for i, name in enumerate(names) if kept[i] and not too_slow(previous.measured.get(name, {}))), 0)
     name, row, met = names[pick], rows[pick : pick + 1], False
-    chosen, bounds = state.proved
-    if limits and all(bounds.get(limit.key, np.inf) <= limit.value for limit in limits):
-        former, paper = space.parse(chosen)[None], budget.without(*(limit.key for limit in limits))
-        within = bool((paper.violations(estimator.costs(former, paper)) <= 0).all())
-        gain = float((estimator.predicted_accuracy(row)[0] - estimator.predicted_accuracy(former)[0])[0])
+    chosen, bounds = previous.proved
+    if limits and all(bounds.get(latency, np.inf) <= limit for latency, limit in limits.items()):
+        proved, on_paper = space.parse(chosen)[None], budget.without(*limits)
+        within = bool((on_paper.violations(objectives.costs(proved, on_paper)) <= 0).all())
+        gain = float((objectives.predicted_accuracy(row)[0] - objectives.predicted_accuracy(proved)[0])[0])
         if within and gain <= GAIN:  # what is proved is worth more than what is predicted to be as good
-            name, row, met = chosen, former, True
-    known = state.measured.get(name, {})
-    accuracy, accuracy_std = estimator.predicted_accuracy(row)
+            name, row, met = chosen, proved, True
+    known = previous.measured.get(name, {})
+    accuracy, accuracy_std = objectives.predicted_accuracy(row)
     predicted: dict[str, float | None] = {"accuracy": float(accuracy[0]), "accuracy_std": float(accuracy_std[0])}
     measured: dict[str, float | None] = {"accuracy": known.get("accuracy")}
-    for key in estimator.latencies:
-        device = key.removeprefix(LATENCY)
-        mean, std = estimator.predicted_latency(row, key)
-        predicted |= {key: float(mean[0]), f"latency_std_ms{device}": float(std[0]), f"chance{device}": None}
-        if key in budget:
-            predicted[f"chance{device}"] = float(estimator.chance(mean, std, budget[key].value)[0])
-        measured |= {f"{what}_ms{device}": known.get(f"{what}_ms{device}") for what in ("latency", "p10", "p90")}
-    costs = {key: int(value[0]) for key, value in space.costs(row, estimator.precision)._asdict().items()}
+    for key in objectives.latencies:
+        mean, std = objectives.predicted_latency(row, key)
+        chance = float(objectives.chance(mean, std, limits[key])[0]) if key in limits else None
+        predicted |= {key.column(): float(mean[0]), key.column("latency_std_ms"): float(std[0])}
+        predicted |= {key.column("chance"): chance}
+        columns = [key.column(name) for name in ("latency_ms", "p10_ms", "p90_ms")]
+        measured |= {column: known.get(column) for column in columns}
+    costs = {key: int(value[0]) for key, value in space.costs(row, objectives.precision)._asdict().items()}
     return Answer(name, row[0], "met" if met else "predicted", predicted, measured, costs, budget)
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Average:
-    """The average of `parameters`, which begins where they are."""
+class MovingAverage:
+    """The exponential moving average of `parameters`, which begins where they are."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self.parameters = parameters

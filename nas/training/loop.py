@@ -1,15 +1,13 @@
-"""The training loop: every recipe, from the first step or from the last checkpoint to a saved supernet.
+"""The training loop: every recipe, of a supernet or of one network, from the first step or from the last checkpoint.
 
-A run folder gets `splits.json`, `log.jsonl`, `checkpoint.safetensors` and, at the end,
-`supernet.safetensors` with `supernet.json`.
+A run folder gets `splits.json`, `schedule.json` (how long it will take), `augmentation.png` (images as a step sees
+them), `log.jsonl`, `checkpoint.safetensors` and, at the end, `supernet.safetensors` with `supernet.json`.
 """
 
 import json
-import logging
 import signal
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -20,19 +18,23 @@ from torch import nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData
-from nas.evaluation.accuracy import calibration_batches, evaluate_subnets
+from nas.evaluation.accuracy import calibration_batches, evaluate, evaluate_subnets
+from nas.progress import SILENT, Listener
+from nas.progress import Progress as ShowProgress
 from nas.signals import Interruption
-from nas.supernet import Supernet, calibrate_batch_norm, save_supernet
+from nas.supernet import Subnet, Supernet, calibrate_batch_norm, save_supernet
+from nas.training.augmentation.preview import write_preview
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.checkpoint import Progress, digest, load_checkpoint, save_checkpoint
-from nas.training.display import Display
 from nas.training.distributed import Processes, joined, synchronised_batch_norm
+from nas.training.duration import parse_duration
+from nas.training.estimate import FILE as SCHEDULE
+from nas.training.estimate import Plan, measure_costs, training_digest
 from nas.training.log import RunLog
 from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
-from nas.training.step import ADVICE, Trainer, TrainingDiverged, add
-
-logger = logging.getLogger(__name__)
+from nas.training.schedule import Schedule
+from nas.training.step import Trainer, TrainingDiverged, add, largest_resolution
 
 
 class NothingLearnt(RuntimeError):
@@ -46,18 +48,19 @@ class TrainingResult:
     Attributes
     ----------
     folder : where the supernet is.
-    steps, seconds : length of the run, over all sittings.
-    validation : accuracy of the ``max`` and the ``min`` net.
+    epochs, steps, seconds : length of the run, over all sittings.
+    validation : accuracy of the ``max`` and the ``min`` net; one network alone is called ``max``.
     """
 
     folder: Path
+    epochs: float
     steps: int
     seconds: float
     validation: dict[str, float]
 
 
 def train(
-    supernet: Supernet,
+    network: Supernet | Subnet,
     data: ImageData,
     recipe: Recipe,
     folder: str | Path,
@@ -72,14 +75,18 @@ def train(
     evaluations: int = 5,
     about: Mapping[str, Any] | None = None,
     teacher: nn.Module | None = None,
+    train_time: str | None = None,
+    most_epochs: float | None = None,
+    listener: Listener = SILENT,
 ) -> TrainingResult:
-    """Train `supernet` in place and save it.
+    """Train `network` in place; a supernet is saved at the end.
 
     Started by torchrun, all processes train one run together; see `nas.training.distributed`.
 
     Parameters
     ----------
-    supernet : where a new run begins; seed torch before making it. A resumed run takes its checkpoint's.
+    network : where a new run begins: a supernet (`nas.training.make_supernet` makes new ones) or one network alone. A
+        resumed run takes the weights of its checkpoint.
     data : trained on its train split, watched on its validation split.
     recipe : the phases.
     folder : of the run.
@@ -96,30 +103,33 @@ def train(
         the end.
     about : JSON-able facts to write into the supernet's card besides our own.
     teacher : for phases with target ``external``; see `Trainer`.
+    train_time : such as ``20min``; the number of epochs is then chosen by it, once, and kept in `folder`. Steps are
+        measured for that, and also where there is a listener.
+    most_epochs : that `train_time` may choose.
+    listener : is told how long it will take and how it goes.
 
     Raises
     ------
-    ValueError : data, space and recipe do not fit, there is no such device, or the checkpoint is damaged or of
-        another run.
+    ValueError : data, network and recipe do not fit, there is no such device, `train_time` is too short, or the
+        checkpoint is damaged or of another run.
     NothingLearnt : no weight has changed since the run began.
     TrainingDiverged : a gradient or a weight is not finite; the last checkpoint is from before.
     OSError : a file cannot be written; the last checkpoint is intact.
     KeyboardInterrupt, SystemExit : SIGINT or SIGTERM came; the step was finished and a checkpoint written.
     """
     place = _device(device)
+    seconds = None if train_time is None else parse_duration(train_time)
     with joined(place.startswith("cuda")) as processes:
         if processes.n > 1 and place == "cuda":
             place = f"cuda:{processes.local}"
         folder = processes.same_folder(Path(folder))
-        _check_fit(supernet, data)
-        identity = {
-            "space": {"name": supernet.space.name, "options": supernet.space.options},
-            "recipe": recipe.as_dict(),
-            "seed": seed,
-            "data": data.fingerprint,
-            "kernel_transform": supernet.kernel_transform,
-            "teacher": None if teacher is None else digest(teacher.state_dict().values()),
-        }
+        told = listener if processes.leads else SILENT
+        _check_fit(network, data, told)
+        identity = _identity(network, data, recipe, seed, teacher, train_time)
+        plan = Plan.read(folder, training_digest(identity)) if resume else None
+        if plan is not None and train_time is not None:
+            recipe = replace(recipe, epochs=plan.epochs)
+            identity["recipe"] = recipe.as_dict()
         found = load_checkpoint(folder, identity) if resume else None
         progress = found[1] if found else Progress(threads=torch.get_num_threads())
         torch.set_num_threads(threads or progress.threads)
@@ -127,39 +137,70 @@ def train(
         if precision != "auto":
             progress.bfloat16 = precision == "bfloat16"
         elif progress.bfloat16 is None:
-            progress.bfloat16 = processes.any(bfloat16_pays(supernet, place), torch.device(place))
-        if not found and recipe.zero_init_residuals:
-            supernet.zero_init_residuals()
-        trainer = Trainer(
-            supernet,
-            data,
-            recipe,
-            seed=seed,
-            device=place,
-            bfloat16=progress.bfloat16,
-            external=teacher,
-            processes=processes,
-        )
+            progress.bfloat16 = processes.any(bfloat16_pays(network, place), torch.device(place))
+        chosen: dict[str, Any] = {"seed": seed, "device": place, "bfloat16": progress.bfloat16, "processes": processes}
+        wanted = seconds is not None or listener is not SILENT
+        if wanted and processes.any(plan is None, torch.device(place)):
+            costs = measure_costs(network, data, recipe, teacher=teacher, **chosen)
+            if seconds is not None:
+                epochs = costs.epochs_within(seconds, recipe, len(data.train), evaluations)
+                recipe = replace(recipe, epochs=min(epochs, most_epochs or epochs))
+                identity["recipe"] = recipe.as_dict()
+            plan = Plan(training_digest(identity), train_time, recipe.epochs, costs)
+        trainer = Trainer(network, data, recipe, external=teacher, **chosen)
         if found:
             trainer.load(found[0])
-            logger.info("going on from step %d of %d in %s", progress.step, trainer.schedule.n_steps, folder)
+            told.say(f"going on from step {progress.step} of {trainer.schedule.n_steps} in {folder}")
         else:
             processes.begin_alike(trainer.tensors().values())
             progress.beginning = digest(trainer.parameters.values())
             if processes.leads:
-                (folder / CHECKPOINT).unlink(missing_ok=True)
-                write_text(folder / "splits.json", json.dumps(data.splits(), indent=1))
-        run = _Run(trainer, folder, progress, identity, checkpoint_every, log_every, evaluations)
-        with synchronised_batch_norm(supernet, processes, trainer.schedule.batch_size):
-            run.finish()
+                _begin(folder, trainer, plan, told)
+        run = _Run(trainer, folder, progress, identity, checkpoint_every, log_every, evaluations, plan)
+        with synchronised_batch_norm(network, processes, trainer.schedule.batch_size):
+            run.finish(told)
         if trainer.average is not None:
             trainer.average.apply()
         # The saved statistics are the max net's; whoever takes another subnet calibrates its own.
-        supernet.activate(supernet.space.max)
-        calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, trainer.device))
-        if processes.leads:
-            save_supernet(folder, supernet, {**(about or {}), **_card(data, recipe, seed, progress, processes)})
-    return TrainingResult(folder, progress.step, progress.seconds, progress.validation)
+        if isinstance(network, Supernet):
+            network.activate(network.space.max)
+        calibrate_batch_norm(network, calibration_batches(data, network.resolution, trainer.device))
+        if processes.leads and isinstance(network, Supernet):
+            save_supernet(folder, network, {**(about or {}), **_card(data, recipe, seed, progress, processes)})
+    return TrainingResult(folder, recipe.epochs, progress.step, progress.seconds, progress.validation)
+
+
+def _identity(
+    network: Supernet | Subnet,
+    data: ImageData,
+    recipe: Recipe,
+    seed: int,
+    teacher: nn.Module | None,
+    train_time: str | None,
+) -> dict[str, Any]:
+    """What a run must share with the checkpoint from which it goes on."""
+    identity = {
+        "space": {"name": network.space.name, "options": network.space.options},
+        "recipe": recipe.as_dict(),
+        "seed": seed,
+        "data": data.fingerprint,
+        "teacher": None if teacher is None else digest(teacher.state_dict().values()),
+        "train_time": train_time,
+    }
+    if isinstance(network, Supernet):
+        return identity | {"kernel_transform": network.kernel_transform}
+    return identity | {"network": f"{network.architecture} {digest(network.state_dict().values())}"}
+
+
+def _begin(folder: Path, trainer: Trainer, plan: Plan | None, listener: Listener) -> None:
+    """Make the folder that of a new run: nothing is left of an earlier one."""
+    for name in (CHECKPOINT, SCHEDULE):
+        (folder / name).unlink(missing_ok=True)
+    write_text(folder / "splits.json", json.dumps(trainer.data.splits(), indent=1))
+    if plan is not None:
+        plan.write(folder, trainer.recipe, trainer.schedule)
+    stored, augmented = trainer.preview()
+    listener.say(f"images as the first step sees them: {write_preview(folder, stored, augmented)}")
 
 
 class _Run:
@@ -174,6 +215,7 @@ class _Run:
         checkpoint_every: int,
         log_every: int,
         evaluations: int,
+        plan: Plan | None,
     ) -> None:
         self.trainer = trainer
         self.folder = folder
@@ -181,29 +223,42 @@ class _Run:
         self.identity = identity
         self.checkpoint_every = checkpoint_every
         self.log_every = log_every
+        self.plan = plan
         schedule = trainer.schedule
         ends = {round((i + 1) * trainer.recipe.epochs / evaluations) for i in range(evaluations)}
-        self.evaluated = {end * schedule.steps_per_epoch for end in ends} | {schedule.n_steps}
+        ends_at = {end * schedule.steps_per_epoch for end in ends}
+        self.evaluated = {step for step in ends_at if 0 < step < schedule.n_steps} | {schedule.n_steps}
         self.log = RunLog(folder, progress.step) if trainer.processes.leads else None
 
-    def finish(self) -> None:
+    def finish(self, listener: Listener) -> None:
         """Take all steps; see `train` for what is raised."""
         progress, schedule, processes = self.progress, self.trainer.schedule, self.trainer.processes
-        shown: AbstractContextManager[Display | None] = (
-            Display(schedule.n_steps, progress.step) if processes.leads else nullcontext()
-        )
-        with Interruption() as interruption, shown as display:
+        if self.plan is not None and progress.step < schedule.n_steps:
+            to_come = sum(step > progress.step for step in self.evaluated)
+            listener.say(self.plan.sentence(self.trainer.recipe, schedule, to_come, progress.step))
+        with Interruption() as interruption, listener.track("training") as show:
             while progress.step < schedule.n_steps:
                 record = self._step()
-                if display is not None:
-                    display.step(progress.step, schedule.phase(progress.step - 1).name)
-                    if record:
-                        display.record(record)
+                self._show(show)
+                if record.get("validation"):
+                    listener.say(_sentence(record, schedule))
                 if processes.any(interruption.noted is not None, self.trainer.device):
                     interruption.noted = interruption.noted or signal.SIGTERM
                 if self._every(self.checkpoint_every) or interruption.noted:
                     self._checkpoint()
                 interruption.obey()
+
+    def _show(self, show: ShowProgress) -> None:
+        """Tell how much of the work is done: in milliseconds as estimated, for phases differ; else in steps."""
+        step, schedule = self.progress.step, self.trainer.schedule
+        if self.plan is None:
+            show(step, schedule.n_steps)
+            return
+        seconds = [self.plan.costs.total(schedule, 0, done) for done in (0, step)]
+        evaluation = self.plan.costs.evaluation
+        done = sum(at <= step for at in self.evaluated)
+        total = round(1000 * (seconds[0] + len(self.evaluated) * evaluation))
+        show(total - round(1000 * (seconds[1] + (len(self.evaluated) - done) * evaluation)), total)
 
     def _step(self) -> dict[str, Any]:
         """Take one step; its log record, empty for most."""
@@ -214,7 +269,7 @@ class _Run:
         validation: dict[str, float] = {}
         if progress.step in self.evaluated:
             with self.trainer.as_kept():
-                validation = progress.validation = _validate(self.trainer.supernet, self.trainer.data)
+                validation = progress.validation = _validate(self.trainer.network, self.trainer.data)
         progress.seconds += perf_counter() - began
         if not self._every(self.log_every):
             return {}
@@ -242,26 +297,28 @@ class _Run:
             return
         tensors, step = self.trainer.tensors(), self.progress.step
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {ADVICE}")
+            raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {self.trainer.advice}")
         if digest(self.trainer.parameters.values()) == self.progress.beginning:
             raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
         save_checkpoint(self.folder, tensors, self.progress, self.identity)
 
 
-def _check_fit(supernet: Supernet, data: ImageData) -> None:
-    space = supernet.space
+def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) -> None:
+    space = network.space
+    if len(data.train) < 2:
+        raise ValueError(f"training needs at least 2 images, got {len(data.train)}")
     if space.num_classes != len(data.classes):
         raise ValueError(
             f"the space {space.name} has {space.num_classes} classes, the data {data.name} has {len(data.classes)}; "
             f"make it with num_classes={len(data.classes)}"
         )
     stored = data.train.images.shape[-1]
-    wanted = int(space.resolution(space.max)[0])
+    wanted = largest_resolution(network)
     if stored < wanted:
-        logger.warning(
-            "images are stored at %d pixels and the space reads up to %d: they will be enlarged; "
-            "better read them with data.resolution=%d", stored, wanted, wanted,
-        )  # fmt: skip
+        listener.say(
+            f"images are stored at {stored} pixels and networks read up to {wanted}: they will be enlarged; "
+            f"better read them with data.resolution={wanted}"
+        )
 
 
 def _device(name: str) -> str:
@@ -274,10 +331,22 @@ def _device(name: str) -> str:
     return name
 
 
-def _validate(supernet: Supernet, data: ImageData) -> dict[str, float]:
-    extremes = np.stack([supernet.space.max, supernet.space.min])
-    of_max, of_min = evaluate_subnets(supernet, extremes, data).tolist()
+def _validate(network: Supernet | Subnet, data: ImageData) -> dict[str, float]:
+    if isinstance(network, Subnet):
+        device = next(network.parameters()).device
+        calibrate_batch_norm(network, calibration_batches(data, network.resolution, device))
+        return {"max": evaluate(network, "validation", data)}
+    extremes = np.stack([network.space.max, network.space.min])
+    of_max, of_min = evaluate_subnets(network, extremes, data).tolist()
     return {"max": of_max, "min": of_min}
+
+
+def _sentence(record: Mapping[str, Any], schedule: Schedule) -> str:
+    """What an evaluation found."""
+    names = {"max": "max net", "min": "min net"} if "min" in record["validation"] else {"max": "network"}
+    figures = ", ".join(f"{names[role]} {value:.1%}" for role, value in record["validation"].items())
+    loss = f"; loss {record['loss_max']:.2f}" if "loss_max" in record else ""
+    return f"step {record['step']:,} of {schedule.n_steps:,} ({record['phase']}): validation {figures}{loss}"
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from nas.training.recipe import Phase
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy of `logits` (n, classes) with `labels` (n,)."""
+    """Mean cross-entropy of `logits` (n, classes) with `labels`: classes (n,) or shares of each class (n, classes)."""
     return F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
 
 
@@ -27,7 +27,7 @@ def adaptive_alpha_divergence(
 ) -> Tensor:
     """Mean over images of the larger of two alpha-divergences from the target; no gradient to the target.
 
-    A negative order punishes a student that is sure where the target is not, a positive one the opposite.
+    A negative order counts more where the network is sure and the target is not, a positive one the opposite.
     Ratios of probabilities are powers of differences of logarithms and are clipped, so finite logits give a
     finite loss and a finite gradient; logits that are not finite still show in the loss.
 
@@ -57,6 +57,12 @@ def _alpha_divergence(log_p: Tensor, log_q: Tensor, alpha: float, clip: float) -
         return -(q * log_ratio).sum(1), -q * log_ratio
     power_minus_1 = torch.expm1(alpha * log_ratio).clamp(max=clip - 1)
     return (q * power_minus_1).sum(1) / (alpha * (alpha - 1)), -q * (power_minus_1 + 1) / alpha
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of images whose largest logit is their label, or the largest share of their labels."""
+    classes = labels if labels.ndim == 1 else labels.argmax(1)
+    return (logits.argmax(1) == classes).float().mean()
 
 
 def distillation(phase: Phase, logits: Tensor, target_logits: Tensor) -> Tensor:

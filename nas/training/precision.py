@@ -3,12 +3,13 @@
 On CPUs that multiply bfloat16 natively it wins on large networks and loses on small ones.
 """
 
+import copy
 from time import process_time
 
 import numpy as np
 import torch
 
-from nas.supernet import Supernet
+from nas.supernet import Subnet, Supernet
 
 WORTH_TRYING = 20_000_000
 """MACs of a max net below which bfloat16 was slower on every CPU tried, so that nothing is measured."""
@@ -19,13 +20,15 @@ GAIN = 1.2
 ROUNDS, IMAGES = 3, 16
 
 
-def bfloat16_pays(supernet: Supernet, device: str) -> bool:
-    """Whether training `supernet` on `device` is clearly faster under autocast to bfloat16; leaves it as it was."""
+def bfloat16_pays(network: Supernet | Subnet, device: str) -> bool:
+    """Whether training `network` on `device` is clearly faster under autocast to bfloat16; leaves it as it was."""
     if device.startswith("cuda"):
         return True
-    if supernet.space.costs(supernet.space.max).macs[0] < WORTH_TRYING:
+    largest = network.space.max if isinstance(network, Supernet) else network.genotype
+    if network.space.costs(largest).macs[0] < WORTH_TRYING:
         return False
-    net = supernet.extract(supernet.space.max).to(memory_format=torch.channels_last).train()
+    copied = network.extract(largest) if isinstance(network, Supernet) else copy.deepcopy(network)
+    net = copied.to(memory_format=torch.channels_last).train()
     noise = torch.Generator().manual_seed(0)  # the run's own random numbers are not to be touched
     images = torch.randn(IMAGES, 3, net.resolution, net.resolution, generator=noise)
     images = images.to(memory_format=torch.channels_last)

@@ -1,13 +1,17 @@
-"""A recipe: how a supernet is trained, as data. One loop runs them all (`nas.training.loop`).
+"""A recipe: how networks are trained, as data. One loop runs them all (`nas.training.loop`).
 
 A recipe is a list of phases. A phase says for which share of the run it lasts, which genes are open, which
 subnets a step trains and what they learn from. Lengths inside a phase are shares too, so that changing
-`epochs` scales everything. `conf/recipe/<name>.yaml` has exactly these fields.
+`epochs` scales everything. The defaults here are the recipe `delayed_sandwich`; `conf/recipe/<name>.yaml` says
+only what differs from them (`nas.training.recipes` reads those files).
 """
 
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self, get_args
+
+from nas.training.augmentation import Augmentation, Flip, PadCrop, read_augmentation
+from nas.training.checks import check_boolean, check_choice, check_fields, check_number
 
 GENE_KINDS = ("resolution", "depth", "kernel", "expansion", "width", "operator")
 Sampler = Literal["max", "min", "random", "sandwich"]
@@ -15,6 +19,14 @@ Draw = Literal["uniform", "coupled", "budget"]
 Target = Literal["labels", "max_net", "teacher", "external"]
 Distillation = Literal["kl", "alpha"]
 Regularised = Literal["all", "max_net"]
+
+MOST_EPOCHS = 25
+"""Of fine-tuning."""
+
+OFA_PAPER = (
+    "Once-for-All: Train One Network and Specialize it for Efficient Deployment (ICLR 2020), "
+    "https://arxiv.org/abs/1908.09791"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +47,14 @@ class Phase:
         follow from its depth, deep is wide); ``budget`` (MACs first, then a network that costs about that).
     target : what they learn from: ``labels``; ``max_net`` (in-place distillation: the max net learns from
         labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
-        was at the start of this phase, or of the first of several such phases in a row); ``external`` (all learn
-        from the network given to `nas.training.train`).
+        was at the start of this phase, or of the first of several such phases in a row; one network alone, from
+        itself as it was then); ``external`` (all learn from the network given to `nas.training.train` as teacher).
     distillation : the loss towards a target that is not labels: ``kl``, the Kullback-Leibler divergence; or
         ``alpha``, the larger of two alpha-divergences, image by image.
     alpha_min, alpha_max, alpha_clip : of ``alpha``: the two orders, and the most that a class's ratio of
         probabilities, to the power of the order, counts for.
-    label_weight : weight of the labels' cross-entropy added to a distillation loss.
+    label_weight, distillation_weight : where the target is not labels: weights of the labels' cross-entropy and of the
+        distillation loss in their sum.
     ramp : share of the phase over which the loss of subnets other than the max net grows from 0 to its full
         weight.
     sort_channels : before the first step, put the important channels of every layer first.
@@ -60,32 +73,34 @@ class Phase:
     alpha_max: float = 1.0
     alpha_clip: float = 5.0
     label_weight: float = 0.0
+    distillation_weight: float = 1.0
     ramp: float = 0.0
     sort_channels: bool = False
     learning_rate: float | None = None
 
     def __post_init__(self) -> None:
         where = f"phase {self.name!r}"
-        _number(where, "share", self.share, above=0, most=1)
-        _choice(where, "sampler", self.sampler, get_args(Sampler))
-        _choice(where, "draw", self.draw, get_args(Draw))
-        _choice(where, "target", self.target, get_args(Target))
-        _choice(where, "distillation", self.distillation, get_args(Distillation))
-        _number(where, "n_random", self.n_random, least=0, integer=True)
-        _number(where, "alpha_min", self.alpha_min, most=0)
-        _number(where, "alpha_max", self.alpha_max, above=0)
-        _number(where, "alpha_clip", self.alpha_clip, above=1)
-        _number(where, "label_weight", self.label_weight, least=0)
-        _number(where, "ramp", self.ramp, least=0, most=1)
-        _boolean(where, "sort_channels", self.sort_channels)
+        check_number(where, "share", self.share, above=0, most=1)
+        check_choice(where, "sampler", self.sampler, get_args(Sampler))
+        check_choice(where, "draw", self.draw, get_args(Draw))
+        check_choice(where, "target", self.target, get_args(Target))
+        check_choice(where, "distillation", self.distillation, get_args(Distillation))
+        check_number(where, "n_random", self.n_random, least=0, integer=True)
+        check_number(where, "alpha_min", self.alpha_min, most=0)
+        check_number(where, "alpha_max", self.alpha_max, above=0)
+        check_number(where, "alpha_clip", self.alpha_clip, above=1)
+        check_number(where, "label_weight", self.label_weight, least=0)
+        check_number(where, "distillation_weight", self.distillation_weight, above=0)
+        check_number(where, "ramp", self.ramp, least=0, most=1)
+        check_boolean(where, "sort_channels", self.sort_channels)
         if self.learning_rate is not None:
-            _number(where, "learning_rate", self.learning_rate, above=0)
+            check_number(where, "learning_rate", self.learning_rate, above=0)
         if self.open is not None:
             if not isinstance(self.open, Mapping):
                 raise ValueError(f"{where}: open maps gene kinds to numbers of choices, got {self.open!r}")
             for kind, count in self.open.items():
-                _choice(where, "a key of open", kind, GENE_KINDS)
-                _number(where, f"open.{kind}", count, least=0, integer=True)
+                check_choice(where, "a key of open", kind, GENE_KINDS)
+                check_number(where, f"open.{kind}", count, least=0, integer=True)
             if self.draw == "coupled" and self.open.get("depth") != self.open.get("expansion"):
                 raise ValueError(
                     f"{where}: draw coupled ties expansions to depths; open both with the same number of choices, "
@@ -101,16 +116,20 @@ class Phase:
             raise ValueError(f"{where}: target max_net needs the max net in every step; use sampler sandwich")
 
 
+DELAYED_SANDWICH = (
+    Phase(name="max net alone", share=0.3),
+    Phase(name="sandwich", share=0.7, sampler="sandwich", n_random=2, target="max_net", ramp=0.1, sort_channels=True),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train a supernet: stochastic gradient descent through a list of phases.
+class TrainingSettings:
+    """What every training has, of a supernet or of one network: stochastic gradient descent on augmented images.
 
     Attributes
     ----------
-    name, paper : what it is, and where it was published (title and URL).
     epochs : length of the whole run, in passes over the train split; a fraction ends within one.
     batch_size : images a step, for each of its subnets.
-    phases : in order.
     learning_rate : peak; rises linearly over `warmup`, then falls to 0 along a cosine.
     warmup : share of the run (of the phase, where a phase has its own learning rate).
     least_learning_rate : share of the peak below which the cosine does not fall.
@@ -120,124 +139,191 @@ class Recipe:
     regularise : ``all`` subnets, or ``max_net``: no other has dropout, and only steps that train it decay weights.
     clip_norm : largest Euclidean norm of a step's gradient, longer ones are scaled to it; null for any.
     label_smoothing : in [0, 1), of the cross-entropy with labels.
-    crop_padding : images shift by up to this many stored pixels.
-    kernel_transform : learn matrices that turn large depthwise kernels into smaller ones.
-    zero_init_residuals : let every residual block start as the identity.
-    averaging : share of the run that the weights' exponential moving average looks back; the averaged weights
+    augmentation : how training images are changed, in this order; see `nas.training.augmentation`.
+    balance_classes : show all classes equally often: an epoch repeats images of rare classes and leaves out some of
+        frequent ones.
+    ema : share of the run that the exponential moving average of the weights looks back; the averaged weights
         are what is evaluated and kept. 0 keeps the weights themselves.
+    phases : in order.
+
+    Raises
+    ------
+    ValueError : a value that cannot work.
     """
 
-    name: str
-    paper: str
-    epochs: float
-    batch_size: int
-    phases: tuple[Phase, ...] = field(default_factory=tuple)
+    epochs: float = 28
+    batch_size: int = 64
     learning_rate: float = 0.1
-    warmup: float = 0.0
+    warmup: float = 0.05
     least_learning_rate: float = 0.0
     momentum: float = 0.9
     nesterov: bool = True
-    weight_decay: float = 0.0
+    weight_decay: float = 1e-4
     dropout: float = 0.0
     regularise: Regularised = "all"
-    clip_norm: float | None = None
-    label_smoothing: float = 0.0
-    crop_padding: int = 0
-    kernel_transform: bool = False
-    zero_init_residuals: bool = False
-    averaging: float = 0.0
+    clip_norm: float | None = 5.0
+    label_smoothing: float = 0.1
+    augmentation: tuple[Augmentation, ...] = (PadCrop(padding=2), Flip())
+    balance_classes: bool = False
+    ema: float = 0.0
+    phases: tuple[Phase, ...] = ()
 
     def __post_init__(self) -> None:
-        where = f"recipe {self.name!r}"
-        _number(where, "epochs", self.epochs, above=0)
-        _number(where, "batch_size", self.batch_size, least=2, integer=True)
-        _number(where, "learning_rate", self.learning_rate, above=0)
-        _number(where, "warmup", self.warmup, least=0, most=1)
-        _number(where, "least_learning_rate", self.least_learning_rate, least=0, most=1)
-        _number(where, "momentum", self.momentum, least=0, below=1)
-        _boolean(where, "nesterov", self.nesterov)
-        _number(where, "weight_decay", self.weight_decay, least=0)
-        _number(where, "dropout", self.dropout, least=0, below=1)
-        _choice(where, "regularise", self.regularise, get_args(Regularised))
-        _number(where, "label_smoothing", self.label_smoothing, least=0, below=1)
-        _number(where, "crop_padding", self.crop_padding, least=0, integer=True)
-        _boolean(where, "kernel_transform", self.kernel_transform)
-        _boolean(where, "zero_init_residuals", self.zero_init_residuals)
-        _number(where, "averaging", self.averaging, least=0, most=1)
+        self._check(self._called)
+
+    @property
+    def _called(self) -> str:
+        """What messages call these settings."""
+        return "training"
+
+    def _check(self, where: str) -> None:
+        check_number(where, "epochs", self.epochs, above=0)
+        check_number(where, "batch_size", self.batch_size, least=2, integer=True)
+        check_number(where, "learning_rate", self.learning_rate, above=0)
+        check_number(where, "warmup", self.warmup, least=0, most=1)
+        check_number(where, "least_learning_rate", self.least_learning_rate, least=0, most=1)
+        check_number(where, "momentum", self.momentum, least=0, below=1)
+        check_boolean(where, "nesterov", self.nesterov)
+        check_number(where, "weight_decay", self.weight_decay, least=0)
+        check_number(where, "dropout", self.dropout, least=0, below=1)
+        check_choice(where, "regularise", self.regularise, get_args(Regularised))
+        check_number(where, "label_smoothing", self.label_smoothing, least=0, below=1)
+        check_boolean(where, "balance_classes", self.balance_classes)
+        check_number(where, "ema", self.ema, least=0, most=1)
         if self.clip_norm is not None:
-            _number(where, "clip_norm", self.clip_norm, above=0)
+            check_number(where, "clip_norm", self.clip_norm, above=0)
         if self.nesterov and not self.momentum:
             raise ValueError(f"{where}: nesterov needs a momentum above 0")
-        if not self.phases:
-            raise ValueError(f"{where} has no phases; give at least one")
-        if abs((total := sum(phase.share for phase in self.phases)) - 1) > 1e-6:
+        if not all(isinstance(entry, Augmentation) for entry in self.augmentation):
+            raise ValueError(f"{where}: augmentation must be a list of augmentations; read names with from_dict")
+        if self.phases and abs((total := sum(phase.share for phase in self.phases)) - 1) > 1e-6:
             raise ValueError(f"{where}: the shares of its phases must sum to 1, they sum to {total:g}")
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
-        """Make a recipe from plain values, as read from its YAML file.
+        """Make settings from plain values, as read from a YAML file; what is left out has its default.
 
         Raises
         ------
-        ValueError : a field is unknown, missing, or has a value that cannot work.
+        ValueError : a field is unknown, or has a value that cannot work.
         """
-        name = f"recipe {settings.get('name', '')!r}"
-        phases = settings.get("phases")
-        if not isinstance(phases, (list, tuple)) or not all(isinstance(phase, Mapping) for phase in phases):
-            raise ValueError(f"{name}: phases must be a list of mappings, got {phases!r}")
-        made = []
-        for number, phase in enumerate(phases, start=1):
-            _check_fields(Phase, phase, f"phase {phase.get('name', number)!r}")
-            made.append(Phase(**phase))
-        _check_fields(cls, settings, name)
-        return cls(**{**settings, "phases": tuple(made)})
+        where = f"recipe {settings['name']!r}" if "name" in settings else "recipe"
+        check_fields(cls, settings, where)
+        made = dict(settings)
+        if "phases" in settings:
+            made["phases"] = tuple(_read_phase(p, n) for n, p in enumerate(_entries(settings, "phases", where), 1))
+        if "augmentation" in settings:
+            entries = _entries({"augmentation": settings["augmentation"] or ()}, "augmentation", where)
+            made["augmentation"] = tuple(read_augmentation(entry, where) for entry in entries)
+        return cls(**made)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that `from_dict` takes."""
-        return asdict(self) | {"phases": [asdict(phase) for phase in self.phases]}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["phases"] = [asdict(phase) for phase in self.phases]
+        values["augmentation"] = [entry.as_dict() for entry in self.augmentation]
+        return values
 
 
-def _check_fields(cls: type[Phase] | type[Recipe], settings: Mapping[str, Any], where: str) -> None:
-    known = [f.name for f in fields(cls)]
-    if unknown := [key for key in settings if key not in known]:
-        raise ValueError(f"{where} has no field {unknown[0]!r}; allowed: {', '.join(known)}")
-    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
-    if missing := [key for key in required if key not in settings]:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
+@dataclass(frozen=True, kw_only=True)
+class Recipe(TrainingSettings):
+    """How to train a supernet; without arguments, the default recipe.
+
+    Attributes
+    ----------
+    name, paper : what it is, and where it was published (title and URL).
+    kernel_transform : learn matrices that turn large depthwise kernels into smaller ones.
+    zero_init_residuals : let every residual block of a new supernet start as the identity (11 points on CIFAR-10
+        after three epochs: experiments/recipes_cifar10).
+    """
+
+    name: str = "delayed_sandwich"
+    paper: str = (
+        "DεpS: Delayed ε-Shrinking for Faster Once-For-All Training (ECCV 2024), https://arxiv.org/abs/2407.06167"
+    )
+    phases: tuple[Phase, ...] = DELAYED_SANDWICH
+    kernel_transform: bool = False
+    zero_init_residuals: bool = True
+
+    @property
+    def _called(self) -> str:
+        return f"recipe {self.name!r}"
+
+    def _check(self, where: str) -> None:
+        super()._check(where)
+        check_boolean(where, "kernel_transform", self.kernel_transform)
+        check_boolean(where, "zero_init_residuals", self.zero_init_residuals)
+        if not self.phases:
+            raise ValueError(f"{where} has no phases; give at least one")
 
 
-def _choice(where: str, name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{where}: {name} must be one of {', '.join(allowed)}, got {value!r}")
+@dataclass(frozen=True, kw_only=True)
+class Finetuning(TrainingSettings):
+    """How to train one network on, from weights that it has.
+
+    Once-for-all (https://arxiv.org/abs/1908.09791) does it for 25 epochs.
+
+    Attributes
+    ----------
+    epochs : 1 to 25.
+    label_weight : of the labels' cross-entropy beside the distance from the teacher, in [0, 1]; 1 is labels alone.
+    phases : by default one, in which the network learns from the teacher and from labels by `label_weight`.
+
+    Raises
+    ------
+    ValueError : a value that cannot work.
+    """
+
+    epochs: float = 10
+    label_smoothing: float = 0.0
+    label_weight: float = 0.5
+
+    @property
+    def _called(self) -> str:
+        return "fine-tuning"
+
+    def _check(self, where: str) -> None:
+        super()._check(where)
+        check_number(where, "label_weight", self.label_weight, least=0, most=1)
+        if not 1 <= self.epochs <= MOST_EPOCHS:
+            raise ValueError(
+                f"epochs must be 1 to {MOST_EPOCHS}, got {self.epochs:g}; for more, train the supernet longer"
+            )
+
+    def recipe(self, *, taught: bool = True) -> Recipe:
+        """The recipe that the trainer follows; `taught` says whether there is a teacher."""
+        settings = {f.name: getattr(self, f.name) for f in fields(TrainingSettings)}
+        if not self.phases and taught and self.label_weight < 1:
+            phase = Phase(
+                name="fine-tuning",
+                share=1.0,
+                target="external",
+                label_weight=self.label_weight,
+                distillation_weight=1 - self.label_weight,
+            )
+            settings["phases"] = (phase,)
+        elif not self.phases:
+            settings["phases"] = (Phase(name="fine-tuning", share=1.0),)
+        return Recipe(**settings, name="fine-tuning", paper=OFA_PAPER, zero_init_residuals=False)
 
 
-def _boolean(where: str, name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise ValueError(f"{where}: {name} must be true or false, got {value!r}")
+def _entries(settings: Mapping[str, Any], name: str, where: str) -> Sequence[Any]:
+    """The list of that name.
+
+    Raises
+    ------
+    ValueError : it is no list.
+    """
+    entries = settings[name]
+    if isinstance(entries, str) or not isinstance(entries, Sequence):
+        raise ValueError(f"{where}: {name} must be a list, got {entries!r}")
+    return entries
 
 
-def _number(
-    where: str,
-    name: str,
-    value: object,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    most: float | None = None,
-    integer: bool = False,
-) -> None:
-    bounds = {"at least": least, "above": above, "below": below, "at most": most}
-    rule = " and ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int if integer else (int, float))
-        or (least is not None and not value >= least)
-        or (above is not None and not value > above)
-        or (below is not None and not value < below)
-        or (most is not None and not value <= most)
-    ):
-        # YAML reads 1e-4 as text, 1.0e-4 as a number.
-        hint = " (write 1.0e-4, not 1e-4)" if isinstance(value, str) and "e" in value.lower() else ""
-        kind = "a whole number" if integer else "a number"
-        raise ValueError(f"{where}: {name} must be {kind} {rule}, got {value!r}{hint}")
+def _read_phase(entry: object, number: int) -> Phase:
+    if isinstance(entry, Phase):
+        return entry
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"phase {number}: a phase is a mapping of its settings, got {entry!r}")
+    check_fields(Phase, entry, f"phase {entry.get('name', number)!r}")
+    return Phase(**entry)

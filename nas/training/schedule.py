@@ -73,13 +73,13 @@ class Schedule:
         ramp = round(self.recipe.phases[number].ramp * (starts[number + 1] - starts[number]))
         return min(1.0, (step - starts[number] + 1) / (ramp + 1))
 
-    def averaging_decay(self, step: int) -> float:
+    def ema_decay(self, step: int) -> float:
         """Weight of the old average when the weights after `step` join it; 0 where nothing is averaged.
 
-        ``1 - 1 / (averaging * n_steps)``, and less in the beginning: ``(1 + age) / (10 + age)``, with `age` the
+        ``1 - 1 / (ema * n_steps)``, and less in the beginning: ``(1 + age) / (10 + age)``, with `age` the
         steps since the average began, at the start or when channels were last sorted.
         """
-        horizon = self.recipe.averaging * self.n_steps
+        horizon = self.recipe.ema * self.n_steps
         if horizon <= 1:
             return 0.0
         sorts = [s for s, phase in zip(self.starts, self.recipe.phases, strict=False) if phase.sort_channels]

@@ -1,10 +1,11 @@
-"""One training step: the gradients of a few subnets of the supernet, summed, and one update.
+"""One training step: the gradients of a few subnets of a supernet, or of one network, summed, and one update.
 
 The subnets run one after another and each is differentiated before the next one runs, so that a step needs
 the memory of one. In-place distillation: Universally slimmable networks,
 https://arxiv.org/abs/1903.05134. Everything random follows from (seed, epoch) or (seed, step).
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -12,29 +13,40 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nas.data import ImageData, augment, prepare
-from nas.data.storage import ReadAhead
+from nas.data import ImageData, prepare
 from nas.errors import Failure
 from nas.evaluation.accuracy import calibration_batches
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
+from nas.training.batches import STEP, Batches
 from nas.training.distributed import ALONE, Processes
 from nas.training.dropout import classifier_dropout
-from nas.training.ema import Average
-from nas.training.losses import cross_entropy, distillation
+from nas.training.ema import MovingAverage
+from nas.training.losses import accuracy, cross_entropy, distillation
 from nas.training.optimizer import gradient_descent
 from nas.training.recipe import Phase, Recipe
 from nas.training.samplers import check_space, sample_step, smallest_open
 from nas.training.schedule import Schedule
-from search_spaces import Population
-
-ORDER, STEP = 0, 1
-"""Streams of random numbers under one seed: the order of an epoch's images; a step's subnets and crops."""
-
-ADVICE = "try a lower recipe.learning_rate, a longer recipe.warmup or a recipe.clip_norm"
+from search_spaces import Population, SearchSpace
 
 
 class TrainingDiverged(Failure, ArithmeticError):
     """A loss, a gradient or a weight is no longer finite."""
+
+
+def make_supernet(space: SearchSpace, recipe: Recipe, seed: int = 0) -> Supernet:
+    """A supernet with random weights, as `recipe` begins with one; seeds torch's random numbers."""
+    torch.manual_seed(seed)
+    supernet = Supernet(space, recipe.kernel_transform)
+    if recipe.zero_init_residuals:
+        supernet.zero_init_residuals()
+    return supernet
+
+
+def largest_resolution(network: Supernet | Subnet) -> int:
+    """Side in pixels of the images that the max net, or the network that is trained alone, reads."""
+    if isinstance(network, Subnet):
+        return network.resolution
+    return int(network.space.resolution(network.space.max)[0])
 
 
 def add(sums: dict[str, float], more: Mapping[str, float]) -> None:
@@ -44,11 +56,12 @@ def add(sums: dict[str, float], more: Mapping[str, float]) -> None:
 
 
 class Trainer:
-    """A supernet being trained by a recipe, one step at a time.
+    """A supernet, or one network alone, being trained by a recipe, one step at a time.
 
     Parameters
     ----------
-    supernet : trained in place, on `device`, in channels-last layout.
+    network : trained in place, on `device`, in channels-last layout. A subnet is trained as if it were the max net of
+        a supernet that has no others: samplers and open genes do not matter then.
     data : only its train split is read.
     recipe : what a step does.
     seed : of everything random.
@@ -66,7 +79,7 @@ class Trainer:
 
     def __init__(
         self,
-        supernet: Supernet,
+        network: Supernet | Subnet,
         data: ImageData,
         recipe: Recipe,
         *,
@@ -78,10 +91,8 @@ class Trainer:
     ) -> None:
         self.device = torch.device(device)
         # Typed as in torch's stubs: `to` cannot say that it keeps the module's class.
-        self.supernet: Supernet = supernet.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: Supernet | Subnet = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.data = data
-        self.images, self.labels = data.train.near(self.device), data.train.labels.to(self.device)
-        self._file = ReadAhead(self.images) if data.train.in_file else None
         self.recipe = recipe
         self.seed = seed
         self.bfloat16 = bfloat16
@@ -89,8 +100,9 @@ class Trainer:
         self.processes = processes
         self.external = None if external is None else external.to(self.device).eval()
         self._check()
+        self.batches = Batches(data, recipe, self.schedule, seed, self.device)
         self.teacher: Subnet | None = None
-        self.parameters = dict(self.supernet.named_parameters())
+        self.parameters = dict(self.network.named_parameters())
         self.optimizer = gradient_descent(
             self.parameters.values(),
             recipe.learning_rate,
@@ -98,16 +110,16 @@ class Trainer:
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
         )
-        self.average = Average(self.parameters) if self.schedule.averaging_decay(0) else None
-        self._order: tuple[int, Tensor] | None = None
+        self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
 
     def _check(self) -> None:
-        check_space(self.supernet.space, self.recipe)
-        if self.recipe.kernel_transform != self.supernet.kernel_transform:
-            raise ValueError(
-                f"recipe {self.recipe.name!r} has kernel_transform {self.recipe.kernel_transform}, the supernet was "
-                f"made with {self.supernet.kernel_transform}"
-            )
+        if isinstance(self.network, Supernet):
+            check_space(self.network.space, self.recipe)
+            if self.recipe.kernel_transform != self.network.kernel_transform:
+                raise ValueError(
+                    f"recipe {self.recipe.name!r} has kernel_transform {self.recipe.kernel_transform}, the supernet "
+                    f"was made with {self.network.kernel_transform}"
+                )
         if self.external is None and (phases := [p.name for p in self.recipe.phases if p.target == "external"]):
             raise ValueError(
                 f"phase {phases[0]!r} learns from an external network; give it to nas.training.train as teacher"
@@ -118,10 +130,17 @@ class Trainer:
                 f"processes; set recipe.batch_size to a multiple of {self.processes.n}"
             )
 
+    @property
+    def advice(self) -> str:
+        """What to type when training diverges."""
+        of = "" if isinstance(self.network, Subnet) else "recipe."
+        return f"try a lower {of}learning_rate, a longer {of}warmup or a smaller {of}clip_norm"
+
     def train_step(self, step: int) -> dict[str, float]:
         """Take step number `step`; the sums of ``loss/<role>``, ``correct/<role>`` and ``images/<role>``.
 
-        Roles are ``max``, ``min`` and ``random``; sums are over images and, in a role, over subnets.
+        Roles are ``max`` (also one network alone), ``min`` and ``random``; sums are over images and, in a role, over
+        subnets.
 
         Raises
         ------
@@ -141,7 +160,7 @@ class Trainer:
         if not np.isfinite(gradient_norm):
             losses = ", ".join(f"{role} {loss:g}" for role, (loss, _) in zip(roles, rows, strict=True))
             raise TrainingDiverged(
-                f"training diverged at step {step}: a gradient is not finite (losses: {losses}); {ADVICE}"
+                f"training diverged at step {step}: a gradient is not finite (losses: {losses}); {self.advice}"
             )
         if self.recipe.clip_norm is not None and gradient_norm > self.recipe.clip_norm:
             torch._foreach_mul_(gradients, self.recipe.clip_norm / gradient_norm)
@@ -151,7 +170,7 @@ class Trainer:
             group["lr"] = self.schedule.learning_rate(step)
         self.optimizer.step()
         if self.average is not None:
-            self.average.update(self.schedule.averaging_decay(step))
+            self.average.update(self.schedule.ema_decay(step))
         n = self.schedule.batch_size
         sums: dict[str, float] = {}
         for role, (loss, correct) in zip(roles, rows, strict=True):
@@ -167,9 +186,9 @@ class Trainer:
         """
         phase = self.schedule.phase(step)
         rng = np.random.default_rng([self.seed, STEP, step])
-        subnets = sample_step(self.supernet.space, phase, rng)
+        subnets = self._subnets(phase, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        images, labels = self.batch(step, generator)
+        images, labels = self.batches.batch(step, generator)
         part = self.processes.part(len(labels))
         images, labels = images[part], labels[part]
         by_resolution: dict[int, Tensor] = {}
@@ -183,46 +202,39 @@ class Trainer:
         teacher = self.external if phase.target == "external" else self.teacher
         if teacher is not None:
             with torch.no_grad(), self._autocast():
-                target = teacher(prepared(getattr(teacher, "resolution", self._largest_resolution)))
-        self.supernet.train()
+                target = teacher(prepared(getattr(teacher, "resolution", largest_resolution(self.network))))
+        self.network.train()
         roles = self._roles(subnets, phase)
         measured = []
         for role, genotype in zip(roles, subnets, strict=True):
-            self.supernet.activate(genotype)
+            if isinstance(self.network, Supernet):
+                self.network.activate(genotype)
             dropout = self.recipe.dropout if self.recipe.regularise == "all" or role == "max" else 0.0
-            dropped = classifier_dropout(self.supernet, dropout, generator, self.schedule.batch_size, part)
+            dropped = classifier_dropout(self.network, dropout, generator, self.schedule.batch_size, part)
             with self._autocast(), dropped:
-                logits = self.supernet(prepared(self.supernet.resolution))
+                logits = self.network(prepared(self.network.resolution))
             if target is None:
                 loss = cross_entropy(logits, labels, self.recipe.label_smoothing)
             else:
-                loss = distillation(phase, logits, target)
+                loss = phase.distillation_weight * distillation(phase, logits, target)
                 if phase.label_weight:
                     loss = loss + phase.label_weight * cross_entropy(logits, labels, self.recipe.label_smoothing)
             (loss if role == "max" else loss * self.schedule.ramp(step)).backward()  # type: ignore[no-untyped-call]
             if phase.target == "max_net" and target is None:
                 target = logits.detach()  # the sandwich's first subnet is the max net
-            measured.append(torch.stack([loss.detach(), (logits.argmax(1) == labels).float().mean()]))
+            measured.append(torch.stack([loss.detach(), accuracy(logits, labels)]))
         return roles, measured
 
-    def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Augmented uint8 images and labels of `step`, the same for all its subnets, of all processes."""
-        size = self.schedule.batch_size
-        epoch, place = divmod(step, self.schedule.steps_per_epoch)
-        if self._order is None or self._order[0] != epoch:
-            order = np.random.default_rng([self.seed, ORDER, epoch]).permutation(len(self.labels))
-            self._order = epoch, torch.from_numpy(order).to(self.images.device)
-        rows, following = (self._order[1][p * size :][:size] for p in (place, place + 1))
-        if self._file is not None:
-            images = self._file.batch(rows, following if place + 1 < self.schedule.steps_per_epoch else None)
-        else:
-            images = self.images[rows]
-        images = augment(images.to(self.device), generator, padding=self.recipe.crop_padding, flip=self.data.flip)
-        return images, self.labels[rows.to(self.device)]
+    def preview(self) -> tuple[Tensor, Tensor]:
+        """The stored images of the first step and the same ones augmented, as that step will see them."""
+        rng = np.random.default_rng([self.seed, STEP, 0])
+        self._subnets(self.schedule.phase(0), rng)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        return self.batches.stored(0)[0], self.batches.batch(0, generator)[0]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint must hold: ``supernet.*``, ``momentum.*`` and, if any, ``teacher.*``, ``average.*``."""
-        found = {f"supernet.{name}": tensor for name, tensor in self.supernet.state_dict().items()}
+        """All that a checkpoint must hold: ``network.*``, ``momentum.*`` and, if any, ``teacher.*``, ``average.*``."""
+        found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         for name, parameter in self.parameters.items():
             buffer = self.optimizer.state[parameter].get("momentum_buffer")
             if buffer is not None:
@@ -245,9 +257,9 @@ class Trainer:
             return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
 
         try:
-            self.supernet.load_state_dict(part("supernet."))
+            self.network.load_state_dict(part("network."))
             if teacher := part("teacher."):
-                self.teacher = self.supernet.extract(self.supernet.space.max).eval()
+                self.teacher = self._largest().eval()
                 self.teacher.load_state_dict(teacher)
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's weights do not fit: {' '.join(str(error).split())}") from error
@@ -260,7 +272,7 @@ class Trainer:
 
     @contextmanager
     def as_kept(self) -> Iterator[None]:
-        """While entered, the supernet has the weights that would be kept: the averaged ones, where there are any."""
+        """While entered, the network has the weights that would be kept: the averaged ones, where there are any."""
         if self.average is None:
             yield
             return
@@ -269,25 +281,34 @@ class Trainer:
 
     def _enter(self, phase: Phase) -> None:
         """What happens once, before the first step of `phase`."""
-        if phase.sort_channels:
-            self.supernet.sort_channels()
+        if phase.sort_channels and isinstance(self.network, Supernet):
+            self.network.sort_channels()
             self.optimizer.state.clear()  # momenta of channels that have moved
             if self.average is not None:
                 self.average.restart()
         if phase.target != "teacher":
             self.teacher = None
         elif self.teacher is None:
-            self.teacher = self.supernet.extract(self.supernet.space.max)
+            self.teacher = self._largest()
             calibrate_batch_norm(self.teacher, calibration_batches(self.data, self.teacher.resolution, self.device))
             self.teacher.eval()
 
-    @property
-    def _largest_resolution(self) -> int:
-        space = self.supernet.space
-        return int(space.resolution(space.max)[0])
+    def _largest(self) -> Subnet:
+        """A copy of the max net, or of the network that is trained alone."""
+        if isinstance(self.network, Subnet):
+            return copy.deepcopy(self.network)
+        return self.network.extract(self.network.space.max)
+
+    def _subnets(self, phase: Phase, rng: np.random.Generator) -> Population:
+        """Genotypes that a step trains, shape ``(n, n_genes)``."""
+        if isinstance(self.network, Subnet):
+            return self.network.genotype[None]
+        return sample_step(self.network.space, phase, rng)
 
     def _roles(self, subnets: Population, phase: Phase) -> list[str]:
-        space = self.supernet.space
+        if isinstance(self.network, Subnet):
+            return ["max"]
+        space = self.network.space
         smallest = space.canonical(smallest_open(space, phase))[0]
         is_max, is_min = (subnets == space.max).all(axis=1), (subnets == smallest).all(axis=1)
         return ["max" if a else "min" if b else "random" for a, b in zip(is_max, is_min, strict=True)]

@@ -124,7 +124,7 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
         b"\xff\xfes\x00p\x00": "is not UTF-8 text",
         "space,architecture,latency_ms\nä,b,1\n".encode("latin-1"): "is not UTF-8 text",
         b"s\0p\0a\0c\0e\0": "zero bytes",
-        b"space;architecture;latency_ms\na;b;1\n": "line 1: no column space, architecture, latency_ms",
+        b"space|architecture|latency_ms\na|b|1\n": "line 1: no column space, architecture, latency_ms",
         b"space,space,architecture,latency_ms\n": "line 1: two columns are called space",
         b"space,architecture\na,b\n": "line 1: no column latency_ms",
     }.items():
@@ -144,11 +144,21 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
 def test_cards_are_checked(tmp_path: Path) -> None:
     path = tmp_path / "board.yaml"
     for content, message in {
-        "": "at least a name",
-        "- name": "at least a name",
-        "name: [": "is not YAML",
-        "name: board\ncolour: red": "unknown field 'colour'; known: name, aliases",
-        "name: board\nthreads: two": "field threads is 'two', expected a int",
+        "": "should be an object",
+        "- name": "should be an object",
+        "chip: x": "name is missing",
+        "name: [": "is not valid YAML",
+        "name: board\ncolour: red": "colour is not a known field",
+        "name: board\nthreads: two": "threads should be a valid integer, got 'two'",
+        "name: board\nthreads: true": "threads should be a valid integer, got True",
+        "name: board\nthreads: -1": "threads must be 0 or more",
+        "name: ../../evil": "name of a device must be a plain name",
+        "name: -board": "cannot begin with -",
+        "name: a,b": "nor have , = or @",
+        "name: board\naliases: [x, a/b]": "name of a device must be a plain name",
+        "name: board\naliases: [[x]]": r"aliases\[0\] should be a valid string",
+        "name: board\nconditions: {noise: .nan}": "no finite number",
+        "name: board\nconditions: &a {a: *a}": "aliases",
     }.items():
         path.write_text(content)
         with pytest.raises(ValueError, match=message):
@@ -163,9 +173,9 @@ def test_cards_are_checked(tmp_path: Path) -> None:
 
 def test_the_public_tables_pass_the_plausibility_check(shared_data: Path) -> None:
     """Every column of the public data is real milliseconds, from phones to GPUs at batch 256."""
-    from latency_tables.plausible import check_plausible
+    from latency_tables.plausible import Work, check_plausible
 
-    for file, macs in (("nasbench201", 60e6), ("fbnet", 200e6)):
+    for file, macs, layers in (("nasbench201", 60e6, 95), ("fbnet", 200e6, 65)):
         data = pd.read_csv(shared_data / "latency" / file / "help_latency_ms.csv")
         archs = pd.read_csv(shared_data / "latency" / file / "archs.csv")
         data = data[archs.get("connected", pd.Series(1, index=data.index)) == 1].sample(500, random_state=0)
@@ -173,8 +183,9 @@ def test_the_public_tables_pass_the_plausibility_check(shared_data: Path) -> Non
             latency = data[device].to_numpy(float)
             batch = int(device.rsplit("_", 1)[1]) if device.rsplit("_", 1)[-1] in ("32", "64", "256") else 1
             rows = pd.DataFrame({"space": file, "batch": batch, "precision": "float32", "latency_ms": latency})
-            rows = rows[latency > 0]
-            check_plausible(Path(device), rows, pd.Series(macs, index=rows.index), Card(device))
+            rows = rows.assign(architecture=rows.index)[latency > 0]
+            work = Work(pd.Series(macs, index=rows.index), pd.Series(float(layers), index=rows.index))
+            check_plausible(Path(device), rows, work, Card(device))
 
 
 def test_the_shipped_tables_are_valid() -> None:

@@ -6,21 +6,23 @@ from typing import Any
 
 from nas.cli.call import Call
 from nas.cli.config import ListConfig
-from nas.cli.console import output, table, track
-from nas.devices import Device, get_device, list_devices
+from nas.cli.console import output, remarks, table, track
+from nas.devices import Device, list_devices
 from nas.devices.learning import device_costs, device_predictor
 from nas.devices.registry import KnownDevice
+from nas.progress import Listener
 from search_spaces import get_space
 
 
 def run(config: ListConfig, call: Call) -> int:
     """Print a table, or a JSON list, of the devices."""
     tables = Path(config.runs) / "devices"
-    known = list_devices(folder=tables)
+    listener = Listener(say=remarks.print)
+    known = list_devices(folder=tables, listener=listener)
     rows = []
     with track("looking at devices") as progress:
         for number, device in enumerate(known):
-            rows.append(_row(device, get_device(device.spec.name, folder=tables)))
+            rows.append(_row(device, Device(device.spec, folder=tables / device.spec.name)))
             progress(number + 1, len(known))
     if config.json:
         print(json.dumps(rows))
@@ -45,7 +47,9 @@ def run(config: ListConfig, call: Call) -> int:
 def _row(known: KnownDevice, device: Device) -> dict[str, Any]:
     spec, card = known.spec, known.card
     networks, errors = dict(known.spaces), {}
-    if device.can_measure:
+    if known.problem:
+        figures = "cannot be read"
+    elif device.can_measure:
         for space in networks:
             predictor = device_predictor(device, get_space(space))
             if hasattr(predictor, "errors_"):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from math import isnan
 from pathlib import Path
 
 from latency_tables.files import atomic_path
@@ -10,6 +11,7 @@ from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
 from nas.devices.learning import describe_need, device_predictor
+from nas.progress import Listener
 from nas.report.figures import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
@@ -18,7 +20,7 @@ from search_spaces import get_space
 
 def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the error to expect, and plot what was left out against its prediction."""
-    device = get_device(config.device, folder=Path(config.runs) / "devices")
+    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=Listener(say=remarks.print))
     space = get_space(**config.space)
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
@@ -36,11 +38,12 @@ def run(config: FitConfig, call: Call) -> int:
         temporary.write_bytes(png(figure))
     doubted = space.format(predictor.measured_[predictor.suspicious_]) if len(predictor.suspicious_) else []
     if config.json:
+        figures = {name: None if isnan(value) else value for name, value in asdict(errors).items()}
         record = {
             "device": device.name,
             "space": space.name,
             "profile": str(profile),
-            "errors": asdict(errors),
+            "errors": figures,
             "left_out": doubted,
             "measure_more": predictor.further_measurements_,
         }
@@ -50,7 +53,8 @@ def run(config: FitConfig, call: Call) -> int:
     shown.add_row("networks", str(errors.n))
     shown.add_row("mean absolute error", f"{errors.mape:.1%}")
     shown.add_row("within 10 %", f"{errors.within_10:.0%}")
-    shown.add_row("rank correlation (Spearman)", f"{errors.spearman:.3f}")
+    rank = "unknown" if isnan(errors.spearman) else f"{errors.spearman:.3f}"
+    shown.add_row("rank correlation (Spearman)", rank)
     shown.add_row("measured ones inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
     for name in doubted:

@@ -11,6 +11,7 @@ from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import import_table
 from nas.devices.learning import POOL, check_again, describe_need, device_predictor
+from nas.progress import Listener
 from search_spaces import get_space
 
 
@@ -20,7 +21,8 @@ def run(config: MeasureConfig, call: Call) -> int:
         raise ValueError(f"--samples must be at least 1, got {config.samples}")
     if config.source is not None:
         return _import(config)
-    device = get_device(config.device, folder=Path(config.runs) / "devices")
+    listener = Listener(say=remarks.print, track=track)
+    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=listener)
     space = get_space(**config.space)
     rng = np.random.default_rng(config.seed)
     if config.suggest:
@@ -59,9 +61,10 @@ def run(config: MeasureConfig, call: Call) -> int:
 
 def _import(config: MeasureConfig) -> int:
     paths = [Path(name) for name in str(config.source).split(",")]
-    space = get_space(**config.space) if paths[0].suffix != ".csv" else None
+    space = get_space(**config.space) if paths[0].suffix.lower() != ".csv" else None
+    listener = Listener(say=remarks.print)
     folder = Path(config.runs) / "devices"
-    table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder)
+    table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder, listener=listener)
     counts = {str(name): int(count) for name, count in table.rows["space"].value_counts().items()}
     for warning in table.card.conditions["warnings"]:
         remarks.print(f"warning: {warning}")

@@ -11,27 +11,27 @@ from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
 from nas.pipeline.request import latency_limits
 from nas.search.budget import Budget
-from nas.search.warm_start import answer_from, load_state
+from nas.search.warm_start import answer_from, load_run
 
 
 def run(config: SearchConfig, call: Call) -> int:
     """Answer, and keep the answer as result.json in the run folder."""
-    former = Path(str(config.former))
-    state = load_state(former)
+    folder_before = Path(str(config.former))
+    previous = load_run(folder_before)
     if call.says("confidence"):
-        state.estimator.confidence = config.confidence
-    limits = latency_limits(config.budget.latency, state.devices)
+        previous.objectives.confidence = config.confidence
+    limits = latency_limits(config.budget.latency, previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
-    found = answer_from(state, Budget.parse(**config.limits | {"latency": latency}), config.seed)
-    space = state.estimator.space
+    found = answer_from(previous, Budget.parse(**config.limits | {"latency": latency}), config.seed)
+    space = previous.objectives.space
     record = {
-        "from": str(former),
+        "from": str(folder_before),
         "space": {"name": space.name, "options": space.options, "size": space.size},
-        **state.about,
+        **previous.about,
         "genotype": found.genotype.tolist(),
         "architecture": found.architecture,
         "status": found.status,
-        "confidence": state.estimator.confidence,
+        "confidence": previous.objectives.confidence,
         "seed": config.seed,
         "predicted": found.predicted,
         "measured": found.measured,
@@ -46,9 +46,9 @@ def run(config: SearchConfig, call: Call) -> int:
     show_figures(record)
     output.print(f"architecture {found.architecture}")
     if found.status == "predicted":
-        words = ["nas", "search", "--supernet", str(state.about["supernet"]), "--device", ",".join(state.devices)]
-        words += ["--shared"] if len(state.devices) > 1 else []
+        words = ["nas", "search", "--supernet", str(previous.about["supernet"]), "--device", ",".join(previous.devices)]
+        words += ["--shared"] if len(previous.devices) > 1 else []
         for flag, text in config.limits.items():
             words += [] if text is None else [f"--{flag}", text]
-        remarks.print(f"predicted by what {former} learnt; to measure and export, type: {shlex.join(words)}")
+        remarks.print(f"predicted by what {folder_before} learnt; to measure and export, type: {shlex.join(words)}")
     return 0

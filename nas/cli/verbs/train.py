@@ -2,8 +2,9 @@
 
 from nas.cli.call import Call
 from nas.cli.config import TrainConfig
-from nas.cli.console import remarks
+from nas.cli.console import remarks, track
 from nas.pipeline.train import train_supernet
+from nas.progress import Listener
 
 
 def run(config: TrainConfig, call: Call) -> int:
@@ -16,6 +17,8 @@ def run(config: TrainConfig, call: Call) -> int:
         seed=config.seed,
         threads=config.threads,
         accelerator=config.accelerator,
+        train_time=config.train_time,
+        listener=Listener(say=remarks.print, track=track),
     )
     remarks.print(f"supernet: {call.folder}\nnext:     nas search --supernet {call.folder} --device cpu --latency 60%")
     return 0

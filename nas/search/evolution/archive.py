@@ -27,6 +27,10 @@ class Scores(NamedTuple):
     objectives: NDArray[np.float64]
     violations: NDArray[np.float64]
 
+    def of(self, index: NDArray[np.intp] | slice) -> "Scores":
+        """Those of some of the networks."""
+        return Scores(self.objectives[index], self.violations[index])
+
 
 def row_keys(population: NDArray[Any]) -> NDArray[np.uint64]:
     """A 64-bit key of every row, shape ``(n,)``; equal rows have equal keys."""

@@ -1,7 +1,7 @@
-"""The places of a space at which an operator is chosen, as one table of choices.
+"""The operators that can be chosen in a space, as one table by position and operator.
 
-A *place* is a token of the space with its genes; tokens that share their genes (tied blocks) are one place. The
-*structure* is what says which places there are and what they cost: depths and context genes, such as the resolution.
+A *position* is a token of the space with its genes; tokens that share their genes (tied blocks) are one position. The
+*structure* says which positions there are and what they cost: depths and context genes, such as the resolution.
 """
 
 from itertools import product
@@ -14,8 +14,8 @@ from search_spaces import Population, SearchSpace
 Floats = NDArray[np.float64]
 
 
-class Places:
-    """Operators by (place, operator number), shapes ``(places, operators)`` with `valid` telling the real ones.
+class OperatorChoices:
+    """Operators by (position, operator number).
 
     Parameters
     ----------
@@ -23,8 +23,8 @@ class Places:
 
     Attributes
     ----------
-    valid : bool (places, operators).
-    structure : columns of the genes that decide which places there are and what they cost.
+    valid : bool (positions, operators), where a position has such an operator.
+    structure : columns of the genes that decide which positions there are and what they cost.
     context : of these, the columns that slots read besides their own genes.
     """
 
@@ -34,15 +34,15 @@ class Places:
         choices = [np.array(list(product(*(range(space.n_choices[gene]) for gene in of)))) for of in genes]
         n_operators = max(map(len, choices))
         self.valid = np.arange(n_operators) < np.array([len(of) for of in choices])[:, None]
-        # Each gene of an operator: its column, its place, its choice by operator number, what it adds to that number.
+        # Each gene of an operator: its column, position, choice by operator number, and what it adds to that number.
         self._columns = np.array([gene for own in genes for gene in own], dtype=np.intp)
-        self._place = np.repeat(np.arange(len(genes)), [len(own) for own in genes])
+        self._position = np.repeat(np.arange(len(genes)), [len(own) for own in genes])
         self._choice = np.zeros((len(self._columns), n_operators), dtype=np.int16)
         self._radix = np.zeros((len(space.genes), len(genes)), dtype=np.float32)
         of_genes = (row for of in choices for row in of.T)
-        for i, (gene, place, row) in enumerate(zip(self._columns, self._place, of_genes, strict=True)):
+        for i, (gene, position, row) in enumerate(zip(self._columns, self._position, of_genes, strict=True)):
             self._choice[i, : len(row)] = row
-            self._radix[gene, place] = np.argmax(row == 1) if row.any() else 0
+            self._radix[gene, position] = np.argmax(row == 1) if row.any() else 0
         self._first = np.array([own[0] for own in genes], dtype=np.intp)
         needs = [*(gene.needs for gene in space.genes), *(slot.needs for slot in space.slots)]
         context = {gene.name for gene in space.context_genes}
@@ -53,46 +53,46 @@ class Places:
         self._encoded = self._columns_of_encoding()
 
     def _columns_of_encoding(self) -> NDArray[np.intp]:
-        """Columns of ``space.encode`` that tell each operator, ``(tied, places, operators)``; the width where none."""
-        place, _ = np.nonzero(self.valid)
+        """Columns of ``space.encode`` of each operator, ``(tied, positions, operators)``; the width where none."""
+        position, _ = np.nonzero(self.valid)
         cells = self.space.encoding_cells(self.changed(self.space.max))
-        found = [(own := cells[place == p])[:, (own != own[0]).any(axis=0)].T for p in range(len(self.valid))]
+        found = [(own := cells[position == p])[:, (own != own[0]).any(axis=0)].T for p in range(len(self.valid))]
         table = np.full((max(map(len, found)), *self.valid.shape), self.space.encoding_width, dtype=np.intp)
         for p, columns in enumerate(found):
             table[: len(columns), p, : columns.shape[1]] = columns
         return table
 
     def changed(self, row: Population) -> Population:
-        """`row` with each operator of each place in turn, in the order of `valid`, canonical."""
+        """`row` with each operator of each position in turn, in the order of `valid`, canonical."""
         numbers = np.repeat(self.numbers(row[None]), self.valid.sum(), axis=0)
-        place, number = np.nonzero(self.valid)
-        numbers[np.arange(len(place)), place] = number
-        return self.filled(np.repeat(row[None], len(place), axis=0), numbers)
+        position, number = np.nonzero(self.valid)
+        numbers[np.arange(len(position)), position] = number
+        return self.filled(np.repeat(row[None], len(position), axis=0), numbers)
 
-    def gains(self, slopes: NDArray[np.floating]) -> tuple[NDArray[np.float32], float]:
-        """Slopes by the columns of ``space.encode`` as what each operator does beside the first of its place.
+    def gains(self, weights: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """What each operator adds beyond the first of its position, by weights of the columns of ``space.encode``.
 
-        Shape ``(n, places, operators)``; infinite where a place has no such operator. And their standard deviation.
+        Shape ``(positions, operators)``; infinite where a position has no such operator. And their standard deviation.
         """
-        padded = np.concatenate([slopes, np.zeros((len(slopes), 1))], axis=1, dtype=np.float32)
-        by_operator = padded[:, self._encoded[0]]
+        padded = np.append(weights, np.float32(0))
+        by_operator = padded[self._encoded[0]]
         for tied in self._encoded[1:]:
-            by_operator += padded[:, tied]
-        by_operator -= by_operator[:, :, :1].copy()
-        scale = float((by_operator if self.valid.all() else by_operator[:, self.valid]).std())
-        by_operator[:, ~self.valid] = np.inf
+            by_operator += padded[tied]
+        by_operator -= by_operator[:, :1].copy()
+        scale = float(by_operator[self.valid].std())
+        by_operator[~self.valid] = np.inf
         return by_operator, scale
 
     def present(self, rows: Population) -> NDArray[np.bool_]:
-        """Which places there are, shape ``(n, places)``."""
+        """Which positions there are, shape ``(n, positions)``."""
         return self.space.active(rows)[:, self._first]
 
     def numbers(self, rows: Population) -> NDArray[np.intp]:
-        """The operator at each place, shape ``(n, places)``; the first where there is no place."""
+        """The operator at each position, shape ``(n, positions)``; the first where there is no position."""
         return np.asarray((rows.astype(np.float32) @ self._radix).astype(np.intp))
 
     def filled(self, rows: Population, numbers: NDArray[np.intp]) -> Population:
-        """The rows with operators `numbers` (n, places) instead of theirs, canonical."""
+        """The rows with operators `numbers` (n, positions) instead of theirs, canonical."""
         out = rows.copy()
-        out[:, self._columns] = self._choice[np.arange(len(self._columns)), numbers[:, self._place]]
+        out[:, self._columns] = self._choice[np.arange(len(self._columns)), numbers[:, self._position]]
         return self.space.canonical(out)

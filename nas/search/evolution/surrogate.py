@@ -1,43 +1,23 @@
-"""Which of many children are worth an evaluation: cheap limits first, then an additive model of the objective.
+"""An additive model of the objective: where new networks look promising, and what a change of an operator promises.
 
-Near the front a network's objective is almost a sum over its operators, so ridge regression on the one-hot
-encoding, fitted to the best networks known, tells promising children from hopeless ones at a hundredth of an
-evaluation's cost (pre-selection, https://doi.org/10.1007/s00500-003-0328-5). It only chooses what is
-evaluated; nothing it predicts is ever reported.
+Near the front a network's objective is almost a sum over its operators, so ridge regression on the one-hot encoding,
+fitted to the best networks known, tells promising children from the others at a hundredth of an evaluation's cost
+(pre-selection, https://doi.org/10.1007/s00500-003-0328-5). It only chooses what is evaluated; nothing it predicts is
+reported.
 """
-
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.search.evolution.archive import Archive
 from search_spaces import Population, SearchSpace
 
 ROWS = 1000  # the best of what is known; more would fit networks far from the front
 RIDGE = 0.1  # in units of one observation: only there to keep unseen operators at zero
 
 
-@runtime_checkable
-class SplitScore(Protocol):
-    """A score whose limits can be judged without its objectives; calling it gives both."""
-
-    def violations(self, population: Population) -> NDArray[np.float64]:
-        """Shape (n, c), > 0 means violated."""
-
-    def objectives(self, population: Population) -> NDArray[np.float64]:
-        """Shape (n, m), minimised."""
-
-
-@runtime_checkable
-class SlopedScore(SplitScore, Protocol):
-    """A score that can tell in which direction its first objective falls, as differentiable predictors can."""
-
-    def slopes(self, population: Population) -> NDArray[np.float32]:
-        """Derivatives of the first objective by the columns of ``space.encode``, shape (n, width)."""
-
-
 class AdditiveModel:
-    """The objective as a sum over operators at their places.
+    """The objective as a sum over operators at their positions.
 
     Parameters
     ----------
@@ -58,9 +38,12 @@ class AdditiveModel:
         gram = features.T @ features + np.float32(RIDGE) * np.eye(features.shape[1], dtype=np.float32)
         return cls(space, np.linalg.solve(gram, features.T @ (target - target.mean()).astype(np.float32)))
 
-    def slopes(self, population: Population) -> NDArray[np.float32]:
-        """The weights for every network: the sum's derivative is the same everywhere, (n, width)."""
-        return np.broadcast_to(self.weights, (len(population), len(self.weights)))
+    @classmethod
+    def of_archive(cls, space: SearchSpace, archive: Archive) -> "AdditiveModel":
+        """Learn from what is known and keeps the limits; from everything known where nothing does."""
+        feasible = archive.feasible
+        known = feasible if feasible.any() else slice(None)
+        return cls.fitted(space, archive.population[known], archive.objectives[known, 0])
 
     def predict(self, population: Population) -> NDArray[np.float32]:
         """The objective less a constant, shape ``(n,)``."""

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from latency_tables.files import write_text
-from nas.search.objectives import LATENCY
+from nas.search.latency import Latency
 
 EVALUATED = "measured_accuracy"
 
@@ -26,10 +26,9 @@ AGAIN = 0.995
 Floats = NDArray[np.float64]
 
 
-def measured_columns(key: str = LATENCY) -> list[str]:
-    """Columns of latency, p10 and p90 of the latency `key` as measured."""
-    device = key.removeprefix(LATENCY)
-    return [f"measured_{name}_ms{device}" for name in ("latency", "p10", "p90")]
+def measured_columns(latency: Latency = Latency()) -> list[str]:
+    """Columns of median, p10 and p90 of a latency as measured."""
+    return [latency.column(f"measured_{name}_ms") for name in ("latency", "p10", "p90")]
 
 
 class Ledger:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, row_keys
 from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
-from nas.search.objectives import LATENCY, Estimator
+from nas.search.latency import Latency
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
 Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
@@ -30,8 +31,8 @@ Evaluate = Callable[[Population], NDArray[np.float64]]
 """Accuracy in [0, 1] of n networks with the supernet's weights on the search-validation split, (n,)."""
 Refit = Callable[[Population, NDArray[np.float64]], None]
 """Teaches the latency predictor what was measured: networks and their milliseconds, all of them so far."""
-Propose = Callable[[float, Mapping[str, float]], Archive]
-"""A search with the predictors as they now are: with a chance (0.5 to 1) to keep latencies in ms, by their keys."""
+Propose = Callable[[float, Mapping[Latency, float]], Archive]
+"""A search with the predictors as they now are: with a chance (0.5 to 1) to keep latencies in ms."""
 
 AIMED = 0.6
 """Chance to hold of the finalists that are aimed close below the limit; the others have the confidence asked for."""
@@ -83,7 +84,7 @@ def choose_finalists(
     index = np.nonzero(candidates)[0]
     index = index[np.argsort(archive.objectives[index, 0], kind="stable")]
     rows = archive.population[index]
-    latencies = np.flatnonzero([limit.metric.key == LATENCY for limit in budget.limits])
+    latencies = np.flatnonzero([limit.latency is not None for limit in budget.limits])
     room = -archive.scores.violations[np.ix_(index, latencies)].max(axis=1, initial=-1)
     distance = max(1, round(len(space.genes) / 20))
     unlike = np.ones(len(index), dtype=bool)
@@ -99,14 +100,14 @@ def choose_finalists(
 
 
 def verify(
-    estimator: Estimator,
+    objectives: Objectives,
     budget: Budget,
     propose: Propose,
     ledger: Ledger,
     *,
-    measure: Mapping[str, Measure],
+    measure: Mapping[Latency, Measure],
     evaluate: Evaluate | None,
-    refit: Mapping[str, Refit],
+    refit: Mapping[Latency, Refit],
     n_finalists: int,
     rounds: int,
     sessions: int = 3,
@@ -120,11 +121,11 @@ def verify(
 
     Parameters
     ----------
-    measure, refit : by the key of the latency. Where a limited one is not among them, its limit is kept by prediction
-        alone, and the verdict says so.
+    measure, refit : by latency. Where a limited one is not among them, its limit is kept by prediction alone, and the
+        verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     """
-    trial = _Trial(estimator, budget, ledger, measure, evaluate, refit, sessions)
+    trial = _Trial(objectives, budget, ledger, measure, evaluate, refit, sessions)
     winner, played, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
         proposals = trial.proposals(propose, n_finalists)
@@ -133,7 +134,7 @@ def verify(
             break
         if winner is not None:
             # Like with like: both as the predictors now are.
-            now, best = (estimator.predicted_accuracy(p)[0].max() for p in (trial.population[[winner]], proposals))
+            now, best = (objectives.predicted_accuracy(p)[0].max() for p in (trial.population[[winner]], proposals))
             if best <= now + GAIN:
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
@@ -151,7 +152,7 @@ def verify(
             stopped = "the budget is used up to the margin that measuring again calls for"
             break
     row = int(trial.load().argmin()) if winner is None else winner
-    proved = all(limit.key in measure for limit in budget.limits if limit.metric.key == LATENCY)
+    proved = all(latency in measure for latency in budget.latencies)
     status = "missed" if winner is None else "met" if measure and proved else "predicted"
     return Verdict(trial.table(), trial.population, row, status, played, trial.proof(row) | {"stopped": stopped})
 
@@ -161,19 +162,19 @@ class _Trial:
 
     def __init__(
         self,
-        estimator: Estimator,
+        objectives: Objectives,
         budget: Budget,
         ledger: Ledger,
-        measure: Mapping[str, Measure],
+        measure: Mapping[Latency, Measure],
         evaluate: Evaluate | None,
-        refit: Mapping[str, Refit],
+        refit: Mapping[Latency, Refit],
         enough: int,
     ) -> None:
-        self.estimator, self.budget, self.ledger = estimator, budget, ledger
+        self.objectives, self.budget, self.ledger = objectives, budget, ledger
         self.measure, self.evaluate, self.refit = measure, evaluate, refit
         self.limits = {key: budget[key].value for key in measure if key in budget}
         self.enough = enough if self.limits else 1  # without a limit there is nothing to hold
-        self.population: Population = np.empty((0, len(estimator.space.genes)), dtype=np.int16)
+        self.population: Population = np.empty((0, len(objectives.space.genes)), dtype=np.int16)
         self.described = pd.DataFrame()
         self.accuracy = np.empty(0)
         self.sessions = {key: Sessions() for key in measure}
@@ -182,19 +183,18 @@ class _Trial:
 
     def proposals(self, propose: Propose, n: int) -> Population:
         """Up to `n` networks for the next round; half of them aimed close to the limits where that can be measured."""
-        space, estimator, budget = self.estimator.space, self.estimator, self.budget
+        space, objectives, budget = self.objectives.space, self.objectives, self.budget
         aims = {key: ms / (1 + float(self.sessions[key].margin(self.enough))) for key, ms in self.limits.items()}
         nothing = self.population[:0]
         if self.interrupted:
             return nothing
-        sure = propose(estimator.confidence, aims)
+        sure = propose(objectives.confidence, aims)
         if sure.interrupted and len(self.population):
             self.interrupted = True
             return nothing
-        latencies = [limit.key for limit in budget.limits if limit.metric.key == LATENCY]
-        if not aims or any(key not in aims for key in latencies):
+        if not aims or any(latency not in aims for latency in budget.latencies):
             return choose_finalists(space, sure, budget, n, self.population)
-        predicted = [estimator.predicted_latency(sure.population[[sure.best]], key) for key in aims]
+        predicted = [objectives.predicted_latency(sure.population[[sure.best]], key) for key in aims]
         width = max(float(std[0] / mean[0]) for mean, std in predicted)
         first = choose_finalists(space, sure, budget, n - n // 2, self.population, 2 * width)
         known = np.concatenate([self.population, first])
@@ -208,7 +208,7 @@ class _Trial:
         """Take in a round's finalists and measure them, the best network so far along with them."""
         first = len(self.population)
         self.population = np.concatenate([self.population, proposals])
-        entrants = describe(self.estimator, proposals, number)
+        entrants = describe(self.objectives, proposals, number)
         self.described = pd.concat([self.described, entrants], ignore_index=True) if first else entrants
         self.accuracy = np.concatenate([self.accuracy, np.full(len(proposals), np.nan)])
         rows = np.arange(first, len(self.population))
@@ -239,13 +239,13 @@ class _Trial:
     def learn(self) -> None:
         """Teach the predictors all measurements; what they still err by on them, on the whole, is made up for."""
         for key, sessions in self.sessions.items():
-            if key not in self.estimator.latencies:
+            if key not in self.objectives.latencies:
                 continue
             latency = sessions.mean_ms
             if key in self.refit:
                 self.refit[key](self.population, latency)
-            ratio = float(np.median(latency / self.estimator.mean_latency(self.population, key)))
-            self.estimator.latency_scale[key] = self.estimator.latency_scale.get(key, 1.0) * ratio
+            ratio = float(np.median(latency / self.objectives.mean_latency(self.population, key)))
+            self.objectives.latency_scale[key] = self.objectives.latency_scale.get(key, 1.0) * ratio
 
     def best(self) -> int:
         """Row of the most accurate finalist."""
@@ -254,7 +254,7 @@ class _Trial:
     def table(self) -> pd.DataFrame:
         """Predicted and measured figures of all finalists, side by side."""
         table = self.described.copy()
-        for key in self.estimator.latencies or (LATENCY,):
+        for key in self.objectives.latencies or (Latency(),):
             table[measured_columns(key)] = self.sessions[key].slowest() if key in self.sessions else np.nan
         table["sessions"] = next((sessions.n for sessions in self.sessions.values()), 0)
         table[EVALUATED] = self.accuracy
@@ -264,10 +264,10 @@ class _Trial:
         """How network `row` was measured; see `SearchResult.proof`."""
         found: dict[str, Any] = {}
         for key, sessions in self.sessions.items():
-            own, device = sessions.ms[row], key.removeprefix(LATENCY)
-            found[f"sessions_ms{device}"] = own[np.isfinite(own)].tolist()
-            found[f"spread{device}"] = sessions.spread if (sessions.n > 1).any() else None
-            found[f"bound_ms{device}"] = float(sessions.bound_ms(self.enough)[row])
+            own = sessions.ms[row]
+            found[key.column("sessions_ms")] = own[np.isfinite(own)].tolist()
+            found[key.column("spread")] = sessions.spread if (sessions.n > 1).any() else None
+            found[key.column("bound_ms")] = float(sessions.bound_ms(self.enough)[row])
         return found
 
     def _judged(self) -> NDArray[np.float64]:
@@ -296,17 +296,16 @@ class _Trial:
             self.accuracy[row] = self.ledger.lookup(0, name, [EVALUATED])[0, 0]
 
 
-def describe(estimator: Estimator, population: Population, number: int = 0) -> pd.DataFrame:
+def describe(objectives: Objectives, population: Population, number: int = 0) -> pd.DataFrame:
     """A table of `population`: round, architecture, predictions with standard deviations, costs on paper."""
-    accuracy, accuracy_std = estimator.predicted_accuracy(population)
+    accuracy, accuracy_std = objectives.predicted_accuracy(population)
     table = {
         "round": number,
-        "architecture": estimator.space.format(population),
+        "architecture": objectives.space.format(population),
         "predicted_accuracy": accuracy,
         "predicted_accuracy_std": accuracy_std,
     }
-    for key in estimator.latencies:
-        device = key.removeprefix(LATENCY)
-        mean, std = estimator.predicted_latency(population, key)
-        table |= {f"predicted_latency_ms{device}": mean, f"predicted_latency_std_ms{device}": std}
-    return pd.DataFrame(table | estimator.space.costs(population, estimator.precision)._asdict())
+    for key in objectives.latencies:
+        mean, std = objectives.predicted_latency(population, key)
+        table |= {key.column("predicted_latency_ms"): mean, key.column("predicted_latency_std_ms"): std}
+    return pd.DataFrame(table | objectives.space.costs(population, objectives.precision)._asdict())

@@ -8,8 +8,9 @@ import pytest
 
 from nas.cli.verbs.search import _show
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 
@@ -30,7 +31,10 @@ def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str
 
     budget = Budget.parse(latency="0.3ms")
     result = run_search(
-        Estimator(SPACE, FromMacs(), FromMacs()), budget, settings=QUICK, measure=measure if measured else None
+        Objectives(SPACE, FromMacs(), FromMacs()),
+        check_feasibility(Objectives(SPACE, FromMacs(), FromMacs()), budget),
+        settings=QUICK,
+        measure=measure if measured else None,
     )
     result.about = {"test_accuracy": 0.9, "exports": [], "notes": []}
     _show(result, Path("run"))

@@ -1,9 +1,9 @@
-"""What reaches the network is what was stored, resized, normalised, shifted and mirrored."""
+"""What reaches the network is what was stored, resized and normalised."""
 
 import numpy as np
 import torch
 
-from nas.data import augment, prepare
+from nas.data import prepare
 
 
 def random_images(n: int = 8, side: int = 12) -> torch.Tensor:
@@ -23,38 +23,3 @@ def test_prepare_resizes_before_it_normalises() -> None:
     out = prepare(flat, 24, (0.2, 0.0, 0.0), (1.0, 1.0, 0.5))
     assert out.shape == (2, 3, 24, 24)
     torch.testing.assert_close(out[0, :, 5, 5], torch.tensor([0.0, 0.2, 0.4]), rtol=0, atol=1e-6)
-
-
-def test_augment_without_shift_or_flip_is_the_identity() -> None:
-    images = random_images()
-    assert torch.equal(augment(images, torch.Generator().manual_seed(0), padding=0, flip=False), images)
-
-
-def test_augment_shifts_and_mirrors_whole_images() -> None:
-    images = random_images(64)
-    out = augment(images, torch.Generator().manual_seed(0), padding=2, flip=True)
-    assert out.shape == images.shape
-    shifts, mirrored = set(), 0
-    for before, after in zip(images, out, strict=True):
-        padded = np.pad(before.numpy(), ((0, 0), (2, 2), (2, 2)), mode="edge")
-        found = []
-        for flip in (False, True):
-            seen = after.flip(2) if flip else after
-            for y in range(5):
-                for x in range(5):
-                    if np.array_equal(padded[:, y : y + 12, x : x + 12], seen.numpy()):
-                        found.append((flip, y, x))
-        assert len(found) == 1
-        mirrored += found[0][0]
-        shifts.add(found[0][1:])
-    assert 20 < mirrored < 44
-    assert len(shifts) > 15
-
-
-def test_augment_repeats_with_its_generator() -> None:
-    images = random_images()
-    first, again, other = (
-        augment(images, torch.Generator().manual_seed(seed), padding=3, flip=True) for seed in (1, 1, 2)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)

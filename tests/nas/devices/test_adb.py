@@ -57,10 +57,16 @@ print(f"Inference timings in us: Init: 5685, First inference: 1535, Warmup (avg)
         (HEAD + "R58\tunauthorized\n", "", DeviceUnavailable, "R58 does not trust this computer yet"),
         (HEAD + "R58\toffline\n", "", DeviceUnavailable, "R58 is offline"),
         (
+            HEAD + "R58\tno permissions (user in plugdev group); see [x]\n",
+            "",
+            DeviceUnavailable,
+            "install its udev rule",
+        ),
+        (
             HEAD + "R58\tdevice\nZX1\tdevice\n",
             "",
             ValueError,
-            "several phones are attached: R58, ZX1; write serial: R58",
+            'several phones are attached: R58, ZX1; write serial: "R58"',
         ),
         (HEAD + "R58\tdevice\n", "ZX1", DeviceUnavailable, r"ZX1 is not attached \(attached: R58\)"),
     ],
@@ -72,7 +78,9 @@ def test_what_stands_in_the_way(listing: str, serial: str, error: type[Exception
 
 def test_the_right_phone_is_chosen() -> None:
     assert choose_phone("* daemon started successfully\n" + HEAD + "R58\tdevice\n") == "R58"
-    assert choose_phone(HEAD + "R58\tunauthorized\nZX1\tdevice\n", "ZX1") == "ZX1"
+    for state in ("unauthorized", "offline", "no permissions (missing udev rules?)", "recovery"):
+        assert choose_phone(HEAD + f"R58\t{state}\nZX1\tdevice\n") == "ZX1"
+        assert choose_phone(HEAD + f"R58\t{state}\nZX1\tdevice\n", "ZX1") == "ZX1"
 
 
 def test_benchmarks_are_read_in_milliseconds() -> None:
@@ -84,6 +92,105 @@ def test_benchmarks_are_read_in_milliseconds() -> None:
         parse_benchmark("loading\nSegmentation fault\n", "phone")
     with pytest.raises(DeviceUnavailable, match="printed no latency but nothing"):
         parse_benchmark("", "phone")
+    older = (
+        "count=15 first=66753 avg=66767.6\nAverage inference timings in us: Warmup: 76605.9, Init: 9933, {}: 66767.6"
+    )
+    for word in ("no stats", "Inference"):
+        assert parse_benchmark(older.format(word), "phone") == pytest.approx(66.7676)
+    mnn = "MNN benchmark\n[ - ] net.mnn    max =   28.126 ms  min =   25.999 ms  avg = 26.595 ms"
+    assert parse_benchmark(mnn, "phone") == 26.595
+    openvino = (
+        "[ INFO ] Count: 1062 iterations\n[ INFO ] Latency:\n[ INFO ]    Median:   9.34 ms\n[ INFO ]    {}: 9.45 ms\n"
+    )
+    for word in ("Average", "AVG"):
+        assert parse_benchmark(openvino.format(word) + "[ INFO ]    Min:  8.9 ms\n", "phone") == 9.45
+    assert parse_benchmark("Count: 100 iterations\nLatency:    5.43 ms\nThroughput: 180 FPS", "phone") == 5.43
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("  net  min =    0.00  max =    0.00  avg =    0.00", "a latency of 0.00, which cannot be"),
+        ("Average inference time cost: nan ms", "a latency of nan, which cannot be"),
+        ("Average inference time cost: inf ms", "which cannot be"),
+        ("Average inference time cost: -3 ms", "which cannot be"),
+        ("Average inference time cost: 1.2.3 ms", "which cannot be"),
+        (
+            "  squeezenet  min = 5.0  max = 5.1  avg = 5.0\n   mobilenet  min = 9.0  max = 9.1  avg = 9.0\n",
+            "printed 2 latencies where one is expected",
+        ),
+        ("ERROR: file model.tflite is no flatbuffer\nbye\n", "no latency but 'ERROR: file model.tflite is no flatb"),
+        ("x" * 10**6, "printed no latency but 'xxx"),
+    ],
+)
+def test_benchmarks_that_cannot_be_believed(text: str, message: str) -> None:
+    with pytest.raises(DeviceUnavailable, match=message) as caught:
+        parse_benchmark(text, "phone")
+    assert len(str(caught.value)) < 400
+
+
+class Recorded(NamedTuple):
+    """A program called adb that records its arguments."""
+
+    log: Path
+    far: Path
+
+
+@pytest.fixture
+def fake_adb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Its shell is the one here, as a phone's is behind adb: the words are joined and read again."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/adb"
+    program.write_text(
+        f"""#!/bin/sh
+printf '%s\\n' "$*" >> {tmp_path}/log
+case "$*" in
+    devices) printf 'List of devices attached\\nemulator-5554\\toffline\\nR58\\tdevice\\n' ;;
+    *" push "*) cp "$4" "$5" ;;
+    *" shell "*) shift 3; exec sh -c "$*" ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    far = tmp_path / "My Files #"
+    far.mkdir()
+    (far / "precious").write_text("mine")
+    return Recorded(tmp_path / "log", far)
+
+
+def test_only_what_was_made_is_removed_whatever_the_folder_is_called(fake_adb: Recorded, tmp_path: Path) -> None:
+    (tmp_path / "My").mkdir()
+    command = """test -f {model} && echo '{print}' | awk '{print "Average inference time cost: 7.5 ms"}'"""
+    spec = DeviceSpec("phone", transport="adb", folder=str(fake_adb.far), command=command)
+    device = Device(spec, folder=tmp_path / "table", protocol=Protocol(rounds=5, runs=2))
+    assert device.measure(SPACE, SPACE.min[None]).rows["latency_ms"].tolist() == [7.5]
+    assert [path.name for path in fake_adb.far.iterdir()] == ["precious"]
+    assert (tmp_path / "My").is_dir()
+    assert device.table.read() is not None
+
+
+def test_a_folder_that_is_not_there_is_named_and_nothing_removed(fake_adb: Recorded, tmp_path: Path) -> None:
+    folder = f"{tmp_path}/zz {tmp_path}/My Files #"
+    spec = DeviceSpec("phone", transport="adb", folder=folder, command="bench {model}")
+    with pytest.raises(DeviceUnavailable, match="mkdir: .*zz"):
+        Device(spec, folder=tmp_path / "table").measure(SPACE, SPACE.min[None])
+    assert (fake_adb.far / "precious").exists()
+    assert "rm " not in fake_adb.log.read_text()
+
+
+def test_a_benchmark_that_prints_without_end_is_given_up(fake_adb: Recorded, tmp_path: Path) -> None:
+    spec = DeviceSpec("phone", transport="adb", folder=str(fake_adb.far), command="yes {model}")
+    with pytest.raises(DeviceUnavailable, match="printed more than 64 MiB"):
+        Device(spec, folder=tmp_path / "table").measure(SPACE, SPACE.min[None])
+
+
+def test_a_benchmark_that_never_returns_is_given_up(fake_adb: Recorded, tmp_path: Path) -> None:
+    spec = DeviceSpec("phone", transport="adb", folder=str(fake_adb.far), command="sleep 60 # {model}")
+    start = time.monotonic()
+    with pytest.raises(DeviceUnavailable, match="no answer for 1 s"):
+        Device(spec, folder=tmp_path / "table", protocol=Protocol(silence_s=1)).measure(SPACE, SPACE.min[None])
+    assert time.monotonic() - start < 20
 
 
 def test_a_command_must_say_where_the_model_goes() -> None:
@@ -167,7 +274,7 @@ def test_measuring_over_adb_leaves_nothing_there(phones: list[Phone], command: b
 def test_two_phones_need_a_serial(phones: list[Phone], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="several phones are attached"):
         device("", tmp_path).probe()
-    assert device(phones[1].serial, tmp_path).probe()["machine"]["cores"] == os.cpu_count()
+    assert device(phones[1].serial, tmp_path).probe().machine.cores == os.cpu_count()
 
 
 def test_a_phone_without_the_program_says_so(phones: list[Phone], tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from nas.devices.transport import DeviceUnavailable, Events, Transport
 from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
 from nas.export.onnx_graph import onnx_graph
+from nas.progress import Listener
 from search_spaces import get_space
 
 SPACE = get_space("mobilenet_v3_small_images")
@@ -195,13 +196,137 @@ def test_an_agent_that_misbehaves_ends_in_one_sentence(
     assert time.monotonic() - start < 20
 
 
+class LyingBoard(FakeBoard):
+    """Changes what the board says."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__()
+        self.changes = changes
+
+    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
+        for event in super().run(job, models, silence_s=silence_s, limit_s=limit_s):
+            kind = event["event"]
+            if kind in self.changes:
+                yield {**event, **self.changes[kind](event)}
+            else:
+                yield event
+
+
+def _latency(value: Any) -> Any:
+    return lambda event: {"ms": {**event["ms"], "net1": value}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *(
+            {"round": _latency(value)}
+            for value in (0, -1.5, float("nan"), float("inf"), "1", None, True, [1.0], 10**30)
+        ),
+        {"round": lambda event: {"ms": {}}},
+        {"round": lambda event: {"ms": {**event["ms"], "net9": 1.0}}},
+        {"round": lambda event: {"ms": [1.0]}},
+        {"round": lambda event: {"runs": dict.fromkeys(event["runs"], 0)}},
+        {"round": lambda event: {"waited": 7}},
+        {"start": lambda event: {"machine": None}},
+        {"start": lambda event: {"event": "begin"}},
+        {"start": lambda event: {"cores": "all"}},
+        {"round": _latency(1e-9)},  # beside networks of milliseconds
+    ],
+)
+def test_what_cannot_be_is_never_stored(changes: dict[str, Any], tmp_path: Path) -> None:
+    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=LyingBoard(**changes))
+    with pytest.raises(DeviceUnavailable) as caught:
+        device.measure(SPACE, population(2))
+    assert len(str(caught.value)) < 400
+    assert device.table.read() is None
+    assert len(Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard()).measure(SPACE, population(2))) == 2
+
+
+def test_what_does_not_matter_is_not_needed(tmp_path: Path) -> None:
+    machine = {"cpu": "x" * 10_000, "cores": None, "load_average": "high", "temperature": 40}
+    board = LyingBoard(start=lambda event: {"machine": machine}, end=lambda event: {"load_average": "?"})
+    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=board)
+    table = device.measure(SPACE, population(2))
+    assert table.card.conditions["sessions"][0]["load_average"] == []
+    assert len(table.card.chip) <= 200
+    assert len(device.measure(SPACE, population(3))) == 3
+
+
+def test_a_device_that_reports_without_end_is_given_up(tmp_path: Path) -> None:
+    class Endless(FakeBoard):
+        def run(self, job: Mapping[str, Any], models: Mapping[str, Path], **limits: float) -> Events:
+            yield from super().run({**job, "rounds": 10**9}, models, **limits)
+
+    with pytest.raises(DeviceUnavailable, match="more than the 5 rounds"):
+        Device(CPU, folder=tmp_path, protocol=QUICK, transport=Endless()).measure(SPACE, population(1))
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from nas.devices.device import Device
+from nas.devices.protocol import Protocol
+from nas.devices.spec import DeviceSpec
+from nas.progress import Listener
+from search_spaces import get_space
+from tests.nas.devices.test_device import FakeBoard
+
+space = get_space("mobilenet_v3_small_images")
+listener = Listener(say=lambda sentence: print(sentence, flush=True))
+device = Device(
+    DeviceSpec("cpu"), folder=Path(sys.argv[1]), protocol=Protocol(rounds=5, runs=2, batch_of_nets=1),
+    transport=FakeBoard(), listener=listener,
+)
+device.measure(space, space.sample(20, np.random.default_rng(int(sys.argv[2]))))
+"""
+
+
+def test_two_processes_that_measure_one_device_lose_no_row(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, str(tmp_path), seed], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for seed in ("1", "2", "3")
+    ]
+    said = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    table = tables.read_table(tmp_path / "cpu.csv")
+    wanted = {name for seed in (1, 2, 3) for name in SPACE.format(SPACE.sample(20, np.random.default_rng(seed)))}
+    assert set(table.rows["architecture"]) == wanted
+    assert any("another process measures on cpu" in text for text in said)
+
+
+def test_the_programs_of_a_foreign_card_are_shown_before_they_are_run_first(tmp_path: Path) -> None:
+    spec = replace(CPU, python="./devices/run_me")
+    said: list[str] = []
+
+    def device(**changes: Any) -> Device:
+        listener = Listener(say=said.append)
+        return Device(
+            replace(spec, **changes), folder=tmp_path, protocol=QUICK, transport=FakeBoard(), listener=listener,
+            trusted=False,
+        )  # fmt: skip
+
+    device().measure(SPACE, population(1))
+    assert len(said) == 1
+    assert "./devices/run_me" in said[0]
+    device().measure(SPACE, population(2))
+    assert len(said) == 1
+    device(python="./devices/other").measure(SPACE, population(3))
+    assert len(said) == 2
+    assert "./devices/other" in said[1]
+
+
 def test_a_missing_interpreter_and_a_missing_runtime(tmp_path: Path) -> None:
     with pytest.raises(DeviceUnavailable, match="the program /no/python is not installed"):
         Device(replace(CPU, python="/no/python")).probe()
     venv.create(tmp_path)
     with pytest.raises(DeviceUnavailable, match="onnxruntime is not installed for"):
         Device(replace(CPU, python=str(tmp_path / "bin" / "python"))).probe()
-    assert Device(CPU).probe()["machine"]["cores"] == os.cpu_count()
+    assert Device(CPU).probe().machine.cores == os.cpu_count()
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from nas.devices.events import Machine, Start
 from nas.devices.protocol import Protocol, Rounds, conditions
 
 
 def rounds(ms: np.ndarray, waited: float = 0.0) -> Rounds:
-    start = {"machine": {"load_average": 0.2}}
+    start = Start(Machine(load_average=0.2))
     return Rounds(start, ms, (8,) * ms.shape[1], (waited,) * len(ms), 0.3)
 
 

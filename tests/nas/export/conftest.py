@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.data import ImageData, augment, load_data, prepare
+from nas.data import ImageData, load_data, prepare
 from nas.evaluation import calibration_batches
 from nas.supernet import Subnet, calibrate_batch_norm
+from nas.training.augmentation.geometry import flip, pad_crop
 from search_spaces import fbnet, get_space
 
 
@@ -27,7 +28,7 @@ def learnt(digits: ImageData) -> Subnet:
     generator = torch.Generator().manual_seed(0)
     for _ in range(8):
         for rows in torch.randperm(len(digits.train), generator=generator).split(64):
-            pixels = augment(digits.train.images[rows], generator, padding=1, flip=False)
+            pixels = flip(pad_crop(digits.train.images[rows], 1, generator), 0.0, generator)
             logits = net(prepare(pixels, 16, digits.mean, digits.std))
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(logits, digits.train.labels[rows]).backward()

@@ -17,8 +17,9 @@ from nas.pipeline import precisions
 from nas.pipeline.precisions import in_precision, search_precisions
 from nas.pipeline.request import Limits, SearchRequest
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
@@ -95,13 +96,20 @@ class Road:
     ) -> SearchResult:
         if task.precision in self.missed:
             raise BudgetMissed("measured, and none kept it")
-        estimator = Estimator(SPACE, FromMacs(0.1), task.known.predictor, precision=task.precision)
+        objectives = Objectives(SPACE, FromMacs(0.1), task.known.predictor, precision=task.precision)
 
         def measure(population: Population) -> Any:
             latency = task.known.predictor.predict(population)
             return latency, latency, latency
 
-        result = run_search(estimator, task.budget, settings=QUICK, folder=folder, device="d", measure=measure)
+        result = run_search(
+            objectives,
+            check_feasibility(objectives, task.budget),
+            settings=QUICK,
+            folder=folder,
+            device="d",
+            measure=measure,
+        )
         accuracy, accepted = self.files[task.precision]
         name = f"subnet.{task.precision}.onnx"
         (folder / name).write_text(f"the {task.precision} file")

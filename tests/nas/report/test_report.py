@@ -13,8 +13,9 @@ from nas.report.html import write_report
 from nas.report.layers import layer_table, slot_table
 from nas.report.run_folder import SearchRun
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 
@@ -45,10 +46,16 @@ def evaluate(population: Population) -> Any:
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    estimator = Estimator(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
+    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
     budget = Budget.parse(latency="2.4ms", memory="90%")
     result = run_search(
-        estimator, budget, settings=QUICK, folder=folder, device=f"cpu {HOSTILE}", measure=measure, evaluate=evaluate
+        objectives,
+        check_feasibility(objectives, budget),
+        settings=QUICK,
+        folder=folder,
+        device=f"cpu {HOSTILE}",
+        measure=measure,
+        evaluate=evaluate,
     )
     result.about = {
         "command": f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
@@ -174,8 +181,14 @@ def test_page_lists_the_exported_files_as_they_are(run_folder: Path) -> None:
 
 
 def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
-    estimator = Estimator(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
-    run_search(estimator, Budget.parse(latency="60%"), settings=QUICK, folder=tmp_path, device="pixel")
+    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
+    run_search(
+        objectives,
+        check_feasibility(objectives, Budget.parse(latency="60%")),
+        settings=QUICK,
+        folder=tmp_path,
+        device="pixel",
+    )
     write_report(tmp_path)
     text = parsed(tmp_path).text
     assert "predicted, not measured" in text
@@ -187,7 +200,12 @@ def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limits", [{"macs": "3M"}, {}])
 def test_page_without_a_device(tmp_path: Path, limits: dict[str, str]) -> None:
-    run_search(Estimator(SPACE, FromMacs(0.7, 0.95), None), Budget.parse(**limits), settings=QUICK, folder=tmp_path)
+    run_search(
+        Objectives(SPACE, FromMacs(0.7, 0.95), None),
+        check_feasibility(Objectives(SPACE, FromMacs(0.7, 0.95), None), Budget.parse(**limits)),
+        settings=QUICK,
+        folder=tmp_path,
+    )
     write_report(tmp_path)
     text = parsed(tmp_path).text
     assert "Accuracy against MACs" in text
@@ -238,9 +256,14 @@ def test_a_folder_without_a_search_is_named(tmp_path: Path) -> None:
 def test_page_of_a_network_that_devices_share(tmp_path: Path) -> None:
     latency = {"pixel": FromMacs(1, 5), "note10": FromMacs(2, 8)}
     budget = Budget.parse(latency={"pixel": "60%", "note10": "5ms"}, macs="9M")
-    estimator = Estimator(SPACE, FromMacs(0.7, 0.95), latency)
+    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), latency)
     result = run_search(
-        estimator, budget, settings=QUICK, folder=tmp_path, device="pixel, note10", measure={"pixel": measure}
+        objectives,
+        check_feasibility(objectives, budget),
+        settings=QUICK,
+        folder=tmp_path,
+        device="pixel, note10",
+        measure={"pixel": measure},
     )
     page = write_report(tmp_path).read_text(encoding="utf-8")
     for device, known in (("pixel", "measured"), ("note10", "predicted")):

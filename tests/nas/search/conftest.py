@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nas.search.objectives import Estimator
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace, get_space
 
 
@@ -54,7 +54,7 @@ def everything(small_space: SearchSpace) -> NDArray[np.int16]:
 
 
 @pytest.fixture
-def estimator(small_space: SearchSpace) -> Estimator:
+def objectives(small_space: SearchSpace) -> Objectives:
     accuracy = ToyPredictor(small_space, 1, scale=0.05, offset=0.5, std=0.004)
     latency = ToyPredictor(small_space, 2, scale=0.4, offset=1.0, std=0.05)
-    return Estimator(small_space, accuracy, latency)
+    return Objectives(small_space, accuracy, latency)

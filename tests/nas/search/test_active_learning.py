@@ -5,8 +5,10 @@ import pytest
 
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, spread_over_sizes
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings, evolve
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
+from nas.search.feasibility import check_feasibility
+from nas.search.objectives import Objectives
 from search_spaces import get_space
 
 SPACE = get_space("mobilenet_v3_small_images")
@@ -32,15 +34,19 @@ class Evaluation:
 
 
 def learn(plan, seed=0, evaluate=None):
-    estimator = Estimator(SPACE, None, None)
-    return learn_accuracy(estimator, BUDGET, evaluate or Evaluation(), plan=plan, seed=seed)
+    objectives = Objectives(SPACE, None, None)
+    return learn_accuracy(
+        objectives, check_feasibility(objectives, BUDGET), evaluate or Evaluation(), plan=plan, seed=seed
+    )
 
 
 def best_within(learnt):
-    estimator = Estimator(SPACE, learnt.predictor, None)
-    budget = BUDGET.resolve(estimator.max_net(BUDGET))
+    objectives = Objectives(SPACE, learnt.predictor, None)
+    budget = BUDGET.resolve(objectives.max_net(BUDGET))
     settings = EvolutionSettings(3000)
-    archive = evolve(SPACE, estimator.scorer(budget), rng=np.random.default_rng(0), settings=settings)
+    archive = run_strategy(
+        "evolution", SPACE, objectives.scorer(budget), rng=np.random.default_rng(0), settings=settings
+    )
     return truth(archive.population[[archive.best]])[0]
 
 
@@ -104,5 +110,10 @@ def test_the_spread_has_all_sizes_and_no_network_twice():
 def test_a_small_space_runs_out_of_networks():
     small = get_space("mobilenet_v3_small_images", depths=(1,), kernels=(3,), expansions=(2, 3), resolutions=(16,))
     evaluate = lambda population: 0.5 + small.costs(population).macs / 1e9  # noqa: E731
-    learnt = learn_accuracy(Estimator(small, None, None), Budget.parse(), evaluate, plan=EvaluationPlan(100))
+    learnt = learn_accuracy(
+        Objectives(small, None, None),
+        check_feasibility(Objectives(small, None, None), Budget.parse()),
+        evaluate,
+        plan=EvaluationPlan(100),
+    )
     assert len(learnt.table) == small.size == learnt.table["architecture"].nunique()

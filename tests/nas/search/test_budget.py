@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.search.budget import METRICS, Budget, Limit
+from nas.search.latency import Latency
 
 FLAGS = [metric.flag for metric in METRICS]
 
@@ -39,7 +40,7 @@ def test_reads_units(flag: str, typed: str, value: float) -> None:
 @pytest.mark.parametrize("flag", FLAGS)
 def test_reads_percentages_of_the_max_net(flag: str) -> None:
     budget = Budget.parse(**{flag: "60%"})
-    key = budget.limits[0].metric.key
+    key = budget.limits[0].key
     assert budget.is_relative
     resolved = budget.resolve({key: 50.0})
     assert not resolved.is_relative
@@ -100,13 +101,13 @@ def test_what_is_shown_reads_back(value: float, metric: object, round_up: bool) 
 
 def test_violations_are_positive_when_over_and_in_units_of_the_limit() -> None:
     budget = Budget.parse(latency="20ms", macs="10M")
-    over = budget.violations({"latency_ms": np.array([10.0, 20.0, 30.0]), "macs": np.array([10e6, 5e6, 40e6])})
+    over = budget.violations({Latency(): np.array([10.0, 20.0, 30.0]), "macs": np.array([10e6, 5e6, 40e6])})
     np.testing.assert_allclose(over, [[-0.5, 0.0], [0.0, -0.5], [0.5, 3.0]])
 
 
 def test_a_percentage_must_be_resolved_first() -> None:
     with pytest.raises(ValueError, match="max net"):
-        Budget.parse(latency="60%").violations({"latency_ms": np.ones(2)})
+        Budget.parse(latency="60%").violations({Latency(): np.ones(2)})
 
 
 def test_no_limit_is_an_empty_budget() -> None:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from nas.search.exact import SlotSum
-from nas.search.latency_breakdown import parts_of, spending
-from nas.search.objectives import Estimator
+from nas.search.latency import Latency
+from nas.search.latency_breakdown import latency_breakdown, parts_of
+from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace, get_space
 
 SPACES = [
@@ -17,19 +17,20 @@ SPACES = [
 class SlotLatency:
     def __init__(self, space: SearchSpace) -> None:
         rng = np.random.default_rng(0)
-        self.space, self.table = space, SlotSum([np.sort(rng.random(n)) for n in space.n_variants])
+        self.space, self.table = space, np.concatenate([np.sort(rng.random(n)) for n in space.n_variants])
+        self.first = np.concatenate([[0], np.cumsum(space.n_variants)[:-1]])
 
     def predict(self, population: Population) -> np.ndarray:
-        return self.table(self.space, population)
+        return self.table[self.space.variants(population) + self.first].sum(axis=1)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
 def test_parts_add_up_to_the_prediction(space: SearchSpace) -> None:
     latency = SlotLatency(space)
     network = space.sample(1, np.random.default_rng(1))[0]
-    estimator = Estimator(space, latency, {"a": latency})  # type: ignore[arg-type]
-    estimator.latency_scale["latency_ms@a"] = 2.0
-    records = spending(estimator, network)
+    objectives = Objectives(space, latency, {"a": latency})  # type: ignore[arg-type]
+    objectives.latency_scale[Latency("a")] = 2.0
+    records = latency_breakdown(objectives, network)
     assert [record["part"] for record in records] == ["min net", *parts_of(space), "jointly"]
     for column, row in (("chosen_ms", network), ("max_net_ms", space.max)):
         assert sum(float(record[column]) for record in records) == pytest.approx(2 * latency.predict(row[None])[0])
@@ -51,6 +52,6 @@ def test_every_gene_with_a_choice_is_in_one_part() -> None:
         assert sorted(genes) == [i for i, gene in enumerate(space.genes) if len(gene.values) > 1]
 
 
-def test_nothing_is_spent_where_no_latency_is_predicted() -> None:
+def test_no_breakdown_where_no_latency_is_predicted() -> None:
     space = SPACES[0]
-    assert spending(Estimator(space, SlotLatency(space), None), space.max) == []  # type: ignore[arg-type]
+    assert latency_breakdown(Objectives(space, SlotLatency(space), None), space.max) == []  # type: ignore[arg-type]

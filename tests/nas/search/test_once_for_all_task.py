@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
 
 study = pytest.importorskip("experiments.search_speed.task", reason="run from the repository's root")
 
@@ -20,7 +21,9 @@ def test_comes_close_to_the_best_known_in_a_fraction_of_the_evaluations(task: ob
     found = []
     for seed in range(2):
         score = study.Sloped(task, limit_ms)
-        archive = evolve(task.space, score, rng=np.random.default_rng(seed), settings=EvolutionSettings(10_000))
+        archive = run_strategy(
+            "evolution", task.space, score, rng=np.random.default_rng(seed), settings=EvolutionSettings(10_000)
+        )
         assert archive.feasible[archive.best]
         found.append(-archive.objectives[archive.best, 0])
     assert min(found) > max(study.FINDER[limit_ms], study.KNOWN[limit_ms] - 0.0012)

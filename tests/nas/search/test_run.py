@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.latency import Latency
+from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population
 
@@ -25,14 +27,16 @@ class Bench:
     `later` is by what a network is slower when it is measured for the second time and ever after.
     """
 
-    def __init__(self, estimator: Estimator, factor: float, dies_after: int | None = None, later: float = 1.0) -> None:
-        # Its own copies of the predictors: the truth must not move when the estimator learns.
-        self.latency, self.accuracy = estimator.latency, estimator.accuracy
+    def __init__(
+        self, objectives: Objectives, factor: float, dies_after: int | None = None, later: float = 1.0
+    ) -> None:
+        # Its own copies of the predictors: the truth must not move when the objectives learns.
+        self.latency, self.accuracy = objectives.latency, objectives.accuracy
         self.factor, self.dies_after, self.later = factor, dies_after, later
         self.measured: list[str] = []
         self.sessions = 0
         self.evaluated: list[str] = []
-        self.space = estimator.space
+        self.space = objectives.space
 
     def measure(self, population: Population) -> tuple[NDArray[np.float64], ...]:
         self._live()
@@ -54,11 +58,11 @@ class Bench:
             raise KeyboardInterrupt
 
 
-def test_winner_is_the_most_accurate_that_holds_when_measured(estimator: Estimator, tmp_path: Path) -> None:
-    bench = Bench(estimator, factor=1.12)
+def test_winner_is_the_most_accurate_that_holds_when_measured(objectives: Objectives, tmp_path: Path) -> None:
+    bench = Bench(objectives, factor=1.12)
     result = run_search(
-        estimator,
-        BUDGET,
+        objectives,
+        check_feasibility(objectives, BUDGET),
         settings=QUICK,
         folder=tmp_path,
         device="bench",
@@ -82,7 +86,7 @@ def test_winner_is_the_most_accurate_that_holds_when_measured(estimator: Estimat
     assert result.predicted["latency_ms"] == best["predicted_latency_ms"] != result.measured["latency_ms"]
     assert [b["met"] for b in result.budgets] == [True, True]
     assert [b["source"] for b in result.budgets] == ["measured", "paper"]
-    np.testing.assert_array_equal(estimator.space.parse(result.architecture), result.genotype)
+    np.testing.assert_array_equal(objectives.space.parse(result.architecture), result.genotype)
 
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["status"] == "met"
@@ -93,30 +97,39 @@ def test_winner_is_the_most_accurate_that_holds_when_measured(estimator: Estimat
     assert {"cloud.csv", "finalists.csv", "convergence.csv", "measurements.csv"} <= {p.name for p in tmp_path.iterdir()}
 
 
-def test_learns_from_a_device_that_is_slower_than_predicted(estimator: Estimator) -> None:
-    bench = Bench(estimator, factor=1.3)
+def test_learns_from_a_device_that_is_slower_than_predicted(objectives: Objectives) -> None:
+    bench = Bench(objectives, factor=1.3)
     taught: list[int] = []
 
     def refit(population: Population, latency_ms: NDArray[np.float64]) -> None:
         assert len(population) == len(latency_ms)
         taught.append(len(population))
 
-    result = run_search(estimator, BUDGET, settings=QUICK, measure=bench.measure, refit=refit)
+    result = run_search(
+        objectives, check_feasibility(objectives, BUDGET), settings=QUICK, measure=bench.measure, refit=refit
+    )
     assert result.status == "met"
     assert result.rounds == 2
     assert taught == [6, 12]
     assert set(result.finalists["round"]) == {1, 2}
-    assert estimator.latency_scale["latency_ms"] == pytest.approx(1.3)
+    assert objectives.latency_scale[Latency()] == pytest.approx(1.3)
     assert result.measured["latency_ms"] is not None
     assert result.measured["latency_ms"] <= 3.2
     assert len(set(bench.measured)) == 12
 
 
-def test_budget_that_nothing_keeps_when_measured(estimator: Estimator, tmp_path: Path) -> None:
-    bench = Bench(estimator, factor=5)
+def test_budget_that_nothing_keeps_when_measured(objectives: Objectives, tmp_path: Path) -> None:
+    bench = Bench(objectives, factor=5)
     assert QUICK.rounds == 3
     with pytest.raises(BudgetMissed) as error:
-        run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path, device="bench", measure=bench.measure)
+        run_search(
+            objectives,
+            check_feasibility(objectives, BUDGET),
+            settings=QUICK,
+            folder=tmp_path,
+            device="bench",
+            measure=bench.measure,
+        )
     assert "18 finalists kept 3.2 ms when measured on bench" in str(error.value)
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["status"] == "missed"
@@ -126,8 +139,8 @@ def test_budget_that_nothing_keeps_when_measured(estimator: Estimator, tmp_path:
     assert by_round[3] < by_round[1]
 
 
-def test_without_a_device_it_says_predicted_and_how_sure(estimator: Estimator) -> None:
-    result = run_search(estimator, BUDGET, settings=QUICK)
+def test_without_a_device_it_says_predicted_and_how_sure(objectives: Objectives) -> None:
+    result = run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK)
     assert result.status == "predicted"
     assert result.measured == {"accuracy": None, "latency_ms": None, "p10_ms": None, "p90_ms": None}
     assert result.predicted["chance"] is not None
@@ -135,37 +148,43 @@ def test_without_a_device_it_says_predicted_and_how_sure(estimator: Estimator) -
     assert result.budgets[0]["source"] == "predicted"
 
 
-def test_paper_budgets_need_no_latency_predictor(estimator: Estimator, everything: NDArray[np.int16]) -> None:
-    bare = Estimator(estimator.space, estimator.accuracy, None)
-    result = run_search(bare, Budget.parse(macs="3M"), settings=QUICK)
-    allowed = everything[estimator.space.costs(everything).macs <= 3e6]
-    assert result.predicted["accuracy"] == pytest.approx(estimator.accuracy.predict(allowed).max())
+def test_paper_budgets_need_no_latency_predictor(objectives: Objectives, everything: NDArray[np.int16]) -> None:
+    bare = Objectives(objectives.space, objectives.accuracy, None)
+    result = run_search(bare, check_feasibility(bare, Budget.parse(macs="3M")), settings=QUICK)
+    allowed = everything[objectives.space.costs(everything).macs <= 3e6]
+    assert result.predicted["accuracy"] == pytest.approx(objectives.accuracy.predict(allowed).max())
     assert result.costs["macs"] <= 3e6
     assert result.predicted["latency_ms"] is None
     assert list(result.cloud.columns) == ["predicted_accuracy", "macs"]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.7, 0.99])
-def test_killed_search_resumes_to_the_same_result(estimator: Estimator, tmp_path: Path, share: float) -> None:
+def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_path: Path, share: float) -> None:
     def run(folder: Path, bench: Bench) -> dict[str, object]:
         # Moves the predictor by all that was measured: what is known of later sessions must not be told too early.
-        latency = copy(estimator.latency)
+        latency = copy(objectives.latency)
 
         def refit(population: Population, latency_ms: NDArray[np.float64]) -> None:
             latency.offset += 0.01 * latency_ms.sum()  # type: ignore[union-attr]
 
-        taught = replace(estimator, latency=latency, latency_scale={})
+        taught = replace(objectives, latency=latency, latency_scale={})
         record = run_search(
-            taught, BUDGET, settings=QUICK, folder=folder, measure=bench.measure, evaluate=bench.evaluate, refit=refit
+            taught,
+            check_feasibility(taught, BUDGET),
+            settings=QUICK,
+            folder=folder,
+            measure=bench.measure,
+            evaluate=bench.evaluate,
+            refit=refit,
         ).to_dict()
         del record["search_seconds"]
         return record
 
-    undisturbed = Bench(estimator, 1.3)
+    undisturbed = Bench(objectives, 1.3)
     expected = run(tmp_path / "whole", undisturbed)
     assert expected["rounds"] > 1  # type: ignore[operator]
     dies_after = int(share * (undisturbed.sessions + len(undisturbed.evaluated)))
-    killed, resumed = Bench(estimator, 1.3, dies_after=dies_after), Bench(estimator, 1.3)
+    killed, resumed = Bench(objectives, 1.3, dies_after=dies_after), Bench(objectives, 1.3)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed", killed)
     assert run(tmp_path / "killed", resumed) == expected
@@ -173,30 +192,30 @@ def test_killed_search_resumes_to_the_same_result(estimator: Estimator, tmp_path
     assert killed.evaluated + resumed.evaluated == undisturbed.evaluated
     for name in ("finalists.csv", "pareto.csv", "measurements.csv"):
         assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
-    again = Bench(estimator, 1.3)
+    again = Bench(objectives, 1.3)
     assert run(tmp_path / "killed", again) == expected
     assert not again.measured
     assert not again.evaluated
 
 
-def test_a_folder_holds_one_search(estimator: Estimator, tmp_path: Path) -> None:
-    run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path)
+def test_a_folder_holds_one_search(objectives: Objectives, tmp_path: Path) -> None:
+    run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path)
     with pytest.raises(ValueError, match=r"holds another search \(it differs in seed\)"):
-        run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path, seed=1)
+        run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path, seed=1)
     (tmp_path / "search.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match="unreadable"):
-        run_search(estimator, BUDGET, settings=QUICK, folder=tmp_path)
+        run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path)
 
 
-def test_infeasible_budget_writes_nothing(estimator: Estimator, tmp_path: Path) -> None:
+def test_infeasible_budget_writes_nothing(objectives: Objectives, tmp_path: Path) -> None:
     with pytest.raises(InfeasibleBudget):
-        run_search(estimator, Budget.parse(latency="1us"), folder=tmp_path)
+        run_search(objectives, check_feasibility(objectives, Budget.parse(latency="1us")), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_while_searching_gives_the_best_so_far(estimator: Estimator) -> None:
-    bench = Bench(estimator, 1.0)
-    predict, calls = estimator.accuracy.predict, 0
+def test_ctrl_c_while_searching_gives_the_best_so_far(objectives: Objectives) -> None:
+    bench = Bench(objectives, 1.0)
+    predict, calls = objectives.accuracy.predict, 0
 
     def impatient(population: Population, return_std: bool = False) -> object:
         nonlocal calls
@@ -205,8 +224,8 @@ def test_ctrl_c_while_searching_gives_the_best_so_far(estimator: Estimator) -> N
             raise KeyboardInterrupt
         return predict(population, return_std)
 
-    estimator.accuracy.predict = impatient  # type: ignore[method-assign]
-    result = run_search(estimator, BUDGET, settings=QUICK, measure=bench.measure)
+    objectives.accuracy.predict = impatient  # type: ignore[method-assign]
+    result = run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, measure=bench.measure)
     assert result.interrupted
     assert result.status == "predicted"
     assert not bench.measured

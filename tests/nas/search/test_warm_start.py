@@ -8,10 +8,12 @@ import pytest
 
 from nas.errors import InfeasibleBudget
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings
-from nas.search.objectives import Estimator
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.latency import Latency
+from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
-from nas.search.warm_start import answer_from, load_state, save_state
+from nas.search.warm_start import answer_from, load_run, save_run
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor
 from predictors.latency.transfer import DeviceCosts, SpaceLatency
@@ -32,39 +34,44 @@ def measure(population: Population) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Estimator, Any]:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Objectives, Any]:
     folder, rng = tmp_path_factory.mktemp("searched"), np.random.default_rng(0)
     rows = SPACE.sample(40, rng)
     accuracy = 0.7 + 0.03 * np.log(SPACE.costs(rows).macs / 1e6) + 0.002 * rng.normal(size=40)
     latency = LatencyPredictor(SPACE).fit().adapt(rows, true_latency(rows))
     # Operator costs alone stand for a second device, which nobody measures.
     other = SpaceLatency(DeviceCosts(np.full(WIDTH, 0.01), 0.05, 0.2, ("elsewhere",), 9), SPACE)
-    estimator = Estimator(SPACE, AccuracyPredictor(SPACE).fit(rows, accuracy), {"cpu": latency, "phone": other})
+    objectives = Objectives(SPACE, AccuracyPredictor(SPACE).fit(rows, accuracy), {"cpu": latency, "phone": other})
     result = run_search(
-        estimator, Budget.parse(latency={"cpu": "80%"}), settings=QUICK, folder=folder, measure={"cpu": measure}
+        objectives,
+        check_feasibility(objectives, Budget.parse(latency={"cpu": "80%"})),
+        settings=QUICK,
+        folder=folder,
+        measure={"cpu": measure},
     )
-    save_state(folder, estimator, {"cpu": (), "phone": ("p",)}, {"device": "cpu, phone", "seed": 0})
-    return folder, estimator, result
+    save_run(folder, objectives, {"cpu": (), "phone": ("p",)}, {"device": "cpu, phone", "seed": 0})
+    return folder, objectives, result
 
 
-def test_the_predictors_come_back_as_they_were(searched: tuple[Path, Estimator, Any]) -> None:
-    folder, estimator, _ = searched
-    state = load_state(folder)
+def test_the_predictors_come_back_as_they_were(searched: tuple[Path, Objectives, Any]) -> None:
+    folder, objectives, _ = searched
+    previous = load_run(folder)
     rows = SPACE.sample(50, np.random.default_rng(1))
-    for key in ("latency_ms@cpu", "latency_ms@phone"):
+    for key in (Latency("cpu"), Latency("phone")):
         for now, before in zip(
-            state.estimator.predicted_latency(rows, key), estimator.predicted_latency(rows, key), strict=True
+            previous.objectives.predicted_latency(rows, key), objectives.predicted_latency(rows, key), strict=True
         ):
             np.testing.assert_allclose(now, before, rtol=1e-3)
-    np.testing.assert_array_equal(state.estimator.predicted_accuracy(rows), estimator.predicted_accuracy(rows))
-    assert state.devices == {"cpu": (), "phone": ("p",)}
+    np.testing.assert_array_equal(previous.objectives.predicted_accuracy(rows), objectives.predicted_accuracy(rows))
+    assert previous.devices == {"cpu": (), "phone": ("p",)}
 
 
-def test_another_budget_is_answered_as_a_whole_search_would(searched: tuple[Path, Estimator, Any]) -> None:
+def test_another_budget_is_answered_as_a_whole_search_would(searched: tuple[Path, Objectives, Any]) -> None:
     folder, _, _ = searched
-    state, budget = load_state(folder), Budget.parse(latency={"cpu": "70%"}, macs="9M")
-    found = answer_from(state, budget)
-    whole = run_search(load_state(folder).estimator, budget, settings=SearchSettings())
+    previous, budget = load_run(folder), Budget.parse(latency={"cpu": "70%"}, macs="9M")
+    found = answer_from(previous, budget)
+    before = load_run(folder).objectives
+    whole = run_search(before, check_feasibility(before, budget), settings=SearchSettings())
     assert found.predicted["accuracy"] == pytest.approx(whole.predicted["accuracy"], abs=2e-4)
     assert found.status == "predicted"
     chance = found.predicted["chance@cpu"]
@@ -72,26 +79,26 @@ def test_another_budget_is_answered_as_a_whole_search_would(searched: tuple[Path
     assert chance >= 0.95
     assert found.costs["macs"] <= 9e6
     with pytest.raises(InfeasibleBudget, match="--latency 1us on phone"):
-        answer_from(state, Budget.parse(latency={"cpu": "70%", "phone": "1us"}))
+        answer_from(previous, Budget.parse(latency={"cpu": "70%", "phone": "1us"}))
 
 
-def test_what_was_proved_is_said_to_be_met(searched: tuple[Path, Estimator, Any]) -> None:
+def test_what_was_proved_is_said_to_be_met(searched: tuple[Path, Objectives, Any]) -> None:
     folder, _, result = searched
     assert result.status == "met"
     bound = result.proof["bound_ms@cpu"]
-    state = load_state(folder)
-    found = answer_from(state, Budget.parse(latency={"cpu": f"{bound}ms"}))
+    previous = load_run(folder)
+    found = answer_from(previous, Budget.parse(latency={"cpu": f"{bound}ms"}))
     assert (found.status, found.architecture) == ("met", result.architecture)
     assert found.measured["latency_ms@cpu"] == result.measured["latency_ms@cpu"]
-    below = answer_from(state, Budget.parse(latency={"cpu": f"{bound * 0.9}ms"}))
+    below = answer_from(previous, Budget.parse(latency={"cpu": f"{bound * 0.9}ms"}))
     assert below.status == "predicted"
     assert below.architecture != result.architecture
 
 
 def test_only_a_finished_search_can_be_asked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not the folder of a finished search whose state was kept$"):
-        load_state(tmp_path)
+        load_run(tmp_path)
     (tmp_path / "pixel/state").mkdir(parents=True)
     (tmp_path / "pixel/state/state.json").touch()
     with pytest.raises(ValueError, match="it holds several, name one: .*/pixel"):
-        load_state(tmp_path)
+        load_run(tmp_path)

@@ -15,7 +15,7 @@ from nas.training import Recipe, Trainer
 def one_epoch() -> Recipe:
     """Five steps of everything that processes have to agree on."""
     phase = {"name": "all", "share": 1.0, "sampler": "sandwich", "n_random": 1, "target": "max_net"}
-    return tiny_recipe(epochs=1, phases=[phase], dropout=0.1, clip_norm=1.0, averaging=0.5)
+    return tiny_recipe(epochs=1, phases=[phase], dropout=0.1, clip_norm=1.0, ema=0.5)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Recipes are refused when read, and mean what they say."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ import pytest
 import yaml
 from tiny_run import RECIPES, tiny_recipe
 
-from nas.training import Recipe
+from nas.training import Finetuning, Recipe, load_recipe, recipe_names
 from nas.training.schedule import Schedule
 
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_shipped_recipes_are_valid(file: Path) -> None:
-    recipe = Recipe.from_dict(yaml.safe_load(file.read_text()))
+    recipe = load_recipe(file.stem)
     assert recipe.name == file.stem
     assert "https://" in recipe.paper
     assert Recipe.from_dict(recipe.as_dict()) == recipe
@@ -26,10 +27,8 @@ def test_the_five_published_recipes_are_shipped() -> None:
 
 @pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
 def test_epochs_stretch_every_phase_in_proportion(file: Path) -> None:
-    settings = yaml.safe_load(file.read_text())
-
     def lengths(epochs: int) -> "np.ndarray[Any, Any]":
-        recipe = Recipe.from_dict(settings | {"epochs": epochs})
+        recipe = replace(load_recipe(file.stem), epochs=epochs)
         return np.diff(Schedule(recipe, n_images=100 * recipe.batch_size).starts)
 
     np.testing.assert_allclose(lengths(120), 3 * lengths(40), atol=2)
@@ -39,7 +38,7 @@ def test_epochs_stretch_every_phase_in_proportion(file: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epoch": 3}, "has no field 'epoch'; allowed: name, paper, epochs"),
+        ({"epoch": 3}, "has no field 'epoch'; allowed: epochs, batch_size"),
         ({"epochs": 0}, "epochs must be a number above 0, got 0"),
         ({"batch_size": 1.5}, "batch_size must be a whole number"),
         ({"weight_decay": "1e-4"}, r"weight_decay must be a number at least 0, got '1e-4' \(write 1.0e-4"),
@@ -81,9 +80,41 @@ def test_bad_phases_are_refused(phase: dict[str, Any], message: str) -> None:
         tiny_recipe(phases=[{"name": "p", "share": 1.0} | phase])
 
 
-def test_missing_fields_are_named() -> None:
-    with pytest.raises(ValueError, match="lacks paper, batch_size"):
-        Recipe.from_dict({"name": "x", "epochs": 1, "phases": [{"name": "p", "share": 1.0}]})
+def test_missing_fields_of_a_phase_are_named() -> None:
+    with pytest.raises(ValueError, match="phase 'p' lacks share"):
+        Recipe.from_dict({"phases": [{"name": "p"}]})
+
+
+def test_a_recipe_without_arguments_is_the_default_one() -> None:
+    assert Recipe() == load_recipe("delayed_sandwich") == Recipe.from_dict({})
+    assert Recipe.from_dict({"epochs": 3}) == replace(Recipe(), epochs=3)
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown recipe 'ofaa'; known: alphanet, bignas, compofa"):
+        load_recipe("ofaa")
+    assert recipe_names() == [file.stem for file in RECIPES]
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_files_of_recipes_say_only_what_differs(file: Path) -> None:
+    said, default = yaml.safe_load(file.read_text()), Recipe().as_dict()
+    recipe = load_recipe(file.stem).as_dict()
+    same = [key for key in said if key != "name" and recipe[key] == default[key]]
+    assert not same
+
+
+def test_fine_tuning_has_every_field_of_a_training() -> None:
+    settings = {"weight_decay": 1e-3, "label_smoothing": 0.2, "augmentation": ["random_resized_crop"], "ema": 0.1}
+    recipe = Finetuning.from_dict(settings).recipe()
+    assert {key: recipe.as_dict()[key] for key in ("weight_decay", "label_smoothing", "ema")} == {
+        "weight_decay": 1e-3, "label_smoothing": 0.2, "ema": 0.1,
+    }  # fmt: skip
+    assert [entry.name for entry in recipe.augmentation] == ["random_resized_crop"]
+    (phase,) = recipe.phases
+    assert (phase.target, phase.label_weight, phase.distillation_weight) == ("external", 0.5, 0.5)
+    (alone,) = Finetuning(label_weight=1.0).recipe().phases
+    assert alone.target == "labels"
 
 
 def test_schedule_follows_from_the_shares() -> None:

@@ -97,7 +97,7 @@ def test_killed_run_of_every_recipe_resumes_to_the_identical_result(name: str, k
 def test_averaged_weights_are_saved_and_survive_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = tiny_recipe(averaging=0.2)
+    recipe = tiny_recipe(ema=0.2)
     tiny_run(tmp_path / "whole", recipe=recipe)
     train_step = Trainer.train_step
 
@@ -115,7 +115,7 @@ def test_averaged_weights_are_saved_and_survive_an_interruption(
     kept, last = load_file(tmp_path / "whole" / "supernet.safetensors"), load_file(tmp_path / "whole" / CHECKPOINT)
     name = "slots.stem.conv.conv.weight"
     assert torch.equal(kept[name], last[f"average.{name}"])
-    assert not torch.equal(kept[name], last[f"supernet.{name}"])
+    assert not torch.equal(kept[name], last[f"network.{name}"])
 
 
 def test_residual_blocks_start_as_the_identity_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from tiny_run import shipped_recipe, tiny_data, tiny_recipe, tiny_supernet
 
 from nas.data import prepare
 from nas.training import Trainer
+from nas.training.batches import STEP
 from nas.training.dropout import classifier_dropout
 from nas.training.losses import cross_entropy, kl_divergence
 from nas.training.recipe import Recipe
 from nas.training.samplers import sample_step
-from nas.training.step import STEP
 
 
 def sandwich(**changes: object) -> Recipe:
@@ -33,7 +33,7 @@ def test_sandwich_gradient_is_the_sum_of_its_subnets() -> None:
     supernet = tiny_supernet(resolutions=(12, 16)).train()
     rng = np.random.default_rng([5, STEP, step])
     rows = sample_step(supernet.space, recipe.phases[0], rng)
-    images, labels = trainer.batch(step, torch.Generator().manual_seed(int(rng.integers(2**62))))
+    images, labels = trainer.batches.batch(step, torch.Generator().manual_seed(int(rng.integers(2**62))))
     total = {name: torch.zeros_like(p) for name, p in supernet.named_parameters()}
     supernet.activate(rows[0])
     with torch.no_grad():
@@ -48,7 +48,7 @@ def test_sandwich_gradient_is_the_sum_of_its_subnets() -> None:
         for name, p in supernet.named_parameters():
             total[name] += 0 if p.grad is None else p.grad
     assert 0 < trainer.schedule.ramp(step) < 1
-    for name, p in trainer.supernet.named_parameters():
+    for name, p in trainer.network.named_parameters():
         torch.testing.assert_close(p.grad, total[name], rtol=1e-4, atol=1e-6)
 
 
@@ -94,16 +94,16 @@ def test_unit_clip_norm_bounds_the_update() -> None:
 
 def test_steps_depend_on_seed_and_number_alone() -> None:
     trainer = Trainer(tiny_supernet(), tiny_data(), sandwich(), seed=1)
-    forward = [trainer.batch(step, torch.Generator().manual_seed(step)) for step in (0, 6, 7)]
-    backward = [trainer.batch(step, torch.Generator().manual_seed(step)) for step in (7, 6, 0)][::-1]
+    forward = [trainer.batches.batch(step, torch.Generator().manual_seed(step)) for step in (0, 6, 7)]
+    backward = [trainer.batches.batch(step, torch.Generator().manual_seed(step)) for step in (7, 6, 0)][::-1]
     assert all(torch.equal(a, b) for a, b in zip(forward, backward, strict=True) for a, b in zip(a, b, strict=True))
-    other = Trainer(tiny_supernet(), tiny_data(), sandwich(), seed=2).batch(0, torch.Generator().manual_seed(0))
+    other = Trainer(tiny_supernet(), tiny_data(), sandwich(), seed=2).batches.batch(0, torch.Generator().manual_seed(0))
     assert not torch.equal(other[0], forward[0][0])
 
 
 def test_an_epoch_sees_every_image_once() -> None:
-    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(crop_padding=0))
-    batches = [trainer.batch(step, torch.Generator())[0] for step in range(trainer.schedule.steps_per_epoch)]
+    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(augmentation=[]))
+    batches = [trainer.batches.batch(step, torch.Generator())[0] for step in range(trainer.schedule.steps_per_epoch)]
     seen = {image.numpy().tobytes() for image in torch.cat(batches).contiguous()}
     assert seen == {image.numpy().tobytes() for image in trainer.data.train.images}
 
@@ -115,7 +115,10 @@ def test_images_in_a_file_are_read_ahead_and_are_the_same() -> None:
     # In order over the end of an epoch, and out of order, as after a resumption.
     for step in (0, 1, 2, 3, 4, 5, 6, 3, 9):
         generators = [torch.Generator().manual_seed(step) for _ in range(2)]
-        (ours, labels), (theirs, their_labels) = reader.batch(step, generators[0]), trainer.batch(step, generators[1])
+        (ours, labels), (theirs, their_labels) = (
+            reader.batches.batch(step, generators[0]),
+            trainer.batches.batch(step, generators[1]),
+        )
         assert torch.equal(ours, theirs)
         assert torch.equal(labels, their_labels)
 
@@ -162,7 +165,7 @@ def test_external_teacher_is_learnt_from_and_left_alone() -> None:
 
 
 def test_average_follows_its_formula() -> None:
-    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(averaging=0.25))  # looks back 5 of 20 steps
+    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(ema=0.25))  # looks back 5 of 20 steps
     assert trainer.average is not None
     expected = {name: p.detach().clone() for name, p in trainer.parameters.items()}
     for step in range(10):
@@ -174,7 +177,7 @@ def test_average_follows_its_formula() -> None:
     # At step 10 channels are sorted: the average begins again from the sorted weights.
     trainer._enter(trainer.schedule.phase(10))
     assert all(torch.equal(average, trainer.parameters[name]) for name, average in trainer.average.averages.items())
-    assert trainer.schedule.averaging_decay(10) == 1 / 10
+    assert trainer.schedule.ema_decay(10) == 1 / 10
     with trainer.as_kept():
         weights = {name: p.detach().clone() for name, p in trainer.parameters.items()}
     assert all(torch.equal(average, weights[name]) for name, average in trainer.average.averages.items())
@@ -231,7 +234,7 @@ def test_supernet_must_have_the_kernel_transform_of_the_recipe() -> None:
 def test_progressive_shrinking_opens_one_kind_after_another_and_learns_its_matrices() -> None:
     recipe = shipped_recipe("ofa")
     trainer = Trainer(tiny_supernet(kernel_transform=True), tiny_data(), recipe)
-    space = trainer.supernet.space
+    space = trainer.network.space
     matrices = {name: p.detach().clone() for name, p in trainer.parameters.items() if "transforms" in name}
     assert matrices
     kinds = np.array([gene.kind for gene in space.genes])

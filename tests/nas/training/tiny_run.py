@@ -8,16 +8,17 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 from nas.data import ImageData, Split
 from nas.supernet import Supernet
-from nas.training import Recipe, Trainer, TrainingResult, train
+from nas.training import Recipe, Trainer, TrainingResult, load_recipe, make_supernet, train
+from nas.training.augmentation import Flip, PadCrop
 from search_spaces import get_space
 
 SIDE = 16
@@ -52,21 +53,20 @@ def tiny_recipe(**changes: Any) -> Recipe:
         {"name": "all", "share": 0.5, "sampler": "sandwich", "n_random": 1, "target": "max_net", "ramp": 0.3,
          "sort_channels": True},
     ]  # fmt: skip
-    settings = {"name": "tiny", "paper": "none", "epochs": 4, "batch_size": 16, "learning_rate": 0.05,
-                "weight_decay": 1e-4, "crop_padding": 1, "phases": phases}  # fmt: skip
+    settings = {"name": "tiny", "paper": "none", "epochs": 4, "batch_size": 16, "learning_rate": 0.05, "warmup": 0.0,
+                "clip_norm": None, "label_smoothing": 0.0, "zero_init_residuals": False,
+                "augmentation": [{"name": "pad_crop", "padding": 1}, "flip"], "phases": phases}  # fmt: skip
     return Recipe.from_dict(settings | changes)
 
 
 def shipped_recipe(name: str) -> Recipe:
     """A recipe of `conf/recipe`, shortened to four epochs of five steps."""
-    (file,) = (file for file in RECIPES if file.stem == name)
-    settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return Recipe.from_dict(settings | {"epochs": 4, "batch_size": 16, "crop_padding": 1})
+    return replace(load_recipe(name), epochs=4, batch_size=16, augmentation=(PadCrop(padding=1), Flip()))
 
 
 def tiny_run(folder: Path, **options: Any) -> TrainingResult:
     recipe = options.pop("recipe", tiny_recipe())
-    supernet = tiny_supernet(kernel_transform=recipe.kernel_transform)
+    supernet = make_supernet(tiny_supernet().space, recipe)
     settings: dict[str, Any] = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_every": 3, "evaluations": 2}
     return train(supernet, tiny_data(), recipe, folder, **settings | options)
 

@@ -1,14 +1,15 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from nas.search.evolution.archive import Scores
-from nas.search.evolution.choices import Places
-from nas.search.evolution.evolve import EvolutionSettings, evolve
-from nas.search.evolution.knapsack import Filling
-from nas.search.evolution.local_search import Descent
-from nas.search.evolution.surrogate import AdditiveModel, SlopedScore
-from search_spaces import SPACES, Population, SearchSpace, get_space
+from nas.search.evolution.choices import OperatorChoices
+from nas.search.evolution.evaluation import Evaluator
+from nas.search.evolution.knapsack import Knapsack
+from nas.search.evolution.local_search import LocalSearch
+from nas.search.evolution.surrogate import AdditiveModel
+from search_spaces import Population, SearchSpace, get_space
 
 CELLS = get_space("nasbench201")
 ELASTIC = get_space("mobilenet_v3_small_images")
@@ -23,43 +24,19 @@ def by_macs(space: SearchSpace, population: Population) -> NDArray[np.float64]:
 
 
 def random_objective(space: SearchSpace) -> AdditiveModel:
-    """Random worths of operators, which here are the objective itself."""
+    """Random weights of operators, which here are the objective itself."""
     return AdditiveModel(space, np.random.default_rng(0).normal(size=space.encoding_width).astype(np.float32))
 
 
-@pytest.mark.parametrize("name", SPACES)
-def test_places_say_what_the_space_says(name: str) -> None:
-    space = get_space(name)
-    places = Places(space)
-    rows = space.sample(20, np.random.default_rng(0))
-    place, number = np.nonzero(places.valid)
-    for row in rows[:5]:
-        changed = places.changed(row)
-        np.testing.assert_array_equal(changed, space.canonical(changed))
-        present = places.present(row[None])[0]
-        differs = (changed != row).any(axis=1)
-        assert not differs[~present[place]].any()  # there is nothing to change where no block is
-        # Of each place that is there, one operator is the row's own: the one that `numbers` tells.
-        np.testing.assert_array_equal(number[~differs & present[place]], places.numbers(row[None])[0][present])
-    numbers = np.random.default_rng(1).integers(0, places.valid.sum(axis=1), size=(len(rows), len(places.valid)))
-    filled = places.filled(rows, numbers)
-    np.testing.assert_array_equal(filled[:, places.structure], rows[:, places.structure])
-    np.testing.assert_array_equal(places.numbers(filled), numbers * places.present(rows))
+@dataclass
+class Limited:
+    """An additive objective within limits."""
 
+    model: AdditiveModel
+    violations: Callable[[Population], NDArray[np.float64]]
 
-@pytest.mark.parametrize("name", SPACES)
-def test_gains_are_what_a_change_of_one_operator_does(name: str) -> None:
-    space = get_space(name)
-    places, model = Places(space), random_objective(space)
-    parent = space.sample(1, np.random.default_rng(0))
-    gains, scale = places.gains(model.slopes(parent))
-    place, number = np.nonzero(places.valid)
-    own, present = places.numbers(parent)[0], places.present(parent)[0]
-    does = model.predict(places.changed(parent[0])) - model.predict(parent)
-    promised = gains[0, place, number] - gains[0, place, own[place]]
-    np.testing.assert_allclose(promised[present[place]], does[present[place]], atol=1e-4)
-    assert np.isinf(gains[0][~places.valid]).all()
-    assert scale == pytest.approx(gains[0][places.valid].std(), rel=1e-5)
+    def objectives(self, population: Population) -> NDArray[np.float64]:
+        return self.model.predict(population)[:, None].astype(np.float64)
 
 
 def test_a_fill_is_nearly_the_best_within_the_budget() -> None:
@@ -67,11 +44,11 @@ def test_a_fill_is_nearly_the_best_within_the_budget() -> None:
     everything = CELLS.from_values(np.indices((5,) * 6).reshape(6, -1).T)
     within = everything[by_macs(CELLS, everything)[:, 0] <= 0]
     best, worst = (getattr(model.predict(within), end)() for end in ("min", "max"))
-    places = Places(CELLS)
-    gains, scale = places.gains(model.slopes(everything[:1]))
-    fill = Filling(places, lambda rows: by_macs(CELLS, rows))
+    choices = OperatorChoices(CELLS)
+    gains, scale = choices.gains(model.weights)
+    fill = Knapsack(choices, lambda rows: by_macs(CELLS, rows))
     for start in everything[[0, 100, -1]]:  # from networks within and beyond the limit
-        row = fill(start[None], by_macs(CELLS, start[None]), gains, scale, np.random.default_rng(0))
+        row = fill(start[None], by_macs(CELLS, start[None]), gains[None], scale, np.random.default_rng(0))
         assert by_macs(CELLS, row)[0, 0] <= 0  # MACs add up over the edges of a cell
         assert model.predict(row)[0] <= best + 0.1 * (worst - best)  # what the relaxation leaves of the budget
 
@@ -84,74 +61,47 @@ def test_fills_keep_several_limits_and_none() -> None:
         costs = space.costs(rows)
         return np.stack([costs.params / limits[0] - 1, costs.macs / limits[1] - 1], axis=1)
 
-    places = Places(space)
+    choices = OperatorChoices(space)
     structures = np.repeat(space.min[None], 20, axis=0)
-    rows = Descent(places, violations).fills(structures, model.weights, np.random.default_rng(0))
+    local_search = LocalSearch(choices, Evaluator(Limited(model, violations), 1000), 20, np.random.default_rng(0))
+    rows = local_search.fill(structures, model)
     assert (violations(rows) <= 0).all()
-    assert len(np.unique(rows, axis=0)) > 5  # noise makes many answers of one
-    gains, scale = places.gains(model.weights[None])
-    free = Filling(places, lambda rows: np.empty((len(rows), 0)))
-    unlimited = free(structures[:1], np.empty((1, 0)), gains, scale, np.random.default_rng(0))
-    np.testing.assert_array_equal(unlimited, places.filled(structures[:1], gains.argmin(axis=2)))
+    assert len(np.unique(rows, axis=0)) > 5  # noise makes them differ
+    gains, scale = choices.gains(model.weights)
+    free = Knapsack(choices, lambda rows: np.empty((len(rows), 0)))
+    unlimited = free(structures[:1], np.empty((1, 0)), gains[None], scale, np.random.default_rng(0))
+    np.testing.assert_array_equal(unlimited, choices.filled(structures[:1], gains[None].argmin(axis=2)))
 
 
-def test_proposals_go_downhill_within_the_limit() -> None:
+def test_proposals_are_better_and_within_the_limit() -> None:
     space, model = ELASTIC, random_objective(ELASTIC)
-    places = Places(space)
-    descent = Descent(places, lambda rows: by_macs(space, rows))
+    choices = OperatorChoices(space)
     rng = np.random.default_rng(0)
+    evaluate = Evaluator(Limited(model, lambda rows: by_macs(space, rows)), 1000)
+    local_search = LocalSearch(choices, evaluate, 200, rng)
     rows = space.sample(200, rng, tilt=1.5)
-    proposed = descent.proposals(rows, by_macs(space, rows), model.slopes(rows), rng)
-    np.testing.assert_array_equal(proposed[:, places.structure], rows[:, places.structure])
+    proposed = local_search.propose(rows, by_macs(space, rows), model)
+    np.testing.assert_array_equal(proposed[:, choices.structure], rows[:, choices.structure])
     over, within = by_macs(space, proposed)[:, 0], by_macs(space, rows)[:, 0] <= 0
     assert (over[within] <= 1e-3).all()
     assert (model.predict(proposed[within]) <= model.predict(rows[within]) + 1e-5).all()
     assert (proposed[within] != rows[within]).any(axis=1).mean() > 0.9
-    # Beyond the limit the way leads back, wherever the structure leaves one.
-    cheapest = by_macs(space, places.filled(rows, np.zeros_like(places.numbers(rows))))[:, 0]
+    # Networks beyond the limit are brought within it, wherever their structure can be.
+    cheapest = by_macs(space, choices.filled(rows, np.zeros_like(choices.numbers(rows))))[:, 0]
     assert (over[~within & (cheapest < -0.05)] <= 1e-3).all()
 
 
-class Uneven:
-    """A sum over operators and over pairs of them, within a limit of MACs; its slopes are exact."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        rng = np.random.default_rng(0)
-        self.space = space
-        self.linear = rng.normal(size=space.encoding_width)
-        self.pairs = 0.3 * rng.normal(size=(space.encoding_width,) * 2)
-
-    def violations(self, population: Population) -> NDArray[np.float64]:
-        return by_macs(self.space, population)
-
-    def objectives(self, population: Population) -> NDArray[np.float64]:
-        encoded = self.space.encode(population).astype(np.float64)
-        value = encoded @ self.linear + np.einsum("nw,wv,nv->n", encoded, self.pairs, encoded, optimize=True)
-        return np.asarray(value)[:, None]
-
-    def __call__(self, population: Population) -> Scores:
-        return Scores(self.objectives(population), self.violations(population))
-
-
-class Sloped(Uneven):
-    def slopes(self, population: Population) -> NDArray[np.float32]:
-        encoded = self.space.encode(population).astype(np.float64)
-        return np.asarray(self.linear + encoded @ (self.pairs + self.pairs.T), dtype=np.float32)
-
-
-def test_slopes_lead_to_the_optimum_in_fewer_evaluations() -> None:
-    assert isinstance(Sloped(ELASTIC), SlopedScore)
-    assert not isinstance(Uneven(ELASTIC), SlopedScore)
-    settings = EvolutionSettings(evaluations=4000)
-    curves = {
-        kind: [
-            evolve(ELASTIC, kind(ELASTIC), rng=np.random.default_rng(seed), settings=settings).convergence()
-            for seed in range(5)
-        ]
-        for kind in (Uneven, Sloped)
-    }
-    best = min(curve[-1, 1] for of in curves.values() for curve in of)
-    needed = {kind: [curve[np.argmax(curve[:, 1] <= best), 0] for curve in of] for kind, of in curves.items()}
-    for curve in curves[Sloped]:
-        assert curve[-1, 1] == best
-    assert np.mean(needed[Sloped]) < np.mean(needed[Uneven])
+def test_steps_only_improve() -> None:
+    space, model = ELASTIC, random_objective(ELASTIC)
+    evaluate = Evaluator(Limited(model, lambda rows: by_macs(space, rows)), 10_000)
+    local_search = LocalSearch(OperatorChoices(space), evaluate, 60, np.random.default_rng(0))
+    children = space.sample(300, np.random.default_rng(1))
+    best = []
+    evaluate(space.min[None])
+    numbers = local_search.step(children, model)
+    while len(local_search.unfinished):
+        best.append(evaluate.archive.objectives[numbers][evaluate.archive.feasible[numbers], 0].min())
+        numbers = local_search.step(children[:0], model)
+    assert (np.diff(best) <= 0).all()  # a step never loses a better network
+    within = children[by_macs(space, children)[:, 0] <= 0]
+    assert evaluate.archive.objectives[evaluate.archive.best, 0] < model.predict(within).min()

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from nas.errors import BudgetMissed
 from nas.search.budget import Budget
-from nas.search.evolution.evolve import EvolutionSettings, evolve
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
+from nas.search.feasibility import check_feasibility
 from nas.search.finalists.proof import choose_finalists
-from nas.search.objectives import Estimator
+from nas.search.latency import Latency
+from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, SearchSpace
@@ -56,36 +59,43 @@ class Learner:
 
 
 @pytest.fixture
-def truth(estimator: Estimator) -> Truth:
-    return estimator.latency.predict  # type: ignore[union-attr]
+def truth(objectives: Objectives) -> Truth:
+    return objectives.latency.predict  # type: ignore[union-attr]
 
 
 @pytest.fixture(autouse=True)
-def steep(estimator: Estimator, truth: Truth) -> None:
+def steep(objectives: Objectives, truth: Truth) -> None:
     """Accuracy that has to be paid for in latency: the best network is close to the limit."""
-    taste = estimator.accuracy.predict
+    taste = objectives.accuracy.predict
 
     class Steep:
         def predict(self, population: Population, return_std: bool = False) -> object:
             value = 0.2 + 0.15 * truth(population) + 0.1 * taste(population)
             return (value, np.full(len(value), 0.004)) if return_std else value
 
-    estimator.accuracy = Steep()
+    objectives.accuracy = Steep()
 
 
-def searched(estimator: Estimator, device: PretendedDevice, learner: Learner | None = None) -> SearchResult:
+def searched(objectives: Objectives, device: PretendedDevice, learner: Learner | None = None) -> SearchResult:
     if learner is not None:
-        estimator = replace(estimator, latency=learner)
+        objectives = replace(objectives, latency=learner)
     refit = None if learner is None else learner.refit
-    return run_search(estimator, BUDGET, settings=QUICK, measure=device.measure, refit=refit, device="bench")
+    return run_search(
+        objectives,
+        check_feasibility(objectives, BUDGET),
+        settings=QUICK,
+        measure=device.measure,
+        refit=refit,
+        device="bench",
+    )
 
 
-def test_a_network_that_fails_when_measured_again_is_not_accepted(estimator: Estimator, truth: Truth) -> None:
-    space = estimator.space
-    undisturbed = searched(estimator, PretendedDevice(space, truth))
+def test_a_network_that_fails_when_measured_again_is_not_accepted(objectives: Objectives, truth: Truth) -> None:
+    space = objectives.space
+    undisturbed = searched(objectives, PretendedDevice(space, truth))
     best = undisturbed.architecture
     device = PretendedDevice(space, truth, lambda name, before: 1.3 if name == best and before == 1 else 1.0)
-    result = searched(estimator, device)
+    result = searched(objectives, device)
     assert device.times[best] == 2  # one failure is enough
     assert result.status == "met"
     assert result.architecture != best
@@ -97,34 +107,36 @@ def test_a_network_that_fails_when_measured_again_is_not_accepted(estimator: Est
     assert max(result.proof["sessions_ms"]) <= LIMIT
 
 
-def test_no_network_that_holds_only_once_is_accepted(estimator: Estimator, truth: Truth) -> None:
-    device = PretendedDevice(estimator.space, truth, lambda name, before: 1.5 if before else 1.0)
+def test_no_network_that_holds_only_once_is_accepted(objectives: Objectives, truth: Truth) -> None:
+    device = PretendedDevice(objectives.space, truth, lambda name, before: 1.5 if before else 1.0)
     device.truth = lambda population: np.full(len(population), 0.7 * LIMIT)
     with pytest.raises(BudgetMissed, match=r"none of the \d+ finalists is sure to keep 3.2 ms on bench"):
-        searched(estimator, device)
+        searched(objectives, device)
     assert max(device.times.values()) == 2
 
 
-def test_a_limit_within_the_noise_is_not_accepted(estimator: Estimator) -> None:
-    device = PretendedDevice(estimator.space, lambda population: np.full(len(population), LIMIT - 0.01))
+def test_a_limit_within_the_noise_is_not_accepted(objectives: Objectives) -> None:
+    device = PretendedDevice(objectives.space, lambda population: np.full(len(population), LIMIT - 0.01))
     with pytest.raises(BudgetMissed, match="the closest took 3.19 ms, and repeated measurements call for 3.2[2-9] ms"):
-        searched(estimator, device)
+        searched(objectives, device)
 
 
-def test_noisier_sessions_call_for_more_room(estimator: Estimator, truth: Truth) -> None:
+def test_noisier_sessions_call_for_more_room(objectives: Objectives, truth: Truth) -> None:
     rng = np.random.default_rng(0)
-    noisy = PretendedDevice(estimator.space, truth, lambda name, before: float(np.exp(0.03 * rng.normal())))
-    quiet = PretendedDevice(estimator.space, truth)
-    wide, narrow = searched(estimator, noisy), searched(estimator, quiet)
+    noisy = PretendedDevice(objectives.space, truth, lambda name, before: float(np.exp(0.03 * rng.normal())))
+    quiet = PretendedDevice(objectives.space, truth)
+    wide, narrow = searched(objectives, noisy), searched(objectives, quiet)
     assert wide.proof["spread"] > 2 * narrow.proof["spread"]
     for result in (wide, narrow):
         assert np.mean(result.proof["sessions_ms"]) < result.proof["bound_ms"] <= LIMIT
 
 
 @pytest.mark.parametrize("bias", [0.8, 1.25])
-def test_a_biased_predictor_is_taught_until_the_budget_is_used(estimator: Estimator, truth: Truth, bias: float) -> None:
-    device, learner = PretendedDevice(estimator.space, truth), Learner(truth, bias, std=0.3)
-    result = searched(estimator, device, learner)
+def test_a_biased_predictor_is_taught_until_the_budget_is_used(
+    objectives: Objectives, truth: Truth, bias: float
+) -> None:
+    device, learner = PretendedDevice(objectives.space, truth), Learner(truth, bias, std=0.3)
+    result = searched(objectives, device, learner)
     assert result.status == "met"
     assert 1 < result.rounds <= QUICK.rounds
     table = result.finalists
@@ -138,31 +150,33 @@ def test_a_biased_predictor_is_taught_until_the_budget_is_used(estimator: Estima
     assert "used up" in result.proof["stopped"] or "more accurate" in result.proof["stopped"]
 
 
-def test_no_round_is_spent_where_nothing_is_to_be_gained(estimator: Estimator, truth: Truth) -> None:
+def test_no_round_is_spent_where_nothing_is_to_be_gained(objectives: Objectives, truth: Truth) -> None:
     class Flat:
         def predict(self, population: Population, return_std: bool = False) -> object:
             value = np.full(len(population), 0.9)
             return (value, np.zeros(len(value))) if return_std else value
 
-    device = PretendedDevice(estimator.space, lambda population: 0.5 * truth(population))
-    result = searched(replace(estimator, accuracy=Flat()), device)
+    device = PretendedDevice(objectives.space, lambda population: 0.5 * truth(population))
+    result = searched(replace(objectives, accuracy=Flat()), device)
     assert result.status == "met"
     assert result.rounds == 1
     assert result.measured["latency_ms"] < 0.8 * LIMIT  # type: ignore[operator]
     assert result.proof["stopped"] == "no network within the budget is predicted to be more accurate"
 
 
-def test_one_finalist_a_round_is_enough(estimator: Estimator, truth: Truth) -> None:
-    device, learner = PretendedDevice(estimator.space, truth), Learner(truth, 0.9, std=0.02)
-    taught = replace(estimator, latency=learner)
+def test_one_finalist_a_round_is_enough(objectives: Objectives, truth: Truth) -> None:
+    device, learner = PretendedDevice(objectives.space, truth), Learner(truth, 0.9, std=0.02)
+    taught = replace(objectives, latency=learner)
     one = replace(QUICK, finalists=1)
-    result = run_search(taught, BUDGET, settings=one, measure=device.measure, refit=learner.refit)
+    result = run_search(
+        taught, check_feasibility(taught, BUDGET), settings=one, measure=device.measure, refit=learner.refit
+    )
     assert result.status == "met"
     assert result.finalists["round"].tolist() == list(range(1, result.rounds + 1))
 
 
-def test_ctrl_c_in_a_later_round_keeps_what_is_proved(estimator: Estimator, truth: Truth) -> None:
-    device, learner = PretendedDevice(estimator.space, truth), Learner(truth, 1.25, std=0.3)
+def test_ctrl_c_in_a_later_round_keeps_what_is_proved(objectives: Objectives, truth: Truth) -> None:
+    device, learner = PretendedDevice(objectives.space, truth), Learner(truth, 1.25, std=0.3)
     predict, refit, pressed = learner.predict, learner.refit, []
 
     def impatient(population: Population, return_std: bool = False) -> object:
@@ -171,9 +185,9 @@ def test_ctrl_c_in_a_later_round_keeps_what_is_proved(estimator: Estimator, trut
             raise KeyboardInterrupt
         return predict(population, return_std)
 
-    taught = replace(estimator, latency=learner)
+    taught = replace(objectives, latency=learner)
     learner.predict = impatient  # type: ignore[method-assign]
-    result = run_search(taught, BUDGET, settings=QUICK, measure=device.measure, refit=refit)
+    result = run_search(taught, check_feasibility(taught, BUDGET), settings=QUICK, measure=device.measure, refit=refit)
     assert result.interrupted
     assert result.status == "met"
     assert result.rounds == 1
@@ -181,10 +195,10 @@ def test_ctrl_c_in_a_later_round_keeps_what_is_proved(estimator: Estimator, trut
     assert len(result.proof["sessions_ms"]) >= QUICK.sessions
 
 
-def test_finalists_are_sure_ones_and_aimed_ones(estimator: Estimator, truth: Truth) -> None:
-    result = searched(estimator, PretendedDevice(estimator.space, truth))
+def test_finalists_are_sure_ones_and_aimed_ones(objectives: Objectives, truth: Truth) -> None:
+    result = searched(objectives, PretendedDevice(objectives.space, truth))
     first = result.finalists[result.finalists["round"] == 1]
-    chance = estimator.chance(
+    chance = objectives.chance(
         first["predicted_latency_ms"].to_numpy(), first["predicted_latency_std_ms"].to_numpy(), LIMIT
     )
     assert len(first) == QUICK.finalists
@@ -195,12 +209,14 @@ def test_finalists_are_sure_ones_and_aimed_ones(estimator: Estimator, truth: Tru
     assert ((aimed > 0.95 * aim) & (aimed < aim)).all()
 
 
-def test_finalists_are_unlike_each_other_and_leave_growing_room(estimator: Estimator) -> None:
-    space = estimator.space
-    archive = evolve(space, estimator.scorer(BUDGET), rng=np.random.default_rng(0), settings=QUICK.evolution)
+def test_finalists_are_unlike_each_other_and_leave_growing_room(objectives: Objectives) -> None:
+    space = objectives.space
+    archive = run_strategy(
+        "evolution", space, objectives.scorer(BUDGET), rng=np.random.default_rng(0), settings=QUICK.evolution
+    )
     chosen = choose_finalists(space, archive, BUDGET, 6, archive.population[:0])
     assert len(np.unique(chosen, axis=0)) == 6
-    upper = estimator.costs(chosen, BUDGET)["latency_ms"]
+    upper = objectives.costs(chosen, BUDGET)[Latency()]
     assert (upper <= 3.2 * (1 - 0.1 * np.arange(6) / 5) + 1e-9).all()
     np.testing.assert_array_equal(chosen[0], archive.population[archive.best])
     others = choose_finalists(space, archive, BUDGET, 6, chosen)

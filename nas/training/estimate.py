@@ -1,0 +1,224 @@
+"""How long a training will take: a few steps of each of its phases, measured before it starts.
+
+They are taken by a copy of the network, so that nothing of the training changes. `schedule.json` in the run folder
+keeps what was found and how many epochs were chosen by it, so that a training that goes on has the same length.
+Times are in seconds.
+"""
+
+import copy
+import hashlib
+import json
+import resource
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from latency_tables.files import write_text
+from nas.data import ImageData, prepare
+from nas.evaluation.accuracy import BATCH, CALIBRATION_IMAGES
+from nas.supernet import Subnet, Supernet
+from nas.training.distributed import Processes
+from nas.training.duration import show_duration
+from nas.training.recipe import Recipe
+from nas.training.schedule import Schedule
+from nas.training.step import Trainer
+
+FILE = "schedule.json"
+
+MOST_STEPS, SHARE = 4, 1 / 20
+"""Steps of a phase that are measured after the first one: at most so many, and at most this share of the phase."""
+
+ENOUGH_S = 10.0
+"""When this much of a phase has been measured, no further step of it is."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a training takes.
+
+    Attributes
+    ----------
+    steps : seconds a step of each phase.
+    evaluation : seconds of one evaluation on the validation split.
+    memory_gb : most memory of the process, or of the GPU, so far; in GB of 1e9 bytes.
+    """
+
+    steps: tuple[float, ...]
+    evaluation: float
+    memory_gb: float
+
+    def total(self, schedule: Schedule, evaluations: int, done: int = 0) -> float:
+        """Seconds of the training after `done` steps."""
+        starts = np.maximum(schedule.starts, done)
+        return float(np.diff(starts) @ np.array(self.steps)) + evaluations * self.evaluation
+
+    def epochs_within(self, seconds: float, recipe: Recipe, n_images: int, evaluations: int) -> float:
+        """How many epochs of `recipe` take `seconds`, to the hundredth.
+
+        Raises
+        ------
+        ValueError : so few that not every phase would have a step.
+        """
+        shares = np.array([phase.share for phase in recipe.phases])
+        an_epoch = Schedule(recipe, n_images).steps_per_epoch * float(shares @ np.array(self.steps))
+        fixed = evaluations * self.evaluation
+        epochs = int(100 * max(0.0, seconds - fixed) / an_epoch) / 100
+        least = np.ceil(100 / shares.min() / Schedule(recipe, n_images).steps_per_epoch) / 100
+        if epochs < least:
+            raise ValueError(
+                f"{show_duration(seconds)} is too short for this training: an epoch takes {show_duration(an_epoch)}, "
+                f"{evaluations} evaluations take {show_duration(fixed)}; give at least "
+                f"{show_duration(1.1 * (least * an_epoch + fixed))}"
+            )
+        return epochs
+
+
+def measure_costs(
+    network: Supernet | Subnet,
+    data: ImageData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: str,
+    bfloat16: bool,
+    teacher: nn.Module | None,
+    processes: Processes,
+) -> Costs:
+    """Measure steps of every phase and a forward pass; `network` and all random numbers stay as they are."""
+    probe = replace(
+        recipe,
+        # Each process does its part of the work; no weight moves far.
+        batch_size=max(2, recipe.batch_size // processes.n),
+        learning_rate=1e-12,
+        phases=tuple(replace(phase, learning_rate=None) for phase in recipe.phases),
+    )
+    trainer = Trainer(
+        copy.deepcopy(network), data, probe, seed=seed, device=device, bfloat16=bfloat16, external=teacher
+    )
+    starts = trainer.schedule.starts
+    seconds = [_phase_seconds(trainer, start, end) for start, end in zip(starts, starts[1:], strict=False)]
+    # What process 0 measured holds for all, or they would plan different lengths.
+    agreed = torch.tensor([*seconds, _evaluation_seconds(trainer)], dtype=torch.float64, device=trainer.device)
+    processes.begin_alike([agreed])
+    *steps, evaluation = agreed.tolist()
+    if trainer.device.type == "cuda":
+        memory = float(torch.cuda.max_memory_allocated(trainer.device))
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+    return Costs(tuple(steps), evaluation, round(memory / 1e9, 2))
+
+
+def _phase_seconds(trainer: Trainer, start: int, end: int) -> float:
+    """Mean seconds of a step of the phase from step `start` to before `end`; 0 where it has none."""
+    if end == start:
+        return 0.0
+
+    def timed(step: int) -> float:
+        began = perf_counter()
+        trainer.train_step(step)
+        return perf_counter() - began
+
+    first = timed(start)  # also does what happens once in the phase
+    n = min(MOST_STEPS, round(SHARE * (end - start)) or 1, end - start - 1)
+    seconds: list[float] = []
+    for step in np.linspace(start + 1, end - 1, n).astype(int).tolist() if n else []:
+        seconds.append(timed(step))
+        if sum(seconds) > ENOUGH_S:
+            break
+    return float(np.mean(seconds)) if seconds else first
+
+
+@torch.no_grad()
+def _evaluation_seconds(trainer: Trainer) -> float:
+    """Seconds in which the max and the min net, or the network alone, are calibrated and evaluated."""
+    data, net, share = trainer.data, trainer.network, 1.0
+    if isinstance(net, Supernet):
+        least, most = net.space.costs(np.stack([net.space.min, net.space.max])).macs.tolist()
+        share += least / most
+        net.activate(net.space.max)
+    images = data.validation.images[:BATCH]
+    if not len(images):
+        return 0.0
+    net.eval()
+    began = perf_counter()
+    logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
+    logits.sum().item()  # waits for a GPU
+    an_image = (perf_counter() - began) / len(images)
+    return share * an_image * (len(data.validation) + min(CALIBRATION_IMAGES, len(data.train)))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The length of a training, as kept in its run folder.
+
+    Attributes
+    ----------
+    training : which training it is of: the digest of its identity, whatever its number of epochs.
+    train_time : as typed; None where the recipe's epochs count.
+    epochs : of the training.
+    costs : as measured.
+    """
+
+    training: str
+    train_time: str | None
+    epochs: float
+    costs: Costs
+
+    def write(self, folder: Path, recipe: Recipe, schedule: Schedule) -> None:
+        """Keep it in `folder`, with what the phases come to for whoever reads it."""
+        steps = np.diff(schedule.starts).tolist()
+        phases = [
+            {"name": phase.name, "steps": n, "seconds_a_step": round(seconds, 5)}
+            for phase, n, seconds in zip(recipe.phases, steps, self.costs.steps, strict=True)
+        ]
+        write_text(folder / FILE, json.dumps(asdict(self) | {"phases": phases}, indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path, training: str) -> Self | None:
+        """The plan of that training in `folder`; None where there is none, or one of another training."""
+        try:
+            found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+            costs = Costs(tuple(map(float, found["costs"].pop("steps"))), **found["costs"])
+            plan = cls(found["training"], found["train_time"], float(found["epochs"]), costs)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return plan if plan.training == training else None
+
+    def sentence(self, recipe: Recipe, schedule: Schedule, evaluations: int, done: int = 0) -> str:
+        """What the training will take from step `done` on, and how to shorten it."""
+        starts = np.maximum(schedule.starts, done)
+        parts = [
+            f"{n:,} of {phase.name!r} at {show_duration(seconds)}"
+            for phase, n, seconds in zip(recipe.phases, np.diff(starts).tolist(), self.costs.steps, strict=True)
+            if n
+        ]
+        seconds = self.costs.total(schedule, evaluations, done)
+        until = (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M")
+        shorter = "" if self.train_time else f"; to shorten it: --train-time {_half(seconds)}, or fewer epochs"
+        return (
+            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {evaluations} evaluations take about "
+            f"{show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
+            f"{self.epochs:g} epochs of {schedule.n_images:,} images{shorter}"
+        )
+
+
+def training_digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 of what a run must share with its checkpoint, except for the number of epochs."""
+    recipe = {key: value for key, value in identity["recipe"].items() if key != "epochs"}
+    text = json.dumps({**identity, "recipe": recipe}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _half(seconds: float) -> str:
+    """About half of it, as one would type it."""
+    half = seconds / 2
+    if half < 90:
+        return f"{max(1, round(half))}s"
+    return f"{round(half / 60)}min" if half < 5400 else f"{half / 3600:.1f}h"
