@@ -7,6 +7,7 @@ import pytest
 
 from latency_tables.table import read_rows
 from nas.devices.device import Device
+from nas.devices.events import Machine, Start
 from nas.devices.importing import import_table
 from nas.devices.learning import check_again, device_predictor
 from nas.devices.protocol import Protocol, Rounds, conditions
@@ -40,7 +41,7 @@ def test_one_disturbed_moment_and_a_device_that_speeds_up_are_no_slowdown() -> N
 def test_rounds_that_slow_down_in_the_middle_are_said() -> None:
     ms = np.full((30, 3), 2.0) * np.random.default_rng(0).normal(1, 0.01, (30, 3))
     ms[12:] *= 1.4
-    rounds = Rounds({"machine": {"load_average": 0.2}}, ms, (8,) * 3, (0.0,) * 30, 0.3)
+    rounds = Rounds(Start(Machine(load_average=0.2)), ms, (8,) * 3, (0.0,) * 30, 0.3)
     (warning,) = [w for w in conditions([rounds], 1)[1] if w.startswith("throttling")]
     assert "from round 13 of 30 on" in warning
     assert "1.4" in warning
