@@ -89,6 +89,7 @@ def _against_n(
     axes: plt.Axes, table: pd.DataFrame, published: pd.DataFrame, ours: str, theirs: str, *, percent: bool = False
 ) -> None:
     unit = 100 if percent else 1
+    published = published[published["trimmed"].astype(str) == "True"]  # untrimmed ones stand in the right panel
     for name, colour in COLOURS.items():
         line = table[table["split"] == name]
         axes.plot(line["n"], unit * line[ours], "o-", color=colour, label=f"ours, {name}", markersize=4)
@@ -115,7 +116,7 @@ def _against_n(
                 color=colour,
             )
     axes.set_xlabel("networks measured on the device, all counted")
-    axes.set_xlim(0, 32)
+    axes.set_xlim(0, 26)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 
@@ -137,7 +138,7 @@ def _nasflat(axes: plt.Axes, table: pd.DataFrame, alone: pd.DataFrame, published
     names = [f"{name}*" if name in INCOMPLETE else name.replace("nasbench201", "ND") for name in best.index]
     axes.set_xticks(list(places), names)
     axes.set_ylim(0.5, 1.12)
-    axes.set_xlabel("NASFLAT's sets, 20 networks measured (* not all its devices are public)")
+    axes.set_xlabel("NASFLAT's sets, n = 20 (* some devices missing)")
     axes.set_ylabel("rank correlation (Spearman)")
     axes.legend(frameon=False, fontsize=8, loc="upper right", ncols=3)
     axes.spines[["top", "right"]].set_visible(False)

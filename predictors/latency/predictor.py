@@ -40,9 +40,10 @@ from search_spaces import SearchSpace, get_space
 Floats = NDArray[np.float64]
 
 CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
-NARROWER = ((3, 5, 10), (0.48, 0.6, 1.0))
+NARROWER = ((3, 5, 10), (0.48, 0.6, 1.0)), ((3, 5, 10), (0.7, 0.9, 1.0))
 """Measurements, and how much narrower than the model's the intervals of left-out training devices should be: a device
-departs less from a fleet that was measured in its space than the priors allow, and few measurements cannot tell."""
+departs less from a fleet than the priors allow, and few measurements cannot tell. For a fleet that was measured in the
+space, and for one that is known by what operators cost."""
 REFERENCE_ROWS = 400  # networks that stand for the space
 MIN_MEASUREMENTS = 3
 MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms", "suspicious"}  # arrays of a profile
@@ -179,8 +180,9 @@ class LatencyPredictor:
         # What was left out shows that measurements of this device go wrong, by how much it does not.
         distances = (latency - left_out) / left_out_std
         stretch = _stretch(np.clip(distances, -DOUBTFUL, DOUBTFUL) if len(self.suspicious_) else distances)
-        if self.devices_:
-            stretch *= float(np.interp(len(kept), *NARROWER))
+        if self._sources is not None:
+            measured_here, priced = NARROWER
+            stretch *= float(np.interp(len(kept), *(measured_here if self.devices_ else priced)))
         jitter = 1e-9 * np.eye(features.shape[1])
         self._unit_ms = average.unit_ms
         self._weights = average.weights.astype(np.float32)

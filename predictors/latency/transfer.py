@@ -30,6 +30,9 @@ LEAST_ERROR = 0.03  # no prediction from operators alone is more certain than th
 MIN_FOR_ERROR = 3
 MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
 
+TYPICAL_DISTANCE = 0.6
+"""Mean error of the median device across spaces, in standard deviations: these are wide for the sake of a few."""
+
 
 class Part(NamedTuple):
     """Networks of one space measured on a device: genotypes (n, n_genes) and milliseconds (n,)."""
@@ -68,7 +71,7 @@ class DeviceCosts:
     @property
     def expected_error_elsewhere(self) -> float:
         """The same in any other space."""
-        return MEAN_DISTANCE * self.error_elsewhere
+        return TYPICAL_DISTANCE * self.error_elsewhere
 
     @property
     def single_prices(self) -> Floats:
@@ -94,7 +97,7 @@ class SpaceLatency:
         self.costs = costs
         self.space = space
         self.relative_std = costs.error if space.name in costs.spaces else costs.error_elsewhere
-        self.expected_error = MEAN_DISTANCE * self.relative_std
+        self.expected_error = costs.expected_error if space.name in costs.spaces else costs.expected_error_elsewhere
         self._totals = OperatorTotals(space)
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
