@@ -16,8 +16,24 @@ from PIL import Image, ImageOps
 
 def read_image(path: Path, side: int) -> np.ndarray:
     """The middle square of an image, (side, side, 3) in [0, 1]: as in training."""
-    with Image.open(path) as opened:
-        upright = ImageOps.exif_transpose(opened).convert("RGB")
+    with Image.open(path) as picture:
+        picture.load()
+        orientation = picture.getexif().get(0x0112, 1)  # how the camera was held
+        turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Pillow's numbers of the way back
+        if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the values
+            values = np.asarray(picture).astype(np.float64)
+            low, high = np.nanmin(values), np.nanmax(values)
+            ranges = (1, 255, 65535) if picture.mode == "F" else (255, 65535)
+            low, high = next(((0, full) for full in ranges if low >= 0 and high <= full), (low, high))
+            grey = np.nan_to_num((values - low) / ((high - low) or 1) * 255)
+            grey[values == picture.info.get("transparency")] = 255
+            rgb = Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+        elif picture.has_transparency_data:  # on white
+            picture = picture.convert("RGBA")
+            rgb = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+        else:
+            rgb = picture.convert("RGB")
+    upright = rgb.transpose(turns[orientation]) if orientation in turns else rgb
     return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
 
 

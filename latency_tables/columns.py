@@ -85,7 +85,7 @@ def refuse(csv: Path, wrong: "pd.Series[bool]", cells: "pd.Series[Any]", reason:
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         cell = cells.iloc[row]
-        said = repr(shown(cell)) if isinstance(cell, str) else repr(cell)
+        said = repr(shown(cell)) if isinstance(cell, str) else f"{cell:g}"
         raise ValueError(f"{csv}, line {wrong.index[row]}: {said} {reason}")
 
 

@@ -41,7 +41,7 @@ def layer_class(layer: LayerSpec) -> str:
 def layer_totals(layer: LayerSpec) -> NDArray[np.float64]:
     """Launches, MACs, elements read and written, and weights of one layer, shape ``(WIDTH,)``."""
     totals = np.zeros((len(QUANTITIES), len(CLASSES)))
-    moved = layer.input_elements * len(layer.inputs) + layer.output_elements
+    moved = layer.read_elements + layer.output_elements
     totals[:, CLASSES.index(layer_class(layer))] = 1, layer.macs, moved, layer.weight_count
     return totals.ravel()
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from search_spaces.layers import LayerSpec, peak_activation_elements
 from search_spaces.tables import SlotTable
 
-BYTES_PER_ELEMENT = {"float32": 4, "int8": 1}
+BYTES_PER_ELEMENT = {"float32": 4, "float16": 2, "int8": 1}
 N_QUANTITIES = 5
 
 

@@ -353,7 +353,7 @@ class SearchSpace(ABC):
         Parameters
         ----------
         population : int array of shape (n, n_genes).
-        precision : ``float32`` or ``int8``, of weights and activations (biases stay 4 bytes).
+        precision : ``float32``, ``float16`` or ``int8``, of weights and activations (biases stay 4 bytes).
 
         Raises
         ------

@@ -1,39 +1,37 @@
 """Every choice that can be typed composes into a configuration of the types it should have."""
 
-from pathlib import Path
-
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-import conf
-from nas.cli.config import SCHEMAS
+from nas.cli.app import register_settings
+from nas.cli.config import SETTINGS
 from nas.cli.verb import VERBS
+from nas.pipeline.settings import from_plain
+from nas.shipped.conf import CONF
 from nas.training.recipe import Recipe
-from search_spaces import SPACES, get_space
-
-CONF = Path(conf.__file__).parent
+from search_spaces import SPACES
+from search_spaces.settings import SpaceSettings
 
 
 @pytest.fixture(autouse=True)
 def hydra():
-    for name, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{name}_schema", node=schema)
-    with initialize_config_module("conf", version_base="1.3"):
+    register_settings()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_configuration_of_its_own_type(verb):
-    assert OmegaConf.get_type(compose(verb)) is SCHEMAS[verb]
+    assert from_plain(
+        SETTINGS[verb], OmegaConf.to_container(compose(verb, ["run=x"] if VERBS[verb].positional else []), resolve=True)
+    )
 
 
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_can_be_chosen(name):
-    options = compose("train", [f"space={name}"]).space
-    space = get_space(**OmegaConf.to_container(options))
-    assert space.name.startswith(name)
+    options = OmegaConf.to_container(compose("train", [f"space={name}"]).space)
+    assert SpaceSettings.from_dict(options).make().name.startswith(name)
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "recipe").glob("*.yaml")), ids=lambda path: path.stem)

@@ -5,13 +5,15 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from nas.cli.config import SCHEMAS
+from nas.cli.app import register_settings
+from nas.cli.config import SETTINGS
 from nas.cli.flags import parse
 from nas.cli.verb import VERBS
+from nas.pipeline.settings import from_plain
+from nas.shipped.conf import CONF
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    (?:torchrun .*)?(nas .+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
@@ -24,13 +26,14 @@ def test_every_command_can_be_typed(command):
     verb = VERBS[name]
     line = parse(words, verb.flags)
     assert len(line.positional) <= (verb.positional is not None)
-    for key, schema in SCHEMAS.items():
-        ConfigStore.instance().store(name=f"{key}_schema", node=schema)
+    register_settings()
     # A sweep composes once for each value; the first stands for all.
+    if verb.positional:
+        line.overrides.append("run=x")
     overrides = [re.sub(r"(=[^,'\"]+),.*", r"\1", text) if line.multirun else text for text in line.overrides]
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(name, overrides)
-    assert OmegaConf.get_type(config) is SCHEMAS[name]
+    from_plain(SETTINGS[name], OmegaConf.to_container(config, resolve=True))
 
 
 def test_there_are_commands():

@@ -18,13 +18,14 @@ from sklearn.neural_network import MLPRegressor
 
 from experiments.latency_transfer.data import load_fleet
 from experiments.search_speed.tables import MacroSpace
-from experiments.search_speed.task import Task, data_folder
+from experiments.search_speed.task import Note10Latency, Task, data_folder
 from latency_tables.files import write_text
 from nas.pipeline.search import Unknown
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
+from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
 from predictors.accuracy import CONSTANT, COSTS, COUNTS, NOISE, POSITIONS, AccuracyPredictor
 from predictors.encoding import ArchitectureEncoding
@@ -130,19 +131,10 @@ def free_statistics(data: Path, seeds: int, out: Path) -> None:
             write_text(out / "free_statistics.csv", table.to_csv(index=False))
 
 
-class _Note10:
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        mean = self.task.latency_ms(population)
-        return (mean, np.zeros(len(mean))) if return_std else mean
-
-
 def rounds(data: Path, seeds: int, out: Path) -> None:
     """The network found within a budget on once-for-all's task, with all evaluations spread or most in rounds."""
     task, budget, lines = Task(data), Budget.parse(latency=f"{LIMIT_MS}ms"), []
-    unknown = Objectives(task.space, Unknown(), _Note10(task))
+    unknown = Objectives(task.space, Unknown(), Note10Latency(task))
     for n, seed, way in itertools.product(OBSERVED[1:], range(seeds), ("spread", "rounds")):
         rng = np.random.default_rng(100 + seed)
 
@@ -151,7 +143,7 @@ def rounds(data: Path, seeds: int, out: Path) -> None:
 
         started = time.process_time()
         plan = EvaluationPlan(n, spread=1.0) if way == "spread" else EvaluationPlan(n)
-        learnt = learn_accuracy(unknown, budget, evaluate, plan=plan, seed=seed)
+        learnt = learn_accuracy(unknown, check_feasibility(unknown, budget, seed), evaluate, plan=plan, seed=seed)
         seconds = time.process_time() - started
         score = Objectives(task.space, learnt.predictor, unknown.latency).scorer(budget)
         archive = run_strategy(

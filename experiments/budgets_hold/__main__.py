@@ -27,6 +27,7 @@ from latency_tables.files import write_text  # noqa: E402
 from nas.errors import BudgetMissed, InfeasibleBudget  # noqa: E402
 from nas.search.budget import Budget  # noqa: E402
 from nas.search.evolution.settings import EvolutionSettings  # noqa: E402
+from nas.search.feasibility import check_feasibility  # noqa: E402
 from nas.search.objectives import Objectives  # noqa: E402
 from nas.search.run import SearchSettings, run_search  # noqa: E402
 from search_spaces import get_space  # noqa: E402
@@ -51,9 +52,10 @@ def search(configuration: Configuration, limit_ms: float, folder: Path) -> dict[
     began = time.time()
     record: dict[str, Any] = {"configuration": configuration.name, "limit_ms": limit_ms}
     try:
+        objectives = Objectives(space, stand_in.predictor(seed), latency)
         run_search(
-            Objectives(space, stand_in.predictor(seed), latency),
-            Budget.parse(latency=f"{limit_ms!r}ms"),
+            objectives,
+            check_feasibility(objectives, Budget.parse(latency=f"{limit_ms!r}ms"), seed),
             seed=seed,
             settings=SETTINGS,
             folder=folder,

@@ -23,12 +23,15 @@ from latency_tables.files import write_text
 from nas.cli.console import track
 from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.search import Unknown
+from nas.progress import Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
+from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
 from nas.search.run import run_search
 from nas.supernet import Subnet
-from nas.training.finetune import Finetuned, Finetuning, finetune
+from nas.training import Finetuning
+from nas.training.finetune import Finetuned, finetune
 from search_spaces import Population
 
 RESULTS = Path(__file__).with_name("results")
@@ -41,8 +44,9 @@ def chosen(trained: TrainedSupernet, limits: list[str], evaluations: int, seed: 
     for budget in (Budget.parse(macs=limit) for limit in limits):
         with track("evaluating subnets") as progress:
             evaluate = partial(trained.evaluated, progress=progress)
-            learnt = learn_accuracy(unknown, budget, evaluate, plan=EvaluationPlan(evaluations), seed=seed)
-        genotypes.append(run_search(replace(unknown, accuracy=learnt.predictor), budget, seed=seed).genotype)
+            feasibility = check_feasibility(unknown, budget, seed)
+            learnt = learn_accuracy(unknown, feasibility, evaluate, plan=EvaluationPlan(evaluations), seed=seed)
+        genotypes.append(run_search(replace(unknown, accuracy=learnt.predictor), feasibility, seed=seed).genotype)
     return genotypes
 
 
@@ -85,17 +89,16 @@ def main() -> None:
             if weights == "from scratch":
                 torch.manual_seed(words.seed)
                 net, rate = Subnet(trained.space, genotype), words.scratch_learning_rate
-            with track(f"{net.architecture}: {weights}") as progress:
-                tuned = finetune(
-                    net,
-                    teacher if weights == "fine-tuned" else None,
-                    trained.data,
-                    Finetuning(epochs=epochs, learning_rate=rate),
-                    seed=words.seed,
-                    threads=words.threads,
-                    folder=words.out / "runs" / f"{net.architecture}_{weights.replace(' ', '-')}_{epochs}",
-                    progress=progress,
-                )
+            tuned = finetune(
+                net,
+                teacher if weights == "fine-tuned" else None,
+                trained.data,
+                Finetuning(epochs=epochs, learning_rate=rate),
+                seed=words.seed,
+                threads=words.threads,
+                folder=words.out / "runs" / f"{net.architecture}_{weights.replace(' ', '-')}_{epochs}",
+                listener=Listener(say=print, track=track),
+            )
             rows += rows_of(net, weights, epochs, tuned)
             write_text(table, pd.DataFrame(rows).round(5).to_csv(index=False))
             print(rows[-1], flush=True)

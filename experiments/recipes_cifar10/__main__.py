@@ -20,7 +20,7 @@ import torch  # noqa: E402
 
 from experiments.recipes_cifar10.results import conditions, done, record, summarise  # noqa: E402
 from experiments.recipes_cifar10.runs import all_runs, perform  # noqa: E402
-from nas.data import load_data  # noqa: E402
+from nas.data import DataSettings, load_data  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = Path(os.environ.get("NAS_SHARED_DATA", ROOT.parent / "shared" / "data")) / "cifar10-jpeg.tar.xz"
@@ -70,7 +70,9 @@ def main() -> None:
         if done(run, given.budget):
             logger.info("%s is done", run.label)
             continue
-        data = data or load_data("folder", unpacked(given.data, given.work), resolution=32, validation_fraction=0.1)
+        data = data or load_data(
+            DataSettings("folder", str(unpacked(given.data, given.work)), resolution=32, validation_fraction=0.1)
+        )
         logger.info("%s begins", run.label)
         record(*perform(run, data, work / run.label, given.budget), about)
         logger.info("%s is done", run.label)

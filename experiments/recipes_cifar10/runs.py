@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import yaml
 
 from experiments.recipes_cifar10.networks import SIZES, SPACE, UNIFORM, Networks, OneNetwork, chosen, uniform
 from nas.data import ImageData
 from nas.evaluation import evaluate_subnets, evaluate_subnets_on_test
-from nas.supernet import Supernet
-from nas.training import Phase, Recipe, read_log, train
+from nas.training import Phase, Recipe, load_recipe, make_supernet, read_log, train
+from nas.training.augmentation import Flip, PadCrop
+from nas.training.batches import STEP
 from nas.training.samplers import sample_step
 from nas.training.schedule import Schedule
-from nas.training.step import STEP
 from search_spaces import SearchSpace, get_space
 
-CONF = Path(__file__).parents[2] / "conf" / "recipe"
 RECIPES = ("delayed_sandwich", "deps", "bignas", "alphanet", "ofa", "compofa")
-SAME = {"batch_size": 64, "crop_padding": 4}
+SAME: dict[str, Any] = {"batch_size": 64, "augmentation": (PadCrop(padding=4), Flip())}
 """What all runs share, whatever their recipe's file says."""
 
 Kind = Literal["recipe", "scratch", "uniform"]
@@ -64,11 +61,10 @@ def all_runs(seed: int) -> list[Run]:
 def recipe_of(run: Run, budget: float, n_images: int) -> Recipe:
     """The recipe, as long as the budget allows: by cost for a supernet, in epochs for a network from scratch."""
     if run.kind == "recipe":
-        settings = yaml.safe_load((CONF / f"{run.name}.yaml").read_text(encoding="utf-8"))
+        recipe = load_recipe(run.name)
     else:
-        settings = yaml.safe_load((CONF / "deps.yaml").read_text(encoding="utf-8"))
-        settings |= {"name": "alone", "phases": [{"name": "alone", "share": 1.0}]}
-    recipe = Recipe.from_dict(settings | SAME | {"epochs": budget})
+        recipe = replace(load_recipe("deps"), name="alone", phases=(Phase(name="alone", share=1.0),))
+    recipe = replace(recipe, **SAME, epochs=budget)
     if run.kind != "recipe":
         return recipe
     space = get_space(SPACE)
@@ -105,8 +101,7 @@ def perform(
         space = space or uniform(run.name)
         evaluated = Networks(space, (run.name,), space.max[None])
     recipe = recipe_of(run, budget, len(data.train))
-    torch.manual_seed(run.seed)
-    supernet = Supernet(space, recipe.kernel_transform)
+    supernet = make_supernet(space, recipe, run.seed)
     settings: dict[str, Any] = {"threads": 1, "device": "cpu", "precision": "float32"}
     result = train(supernet, data, recipe, folder, seed=run.seed, evaluations=1, **settings)
     validation = evaluate_subnets(supernet, evaluated.population, data)

@@ -13,7 +13,6 @@ from experiments.search_speed.task import KNOWN
 
 COLOURS = {
     "ours": "#0072B2",
-    "ours, without slopes": "#56B4E9",
     "once-for-all finder": "#D55E00",
     "pymoo NSGA-II": "#E69F00",
     "Optuna NSGA-II": "#009E73",

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from experiments.search_speed.task import Recorder, Task, Timed
+from experiments.search_speed.task import History, Recorder, Task
 
 
-def finder(task: Task, limit_ms: int, seed: int, generations: int) -> Timed:
+def finder(task: Task, limit_ms: int, seed: int, generations: int) -> History:
     """once-for-all's finder, with its own accuracy predictor and latency estimator classes."""
     import random
 
@@ -41,20 +41,20 @@ def finder(task: Task, limit_ms: int, seed: int, generations: int) -> Timed:
         def predict_efficiency(self, sample: Any) -> float:
             return float(tables[sample["r"][0]].predict_network_latency_given_spec(sample))
 
-    timed = Timed(task, limit_ms)
+    history = History()
 
     class Accuracy:
         # Only networks within the budget get here.
         def predict_accuracy(self, samples: Any) -> Any:
             accuracy = predictor.predict_accuracy(samples)
-            timed.note(float(accuracy.max()))
+            history.note(float(accuracy.max()))
             return accuracy
 
     search = evolution_finder.EvolutionFinder(
         "note10", limit_ms, Efficiency(), Accuracy(), population_size=100, max_time_budget=generations
     )
     search.run_evolution_search()
-    return timed
+    return history
 
 
 def _key(row: dict[Any, Any]) -> str:

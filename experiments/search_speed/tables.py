@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from experiments.latency_transfer.data import SPLITS, load_fleet
-from nas.search.evolution.archive import Scores
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
 from predictors.latency import LatencyPredictor
@@ -21,7 +20,7 @@ from search_spaces.genes import Gene, Slot
 from search_spaces.layers import LayerSpec
 from search_spaces.space import SearchSpace
 
-FEW_QUERIES = EvolutionSettings(evaluations=1500, parents=20, children=6, litter=4, patience=15)
+FEW_QUERIES = EvolutionSettings(evaluations=1500, parents=20, children=6, candidates_per_child=4, patience=15)
 
 # HELP's README: device, budget in ms, its latency when measured, its accuracy.
 HELP = (
@@ -65,9 +64,6 @@ class MacroScore:
         accuracy = self.accuracy[self.index(population)]
         self.queried += np.where(self.violations(population)[:, 0] <= 0, accuracy, 0.0).tolist()
         return -accuracy[:, None]
-
-    def __call__(self, population: np.ndarray) -> Scores:
-        return Scores(self.objectives(population), self.violations(population))
 
 
 def macro(data: Path, seeds: int) -> pd.DataFrame:

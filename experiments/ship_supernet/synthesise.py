@@ -99,7 +99,7 @@ def real_statistics(supernet: Supernet, population: Population, data: ImageData,
         supernet.activate(genotype)
         side = supernet.resolution
         if side not in batches:
-            batches[side] = calibration_batches(data, side, n_images=n_images)
+            batches[side] = list(calibration_batches(data, side, n_images=n_images))
         each = [statistics(supernet, batch) for batch in batches[side]]
         targets.append(
             [

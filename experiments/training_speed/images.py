@@ -3,9 +3,9 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from time import perf_counter, process_time
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from experiments.training_speed.work import Step, recipe
-from nas.data import ImageData, augment, load_data, prepare
-from nas.data.storage import temporary_folder
+from nas.data import BatchReader, DataSettings, ImageData, load_data, prepare
 from nas.supernet import Supernet
+from nas.training.augmentation.geometry import flip, pad_crop
 from search_spaces import get_space
 
 RESOLUTION, BATCH, N_IMAGES, N_CLASSES = 224, 32, 1000, 10
@@ -34,55 +34,45 @@ def photographs(folder: Path) -> None:
 
 
 def images(rounds: int) -> pd.DataFrame:
-    """Images a second of one core, by CPU time; reading from disk by the clock, of which nothing is CPU time."""
+    """Images a second of one core, by CPU time."""
     rows: list[dict[str, object]] = []
 
-    def timed(what: str, n: int, work: Callable[[], object], times: int = 1, clock: bool = False) -> None:
-        now, seconds = perf_counter if clock else process_time, []
+    def timed(what: str, n: int, work: Callable[[], object], times: int = 1) -> None:
+        seconds = []
         for _ in range(times):
-            began = now()
+            began = process_time()
             work()
-            seconds.append(now() - began)
+            seconds.append(process_time() - began)
         rows.append({"what": what, "images_per_second": round(n / float(np.median(seconds)), 1)})
         print(rows[-1], flush=True)
 
+    os.environ["NAS_CACHE"] = ""  # decoded each time
+    generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         photographs(Path(folder))
+        settings = DataSettings("folder", folder, resolution=RESOLUTION)
         read: list[ImageData] = []
-        for name, memory_gb in (("memory", None), ("a file", 0.0)):
-            settings = {"root": folder, "resolution": RESOLUTION, "memory_gb": memory_gb}
-            timed(f"decoded into {name}", N_IMAGES, lambda s=settings: read.append(load_data("folder", **s)))
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    for name, data in zip(("memory", "a file"), read, strict=True):
+        for workers in (1, 2):
+            chosen = replace(settings, workers=workers)
+            timed(f"decoded into memory by {workers} processes, by the clock", N_IMAGES,
+                  lambda chosen=chosen: read.append(load_data(chosen)), clock=True)  # fmt: skip
+        read.append(load_data(replace(settings, memory_gb=0.0, workers=2)))
+        for name, data in zip(("memory", "the files, by two processes"), read[1:], strict=True):
+            n = len(data.train) // BATCH
+            rows = np.random.default_rng(0).permutation(len(data.train))
+            steps = iter(range(10 * rounds * n))
+            batches = BatchReader(data.train, lambda step, rows=rows, n=n: rows[step % n * BATCH :][:BATCH],
+                                  10 * rounds * n, torch.device("cpu"))  # fmt: skip
 
-        def batch(data: ImageData = data) -> None:
-            chosen = data.train.images[torch.from_numpy(rng.permutation(len(data.train))[:BATCH])]
-            prepare(augment(chosen, generator, padding=4, flip=True), RESOLUTION, data.mean, data.std)
+            def batch(data: ImageData = data, batches: BatchReader = batches, steps: Iterator[int] = steps) -> None:
+                chosen, _ = batches.batch(next(steps))
+                moved = pad_crop(flip(chosen, 0.5, generator), 4, generator)
+                prepare(moved, RESOLUTION, data.mean, data.std)
 
-        timed(f"a batch from {name}, augmented and normalised", BATCH, batch, 10 * rounds)
-    with _cold(read[1]) as work:
-        timed("a batch from a file, none of it in memory, by the clock", BATCH, work, rounds, clock=True)
+            timed(f"a batch from {name}, by the clock", BATCH, batch, 10 * rounds, clock=True)
     torch.manual_seed(0)
     space = get_space("mobilenet_v3", resolutions=(RESOLUTION,), num_classes=N_CLASSES)
     for phase, name in ((0, "a step of the max net"), (-1, "a step of four subnets")):
-        step = Step(Supernet(space), read[1], recipe("delayed_sandwich", BATCH), phase)
+        step = Step(Supernet(space), read[0], recipe("delayed_sandwich", BATCH), phase)
         timed(f"{name} (mobilenet_v3)", BATCH, step(0), max(1, rounds // 5))
     return pd.DataFrame(rows)
-
-
-@contextmanager
-def _cold(data: ImageData) -> Iterator[Callable[[], object]]:
-    """Reads a random batch from a file whose pages the system has been told to forget."""
-    pixels = data.train.images.numpy()
-    with tempfile.TemporaryFile(dir=temporary_folder()) as file:
-        file.write(pixels.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
-        rng = np.random.default_rng(0)
-
-        def read() -> None:
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            stored = torch.from_numpy(np.memmap(file, dtype=np.uint8, mode="r+", shape=pixels.shape))
-            stored[torch.from_numpy(rng.permutation(len(stored))[:BATCH])]
-
-        yield read

@@ -1,28 +1,24 @@
 """The pieces of work: a training step of ours, the same subnets as plain networks, and once-for-all's step."""
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import yaml
 from torch import Tensor, nn
 
 from experiments.training_speed.measure import Work
 from nas.data import ImageData, Split, prepare
 from nas.supernet import Subnet, Supernet, from_once_for_all
-from nas.training import Recipe, Trainer
+from nas.training import Recipe, Trainer, load_recipe
+from nas.training.batches import STEP
 from nas.training.samplers import sample_step
-from nas.training.step import STEP
 from search_spaces import Population, SearchSpace
-
-CONF = Path(__file__).parents[2] / "conf" / "recipe"
 
 
 def recipe(name: str, batch_size: int) -> Recipe:
-    settings = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-    return Recipe.from_dict(settings | {"batch_size": batch_size, "epochs": 100})
+    return replace(load_recipe(name), batch_size=batch_size, epochs=100)
 
 
 def noise(n: int, side: int, n_classes: int) -> ImageData:
@@ -48,7 +44,7 @@ class Step:
 
     def subnets(self, i: int) -> Population:
         step = self.start + 1 + i
-        return sample_step(self.trainer.supernet.space, self.phase, np.random.default_rng([0, STEP, step]))
+        return sample_step(self.trainer.network.space, self.phase, np.random.default_rng([0, STEP, step]))
 
     def __call__(self, i: int) -> Callable[[], None]:
         return lambda: self.trainer.train_step(self.start + 1 + i) and None
@@ -63,7 +59,7 @@ def static(step: Step) -> Work:
 
     Images are prepared and networks built outside the timing; a frozen teacher's forward pass is inside.
     """
-    space: SearchSpace = step.trainer.supernet.space
+    space: SearchSpace = step.trainer.network.space
     data, batch = step.trainer.data, step.trainer.schedule.batch_size
 
     def work(i: int) -> Callable[[], None]:
@@ -100,7 +96,7 @@ def once_for_all(step: Step, channels_last: bool) -> Work:
     from ofa.imagenet_classification.elastic_nn.networks import OFAMobileNetV3
     from ofa.utils import cross_entropy_loss_with_soft_target, cross_entropy_with_label_smoothing
 
-    space, n_classes = step.trainer.supernet.space, step.trainer.supernet.n_classes
+    space, n_classes = step.trainer.network.space, step.trainer.network.n_classes
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = OFAMobileNetV3(
         n_classes=n_classes, dropout_rate=0.1, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4]
@@ -109,7 +105,7 @@ def once_for_all(step: Step, channels_last: bool) -> Work:
     teacher = teacher.to(memory_format=layout).train()
     optimizer = optimizer_of(net, step.trainer.recipe.weight_decay)
     names = [gene.name for gene in space.genes]
-    resolution = step.trainer.supernet.resolution
+    resolution = step.trainer.network.resolution
     batch = step.trainer.schedule.batch_size
     images = _prepared(step.trainer.data, batch, resolution).contiguous(memory_format=layout)
     labels = step.trainer.data.train.labels[:batch]

@@ -1,24 +1,28 @@
-"""The configuration of each verb as a dataclass; `conf/<verb>.yaml` fills it, Hydra type-checks every value.
+"""The settings of each verb as a dataclass: the keys that can be typed, with their types and defaults.
 
-Groups (`space`, `recipe`, `data`) stay plain mappings here: each is checked by what is made of it.
+`conf/<verb>.yaml` and what is typed are laid over the defaults by Hydra; the result is made into these classes.
 """
 
-import copy
-from dataclasses import dataclass, field, make_dataclass
-from functools import partial
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import OmegaConf
 
-from nas.pipeline.request import SearchRequest, TrainRequest
+from latency_tables.files import plain_name
+from nas.data.settings import DataSettings
+from nas.pipeline.request import SearchRequest, TrainRequest, check_work
+from nas.pipeline.settings import inner_settings, to_plain
 from nas.training import Finetuning
+from nas.training.duration import parse_duration
+from search_spaces.settings import SpaceSettings
 
 # The last part of a path, or something else where there is none.
 OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else Path(path).name)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(TrainRequest):
     """`nas train`.
 
@@ -27,10 +31,14 @@ class TrainConfig(TrainRequest):
     name : last part of the run folder's name.
     """
 
-    name: str = MISSING
+    name: str = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.name)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SearchConfig(SearchRequest):
     """`nas search`.
 
@@ -40,49 +48,65 @@ class SearchConfig(SearchRequest):
     json : print the result as one JSON object.
     """
 
-    name: str = MISSING
+    name: str = "search"
     json: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.name)
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class MeasureConfig:
     """`nas measure`.
 
     Attributes
     ----------
     samples : architectures to measure.
+    batch : images an inference takes.
+    device_threads : CPU threads of one inference, where it is not what the device's card says.
     suggest : let the latency predictor choose them, instead of drawing them.
     source : a CSV file of latencies, or once-for-all's block tables with commas between, to take instead.
     """
 
-    space: dict[str, Any] = field(default_factory=dict)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
     device: str = "cpu"
     samples: int = 10
+    batch: int = 1
+    device_threads: int | None = None
     suggest: bool = False
     source: str | None = None
     seed: int = 0
-    name: str = MISSING
+    name: str = "measure"
     runs: str = "runs"
     json: bool = False
 
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """`nas fit`."""
+    """`nas fit`; see `MeasureConfig`."""
 
-    space: dict[str, Any] = field(default_factory=dict)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
     device: str = "cpu"
+    batch: int = 1
+    device_threads: int | None = None
     seed: int = 0
-    name: str = MISSING
+    name: str = "fit"
     runs: str = "runs"
     json: bool = False
 
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """`nas export`; see `SearchConfig`."""
 
-    run: str = MISSING
+    run: str
     out: str | None = None
     format: str = "onnx"
     precision: str = "float32"
@@ -92,21 +116,29 @@ class ExportConfig:
     json: bool = False
 
 
-@dataclass
-class FinetuneConfig:
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(Finetuning):
     """`nas finetune`, besides the fields of `nas.training.Finetuning`; see `SearchConfig`."""
 
-    run: str = MISSING
+    run: str
     train_time: str | None = None
     max_accuracy_drop: float = 1.0
-    name: str = MISSING
+    name: str = "finetune"
     seed: int = 0
     threads: int | None = None
     accelerator: str = "auto"
+    runs: str = "runs"
     json: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name(self.name)
+        check_work(self.seed, self.threads, self.accelerator)
+        if self.train_time is not None:
+            parse_duration(self.train_time)
 
-@dataclass
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """`nas evaluate`.
 
@@ -116,13 +148,13 @@ class EvaluateConfig:
     random : random networks of all sizes besides the max net, the min net and the front.
     """
 
-    run: str = MISSING
+    run: str
     random: int = 8
     seed: int = 0
     json: bool = False
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
     """`nas worker`.
 
@@ -136,19 +168,19 @@ class WorkerConfig:
 
     storage: str | None = None
     supernet: str | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+    data: DataSettings = field(default_factory=DataSettings)
     idle_s: float = 600
     threads: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ReportConfig:
     """`nas report`."""
 
-    run: str = MISSING
+    run: str
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class ListConfig:
     """`nas devices` and `nas spaces`."""
 
@@ -156,24 +188,51 @@ class ListConfig:
     json: bool = False
 
 
-def _with_finetuning() -> type:
-    """`FinetuneConfig` with every field of `Finetuning`, which checks the values."""
-    own = [
-        (name, Any, field(default_factory=partial(copy.copy, value))) for name, value in Finetuning().as_dict().items()
-    ]
-    return make_dataclass("FinetuneConfig", own, bases=(FinetuneConfig,))
-
-
-SCHEMAS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "train": TrainConfig,
     "search": SearchConfig,
     "measure": MeasureConfig,
     "fit": FitConfig,
     "export": ExportConfig,
-    "finetune": _with_finetuning(),
+    "finetune": FinetuneConfig,
     "evaluate": EvaluateConfig,
     "worker": WorkerConfig,
     "report": ReportConfig,
     "devices": ListConfig,
     "spaces": ListConfig,
 }
+
+FOUND_OUT = ("moved_data",)
+"""Settings that follow from others and are not typed."""
+PATHS = ("data.root", "supernet", "former", "source", "run", "out", "runs")
+
+
+def check_name(name: str) -> None:
+    """Refuse a name of a run that is none.
+
+    Raises
+    ------
+    ValueError : it is not plain.
+    """
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise ValueError(f"name {error}") from None
+
+
+def defaults(kind: Any) -> dict[str, Any]:
+    """The defaults of a settings class as plain data; what has none is ``???``, which Hydra asks for."""
+    required = {f.name: "???" for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    made = to_plain(kind(**required)) | required
+    return {name: value for name, value in made.items() if name not in FOUND_OUT}
+
+
+def text_keys(kind: Any, prefix: str = "") -> frozenset[str]:
+    """The keys of a settings class whose values are text, like ``data.root``."""
+    found: set[str] = set()
+    for name, hint in get_type_hints(kind).items():
+        if (inner := inner_settings(hint)) is not None:
+            found |= text_keys(inner, f"{prefix}{name}.")
+        elif hint is str or set(get_args(hint)) == {str, NoneType}:
+            found.add(prefix + name)
+    return frozenset(found)

@@ -20,45 +20,74 @@ class Flag:
     key : the configuration key it sets; empty for the few that need more than that.
     value : what stands behind it in the help, empty for a switch.
     help : one line.
+    text : whether the setting is text, which is never read as anything else; else a number or a switch.
     """
 
     name: str
     key: str
     value: str
     help: str
+    text: bool = True
 
 
 FLAGS = {
     flag.name: flag
     for flag in (
         Flag("device", "device", "NAME[,NAME]", "the device (`nas devices` lists them); several get a network each"),
-        Flag("shared", "shared", "", "several devices get one network, which keeps every one's budget"),
-        Flag("latency", "budget.latency", "20ms|60%", "latency of one image, or a share of the max net's"),
+        Flag("shared", "shared", "", "several devices get one network, which keeps every one's budget", text=False),
+        Flag("latency", "budget.latency", "20ms|60%", "latency of one inference, or a share of the max net's"),
+        Flag(
+            "throughput",
+            "budget.throughput",
+            "500img/s|150%",
+            "images a second at --batch, or a share of the max net's",
+        ),
+        Flag("batch", "batch", "N", "images an inference takes (default 1)"),
+        Flag("threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise"),
         Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
         Flag("params", "budget.params", "1M|60%", "number of parameters"),
-        Flag("confidence", "confidence", "0.95", "chance with which a predicted latency shall keep its budget"),
+        Flag(
+            "confidence",
+            "confidence",
+            "0.95",
+            "chance with which a predicted latency shall keep its budget",
+            text=False,
+        ),
         Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
+        Flag("resolution", "data.resolution", "96", "side in pixels at which images are kept and networks read them"),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(
             "precision", "precision", "float32,int8", "of the exported files; auto searches in both, keeps the better"
         ),
-        Flag("max-accuracy-drop", "max_accuracy_drop", "POINTS", "what int8 may lose against float32 (default 1)"),
-        Flag("samples", "samples", "N", "architectures to measure"),
+        Flag(
+            "max-accuracy-drop",
+            "max_accuracy_drop",
+            "POINTS",
+            "what int8 may lose against float32 (default 1)",
+            text=False,
+        ),
+        Flag("samples", "samples", "N", "architectures to measure", text=False),
         Flag("import", "source", "FILE", "take latencies from a CSV file, or from once-for-all's block tables (YAML)"),
-        Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure"),
-        Flag("evaluations", "evaluations", "N", "subnets to evaluate for the accuracy predictor, at most (default 80)"),
+        Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure", text=False),
+        Flag(
+            "evaluations",
+            "evaluations",
+            "N",
+            "subnets to evaluate for the accuracy predictor, at most (default 80)",
+            text=False,
+        ),
         Flag("strategy", "strategy", "NAME", "how networks are searched for: evolution (default), nsga2 or random"),
         Flag("storage", "storage", "URL", "share evaluations with `nas worker`, e.g. sqlite:///runs/nas.db"),
         Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
-        Flag("seed", "seed", "N", "seed of everything random (default 0)"),
+        Flag("seed", "seed", "N", "seed of everything random (default 0)", text=False),
         Flag("resume", "", "RUN", "continue a run that was stopped, in its own folder"),
         Flag("from", "former", "RUN", "answer at once from what a finished search learnt; nothing is measured"),
-        Flag("json", "json", "", "print one machine-readable object on stdout"),
+        Flag("json", "json", "", "print one machine-readable object on stdout", text=False),
     )
 }
 
@@ -79,7 +108,9 @@ HYDRA_FLAGS = {
     "--hydra-help": 0,
 }
 
-_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:+%~-]+")
+# What Hydra's grammar reads as text without quotes, unless it is one of the second.
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:+%-]+")
+_READ_AS_ELSE = re.compile(r"[+-]?[\d_.]+(e[+-]?[\d_]*)?|[+-]?(inf|nan)|true|false|null", re.IGNORECASE)
 
 
 @dataclass
@@ -167,6 +198,8 @@ def _apply(line: CommandLine, flag: Flag, value: str) -> None:
         line.out = value
     elif flag.name == "data":
         line.overrides += _data_overrides(value)
+    elif not flag.text and re.fullmatch(r"[\w.+-]+", value.replace(",", "") if line.multirun else value):
+        line.overrides.append(f"{flag.key}={value}")
     elif line.multirun and not _belongs_together(line, flag, value):
         # Commas mean a sweep here, so nothing may be quoted around them.
         line.overrides.append(f"{flag.key}={','.join(quote(part) for part in value.split(','))}")
@@ -182,12 +215,14 @@ def _belongs_together(line: CommandLine, flag: Flag, value: str) -> bool:
 def _data_overrides(value: str) -> list[str]:
     if "/" in value or value.startswith((".", "~")) or Path(value).is_dir():
         return ["data=folder", f"data.root={quote(value)}"]
-    return [f"data={value}"]
+    return [f"data={quote(value)}"]
 
 
 def quote(value: str) -> str:
-    """`value` as one Hydra value: quoted unless Hydra's grammar reads it as plain text anyway."""
-    if _PLAIN_VALUE.fullmatch(value):
+    """`value` as text for Hydra: in quotes, unless its grammar reads it as this very text anyway."""
+    if _PLAIN_VALUE.fullmatch(value) and not _READ_AS_ELSE.fullmatch(value):
         return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    # OmegaConf would fill in what stands in ${...}; a backslash keeps it.
+    value = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", value)
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + (r"\'" if found[2] else ""), value)
     return f"'{escaped}'"

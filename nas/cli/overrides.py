@@ -14,10 +14,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
+from latency_tables.files import shown
+
 SWITCH = "NAS_ALLOW_HYDRA"
 LAUNCHERS = ("basic", "joblib", "submitit_local", "submitit_slurm")
 GROUPS = ("data", "experiment", "recipe", "space")
-FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+FOLDERS = ("hydra.sweep.dir", "hydra.sweep.subdir")
 PLAIN_FLAGS = ("--multirun", "-m", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "--hydra-help")
 
 
@@ -31,9 +33,7 @@ def parse_override(text: str) -> Override:
     try:
         return OverridesParser.create().parse_override(text)
     except (OverrideParseException, ValueError) as error:
-        raise ValueError(
-            f"{shortened(text)} is not key=value as Hydra reads it; put quotes around the value"
-        ) from error
+        raise ValueError(f"{shown(text)} is not key=value as Hydra reads it; put quotes around the value") from error
 
 
 def check_overrides(flags: Sequence[str], overrides: Sequence[str]) -> None:
@@ -92,9 +92,4 @@ def _names_a_target(value: Any) -> bool:
 
 
 def _refused(what: str, why: str) -> str:
-    return f"{shortened(what)} is refused, because it {why}; {SWITCH}=1 in the environment allows it"
-
-
-def shortened(text: str, length: int = 120) -> str:
-    """`text`, its middle left out where it is long."""
-    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 4 :]}"
+    return f"{shown(what)} is refused, because it {why}; {SWITCH}=1 in the environment allows it"

@@ -17,6 +17,7 @@ class Verb:
     examples : command lines with a remark each.
     positional : the configuration key that a bare word sets, and how the help writes it.
     tail : a last paragraph of the help.
+    run_folder : whether each run has a folder of its own.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Verb:
     examples: tuple[tuple[str, str], ...]
     positional: tuple[str, str] | None = None
     tail: str = ""
+    run_folder: bool = False
 
 
 _EXIT_CODES = """Exit codes:
@@ -41,6 +43,9 @@ VERBS = {
                 "device",
                 "shared",
                 "latency",
+                "throughput",
+                "batch",
+                "threads",
                 "memory",
                 "size",
                 "macs",
@@ -48,12 +53,14 @@ VERBS = {
                 "confidence",
                 "supernet",
                 "data",
+                "resolution",
                 "space",
                 "train-time",
                 "format",
                 "precision",
                 "max-accuracy-drop",
                 "evaluations",
+                "strategy",
                 "storage",
                 "out",
                 "seed",
@@ -67,38 +74,44 @@ VERBS = {
                 ("nas search --data ./photos --latency 60% --precision auto", "float32 or int8, the better file"),
                 ("nas search --supernet RUN --latency 1ms,2ms,3ms -m", "three budgets, one supernet"),
                 ("nas search --from RUN --latency 15ms", "another budget, in a second, by what RUN learnt"),
+                ("nas search --device cpu --batch 32 --throughput 500img/s", "a budget in images a second"),
                 ("nas search --device pixel,note10,cpu --latency 20ms", "a network for each of three devices"),
                 ("nas search --device pixel,cpu --latency pixel=20ms,cpu=2ms", "a budget for each"),
                 ("nas search --device pixel,note10 --latency 20ms --shared", "one network that both can run in time"),
             ),
             tail=_EXIT_CODES,
+            run_folder=True,
         ),
         Verb(
             "train",
             "Train the supernet that searches start from.",
-            ("data", "space", "train-time", "out", "seed", "resume"),
+            ("data", "resolution", "space", "train-time", "out", "seed", "resume"),
             (
                 ("nas train --data ./photos", "the default recipe on your own images"),
                 ("nas train --data digits recipe.epochs=5", "a short one"),
                 ("nas train --data ./photos --train-time 20min", "as many epochs as fit"),
                 ("nas train --resume RUN", "go on where it was stopped"),
             ),
+            run_folder=True,
         ),
         Verb(
             "measure",
             "Measure architectures on a device (or take latencies from a file) and keep them.",
-            ("device", "space", "samples", "suggest", "import", "seed", "out", "json"),
+            ("device", "batch", "threads", "space", "samples", "suggest", "import", "seed", "out", "json"),
             (
                 ("nas measure --device cpu --samples 40", "this machine, forty random architectures"),
                 ("nas measure --device cpu --samples 10 --suggest", "ten that the predictor asks for"),
+                ("nas measure --device cpu --batch 32 --threads 2", "32 images an inference, on two threads"),
                 ("nas measure --device mine --import mine.csv", "what was measured elsewhere"),
             ),
+            run_folder=True,
         ),
         Verb(
             "fit",
             "Learn a device from its measurements: a latency predictor and its error.",
-            ("device", "space", "seed", "out", "json"),
+            ("device", "batch", "threads", "space", "seed", "out", "json"),
             (("nas fit --device cpu", "error report and a plot of predicted against measured"),),
+            run_folder=True,
         ),
         Verb(
             "export",
@@ -119,11 +132,12 @@ VERBS = {
                 ("nas finetune RUN epochs=25 weight_decay=1.0e-3", "the most epochs; any field of a recipe"),
                 ("nas finetune --resume TUNED", "go on where it was stopped"),
             ),
+            run_folder=True,
             positional=("run", "RUN"),
         ),
         Verb(
             "evaluate",
-            "Show what a trained supernet's networks are worth on the test split: the last word.",
+            "Show the test accuracy of a trained supernet's subnets.",
             ("seed", "json"),
             (("nas evaluate RUN", "max, min, the front and eight random ones"), ("nas evaluate RUN random=50", "")),
             positional=("run", "RUN"),

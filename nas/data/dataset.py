@@ -1,66 +1,124 @@
-"""Decoded images with their labels, and the record of how they were split.
+"""Labelled images, and the record of how they were split.
 
-Pixels are uint8 in [0, 255], stored at one resolution; `mean` and `std` are of the train split in units of
-pixel / 255.
+Pixels are uint8 in [0, 255] at one resolution; `mean` and `std` are of the train split in units of pixel / 255.
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data.storage import allocate
+from nas.data.streaming import Rows, StreamedImages
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Some labelled images.
+    """Some labelled images, in memory or in their files. `batch`, `batches` and `BatchReader` work for both.
 
     Attributes
     ----------
-    images : uint8 tensor of shape (n, 3, side, side).
+    images : uint8 tensor of shape (n, 3, side, side), or what reads them from their files.
     labels : int64 tensor of shape (n,).
     names : where each image came from: its path below the root, or its index in the published set.
-    in_file : whether the images are in a temporary file and not in memory; see `nas.data.storage`.
     """
 
-    images: Tensor
+    images: Tensor | StreamedImages
     labels: Tensor
     names: tuple[str, ...]
-    in_file: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def take(self, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> "Split":
-        """The images at `rows`, copied."""
-        images = torch.from_numpy(allocate((len(rows), *self.images.shape[1:]), self.in_file))
-        for copied, chunk in zip(torch.split(images, 1024), torch.split(torch.from_numpy(rows), 1024), strict=True):
-            copied.copy_(self.images[chunk])
-        names = tuple(self.names[row] for row in rows)
-        return Split(images, self.labels[torch.from_numpy(rows)], names, self.in_file)
+    @property
+    def side(self) -> int:
+        """Of the images, in pixels."""
+        return self.images.side if isinstance(self.images, StreamedImages) else int(self.images.shape[-1])
 
-    def near(self, device: torch.device) -> Tensor:
-        """The images, on a GPU where they take at most a quarter of its free memory, else where they are."""
-        if device.type != "cuda" or self.in_file or self.images.numel() > torch.cuda.mem_get_info(device)[0] / 4:
-            return self.images
-        return self.images.to(device)
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are read from their files whenever they are needed."""
+        return isinstance(self.images, StreamedImages)
+
+    def batch(self, rows: Rows) -> Tensor:
+        """The images at `rows`, uint8 of shape (len(rows), 3, side, side)."""
+        if isinstance(self.images, StreamedImages):
+            return self.images.batch(rows)
+        return self.images[torch.from_numpy(rows)]
+
+    def batches(self, size: int, rows: Rows | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels, `size` at a time and in order: all of them, or those at `rows`."""
+        chosen = np.arange(len(self)) if rows is None else rows
+        parts = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+        images = self.images.batches(parts) if isinstance(self.images, StreamedImages) else map(self.batch, parts)
+        for part, some in zip(parts, images, strict=True):
+            yield some, self.labels[torch.from_numpy(part)]
+
+    def take(self, rows: Rows) -> "Split":
+        """The images at `rows`, copied."""
+        images = self.images.take(rows) if isinstance(self.images, StreamedImages) else self.batch(rows)
+        return Split(images, self.labels[torch.from_numpy(rows)], tuple(self.names[row] for row in rows))
 
     def digest(self) -> str:
         """SHA-256 of pixels and labels."""
-        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        digest = hashlib.sha256(repr((len(self), 3, self.side, self.side)).encode())
         digest.update(self.labels.numpy().tobytes())
-        digest.update(np.ascontiguousarray(self.images.numpy()).data)
+        for images, _ in self.batches(1024):
+            digest.update(np.ascontiguousarray(images.numpy()).data)
         return digest.hexdigest()
+
+
+class BatchReader:
+    """Batches of a split by number, the following ones read ahead where the images are in their files.
+
+    What a step gets depends on its number alone: not on what was read before, nor on how many processes decode.
+
+    Parameters
+    ----------
+    split : read from.
+    rows_of : the rows of a step.
+    n_steps : nothing is read ahead beyond them.
+    device : on which the images are wanted. Those in memory are moved there once, where they take at most a quarter of
+        a GPU's free memory.
+    """
+
+    def __init__(self, split: Split, rows_of: Callable[[int], Rows], n_steps: int, device: torch.device) -> None:
+        self._split, self._rows_of, self._n_steps, self._device = split, rows_of, n_steps, device
+        self._images = None if isinstance(split.images, StreamedImages) else _near(split.images, device)
+        self._labels = split.labels.to(device)
+        self._last: tuple[int, Tensor] | None = None
+        self._ahead: Iterator[Tensor] = iter(())
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """Uint8 images and labels of a step, on the device."""
+        rows = torch.from_numpy(self._rows_of(step))
+        images = self._streamed(step) if self._images is None else self._images[rows.to(self._images.device)]
+        return images.to(self._device), self._labels[rows.to(self._device)]
+
+    def _streamed(self, step: int) -> Tensor:
+        assert isinstance(self._split.images, StreamedImages)
+        if self._last is not None and self._last[0] == step:
+            return self._last[1]
+        if self._last is None or self._last[0] != step - 1:
+            self._ahead = self._split.images.batches(map(self._rows_of, range(step, max(step + 1, self._n_steps))))
+        self._last = step, next(self._ahead)
+        return self._last[1]
+
+
+def _near(images: Tensor, device: torch.device) -> Tensor:
+    if device.type != "cuda" or images.numel() > torch.cuda.mem_get_info(device)[0] / 4:
+        return images
+    return images.to(device)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A set of images, split for training, for searching (validation) and for the last word (test).
+    """A set of images, split for training, for searching (validation) and for reporting (test).
 
     Attributes
     ----------
@@ -71,6 +129,7 @@ class ImageData:
     seed : the splits follow from it.
     flip : whether a mirrored image still shows its class; training then mirrors half of them.
     skipped : names of image files that could not be read.
+    content : digest of the files and settings that the images follow from; None where their pixels are to be hashed.
     stands_for : fingerprint of the images that those in `train` stand in for. They are synthesised then, without
         labels, and the other splits are empty.
     """
@@ -85,6 +144,7 @@ class ImageData:
     seed: int = 0
     flip: bool = False
     skipped: tuple[str, ...] = ()
+    content: str | None = None
     stands_for: str | None = None
 
     @property
@@ -105,13 +165,31 @@ class ImageData:
                 "search with --data PATH to use them"
             )
 
+    @property
+    def resolution(self) -> int:
+        """Side at which the images are kept, in pixels."""
+        return self.train.side
+
+    @cached_property
+    def class_counts(self) -> dict[str, NDArray[np.int64]]:
+        """Images of each class by split, in the order of `classes`."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {
+            name: np.bincount(split.labels.numpy()[split.labels.numpy() >= 0], minlength=len(self.classes))
+            for name, split in splits.items()
+        }
+
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the classes and of every pixel and label in its split; of the images stood in for."""
+        """SHA-256 of the images, their classes and their splits; of the images stood in for, where they are others."""
         if self.stands_for is not None:
             return self.stands_for
-        parts = (repr(self.classes), self.train.digest(), self.validation.digest(), self.test.digest())
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        parts: tuple[Any, ...]
+        if self.content is not None:
+            parts = (self.content, self.resolution, len(self.train), len(self.validation), len(self.test))
+        else:
+            parts = (self.train.digest(), self.validation.digest(), self.test.digest())
+        return hashlib.sha256("\n".join(map(str, (repr(self.classes), *parts))).encode()).hexdigest()
 
     def splits(self) -> dict[str, Any]:
         """What went where, as written to ``splits.json``: names by split, seed and fingerprint."""
@@ -120,25 +198,10 @@ class ImageData:
             "seed": self.seed,
             "fingerprint": self.fingerprint,
             "classes": list(self.classes),
-            "resolution": int(self.train.images.shape[-1]),
+            "class_counts": {name: counts.tolist() for name, counts in self.class_counts.items()},
+            "resolution": self.resolution,
             "skipped": list(self.skipped),
             "train": list(self.train.names),
             "validation": list(self.validation.names),
             "test": list(self.test.names),
         }
-
-
-def channel_statistics(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation of each channel of uint8 `images`, in units of pixel / 255."""
-    total = torch.zeros(3, dtype=torch.int64)
-    squares = torch.zeros(3, dtype=torch.int64)
-    for chunk in torch.split(images, 1024):  # exact integers, and never a float copy of the whole set
-        pixels = chunk.to(torch.int64)
-        total += pixels.sum(dim=(0, 2, 3))
-        squares += pixels.square_().sum(dim=(0, 2, 3))
-    count = images.numel() / 3
-    mean = total.double() / count
-    # A channel that never changes has no scale of its own; one grey level stands in for it.
-    std = (squares.double() / count - mean.square()).clamp(min=1.0).sqrt()
-    (m0, m1, m2), (s0, s1, s2) = (mean / 255).tolist(), (std / 255).tolist()
-    return (m0, m1, m2), (s0, s1, s2)

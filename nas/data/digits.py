@@ -9,6 +9,9 @@ import torch.nn.functional as F
 
 from nas.data.dataset import Split
 
+SIDE = 8
+"""Of the images as they are, in pixels."""
+
 
 def read_digits(resolution: int) -> tuple[Split, tuple[str, ...]]:
     """All digits at `resolution`, and the names of their classes."""

@@ -1,131 +1,223 @@
-"""Image folders: one folder for each class, decoded by threads once and kept as uint8 tensors.
+"""The layout of an image folder: which of its folders are splits, and which are classes.
 
-Either ``root/train/<class>/...`` with ``root/test/<class>/...``, or ``root/<class>/...`` to be split by
-seed. Any mode and size: an image is turned as its camera held it, made RGB, its shorter side resized to the
-storage resolution, and cropped to the centre square.
+Read are ``root/<class>/...``, to be split by seed; ``root/<split>/<class>/...`` with any usual names of splits
+(``train``, ``Testing``, ``seg_train``, ``val2017``); ``root/<class>/<split>/...``; and each of these one or more levels
+deeper in a single folder. A folder that could be either is refused.
 """
 
-import logging
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Literal, NamedTuple
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from nas.data.tree import Tree, in_words, printable, read_tree
 
-from nas.data.dataset import Split
-from nas.data.storage import allocate, temporary_folder
+SplitName = Literal["train", "validation", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
-logger = logging.getLogger(__name__)
-
-EXTENSIONS = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-OnUnreadable = Literal["skip", "fail"]
+_WORDS: dict[str, SplitName] = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst"), "test"),
+}
 
 
-class Folder(NamedTuple):
-    """What an image folder holds; `test` is None where the seed has to choose it."""
+@dataclass(frozen=True)
+class Layout:
+    """Where the pictures of an image folder lie.
 
-    train: Split
-    test: Split | None
+    Attributes
+    ----------
+    root : the folder, absolute.
+    classes : names, sorted.
+    files : paths of the pictures of each class, sorted, by split; splits without a folder are absent.
+    remarks : what is to be said about the reading, in sentences.
+    """
+
+    root: str
     classes: tuple[str, ...]
-    skipped: tuple[str, ...]
+    files: Mapping[SplitName, Sequence[Sequence[str]]]
+    remarks: tuple[str, ...]
+
+    def name(self, path: str) -> str:
+        """A file's path below the root, as text."""
+        return printable(os.path.relpath(path, self.root).replace(os.sep, "/"))
 
 
-def read_folder(root: Path, resolution: int, on_unreadable: OnUnreadable, memory_gb: float) -> Folder:
-    """Read every image below `root`, into a temporary file where all of them need more than `memory_gb` of memory.
+def read_layout(root: str) -> Layout:
+    """Find splits, classes and pictures.
 
     Raises
     ------
-    ValueError : the folder is missing, empty, has one class, has ``train`` without ``test`` or classes in
-        one that the other lacks; or an image cannot be read and `on_unreadable` is ``fail``.
+    ValueError : the folder is missing, has no classes or one, a class without pictures, splits with different classes,
+        or can be read in two ways.
     """
-    if not root.is_dir():
-        raise ValueError(f"the image folder {root} does not exist; give one with a folder for each class")
-    splits = [root]
-    if (root / "train").is_dir():
-        if not (root / "test").is_dir():
-            raise ValueError(
-                f"{root} has train/ but no test/; add it, or split train/ by seed with data.root={root / 'train'}"
-            )
-        splits = [root / "train", root / "test"]
-    classes, *others = [_class_names(folder) for folder in splits]
-    for found in others:
-        if found != classes:
-            differing = ", ".join(sorted(set(found) ^ set(classes)))
-            raise ValueError(
-                f"train/ and test/ of {root} must have the same classes; only one of them has: {differing}"
-            )
-    files = [_files(folder, classes) for folder in splits]
-    # Splitting copies them once.
-    gb = 2 * sum(len(of_class) for split in files for of_class in split) * 3 * resolution**2 / 1e9
-    if in_file := gb > memory_gb:
-        logger.info(
-            "decoded, the images need %.1f GB, more than data.memory_gb=%g: they go to a temporary file in %s",
-            gb, memory_gb, temporary_folder(),
-        )  # fmt: skip
-    read = [_read_split(root, split, resolution, on_unreadable, in_file) for split in files]
-    return Folder(read[0][0], read[1][0] if others else None, classes, sum((skipped for _, skipped in read), ()))
+    root = os.path.realpath(os.path.expanduser(root))
+    if not os.path.isdir(root):
+        raise ValueError(f"the image folder {printable(root)} does not exist; give one with a folder for each class")
+    tree = read_tree(root)
+    base = _without_wrapping(tree)
+    remarks = [] if base is tree else [f"the images are read from {printable(os.path.relpath(base.path, root))}/"]
+    splits = _splits(base)
+    if splits is None:
+        by_class = _classes(base)
+        by_split = _splits_in_classes(base, by_class) or {"train": by_class}
+        loose = len(base.files)
+    else:
+        splits = {split: _without_wrapping(found) for split, found in splits.items()}
+        by_split = {split: _classes(found) for split, found in splits.items()}
+        loose = len(base.files) + sum(len(found.files) for found in splits.values())
+        _check_same_classes(base, splits, by_split)
+        beside = [
+            f for f in base.folders if f.n_pictures and all(f.name != _first(base, s).name for s in splits.values())
+        ]
+        remarks += [f"{f.n_pictures:,} images in {f.name}/, beside the splits, are left out" for f in beside]
+    if loose:
+        remarks.append(f"{loose:,} images outside any class folder are left out")
+    if left_out := tree.all_left_out():
+        remarks.append(f"left out, as they are not read as images: {in_words(left_out)}")
+    classes = tuple(sorted(by_split["train"]))
+    files = {split: [found[name].pictures() for name in classes] for split, found in by_split.items()}
+    return Layout(root, classes, files, tuple(remarks))
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
-    if not names:
-        raise ValueError(f"{folder} has no class folders; put the images into one folder for each class")
-    if len(names) == 1:
-        raise ValueError(f"{folder} has one class, {names[0]!r}; a classifier needs at least two class folders")
-    return names
+def _first(base: Tree, inner: Tree) -> Tree:
+    """The folder right below `base` that `inner` lies in, or is."""
+    return next(f for f in base.folders if inner.path == f.path or inner.path.startswith(f.path + os.sep))
 
 
-def _files(folder: Path, classes: Sequence[str]) -> list[list[Path]]:
-    """The image files of each class, sorted."""
-    files = []
-    for name in classes:
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file())
-        if not found:
-            raise ValueError(f"the class folder {folder / name} has no images ({', '.join(sorted(EXTENSIONS))})")
-        files.append(found)
-    return files
+def _with_pictures(tree: Tree) -> list[Tree]:
+    return [folder for folder in tree.folders if folder.n_pictures]
 
 
-def _read_split(
-    root: Path, by_class: Sequence[Sequence[Path]], resolution: int, on_unreadable: OnUnreadable, in_file: bool
-) -> tuple[Split, tuple[str, ...]]:
-    files = [file for of_class in by_class for file in of_class]
-    labels = [label for label, of_class in enumerate(by_class) for _ in of_class]
-    images = allocate((len(files), 3, resolution, resolution), in_file)
+def _without_wrapping(tree: Tree) -> Tree:
+    """The folder that holds the classes or splits, where they lie deeper in a single one.
 
-    def decode(row: int) -> str | None:
-        """Fill `row`; what is wrong with its file, else None."""
-        try:
-            images[row] = _read_image(files[row], resolution)
-        # Pillow reports damage as any of these, by format.
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if on_unreadable == "fail":
-                raise ValueError(f"the image {files[row]} cannot be read: {error}") from error
-            return str(error)
+    Folders beside it may hold other files, such as labels, but none may be empty: it could be a class.
+    """
+    while len(inner := _with_pictures(tree)) == 1 and _with_pictures(inner[0]):
+        if not all(f.n_pictures or f.all_left_out() for f in tree.folders):
+            break
+        tree = inner[0]
+    return tree
+
+
+def _split_named(name: str) -> tuple[SplitName, str] | None:
+    """The split that a folder's name says, and the name without it; None where it says none, or two."""
+    words = [word for word in re.findall(r"[a-z]+", name.lower()) if word in _WORDS]
+    if len(words) != 1:
         return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        faults = list(threads.map(decode, range(len(files))))
-    bad = [row for row, fault in enumerate(faults) if fault is not None]
-    if bad:
-        logger.warning(
-            "skipped %d of %d images in %s that cannot be read, the first: %s (%s)",
-            len(bad), len(files), root, files[bad[0]], faults[bad[0]],
-        )  # fmt: skip
-    good = np.array([row for row, fault in enumerate(faults) if fault is None], dtype=np.int64)
-    names = [file.relative_to(root).as_posix() for file in files]
-    everything = Split(torch.from_numpy(images), torch.tensor(labels, dtype=torch.int64), tuple(names), in_file)
-    return everything.take(good) if bad else everything, tuple(names[row] for row in bad)
+    return _WORDS[words[0]], re.sub(rf"(?<![a-z]){words[0]}(?![a-z])", "*", name.lower())
 
 
-def _read_image(file: Path, resolution: int) -> NDArray[np.uint8]:
-    with Image.open(file) as opened:
-        opened.draft("RGB", (resolution, resolution))  # lets JPEG decode at a fraction of its size
-        upright = ImageOps.exif_transpose(opened).convert("RGB")
-    square = ImageOps.fit(upright, (resolution, resolution), Image.Resampling.BICUBIC)
-    return np.asarray(square).transpose(2, 0, 1)
+def _named_as_splits(folders: Sequence[Tree]) -> dict[SplitName, Tree]:
+    """The folders that are named as splits in one way, by split; empty where these are not at least two."""
+    by_affix: dict[str, dict[SplitName, list[Tree]]] = {}
+    for folder in folders:
+        if (named := _split_named(folder.name)) is not None:
+            by_affix.setdefault(named[1], {}).setdefault(named[0], []).append(folder)
+    for found in by_affix.values():
+        if len(found) > 1 and all(len(same) == 1 for same in found.values()):
+            return {split: found[split][0] for split in SPLITS if split in found}
+    return {}
+
+
+def _splits(base: Tree) -> dict[SplitName, Tree] | None:
+    """The folders of the splits; None where the folders of `base` are classes.
+
+    Raises
+    ------
+    ValueError : they could be either.
+    """
+    folders = _with_pictures(base)
+    named = _named_as_splits(folders)
+    if not named:
+        return None
+    names = " and ".join(f"{folder.name}/" for folder in named.values())
+    nested = {split: _with_pictures(folder) for split, folder in named.items()}
+    flat = [named[split] for split, inner in nested.items() if not inner]
+    others = [folder for folder in folders if folder not in named.values()]
+    where = printable(base.path)
+    if len(flat) == len(named):
+        raise ValueError(
+            f"{where} can be read in two ways: {names} as splits, whose images then need class folders (like "
+            f"{flat[0].name}/cat/), or as classes of their own; put class folders into them, or rename the classes"
+        )
+    if flat:
+        raise ValueError(
+            f"{where} can be read in two ways: {names} as splits, but the images in {flat[0].name}/ have no class "
+            f"folders, or as classes; put them into class folders, take {flat[0].name}/ away, or rename the classes"
+        )
+    if others:
+        shared = set.intersection(*({f.name for f in _with_pictures(_without_wrapping(s))} for s in named.values()))
+        if len(shared) < 2:
+            also = ", ".join(f"{folder.name}/" for folder in others[:3])
+            raise ValueError(
+                f"{where} can be read in two ways: {names} as splits, with {also} beside them, or all of them as "
+                "classes; take away what is no split, or rename the classes"
+            )
+    if "train" not in named:
+        raise ValueError(f"{where} has {names} but no folder for training; add train/ with a folder for each class")
+    return named
+
+
+def _splits_in_classes(base: Tree, classes: Mapping[str, Tree]) -> dict[SplitName, dict[str, Tree]] | None:
+    """Splits within each class, by split and class; None where there are none.
+
+    Raises
+    ------
+    ValueError : some classes have them and others have not, or have others.
+    """
+    found = {name: _named_as_splits(_with_pictures(folder)) for name, folder in classes.items()}
+    if not any(found.values()):
+        return None
+    whole = [n for n, s in found.items() if s and not classes[n].files and len(s) == len(_with_pictures(classes[n]))]
+    kinds = {tuple(splits) for splits in found.values()}
+    if len(whole) < len(classes) or len(kinds) > 1 or "train" not in next(iter(kinds)):
+        name = next(n for n, s in found.items() if s)
+        inner = " and ".join(f"{name}/{folder.name}/" for folder in found[name].values())
+        raise ValueError(
+            f"{printable(base.path)} can be read in two ways: {inner} as splits of the class, which not all classes "
+            "have in this way, or as parts of one class; give every class the same splits, or rename those folders"
+        )
+    return {split: {name: splits[split] for name, splits in found.items()} for split in next(iter(kinds))}
+
+
+def _classes(folder: Tree) -> dict[str, Tree]:
+    """The class folders by name.
+
+    Raises
+    ------
+    ValueError : fewer than two, two of one name, or one without pictures.
+    """
+    where = printable(folder.path)
+    names = [found.name for found in folder.folders]
+    if not names:
+        raise ValueError(f"{where} has no class folders; put the images into one folder for each class")
+    if len(names) == 1:
+        raise ValueError(f"{where} has one class, {names[0]!r}; a classifier needs at least two class folders")
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise ValueError(f"{where} has two class folders of the name {twice[0]!r}; rename one")
+    for found in folder.folders:
+        if not found.n_pictures:
+            left_out = found.all_left_out()
+            holds = f"it holds {in_words(left_out)}" if left_out else "it is empty"
+            raise ValueError(
+                f"the class folder {printable(found.path)} has no images that can be read ({holds}); "
+                "add some, or take the folder away"
+            )
+    return {found.name: found for found in folder.folders}
+
+
+def _check_same_classes(
+    base: Tree, splits: Mapping[SplitName, Tree], by_split: Mapping[SplitName, Mapping[str, Tree]]
+) -> None:
+    for split, classes in by_split.items():
+        if differing := sorted(set(classes) ^ set(by_split["train"])):
+            names = f"{_first(base, splits['train']).name}/ and {_first(base, splits[split]).name}/"
+            raise ValueError(
+                f"{names} of {printable(base.path)} must have the same classes; only one of them has: "
+                f"{', '.join(differing[:10])}"
+            )

@@ -1,93 +1,93 @@
 """The data sets by name, each read, split and described in the same way."""
 
 from pathlib import Path
-from typing import Literal, get_args
 
+import numpy as np
+
+from nas.data.cifar10 import SIDE as CIFAR10_SIDE
 from nas.data.cifar10 import read_cifar10
-from nas.data.dataset import ImageData, Split, channel_statistics
+from nas.data.dataset import ImageData, Split
+from nas.data.digits import SIDE as DIGITS_SIDE
 from nas.data.digits import read_digits
-from nas.data.folder import OnUnreadable, read_folder
-from nas.data.storage import half_of_memory
-from nas.data.stratify import stratified_split
+from nas.data.folder import SplitName
+from nas.data.pictures import read_pictures
+from nas.data.resolution import resolution_sentence, side_for
+from nas.data.settings import DataSettings
+from nas.data.splits import missing_splits
+from nas.data.statistics import channel_statistics
+from nas.progress import SILENT, Listener
 
-DataName = Literal["digits", "folder", "cifar10"]
 
-
-def load_data(
-    name: str = "digits",
-    root: str | Path | None = None,
-    resolution: int = 32,
-    validation_fraction: float = 0.2,
-    test_fraction: float = 0.2,
-    seed: int = 0,
-    on_unreadable: OnUnreadable = "skip",
-    flip: bool | None = None,
-    memory_gb: float | None = None,
-) -> ImageData:
-    """Read a set of images, decode them once and split it.
+def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int | None = None) -> ImageData:
+    """Read a set of images and split it; decoded once into memory, or read while training where that is too much.
 
     Parameters
     ----------
-    name : ``digits`` (ships with scikit-learn), ``folder`` (your images) or ``cifar10`` (on your disk).
-    root : the folder of the images; not for digits.
-    resolution : side in pixels at which images are stored; give the largest that a network will read.
-    validation_fraction : share of the training images kept back for searching.
-    test_fraction : share kept back for test, where the data has no test split of its own.
-    seed : of the splits. Keep it when only the training's seed is to change.
-    on_unreadable : ``skip`` an unreadable image with a warning, or ``fail``.
-    flip : whether training may mirror images; by default all but digits are.
-    memory_gb : a folder whose decoded images need more (in GB of 1e9 bytes; twice 3 * resolution^2 for each) is
-        kept in a temporary file; half of the machine's memory by default. Results are the same.
+    settings : which images, and how they are read.
+    listener : is told of the images, their size, and whatever is odd about them.
+    largest : resolution that the search space reads; the images are kept at it, unless the settings say otherwise.
 
     Raises
     ------
-    ValueError : unknown name, missing or unusable folder, fractions that leave nothing to train on.
+    ValueError : a missing or unusable folder, splits that leave a class without images.
     """
-    if name not in get_args(DataName):
-        raise ValueError(f"unknown data {name!r}; known: {', '.join(get_args(DataName))}")
-    if on_unreadable not in get_args(OnUnreadable):
-        raise ValueError(f"on_unreadable is {' or '.join(get_args(OnUnreadable))}, not {on_unreadable!r}")
-    if resolution < 8:
-        raise ValueError(f"data.resolution must be at least 8 pixels, got {resolution}")
-    if not (validation_fraction > 0 and test_fraction > 0 and validation_fraction + test_fraction < 1):
-        raise ValueError(
-            "validation_fraction and test_fraction must be positive and together below 1, "
-            f"got {validation_fraction} and {test_fraction}"
-        )
-    if name != "digits" and root is None:
-        raise ValueError(f"data={name} needs the folder of its images: data.root=PATH")
-    if memory_gb is not None and not memory_gb >= 0:
-        raise ValueError(f"data.memory_gb must not be negative, got {memory_gb}")
-    if seed < 0:
-        raise ValueError(f"data.seed must not be negative, got {seed}")
-
-    test: Split | None = None
-    skipped: tuple[str, ...] = ()
-    if name == "digits":
-        pool, classes = read_digits(resolution)
-    elif name == "cifar10":
-        pool, test, classes = read_cifar10(Path(str(root)).expanduser(), resolution)
+    asked, flip = settings.resolution, settings.flip
+    if settings.name == "folder":
+        pictures = read_pictures(settings, listener, largest)
+        splits, classes = pictures.splits, pictures.classes
+        skipped, content = pictures.skipped, pictures.content
     else:
-        limit = half_of_memory() if memory_gb is None else memory_gb
-        pool, test, classes, skipped = read_folder(Path(str(root)).expanduser(), resolution, on_unreadable, limit)
-
-    labels = pool.labels.numpy()
-    if test is None:
-        kept, validation_rows, test_rows = stratified_split(labels, (validation_fraction, test_fraction), seed, classes)
-        test = pool.take(test_rows)
-    else:
-        kept, validation_rows = stratified_split(labels, (validation_fraction,), seed, classes)
-    train = pool.take(kept)
-    mean, std = channel_statistics(train.images)
-    return ImageData(
-        name=name,
+        skipped, content = (), None
+        typical = DIGITS_SIDE if settings.name == "digits" else CIFAR10_SIDE
+        side = side_for(typical, largest, asked)
+        if settings.name == "digits":
+            flip = bool(flip)
+            pool, classes = read_digits(side)
+            given: dict[SplitName, Split] = {"train": pool}
+        else:
+            train, test, classes = read_cifar10(Path(str(settings.root)).expanduser(), side)
+            given = {"train": train, "test": test}
+        n = sum(len(split) for split in given.values())
+        listener.say(resolution_sentence(n, len(classes), typical, side, asked is not None, largest is not None))
+        labels = {name: split.labels.numpy() for name, split in given.items()}
+        fractions: dict[SplitName, float] = {
+            "validation": settings.validation_fraction,
+            "test": settings.test_fraction,
+        }
+        origin = missing_splits(labels, fractions, settings.seed, classes)
+        splits = {name: given[source].take(rows) for name, (source, rows) in origin.items()}
+    train = splits["train"]
+    sizes = ", ".join(f"{len(split):,} {_IN_WORDS[name]}" for name, split in splits.items())
+    statistics = channel_statistics(train)
+    data = ImageData(
+        name=settings.name,
         classes=classes,
-        mean=mean,
-        std=std,
+        mean=statistics.mean,
+        std=statistics.std,
         train=train,
-        validation=pool.take(validation_rows),
-        test=test,
-        seed=seed,
-        flip=name != "digits" if flip is None else flip,
+        validation=splits["validation"],
+        test=splits["test"],
+        seed=settings.seed,
+        flip=True if flip is None else flip,
         skipped=skipped,
+        content=content,
+    )
+    listener.say(f"splits: {sizes}{_imbalance(data)}")
+    for remark in statistics.remarks:
+        listener.say(f"careful: {remark}")
+    return data
+
+
+_IN_WORDS = {"train": "for training", "validation": "for search-validation", "test": "for the test"}
+
+
+def _imbalance(data: ImageData) -> str:
+    """The rarest and the most frequent class, where they are far from equal."""
+    counts = data.class_counts["train"]
+    rare, most = int(np.argmin(counts)), int(np.argmax(counts))
+    if counts[most] < 3 * counts[rare]:
+        return ""
+    return (
+        f"; the classes are far from equal: {counts[most]:,} of {data.classes[most]!r}, "
+        f"{counts[rare]:,} of {data.classes[rare]!r} for training"
     )

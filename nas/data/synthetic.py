@@ -1,7 +1,7 @@
-"""Images that stand in for a training set that is not at hand, in one PNG file that can be looked at.
+"""Synthetic images in place of a training set that is not at hand, in one PNG file that can be looked at.
 
-The file is a sheet of square tiles, row by row. Networks see them only to calibrate batch-norm and the ranges of
-int8, and to be compared with their exported files; they have no labels, so no accuracy can be judged on them.
+The file holds square tiles, row by row. Networks see them only to calibrate batch-norm and the ranges of int8, and to
+be compared with their exported files; they have no labels, so no accuracy can be judged on them.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from nas.data.dataset import ImageData, Split
 
 
 def write_calibration_images(path: Path, images: Tensor) -> None:
-    """Write uint8 `images` (n, 3, side, side), n a square number, as a square sheet."""
+    """Write uint8 `images` (n, 3, side, side), n a square number, as the tiles of a square picture."""
     n, channels, side, _ = images.shape
     rows = isqrt(n)
     if rows * rows != n:
-        raise ValueError(f"a sheet holds a square number of images, got {n}")
+        raise ValueError(f"the file holds a square number of images, got {n}")
     tiles = images.view(rows, rows, channels, side, side).permute(0, 3, 1, 4, 2)
     with atomic_path(path) as temporary:
         Image.fromarray(tiles.reshape(rows * side, rows * side, channels).numpy()).save(
@@ -32,21 +32,21 @@ def write_calibration_images(path: Path, images: Tensor) -> None:
 
 
 def read_calibration_images(path: Path, side: int) -> Tensor:
-    """The uint8 images (n, 3, side, side) of a sheet.
+    """The uint8 images (n, 3, side, side) of such a file.
 
     Raises
     ------
-    ValueError : the file is damaged, or no sheet of tiles of that side.
+    ValueError : the file is damaged, or does not hold tiles of that side.
     """
     try:
         with Image.open(path) as opened:
-            sheet = np.asarray(opened.convert("RGB"))
+            picture = np.asarray(opened.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
-    height, width, channels = sheet.shape
+    height, width, channels = picture.shape
     if height % side or width % side:
-        raise ValueError(f"{path} is no sheet of {side} x {side} images: it has {width} x {height} pixels")
-    tiles = sheet.reshape(height // side, side, width // side, side, channels).transpose(0, 2, 4, 1, 3)
+        raise ValueError(f"{path} does not hold images of {side} x {side} pixels: it has {width} x {height} pixels")
+    tiles = picture.reshape(height // side, side, width // side, side, channels).transpose(0, 2, 4, 1, 3)
     return torch.from_numpy(tiles.reshape(-1, channels, side, side).copy())
 
 
@@ -59,7 +59,7 @@ def synthetic_data(images: Tensor, card: Mapping[str, Any]) -> ImageData:
     card : of a trained supernet; its ``data``, ``classes``, ``mean`` and ``std`` are read.
     """
     unlabelled = torch.full((len(images),), -1, dtype=torch.int64)
-    split = Split(images, unlabelled, tuple(f"stand-in {i}" for i in range(len(images))))
+    split = Split(images, unlabelled, tuple(f"synthetic {i}" for i in range(len(images))))
     nothing = split.take(np.empty(0, dtype=np.int64))
     data = card["data"]
     mean, std = card["mean"], card["std"]

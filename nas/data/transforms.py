@@ -19,7 +19,7 @@ def resize(images: Tensor, resolution: int) -> Tensor:
 
 
 def prepare(images: Tensor, resolution: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Resize and normalise.
+    """Resize and normalise. Nothing is cut off: the crop ratio of evaluation is 1, of the stored square.
 
     Parameters
     ----------

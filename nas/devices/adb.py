@@ -185,7 +185,7 @@ def parse_benchmark(text: str, where: str) -> float:
 
 
 def describe_phone(phone: Sequence[str], where: str) -> dict[str, Any]:
-    """What of the phone may move a latency."""
+    """What is known of the phone that may change a latency."""
     asked = {
         "maker": "getprop ro.product.manufacturer",
         "model": "getprop ro.product.model",

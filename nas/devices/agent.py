@@ -4,8 +4,9 @@ A single file that needs Python (3.9 or later) and the runtime, so that it can b
 Networks are interleaved: every round times each of them, so that a disturbance or a slow drift falls on all
 alike. Times are milliseconds of one inference.
 
-The job: ``models`` ({key: path}), ``runtime``, ``threads``, ``core`` (a number, null for the idlest, -1 for no
-pinning), ``rounds``, ``runs`` (timed in each round), ``seconds`` (to spend on a network), ``limit_s`` (for all).
+The job: ``models`` ({key: path}), ``runtime``, ``precision`` (of the arithmetic, where the file leaves it open),
+``threads``, ``core`` (a number, null for the idlest, -1 for no pinning), ``rounds``, ``runs`` (timed in each round),
+``seconds`` (to spend on a network), ``limit_s`` (for all).
 Events: ``start`` (machine and versions), ``loaded``, ``round`` (median of each network), ``end``, ``error``.
 """
 
@@ -34,17 +35,20 @@ Say = Callable[..., None]
 
 
 class Failure(Exception):
-    """Something the user must hear, in one sentence."""
+    """A reason why nothing can be measured, in one sentence for the user."""
 
 
-def load_onnxruntime(path: str, threads: int, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Run:
+def load_onnxruntime(
+    path: str, threads: int, precision: str, providers: Sequence[str] = ("CPUExecutionProvider",)
+) -> Run:
     """A function that runs the ONNX model once."""
     import numpy
     import onnxruntime
 
     missing = [name for name in providers if name not in onnxruntime.get_available_providers()]
     if missing:
-        raise Failure(f"this onnxruntime has no {missing[0]}")
+        hint = "; type: pip install onnxruntime-gpu" if missing[0].startswith("CUDA") else ""
+        raise Failure(f"this onnxruntime has no {missing[0]}{hint}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -58,12 +62,12 @@ def load_onnxruntime(path: str, threads: int, providers: Sequence[str] = ("CPUEx
     return lambda: session.run(None, feeds)
 
 
-def load_onnxruntime_cuda(path: str, threads: int) -> Run:
+def load_onnxruntime_cuda(path: str, threads: int, precision: str) -> Run:
     """The same on an NVIDIA GPU; a run ends when its outputs are back."""
-    return load_onnxruntime(path, threads, ("CUDAExecutionProvider", "CPUExecutionProvider"))
+    return load_onnxruntime(path, threads, precision, ("CUDAExecutionProvider", "CPUExecutionProvider"))
 
 
-def load_litert(path: str, threads: int) -> Run:
+def load_litert(path: str, threads: int, precision: str) -> Run:
     """A function that runs the TFLite model once, through XNNPACK."""
     import numpy
 
@@ -77,8 +81,8 @@ def load_litert(path: str, threads: int) -> Run:
     return invoke
 
 
-def load_openvino(path: str, threads: int) -> Run:
-    """A function that runs the ONNX model once; in float32, not the bfloat16 that OpenVINO would choose."""
+def load_openvino(path: str, threads: int, precision: str) -> Run:
+    """A function that runs the ONNX model once; not in the bfloat16 that OpenVINO would choose."""
     import numpy
 
     openvino = import_module("openvino")
@@ -86,10 +90,12 @@ def load_openvino(path: str, threads: int) -> Run:
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "f16" if precision == "float16" else "f32",
         "ENABLE_CPU_PINNING": False,  # it is pinned already
     }
     compiled = openvino.Core().compile_model(path, "CPU", settings)
+    if precision == "float16" and "f16" not in str(compiled.get_property("INFERENCE_PRECISION_HINT")):
+        raise Failure("OpenVINO does not compute in float16 on this processor")
     request = compiled.create_infer_request()
     shape = list(compiled.input(0).shape)
     request.set_input_tensor(openvino.Tensor(numpy.random.default_rng(0).standard_normal(shape).astype("float32")))
@@ -97,8 +103,11 @@ def load_openvino(path: str, threads: int) -> Run:
     return infer
 
 
-def load_ncnn(path: str, threads: int) -> Run:
-    """A function that runs the network once: ncnn's text and, behind a zero byte, its weights; in float32."""
+def load_ncnn(path: str, threads: int, precision: str) -> Run:
+    """A function that runs the network once: ncnn's text and, behind a zero byte, its weights.
+
+    In float16, storage and arithmetic are what ncnn has for this processor.
+    """
     import numpy
 
     ncnn = import_module("ncnn")
@@ -109,7 +118,7 @@ def load_ncnn(path: str, threads: int) -> Run:
     net.opt.num_threads = threads
     for option in dir(net.opt):
         if option.startswith(("use_fp16", "use_bf16")):
-            setattr(net.opt, option, False)
+            setattr(net.opt, option, precision == "float16" and option.startswith("use_fp16"))
     if net.load_param_mem(text) != 0:
         raise Failure(f"ncnn cannot read {path}")
     net.load_model_mem(weights)
@@ -124,7 +133,7 @@ def load_ncnn(path: str, threads: int) -> Run:
     return run
 
 
-def load_pytorch(path: str, threads: int, compiled: bool = False, device: str = "cpu") -> Run:
+def load_pytorch(path: str, threads: int, precision: str, compiled: bool = False, device: str = "cpu") -> Run:
     """A function that runs the network once in PyTorch; needs this project, which knows how to build it."""
     import torch
 
@@ -140,6 +149,8 @@ def load_pytorch(path: str, threads: int, compiled: bool = False, device: str = 
     space = get_space(card["space"], **card["options"])
     net = Subnet(space, space.parse(card["architecture"])).eval().to(device)
     images = torch.randn(card["batch"], 3, net.resolution, net.resolution, device=device)
+    if precision == "float16":
+        net, images = net.half(), images.half()
     forward = torch.compile(net) if compiled else net
 
     @torch.inference_mode()
@@ -152,18 +163,18 @@ def load_pytorch(path: str, threads: int, compiled: bool = False, device: str = 
     return run
 
 
-def load_pytorch_compiled(path: str, threads: int) -> Run:
+def load_pytorch_compiled(path: str, threads: int, precision: str) -> Run:
     """The same through torch.compile: half a minute for each network before it runs."""
-    return load_pytorch(path, threads, compiled=True)
+    return load_pytorch(path, threads, precision, compiled=True)
 
 
-def load_pytorch_cuda(path: str, threads: int) -> Run:
+def load_pytorch_cuda(path: str, threads: int, precision: str) -> Run:
     """The same on an NVIDIA GPU; a run ends when the GPU is done."""
-    return load_pytorch(path, threads, device="cuda")
+    return load_pytorch(path, threads, precision, device="cuda")
 
 
-# Runtime -> module whose version is reported, loader(path, threads).
-RUNTIMES: dict[str, tuple[str, Callable[[str, int], Run]]] = {
+# Runtime -> module whose version is reported, loader(path, threads, precision).
+RUNTIMES: dict[str, tuple[str, Callable[[str, int, str], Run]]] = {
     "onnxruntime": ("onnxruntime", load_onnxruntime),
     "onnxruntime-cuda": ("onnxruntime", load_onnxruntime_cuda),
     "litert": ("ai_edge_litert", load_litert),
@@ -197,7 +208,7 @@ def read_text(path: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What of this machine may move a latency."""
+    """What is known of this machine that may change a latency."""
     lines = [line.split(":", 1) for line in read_text("/proc/cpuinfo").splitlines() if ":" in line]
     cpu = {name.strip(): value.strip() for name, value in lines}
     model = read_text("/proc/device-tree/model").strip("\0")
@@ -295,11 +306,11 @@ def measure(job: dict[str, Any], say: Say) -> None:
     typical: dict[str, float] = {}
     for key, path in job["models"].items():
         try:
-            nets[key] = load(path, threads)
+            nets[key] = load(path, threads, job.get("precision", "float32"))
             typical[key] = warm_up(nets[key])
         except Failure:
             raise
-        except Exception as error:  # whatever a runtime throws at a model, the user must hear which one
+        except Exception as error:  # a runtime may raise anything; the message must name the model
             reason = " ".join(str(error).split())
             raise Failure(f"{job['runtime']} cannot run {key}: {reason}") from error
         say("loaded", model=key, ms=typical[key])
@@ -325,7 +336,7 @@ def measure(job: dict[str, Any], say: Say) -> None:
 
 def main() -> int:
     """Read a job from stdin, report on stdout."""
-    # Runtimes print as they please: their words go to stderr, so that stdout carries events alone.
+    # Runtimes print to stdout too: it is sent to stderr, so that stdout carries events alone.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -342,7 +353,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    # Not sys.exit: some runtimes crash while the interpreter tears them down, after all has been said.
+    # Not sys.exit: some runtimes crash while the interpreter ends, after all has been reported.
     code = main()
     sys.stderr.flush()
     os._exit(code)

@@ -12,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from latency_tables.files import read_yaml, shown
 from search_spaces import LayerSpec, SearchSpace
 
+MAX_BYTES = 8 * 2**20
+"""Of a block table; once-for-all's have 100 KB."""
 LARGEST_RATIO = 10
 """An ``expand`` up to here is a ratio: no block is so narrow inside."""
-_ENTRY = re.compile(r"(?P<kind>\w+)-input:(?P<input>[\dx]+)-output:(?P<output>[\dx]+)(?P<rest>(?:-\w+:\d+)*)")
+_SHAPE = r"\d{1,6}(?:x\d{1,6}){0,2}"
+_ENTRY = re.compile(
+    rf"(?P<kind>\w+)-input:(?P<input>{_SHAPE})-output:(?P<output>{_SHAPE})(?P<rest>(?:-\w+:\d{{1,6}})*)"
+)
 _OPTIONS = ("kernel", "stride", "idskip", "se", "hs")
 
 Key = tuple[Any, ...]
@@ -125,23 +130,24 @@ def read_block_table(*paths: Path) -> BlockTable:
 
 
 def _read_entries(path: Path) -> tuple[dict[Key, float], tuple[str, ...]]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"there is no block table {path}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not content:
+    if not path.exists():
+        raise ValueError(f"there is no block table {path}")
+    content = read_yaml(path, dict[str, Any], max_bytes=MAX_BYTES)
+    if not content:
         raise ValueError(f"{path} is no block table: it must map blocks to {{mean: milliseconds}}")
     entries: dict[Key, float] = {}
     options: tuple[str, ...] = ()
     for name, value in content.items():
-        match = _ENTRY.fullmatch(str(name))
+        match = _ENTRY.fullmatch(name)
         mean = value.get("mean") if isinstance(value, dict) else value
         if match is None:
-            raise ValueError(f"{path}: {name!r} is no block; they look like Conv-input:224x224x3-output:112x112x24")
-        if not isinstance(mean, (int, float)) or not 0 < mean < np.inf:
-            raise ValueError(f"{path}: {name} has the latency {mean!r}, expected a positive number of milliseconds")
+            raise ValueError(
+                f"{path}: {shown(name)!r} is no block; they look like Conv-input:224x224x3-output:112x112x24"
+            )
+        if isinstance(mean, bool) or not isinstance(mean, int | float) or not 0 < mean < np.inf:
+            raise ValueError(
+                f"{path}: {shown(name)} has the latency {shown(mean)}, expected a positive number of milliseconds"
+            )
         key, given = _key(match)
         options = options or given
         entries[key] = float(mean)

@@ -25,6 +25,8 @@ from nas.devices.transport import DeviceUnavailable, Transport
 from nas.progress import SILENT, Listener, Progress
 from search_spaces import Population, SearchSpace
 
+MOST_BATCH = 4096
+"""Images of an inference; more do not fit the memory of a device."""
 ENOUGH_ROUNDS = 10
 """Rounds that a device must have finished before it was lost, for the networks of these rounds to count."""
 
@@ -37,7 +39,7 @@ class Measured:
     ----------
     measurements : one for each file, in order.
     conditions : machine, versions, load, noise, drift, repeatability.
-    warnings : sentences the user must hear.
+    warnings : sentences for the user.
     """
 
     measurements: list[Measurement]
@@ -54,8 +56,10 @@ class Device:
     folder : where its latency table is kept; None stands for ``runs/devices/<name>``.
     protocol : how it is measured.
     transport : the way to it; None makes the one its card describes.
-    listener : is told what the user should know before and while it is measured.
-    trusted : its card came with the package, or from the calling program; what another card has run is said first.
+    listener : gets the sentences for the user.
+    batch : images an inference takes.
+    trusted : its card came with the package, or from the calling program; the programs of any other card are shown
+        before they are run.
     """
 
     def __init__(
@@ -66,19 +70,47 @@ class Device:
         protocol: Protocol | None = None,
         transport: Transport | None = None,
         listener: Listener = SILENT,
+        batch: int = 1,
         trusted: bool = True,
     ) -> None:
+        if not 1 <= batch <= MOST_BATCH:
+            raise ValueError(f"--batch must be from 1 to {MOST_BATCH:,} images, got {batch}")
+        if spec.transport != "none" and batch > 1 and spec.precision in RUNTIMES[spec.runtime].one_image:
+            raise ValueError(f"{spec.runtime} runs {spec.precision} networks one image at a time; leave --batch out")
         self.spec = spec
         self.transport = transport
-        self.table = DeviceTable(spec, folder)
+        self.table = DeviceTable(spec, folder, batch)
         self.protocol = protocol or Protocol()
         self.listener = listener
+        self.trusted = trusted
         self._said = trusted
 
     @property
     def name(self) -> str:
         """As typed behind ``--device``."""
         return self.spec.name
+
+    @property
+    def batch(self) -> int:
+        """Images an inference takes."""
+        return self.table.batch
+
+    @property
+    def flags(self) -> str:
+        """How it is named on the command line."""
+        return f"--device {self.name}" + (f" --batch {self.batch}" if self.batch > 1 else "")
+
+    def under(self, spec: DeviceSpec, folder: Path) -> "Device":
+        """The same device by another card: another runtime or precision."""
+        return Device(
+            spec,
+            folder=folder,
+            protocol=self.protocol,
+            transport=self.transport,
+            listener=self.listener,
+            batch=self.batch,
+            trusted=self.trusted,
+        )
 
     @property
     def can_measure(self) -> bool:
@@ -103,7 +135,6 @@ class Device:
         space: SearchSpace,
         population: NDArray[Any],
         *,
-        batch: int = 1,
         fresh: bool = False,
         progress: Progress | None = None,
     ) -> LatencyTable:
@@ -115,7 +146,6 @@ class Device:
         Parameters
         ----------
         space, population : genotypes of shape (n, n_genes).
-        batch : images an inference takes.
         fresh : measure all again, replacing what the table holds of them.
         progress : called after every few networks.
 
@@ -132,20 +162,20 @@ class Device:
         rows = space.canonical(np.atleast_2d(population))
         names = list(space.format(rows))
         warnings: list[str] = []
-        if len(self._missing(space, rows, batch, fresh)):
-            self._transport()  # what keeps us from it is said before any network is built
+        if len(self._missing(space, rows, fresh)):
+            self._transport()  # an obstacle is reported before any network is built
             self._say_programs()
             with self.table.locked(self.listener):
                 # Another process may have measured some of them meanwhile, or under other conditions.
                 self.table.check_conditions()
-                missing = self._missing(space, rows, batch, fresh)
-                warnings = self._measure(space, missing, batch, progress or (lambda done, total: None))
+                missing = self._missing(space, rows, fresh)
+                warnings = self._measure(space, missing, progress or (lambda done, total: None))
         elif progress is not None:
             progress(0, 0)
         table = self.table.measured()
         if table is None:
             raise ValueError("no architectures to measure")
-        selected = table.select(space.name, batch=batch, precision=self.spec.precision)
+        selected = self.table.select(table, space)
         card = replace(table.card, conditions={**table.card.conditions, "warnings": warnings})
         return LatencyTable(selected.set_index("architecture", drop=False).loc[names].reset_index(drop=True), card)
 
@@ -179,32 +209,32 @@ class Device:
         about = asdict(done[-1].start)
         return Measured([m for rounds in done for m in rounds.measurements()], {**about, **found}, warnings)
 
-    def _missing(self, space: SearchSpace, rows: Population, batch: int, fresh: bool) -> Population:
+    def _missing(self, space: SearchSpace, rows: Population, fresh: bool) -> Population:
         """The genotypes in `rows` that are to be measured, each once."""
         table = None if fresh else self.table.measured()
         known: set[str] = set()
         if table is not None:
-            known.update(table.select(space.name, batch=batch, precision=self.spec.precision)["architecture"])
+            known.update(self.table.select(table, space)["architecture"])
         first = {name: i for i, name in reversed(list(enumerate(space.format(rows)))) if name not in known}
         return rows[sorted(first.values())]
 
-    def _measure(self, space: SearchSpace, rows: Population, batch: int, progress: Progress) -> list[str]:
+    def _measure(self, space: SearchSpace, rows: Population, progress: Progress) -> list[str]:
         """Measure networks and store each batch; the warnings of this session."""
         done: list[Rounds] = []
         warnings: list[str] = []
         progress(0, len(rows))
         with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
             folder = Path(scratch)
-            reference = self._write(space, space.max, batch, folder, "reference")
+            reference = self._write(space, space.max, folder, "reference")
             for start in range(0, len(rows), self.protocol.batch_of_nets):
                 nets = rows[start : start + self.protocol.batch_of_nets]
-                models = {f"net{i}": self._write(space, row, batch, folder, f"net{i}") for i, row in enumerate(nets)}
+                models = {f"net{i}": self._write(space, row, folder, f"net{i}") for i, row in enumerate(nets)}
                 rounds, failure = self._run({**models, "reference": reference}, self.protocol)
                 if len(rounds.ms):
                     done.append(rounds)
                     found, warnings = conditions(done, self.spec.threads)
                     session = {**found, "networks": start + len(nets)}
-                    self.table.add(space, nets, rounds, session, self.protocol, batch=batch, first=start == 0)
+                    self.table.add(space, nets, rounds, session, self.protocol, first=start == 0)
                 if failure is not None:
                     raise failure
                 progress(start + len(nets), len(rows))
@@ -236,10 +266,10 @@ class Device:
             return Adb(spec.serial, spec.command, spec.python or "python3", spec.folder or FOLDER)
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")
 
-    def _write(self, space: SearchSpace, genotype: NDArray[Any], batch: int, folder: Path, name: str) -> Path:
+    def _write(self, space: SearchSpace, genotype: NDArray[Any], folder: Path, name: str) -> Path:
         runtime = RUNTIMES[self.spec.runtime]
         path = folder / f"{name}{runtime.suffix}"
-        content = runtime.precisions[self.spec.precision](space, genotype, batch)
+        content = runtime.precisions[self.spec.precision](space, genotype, self.batch)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
         return path
@@ -251,6 +281,7 @@ class Device:
         """
         job = {
             "runtime": self.spec.runtime,
+            "precision": self.spec.precision,
             "threads": self.spec.threads,
             "core": self.spec.core,
             "rounds": protocol.rounds,
@@ -263,11 +294,13 @@ class Device:
             stream = self._transport().run(job, models, silence_s=protocol.silence_s, limit_s=2 * protocol.limit_s)
             with closing(stream):
                 for event in stream:
-                    report.take(event, keys, protocol.rounds)
+                    try:
+                        report.take(event, keys, protocol.rounds)
+                    except ValueError as error:  # then nothing that it reported is used
+                        report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
+                        break
         except DeviceUnavailable as error:
             failure = error
-        except ValueError as error:  # of what it says nothing is believed then
-            report, failure = Report(), DeviceUnavailable(f"device {self.name} cannot be used: {error}")
         # A lost connection may look like a good end: only the agent's last event tells that it was one.
         if failure is None and (report.start is None or (models and report.end is None)):
             failure = DeviceUnavailable(f"device {self.name} stopped before it was done")

@@ -40,10 +40,12 @@ class DeviceTable:
     ----------
     spec : the device's card.
     folder : where its table lies; None stands for ``runs/devices/<name>``.
+    batch : images an inference takes, of what is asked for; the table holds any.
     """
 
-    def __init__(self, spec: DeviceSpec, folder: Path | None = None) -> None:
+    def __init__(self, spec: DeviceSpec, folder: Path | None = None, batch: int = 1) -> None:
         self.spec = spec
+        self.batch = batch
         self.folder = DEVICES_FOLDER / spec.name if folder is None else folder
 
     @property
@@ -53,7 +55,8 @@ class DeviceTable:
 
     def profile_path(self, space: SearchSpace) -> Path:
         """Where `nas fit` keeps the latency predictor of the device for `space`."""
-        return self.folder / f"{self.spec.name}.{space.name}.profile.json"
+        batch = "" if self.batch == 1 else f".batch{self.batch}"
+        return self.folder / f"{self.spec.name}.{space.name}{batch}.profile.json"
 
     @contextmanager
     def locked(self, listener: Listener = SILENT) -> Iterator[None]:
@@ -93,15 +96,15 @@ class DeviceTable:
         """Everything measured on the device so far, else the published figures of it, None where there is neither."""
         return self.measured() or _read(SHIPPED_TABLES / f"{self.spec.name}.csv")
 
-    def known(self, space: SearchSpace, *, batch: int = 1) -> tuple[Population, NDArray[np.float64]]:
-        """The networks of `space` in the table: genotypes (n, n_genes) and latencies (n,) in milliseconds.
+    def known(self, space: SearchSpace) -> tuple[Population, NDArray[np.float64]]:
+        """The networks of `space` measured at this batch: genotypes (n, n_genes) and latencies (n,) in milliseconds.
 
         Networks that `space` with its options cannot hold (another resolution, say) are left out.
         """
         table = self.read()
         rows, latencies = [], []
         if table is not None:
-            known = table.select(space.name, batch=batch, precision=self.spec.precision)
+            known = self.select(table, space)
             for name, latency_ms in zip(known["architecture"], known["latency_ms"], strict=True):
                 with suppress(ValueError):
                     rows.append(space.parse(name))
@@ -116,7 +119,10 @@ class DeviceTable:
         with self.locked():
             table = self.measured()
             if table is not None:
-                rows = (table.rows["space"] == space.name) & table.rows["architecture"].isin(architectures)
+                about = {"space": space.name, "batch": self.batch, "precision": self.spec.precision}
+                rows = table.rows["architecture"].isin(architectures)
+                for column, value in about.items():
+                    rows &= table.rows[column] == value
                 table.rows.loc[rows, "source"] = CONFIRMED
                 write_table(self.path, table)
 
@@ -125,9 +131,13 @@ class DeviceTable:
         table = self.read()
         if table is None or not len(population):
             return np.zeros(len(population), dtype=bool)
-        rows = table.select(space.name, batch=1, precision=self.spec.precision)
+        rows = self.select(table, space)
         marked = set(rows.loc[rows["source"] == CONFIRMED, "architecture"])
         return np.array([name in marked for name in space.format(population)])
+
+    def select(self, table: LatencyTable, space: SearchSpace) -> pd.DataFrame:
+        """The rows of `space` in the device's precision, at this batch."""
+        return table.select(space.name, batch=self.batch, precision=self.spec.precision)
 
     def check_conditions(self) -> None:
         """Refuse to mix runtimes or numbers of threads in one table.
@@ -154,7 +164,6 @@ class DeviceTable:
         session: Mapping[str, Any],
         protocol: Protocol,
         *,
-        batch: int,
         first: bool,
     ) -> LatencyTable:
         """Write what was measured of `population` into the table; return the table as written.
@@ -201,7 +210,7 @@ class DeviceTable:
             date=today,
             licence="Apache-2.0",
         )
-        rows = self._rows(space, population, rounds, batch)
+        rows = self._rows(space, population, rounds)
         if table is not None:
             rows = pd.concat([table.rows, rows], ignore_index=True)
             rows = rows.drop_duplicates(list(KEY), keep="last", ignore_index=True)
@@ -212,12 +221,12 @@ class DeviceTable:
             raise DeviceUnavailable(f"what {self.spec.name} reported is not stored: {error}") from None
         return stored
 
-    def _rows(self, space: SearchSpace, population: NDArray[Any], rounds: Rounds, batch: int) -> pd.DataFrame:
+    def _rows(self, space: SearchSpace, population: NDArray[Any], rounds: Rounds) -> pd.DataFrame:
         measured = rounds.measurements()
         names: Sequence[str] = space.format(np.atleast_2d(population))
         rows = pd.DataFrame({"space": space.name, "architecture": names})
         rows["resolution"] = space.resolution(population)
-        rows["batch"] = batch
+        rows["batch"] = self.batch
         rows["precision"] = self.spec.precision
         for column in ("latency_ms", "p10_ms", "p90_ms", "runs"):
             rows[column] = [getattr(m, column) for m in measured]

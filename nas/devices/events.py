@@ -1,4 +1,4 @@
-"""What a device says while it measures, checked before anything is made of it. Milliseconds."""
+"""What a device reports while it measures, checked before it is used. Times are milliseconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ Load = Annotated[float | None, BeforeValidator(_number)]
 
 @dataclass(frozen=True)
 class Machine:
-    """What of a machine may move a latency; empty where it does not say."""
+    """What is known of a machine that may change a latency; empty where it is unknown."""
 
     cpu: Words = ""
     gpu: Words = ""

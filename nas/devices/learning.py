@@ -1,4 +1,4 @@
-"""What is known of a device's latency in a space, and how to get to know it.
+"""A latency predictor of a device for a space, from what is known, or measured now.
 
 In order: what was measured on it in that space; measuring now, where it can be reached; operator costs, from the
 published networks of other spaces or from the fleet's own measurements. Latencies are milliseconds.
@@ -32,13 +32,13 @@ Refit = Callable[[Population, NDArray[np.float64]], None]
 
 @dataclass(frozen=True)
 class KnownLatency:
-    """A latency predictor of a device for a space, and why to believe it.
+    """A latency predictor of a device for a space, and its evidence.
 
     Attributes
     ----------
     predictor : ``predict(population, return_std)`` in milliseconds.
     evidence : what it was learnt from and how far it errs, in a few words.
-    refit : teaches it what was measured since; None where it cannot learn.
+    refit : adapts it to further measurements; None where it cannot be adapted.
     """
 
     predictor: Any
@@ -69,13 +69,13 @@ def learn_device(
     if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
-            device.measure(space, telling_sample(space, samples, seed), progress=progress)
+            device.measure(space, informative_sample(space, samples, seed), progress=progress)
         predictor, sentences = check_again(device, space)
         for sentence in sentences:
             listener.say(sentence)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
-    if (need := describe_need(predictor, device.name, space.name)) is not None:
+    if (need := describe_need(predictor, device, space)) is not None:
         listener.say(need)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
 
@@ -91,7 +91,7 @@ def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
         elsewhere = device_costs(device, without=space)
-        if elsewhere is not None:
+        if elsewhere is not None and elsewhere.batch == device.batch:
             predictor.know_costs(own=elsewhere.single_prices)
         predictor.adapt(population, latency_ms, device.table.confirmed(space, population))
     return predictor
@@ -106,14 +106,15 @@ def check_again(
     return (device_predictor(device, space) if sentences else predictor), sentences
 
 
-def describe_need(predictor: LatencyPredictor, device: str, space: str) -> str | None:
+def describe_need(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> str | None:
     """What to type where too few networks were measured; None where they are enough, or more would not help."""
     more = predictor.further_measurements_
     if not more:
         return None
+    errors = predictor.errors_
     return (
-        f"{predictor.errors_.n} networks are too few for {device}: an error of {predictor.errors_.mape:.0%} is to be "
-        f"expected; measure {more} more: nas measure --device {device} --space {space} --suggest --samples {more}"
+        f"{errors.n} networks are too few for {device.name}: an error of {errors.mape:.0%} is to be "
+        f"expected; measure {more} more: nas measure {device.flags} --space {space.name} --suggest --samples {more}"
     )
 
 
@@ -145,15 +146,16 @@ def describe_errors(predictor: LatencyPredictor) -> str:
     )
 
 
-def device_costs(device: Device, without: SearchSpace | None = None, batch: int = 1) -> DeviceCosts | None:
+def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCosts | None:
     """What operators cost a device, from the networks in its table, else as one of the fleet; None if unknown.
+
+    A device at another batch is another device: where nothing was measured at the batch asked for, the costs are those
+    of the batch that most was measured at, and say so.
 
     Parameters
     ----------
     device : whose table is read.
     without : networks of this space are left out: a latency predictor is adapted to them by itself.
-    batch : images an inference takes. A device at another batch is another device: where nothing was measured at
-        this one, the costs are those of the batch that most was measured at, and say so.
     """
     fleet = OperatorCosts.load(OPERATOR_COSTS)
     table = device.table.read()
@@ -163,7 +165,7 @@ def device_costs(device: Device, without: SearchSpace | None = None, batch: int 
     if not len(rows):
         return fleet.devices_.get(device.name)
     counts = rows["batch"].value_counts()
-    batch = batch if batch in counts else int(counts.index[0])
+    batch = device.batch if device.batch in counts else int(counts.index[0])
     parts = []
     for row in rows[rows["batch"] == batch].to_dict("records"):
         # Published networks have resolutions of their own; each is a part with a space just for it.
@@ -182,7 +184,7 @@ def _holds(space: SearchSpace, name: str, architecture: str) -> bool:
     return True
 
 
-def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
+def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
     """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
     extremes = np.stack([space.min, space.max])
     pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
@@ -193,10 +195,15 @@ def telling_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
     costs = device_costs(device)
+    if device.batch > 1 and (costs is None or costs.batch != device.batch):
+        raise ValueError(
+            f"nothing is known of {device.name} at {device.batch} images an inference in space {space.name}; type: "
+            f"nas measure {device.flags} --space {space.name}"
+        )
     if costs is None:
         raise ValueError(
             f"nothing is known of the latency of {device.name} in space {space.name}; type: "
-            f"nas measure --device {device.name} --space {space.name}"
+            f"nas measure {device.flags} --space {space.name}"
         )
     predictor = costs.for_space(space)
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"

@@ -30,7 +30,7 @@ class Protocol:
     runs : timed inferences of a network in a round.
     seconds : to spend on one network; slow networks get fewer runs, then fewer rounds (at least 5).
     batch_of_nets : networks interleaved with each other; bounds memory and what a vanished device costs.
-    silence_s : without a word from the device, it is given up.
+    silence_s : a device that reports nothing for so long is given up.
     limit_s : for one batch of networks.
     """
 
@@ -110,7 +110,7 @@ class Rounds:
 
 
 def conditions(batches: Sequence[Rounds], threads: int) -> tuple[dict[str, Any], list[str]]:
-    """What the reference says of a measurement made in several batches, and what the user must hear.
+    """Conditions of a measurement made in several batches, from its reference network; and warnings for the user.
 
     ``noise`` is (p90 - p10) / median of the reference over all rounds; ``drift`` how much slower it ran in the
     last third of the rounds than in the first; ``repeatability`` the coefficient of variation of its latency

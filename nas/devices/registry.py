@@ -1,8 +1,9 @@
 """The devices by name: cards one can measure on, and devices known by published figures."""
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from nas.devices.spec import DeviceSpec, read_spec
 from nas.progress import SILENT, Listener
 
 OWN_CARDS = Path("devices")
+_BASE = re.compile(r"-(\d{1,4})threads$")
 SHIPPED_CARDS = Path(conf.__file__).parent / "devices"
 
 
@@ -41,7 +43,14 @@ class KnownDevice:
         return sum(n for _, n in self.spaces)
 
 
-def get_device(name: str, *, folder: Path = DEVICES_FOLDER, listener: Listener = SILENT) -> Device:
+def get_device(
+    name: str,
+    *,
+    folder: Path = DEVICES_FOLDER,
+    listener: Listener = SILENT,
+    batch: int = 1,
+    threads: int | None = None,
+) -> Device:
     """The device called `name` (or one of its aliases).
 
     Parameters
@@ -49,6 +58,9 @@ def get_device(name: str, *, folder: Path = DEVICES_FOLDER, listener: Listener =
     name : of a card in ``devices/`` or shipped, or of a device with a shipped latency table.
     folder : where each device's own latency table lies, in a folder of its name.
     listener : is told of cards that cannot be read, and of programs that a card of one's own has run.
+    batch : images an inference takes.
+    threads : of an inference, where it is not what the card says; the device then has a table of its own, as
+        ``<name>-4threads``.
 
     Raises
     ------
@@ -57,11 +69,12 @@ def get_device(name: str, *, folder: Path = DEVICES_FOLDER, listener: Listener =
     cards = _read_cards(folder)
     if name in cards.problems:
         raise ValueError(cards.problems[name])
-    for spec in cards.specs:
-        if name == spec.name or name in spec.aliases:
-            cards.warn(listener)
-            return Device(spec, folder=folder / spec.name, listener=listener, trusted=spec.name not in cards.own)
     cards.warn(listener)
+    if (spec := _named(name, cards.specs)) is not None:
+        trusted = not {spec.name, _BASE.sub("", spec.name)} & cards.own
+        if threads is not None and threads != spec.threads:
+            spec = _with_threads(spec, threads)
+        return Device(spec, folder=folder / spec.name, listener=listener, batch=batch, trusted=trusted)
     names = sorted(spec.name for spec in cards.specs)
     close = difflib.get_close_matches(name[:MAX_NAME], names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
@@ -135,12 +148,32 @@ def _read_cards(folder: Path) -> _Cards:
     for cards in (OWN_CARDS, SHIPPED_CARDS):
         for path in sorted((p for p in cards.glob("*") if p.suffix in (".yaml", ".yml")), key=lambda path: path.stem):
             take(path.stem, partial(read_spec, path), mine=cards is OWN_CARDS)
-    tables = [csv for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]
-    for csv in tables:
-        take(csv.stem, partial(_published_in, csv))
+    measurable = tuple(specs.values())
+    for csv in [csv for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]:
+        spec = _named(csv.stem, measurable)
+        take(csv.stem, partial(_published_in, csv) if spec is None else partial(replace, spec))
     for path in sorted(SHIPPED_TABLES.glob("*.yaml")):
         take(path.stem, partial(_published_in, path))
     return _Cards(tuple(specs.values()), frozenset(own), problems)
+
+
+def _named(name: str, specs: Sequence[DeviceSpec]) -> DeviceSpec | None:
+    """The card of a name or alias, also of one with ``-4threads`` behind it; None if there is none."""
+    by_name = {each: spec for spec in reversed(specs) for each in (*spec.aliases, spec.name)}
+    if name in by_name:
+        return by_name[name]
+    base = by_name.get(_BASE.sub("", name))
+    if base is None or base.transport == "none" or (match := _BASE.search(name)) is None:
+        return None
+    return _with_threads(base, int(match[1]))
+
+
+def _with_threads(spec: DeviceSpec, threads: int) -> DeviceSpec:
+    if spec.transport == "none":
+        raise ValueError(f"the figures of {spec.name} are published for {spec.threads} threads; leave --threads out")
+    if spec.command and "{threads}" not in spec.command:
+        raise ValueError(f"the command of {spec.name} sets its threads itself; write {{threads}} in its card")
+    return replace(spec, name=f"{_BASE.sub('', spec.name)}-{threads}threads", aliases=(), threads=threads)
 
 
 def _published_in(table: Path) -> DeviceSpec:

@@ -35,6 +35,7 @@ class Runtime:
     precisions : those it can run here, each with the way to write a network for it.
     package, module : what must be installed where it runs.
     extra : of this project, that installs it; empty where it is always there.
+    one_image : precisions in which it runs one image at a time.
     """
 
     suffix: str
@@ -42,6 +43,7 @@ class Runtime:
     package: str
     module: str
     extra: str = ""
+    one_image: tuple[str, ...] = ()
 
     def require(self) -> None:
         """See that it is installed here.
@@ -103,13 +105,15 @@ RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "onnxruntime", "onnxruntime"),
     "onnxruntime-cuda": Runtime(".onnx", {"float32": _onnx}, "onnxruntime-gpu", "onnxruntime"),
     "litert": Runtime(
-        ".tflite", {"float32": _tflite, "int8": _tflite_int8}, "ai-edge-litert", "ai_edge_litert", "tflite"
+        ".tflite", {"float32": _tflite, "int8": _tflite_int8}, "ai-edge-litert", "ai_edge_litert", "tflite", ("int8",)
     ),
-    "openvino": Runtime(".onnx", {"float32": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"),
-    "ncnn": Runtime(".ncnn", {"float32": _ncnn}, "ncnn", "ncnn", "runtimes"),
+    "openvino": Runtime(
+        ".onnx", {"float32": _onnx, "float16": _onnx, "int8": _onnx_int8}, "openvino", "openvino", "runtimes"
+    ),
+    "ncnn": Runtime(".ncnn", {"float32": _ncnn, "float16": _ncnn}, "ncnn", "ncnn", "runtimes", ("float32", "float16")),
     "pytorch": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
     "pytorch-compiled": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
-    "pytorch-cuda": Runtime(".json", {"float32": _subnet}, "torch", "torch"),
+    "pytorch-cuda": Runtime(".json", {"float32": _subnet, "float16": _subnet}, "torch", "torch"),
 }
 
 

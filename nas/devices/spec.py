@@ -102,7 +102,7 @@ class DeviceSpec:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """What the card has run, in words: empty where only the interpreter of this program is."""
+        """What the card names to be run; empty where that is the interpreter of this program only."""
         found = {
             "local": [self.python],
             "ssh": [f"ssh {self.host}", self.python, f"what {self.ssh_config} names" if self.ssh_config else ""],

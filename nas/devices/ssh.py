@@ -1,7 +1,7 @@
-"""A computer behind ssh: a board, a server. The far side needs Python and the runtime, nothing of this project.
+"""A computer behind ssh: a board, a server. The other computer needs Python and the runtime, nothing of this project.
 
 One connection does it all: a line of Python there unpacks what comes in on stdin (the agent, the job, the
-networks) into a temporary folder, runs the agent, and leaves nothing behind.
+networks) into a temporary folder, runs the agent, and removes the folder.
 """
 
 import io

@@ -28,7 +28,7 @@ MAX_PRINTED = 64 << 20
 MAX_MESSAGE = 300
 KEPT_LINES, KEPT_BYTES, QUEUED_LINES = 100, 1_000, 100
 SSH_FAILED = 255
-"""What ssh exits with when the connection, not the far command, is to blame."""
+"""What ssh exits with when the connection failed, not the command on the device."""
 AGENT = Path(__file__).with_name("agent.py")
 _ERROR = re.compile(r"error|fail|fatal|cannot|not found|denied|exception|abort", re.IGNORECASE)
 
@@ -170,7 +170,7 @@ def _events(lines: "queue.Queue[bytes | None]", said: deque[str], silence_s: flo
 
 
 def _feed(process: "subprocess.Popen[bytes]", content: bytes, lines: "queue.Queue[bytes | None]") -> None:
-    """Write stdin piece by piece; each piece that is taken is a sign of life."""
+    """Write stdin piece by piece; each piece that is taken shows that the device is alive."""
     assert process.stdin is not None
     with suppress(OSError), process.stdin:
         for start in range(0, len(content), PIECE_BYTES):
@@ -207,7 +207,7 @@ def _next_line(lines: "queue.Queue[bytes | None]", silence_s: float, end: float,
             return lines.get(timeout=min(silence_s, left))
     except queue.Empty:
         if left >= silence_s:
-            raise DeviceUnavailable(f"{where}: no sign of life for {silence_s:.0f} s, given up") from None
+            raise DeviceUnavailable(f"{where}: no answer for {silence_s:.0f} s, given up") from None
     raise DeviceUnavailable(f"{where}: not done in time, given up")
 
 

@@ -1,9 +1,11 @@
 """Accuracy of networks, each with batch-norm statistics of its own from training images.
 
-Accuracy is a fraction in [0, 1]. Searching reads the validation split; the test split is reached only by
-the functions that have it in their name.
+Accuracy is a fraction in [0, 1]: the share of correct images, or the mean recall of the classes where the objective is
+``balanced_accuracy``. Searching reads the validation split; only functions with "test" in their name read the test
+split.
 """
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import ImageData, Split, prepare
+from nas.evaluation.confusion import Confusion
 from nas.progress import Progress
+from nas.search.objectives import check_objective
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 
 CALIBRATION_IMAGES = 2048
@@ -22,17 +26,39 @@ with 5,000 of those it takes 28 % longer than with 512."""
 BATCH = 128
 
 
-def calibration_batches(
-    data: ImageData, resolution: int, device: torch.device | str = "cpu", n_images: int = CALIBRATION_IMAGES
-) -> list[Tensor]:
-    """Prepared training images to calibrate batch-norm on: always the same ones, in batches of equal size."""
+def calibration_images(data: ImageData, n_images: int = CALIBRATION_IMAGES) -> Tensor:
+    """Training images to calibrate batch-norm on: always the same ones, uint8, as many as fill whole batches."""
     rows = np.random.default_rng(0).permutation(len(data.train))[:n_images]
     size = min(BATCH, len(rows))
-    images = data.train.images[torch.from_numpy(rows[: len(rows) // size * size])].to(device)
-    return [prepare(batch, resolution, data.mean, data.std) for batch in torch.split(images, size)]
+    batches = data.train.batches(size, rows[: len(rows) // size * size])
+    return torch.cat([images for images, _ in batches])
 
 
-def evaluate(net: Subnet | Supernet, split: Literal["train", "validation"], data: ImageData) -> float:
+def calibration_batches(
+    data: ImageData,
+    resolution: int,
+    device: torch.device | str = "cpu",
+    n_images: int = CALIBRATION_IMAGES,
+    *,
+    images: Tensor | None = None,
+) -> Iterator[Tensor]:
+    """Prepared training images to calibrate batch-norm on, in batches of equal size.
+
+    Prepared one batch at a time: 2,048 images at 224 pixels would take 1.2 GB.
+
+    Parameters
+    ----------
+    images : what `calibration_images` gave, where it is used several times.
+    """
+    if images is None:
+        images = calibration_images(data, n_images)
+    for batch in torch.split(images, min(BATCH, len(images))):
+        yield prepare(batch.to(device), resolution, data.mean, data.std)
+
+
+def evaluate(
+    net: Subnet | Supernet, split: Literal["train", "validation"], data: ImageData, objective: str = "accuracy"
+) -> float:
     """Accuracy of `net` (of a supernet's active subnet) as it is; calibrate its batch-norm first.
 
     Raises
@@ -41,16 +67,22 @@ def evaluate(net: Subnet | Supernet, split: Literal["train", "validation"], data
     """
     if split not in ("train", "validation"):
         raise ValueError(f"evaluate reads the splits train and validation, not {split!r}; see evaluate_on_test")
-    return _accuracy(net, data.train if split == "train" else data.validation, data)
+    check_objective(objective)
+    return confusion_on(net, data.train if split == "train" else data.validation, data).score(objective)
 
 
-def evaluate_on_test(net: Subnet | Supernet, data: ImageData) -> float:
-    """Accuracy of `net` on the test split: the last word, after all choices have been made."""
-    return _accuracy(net, data.test, data)
+def evaluate_on_test(net: Subnet | Supernet, data: ImageData, objective: str = "accuracy") -> float:
+    """Accuracy of `net` on the test split: after all choices have been made, never to make one."""
+    return confusion_on(net, data.test, data).score(check_objective(objective))
 
 
 def evaluate_subnets(
-    supernet: Supernet, population: NDArray[Any], data: ImageData, *, progress: Progress | None = None
+    supernet: Supernet,
+    population: NDArray[Any],
+    data: ImageData,
+    objective: str = "accuracy",
+    *,
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """Accuracy on the validation split of each subnet, with inherited weights and calibrated batch-norm.
 
@@ -58,50 +90,60 @@ def evaluate_subnets(
     ----------
     supernet : its active subnet is another one afterwards.
     population : int array of shape (n, n_genes).
+    objective : ``accuracy`` or ``balanced_accuracy``.
     progress : called after each subnet with the number done and the number of all.
 
     Returns
     -------
     Array of shape (n,).
     """
-    return _accuracies(supernet, population, data.validation, data, progress)
+    return _scores(supernet, population, data.validation, data, objective, progress)
 
 
 def evaluate_subnets_on_test(
-    supernet: Supernet, population: NDArray[Any], data: ImageData, *, progress: Progress | None = None
+    supernet: Supernet,
+    population: NDArray[Any],
+    data: ImageData,
+    objective: str = "accuracy",
+    *,
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """As `evaluate_subnets`, on the test split: for reporting, never for choosing."""
-    return _accuracies(supernet, population, data.test, data, progress)
+    return _scores(supernet, population, data.test, data, objective, progress)
 
 
-def _accuracies(
-    supernet: Supernet, population: NDArray[Any], split: Split, data: ImageData, progress: Progress | None
+def _scores(
+    supernet: Supernet,
+    population: NDArray[Any],
+    split: Split,
+    data: ImageData,
+    objective: str,
+    progress: Progress | None,
 ) -> NDArray[np.float64]:
+    check_objective(objective)
     rows = supernet.space.canonical(population)
-    accuracy = np.empty(len(rows))
+    scores = np.empty(len(rows))
     device = next(supernet.parameters()).device
-    by_resolution: dict[int, list[Tensor]] = {}
+    images = calibration_images(data)
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
-        resolution = supernet.resolution
-        if resolution not in by_resolution:
-            by_resolution[resolution] = calibration_batches(data, resolution, device)
-        calibrate_batch_norm(supernet, by_resolution[resolution])
-        accuracy[i] = _accuracy(supernet, split, data)
+        calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
+        scores[i] = confusion_on(supernet, split, data).score(objective)
         if progress is not None:
             progress(i + 1, len(rows))
-    return accuracy
+    return scores
 
 
 @torch.no_grad()
-def _accuracy(net: Subnet | Supernet, split: Split, data: ImageData) -> float:
+def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confusion:
+    """Predictions of `net` on a split, as it is."""
     data.require_labels("the accuracy of a network")
-    training, device, correct = net.training, next(net.parameters()).device, 0
+    training, device, predicted = net.training, next(net.parameters()).device, []
     net.eval()
     try:
-        for images, labels in zip(torch.split(split.images, BATCH), torch.split(split.labels, BATCH), strict=True):
+        for images, _ in split.batches(BATCH):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
-            correct += int((logits.argmax(1) == labels.to(device)).sum())
+            predicted.append(logits.argmax(1).cpu())
     finally:
         net.train(training)
-    return correct / len(split)
+    return Confusion.of(split.labels.numpy(), torch.cat(predicted).numpy(), len(data.classes))

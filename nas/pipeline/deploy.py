@@ -41,9 +41,9 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
             paths = [Path(scratch) / f"finalist{i}{runtime.suffix}" for i in range(len(population))]
             for path, genotype in zip(paths, population, strict=True):
                 if kind is None:
-                    content = runtime.precisions[spec.precision](trained.space, genotype, 1)
+                    content = runtime.precisions[spec.precision](trained.space, genotype, device.batch)
                 else:
-                    content = _file(trained, genotype, kind)
+                    content = _file(trained, genotype, kind, device.batch)
                 path.write_bytes(content)
             measured = device.measure_models(paths, progress=progress).measurements
         latency, p10, p90 = np.array([(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]).T
@@ -69,19 +69,18 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | No
             with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
                 path = Path(scratch) / kind.file_name
                 path.write_bytes(_file(trained, genotype, kind))
-                found.append(
-                    judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)["accuracy"]
-                )
+                judged = judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)
+                found.append(judged.int8.score(trained.evaluated.objective))
         return np.array(found)
 
     return evaluate
 
 
-def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind) -> bytes:
+def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind, batch: int = 1) -> bytes:
     """Written once: a finalist is measured several times and evaluated, and calibrating int8 takes seconds."""
-    key = kind, genotype.tobytes()
+    key = kind, genotype.tobytes(), batch
     if key not in trained.files:
-        trained.files[key] = calibrated_file(trained.subnet(genotype), kind, trained.data)
+        trained.files[key] = calibrated_file(trained.subnet(genotype), kind, trained.data, batch=batch)
     return trained.files[key]
 
 
@@ -97,7 +96,7 @@ def deploy(
     device: Device | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
+    """Write the network of `genotype` into `folder`, check it and judge it on the test split.
 
     Parameters
     ----------
@@ -107,8 +106,8 @@ def deploy(
 
     Returns
     -------
-    JSON-able facts for the record: accuracy of the first file on the test split if there is one, files, what is known
-    of each.
+    JSON-able facts for the record: accuracy of the first file on the test split if there is one, input size, images
+    by split, files, what is known of each.
 
     Raises
     ------
@@ -121,6 +120,7 @@ def deploy(
         kinds,
         batch=batch,
         max_accuracy_drop=max_accuracy_drop,
+        objective=trained.evaluated.objective,
         provenance=provenance,
     )
     if device is not None:
@@ -136,6 +136,7 @@ def deploy_subnet(
     *,
     batch: int | None = 1,
     max_accuracy_drop: float = 0.01,
+    objective: str = "accuracy",
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """As `deploy`, of a network at hand and without measuring."""
@@ -148,13 +149,20 @@ def deploy_subnet(
             kind,
             batch=batch,
             max_accuracy_drop=max_accuracy_drop,
+            objective=objective,
             provenance=provenance,
         )
         for kind in kinds
     ]
-    test = {"test_accuracy": exports[0]["test_accuracy"], "test_images": len(data.test)} if data.labelled else {}
+    test = {}
+    if data.labelled:
+        names = ("test_accuracy", "test_accuracy_error", "test_balanced_accuracy")
+        test = {name: exports[0][name] for name in names} | {"test_images": len(data.test)}
     return {
         **test,
+        "objective": objective,
+        "resolution": subnet.resolution,
+        "images": {"train": len(data.train), "search-validation": len(data.validation), "test": len(data.test)},
         "classes": list(data.classes),
         "exports": exports,
         "files": file_names(exports),
@@ -179,14 +187,14 @@ def measure_exports(
     exports : as `export_checked` gave them; get a ``latency``, and so does the JSON file beside each.
     folder : where the files are.
     known : latency_ms, p10_ms and p90_ms of the network as a search has just measured it on `device`: those of its
-        file in the device's own runtime and precision at batch 1, which is not measured again.
+        file in the device's own runtime and precision, which is not measured again at the device's batch.
     """
     spec = device.spec
     own = file_kind(spec.runtime, spec.precision)
     by_runtime: dict[str, list[dict[str, Any]]] = {}
     for record in exports:
         kind = FileKind(record["format"], record["precision"])
-        if known and known["latency_ms"] is not None and kind == own and record["batch"] == 1:
+        if known and known["latency_ms"] is not None and kind == own and record["batch"] == device.batch:
             timed = {key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")}
             keep_latency(
                 record, folder, {"device": device.name, "runtime": spec.runtime, "threads": spec.threads} | timed
@@ -194,13 +202,12 @@ def measure_exports(
         elif spec.transport == "local":
             same = RUNTIMES[spec.runtime].suffix == kind.suffix
             runtime = spec.runtime if same else {".onnx": "onnxruntime", ".tflite": "litert"}[kind.suffix]
-            if kind.precision in RUNTIMES[runtime].precisions:
+            alone = device.batch > 1 and kind.precision in RUNTIMES[runtime].one_image
+            if kind.precision in RUNTIMES[runtime].precisions and not alone:
                 by_runtime.setdefault(runtime, []).append(record)
     for runtime, records in by_runtime.items():
         precision = records[0]["precision"]
-        near = Device(
-            replace(spec, runtime=runtime, precision=precision), folder=device.table.folder, protocol=device.protocol
-        )
+        near = device.under(replace(spec, runtime=runtime, precision=precision), device.table.folder)
         found = near.measure_models([folder / record["file"] for record in records]).measurements
         for record, measurement in zip(records, found, strict=True):
             conditions = {"device": device.name, "runtime": runtime, "threads": spec.threads}

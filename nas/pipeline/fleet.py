@@ -1,7 +1,7 @@
 """A network for each of several devices, from one supernet and one accuracy predictor.
 
-Every device has a folder of its own, as if it had been searched for alone. One that cannot keep its budget, or
-cannot be reached, takes nothing from the others.
+Every device has a folder of its own, as if it had been searched for alone. A device that cannot keep its budget or
+cannot be reached does not stop the others.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ EXPECTED = (InfeasibleBudget, BudgetMissed, Failure, ValueError)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one device.
+    """The result of one device, or why there is none.
 
     Attributes
     ----------
@@ -40,14 +40,14 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
 
     Returns
     -------
-    An outcome for each device, in the order they were named. All of them are planned before anything is trained.
+    An outcome for each device, in the order they were named. All tasks are prepared before anything is trained.
 
     Raises
     ------
     ValueError : something asked for cannot work whatever the device.
     """
     devices = named_devices(request, listener)
-    limits = latency_limits(request.budget.latency, names_of(devices))
+    limits = latency_limits(request.limits["latency"], names_of(devices))
     budgets = {name: Budget.parse(**request.limits | {"latency": limit}) for name, limit in limits.items()}
     tasks: dict[str, Task] = {}
     outcomes: dict[str, Outcome] = {}

@@ -1,8 +1,8 @@
-"""Float32 or int8: the best network in each precision, both measured, and the better of the two.
+"""Float32 or int8: the best network in each precision, both measured, and the better one chosen.
 
-Int8 runs a larger network in the same time, and loses some accuracy to rounding; which of the two wins is seen only in
-the end. So each precision has a search of its own, with the latency predictor of its device configuration, from one
-supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
+Int8 runs a larger network in the same time, and loses some accuracy to rounding; which of the two is better is known
+only at the end. So each precision has a search of its own, with the latency predictor of its device configuration, from
+one supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
 """
 
 import shutil
@@ -112,7 +112,7 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     wanted = replace(spec, precision=precision, aliases=(), chip="")
     cards = (card for card in device_specs(folder) if replace(card, name=spec.name, aliases=(), chip="") == wanted)
     found = next(cards, replace(wanted, name=f"{spec.name}-{precision}", chip=spec.chip))
-    return Device(found, folder=folder / found.name, protocol=device.protocol, transport=device.transport)
+    return device.under(found, folder / found.name)
 
 
 def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> tuple[Budget, dict[str, KnownLatency]]:
@@ -132,7 +132,7 @@ def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> t
 def _merit(result: SearchResult) -> tuple[bool, float, float]:
     """Larger is better: not rejected, then accurate on search-validation, then fast."""
     file = result.about["exports"][0]
-    return file["accepted"], file["accuracy"], -(result.measured["latency_ms"] or 0.0)
+    return file["accepted"], file[file["objective"]], -(result.measured["latency_ms"] or 0.0)
 
 
 def _found(result: SearchResult) -> dict[str, Any]:
@@ -143,7 +143,9 @@ def _found(result: SearchResult) -> dict[str, Any]:
         "architecture": result.architecture,
         "latency_ms": result.measured["latency_ms"],
         "macs": result.costs["macs"],
-        **{key: file[key] for key in ("bytes", "peak_activation_bytes", "accuracy", "test_accuracy", "accepted")},
+        "accuracy": file[file["objective"]],
+        **{key: file[key] for key in ("bytes", "peak_activation_bytes", "accepted")},
+        **{key: file[key] for key in ("test_accuracy", "test_accuracy_error")},
     }
 
 

@@ -1,44 +1,59 @@
-"""What may be asked of a training and of a search: plain settings, checked by type when they are read.
+"""What may be asked of a training and of a search: typed settings whose defaults stand here.
 
-The command line's configuration is made of these classes; from Python they are filled in by hand. Nothing
-heavy is imported here.
+The command line's settings are these classes, and `nas.search` and `nas.train` fill them in. A value that cannot work
+is refused when it is given. Nothing heavy is imported here.
 """
 
 import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from nas.shipped import find_supernet
+from latency_tables.files import read_json
+from nas.data.contents import content_digest
+from nas.data.settings import DataSettings
+from nas.search.throughput import as_latency
+from nas.shipped import CARD, find_supernet
 from nas.training import Recipe
 from nas.training.duration import parse_duration
+from search_spaces.settings import SpaceSettings
+
+MOST_BATCH = 4096
+"""Of an exported file; the images of a larger batch do not fit the memory of a device."""
+ACCELERATORS = ("auto", "cpu", "cuda")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """Limits as typed, with units or as a percentage of the max net; None means no limit.
 
     Attributes
     ----------
     latency : one for all devices, or one for each: ``pixel=20ms,note10=15ms``.
+    throughput : images a second, like ``500img/s``, or as a percentage of the max net's; a latency of the batch.
     """
 
     latency: str | None = None
+    throughput: str | None = None
     memory: str | None = None
     size: str | None = None
     macs: str | None = None
     params: str | None = None
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TrainRequest:
     """A supernet to train.
 
     Attributes
     ----------
-    space, recipe, data : settings; see `nas.pipeline.train.train_supernet`.
+    space : what can be built; the number of classes follows from the images.
+    recipe : how it is trained.
+    data : the images.
     seed : of everything random.
     threads : CPU threads; all cores if not given. Results repeat exactly at the same number.
     accelerator : ``auto``, ``cpu`` or ``cuda``.
@@ -47,9 +62,9 @@ class TrainRequest:
     runs : the folder of all runs.
     """
 
-    space: dict[str, Any] = field(default_factory=dict)
-    recipe: dict[str, Any] = field(default_factory=lambda: Recipe().as_dict())
-    data: dict[str, Any] = field(default_factory=dict)
+    space: SpaceSettings = field(default_factory=SpaceSettings)
+    recipe: Recipe = field(default_factory=Recipe)
+    data: DataSettings = field(default_factory=DataSettings)
     seed: int = 0
     threads: int | None = None
     accelerator: str = "auto"
@@ -57,22 +72,25 @@ class TrainRequest:
     runs: str = "runs"
 
     def __post_init__(self) -> None:
+        check_work(self.seed, self.threads, self.accelerator)
         if self.train_time is not None:
             parse_duration(self.train_time)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SearchRequest(TrainRequest):
     """A network to find.
 
     Attributes
     ----------
-    data : settings of the images; with a given supernet they may be left empty, which takes those of its training.
+    moved_data : with a given supernet, where its images are now; None where they are those of its training.
     budget : what the network may cost.
     device : whose latency it is; several with commas between.
     shared : several devices get one network that keeps every one's budget, instead of one each.
     supernet : a training run's folder, or the name of a shipped supernet; trained first (or found among the runs) if
         not given.
+    objective : what the network is chosen by within the budget: ``accuracy``, or ``balanced_accuracy``, the mean of the
+        classes' recalls, for classes of unequal size.
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
@@ -85,15 +103,19 @@ class SearchRequest(TrainRequest):
     format, precision : of the exported files, several with commas between; None for what the device runs, which
         is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.pipeline.precisions`.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
-    batch : of the exported files; None leaves it open in ONNX, which is 1 in TFLite.
+    batch : images an inference takes, when it is measured and in the exported files; None leaves it open in ONNX,
+        which is 1 in TFLite and when it is measured.
+    device_threads : CPU threads of one inference, where it is not what the device's card says.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
 
+    moved_data: DataSettings | None = None
     budget: Limits = field(default_factory=Limits)
     device: str = "cpu"
     shared: bool = False
     supernet: str | None = None
+    objective: str = "accuracy"
     confidence: float = 0.95
     samples: int | None = None
     evaluations: int = 80
@@ -106,18 +128,43 @@ class SearchRequest(TrainRequest):
     precision: str | None = None
     max_accuracy_drop: float = 1.0
     batch: int | None = 1
+    device_threads: int | None = None
     former: str | None = None
 
-    @property
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
+            raise ValueError(
+                f"--max-accuracy-drop is in points of accuracy, at least 0, got {self.max_accuracy_drop:g}"
+            )
+        for name, least in (("samples", 1), ("evaluations", 1), ("candidates", 1), ("finalists", 1), ("rounds", 1)):
+            at_least(name, getattr(self, name), least)
+        at_least("batch", self.batch, 1)
+        if self.batch is not None and self.batch > MOST_BATCH:
+            raise ValueError(f"batch must be at most {MOST_BATCH:,}, got {self.batch}")
+
+    @cached_property
     def training_folder(self) -> Path:
-        """Where the supernet is, or will be: the same settings, the same folder."""
+        """Where the supernet is, or will be: the same images and settings, the same folder.
+
+        Images are the same by their contents, wherever their folder lies and however its path is written.
+
+        Raises
+        ------
+        ValueError : the images cannot be read.
+        """
         if self.supernet is not None:
             return find_supernet(self.supernet)
-        settings = {"space": self.space, "data": self.data, "recipe": self.recipe, "seed": self.seed}
+        settings = {
+            "space": self.space.as_dict(),
+            "data": content_digest(self.data),
+            "recipe": self.recipe.as_dict(),
+            "seed": self.seed,
+        }
         if self.train_time is not None:
             settings["train_time"] = self.train_time
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-        return Path(self.runs) / "train" / f"{self.data['name']}_{digest[:10]}"
+        return Path(self.runs) / "train" / f"{self.data.name}_{digest[:10]}"
 
     @property
     def supernet_name(self) -> str:
@@ -125,14 +172,56 @@ class SearchRequest(TrainRequest):
         return self.supernet or str(self.training_folder)
 
     @property
-    def moved_data(self) -> dict[str, Any] | None:
-        """Settings in which the images of a given supernet are others than at its training."""
-        return dict(self.data) if self.supernet is not None and self.data else None
-
-    @property
     def limits(self) -> dict[str, str | None]:
-        """The budget by flag."""
-        return asdict(self.budget)
+        """The budget by flag; a throughput is a limit on the latency of a batch."""
+        typed: dict[str, str | None] = asdict(self.budget)
+        if (throughput := typed.pop("throughput")) is not None:
+            typed["latency"] = as_latency(throughput, self.batch or 1, typed["latency"])
+        return typed
+
+
+def moved_images(request: SearchRequest, typed: Mapping[str, Any]) -> DataSettings | None:
+    """Where the images of the request's supernet are now; None where they are those of its training.
+
+    Parameters
+    ----------
+    typed : the settings of the images that were given; the others are as in the training.
+
+    Raises
+    ------
+    ValueError : there is no such supernet, or a setting cannot work.
+    """
+    if not typed:
+        return request.moved_data
+    path = find_supernet(str(request.supernet)) / CARD
+    card = read_json(path, dict[str, Any])
+    trained = request.moved_data.as_dict() if request.moved_data else card.get("data_settings") or {}
+    return DataSettings.from_dict({**trained, **typed})
+
+
+def check_work(seed: int, threads: int | None, accelerator: str) -> None:
+    """Refuse what no work can be done with; parameters as of `TrainRequest`.
+
+    Raises
+    ------
+    ValueError : a value that cannot work.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must be at least 0 and below 2^32, got {seed}")
+    at_least("threads", threads, 1)
+    if accelerator not in ACCELERATORS:
+        raise ValueError(f"accelerator must be {', '.join(ACCELERATORS[:-1])} or {ACCELERATORS[-1]}, got {accelerator}")
+
+
+def at_least(name: str, value: int | None, least: int) -> None:
+    """Refuse a smaller value.
+
+    Raises
+    ------
+    ValueError : it is smaller.
+    """
+    if value is not None and value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
 
 
 def latency_limits(typed: str | None, devices: Mapping[str, Collection[str]]) -> dict[str, str | None]:

@@ -8,23 +8,27 @@ device or for several that share it is `search`; a network for each of several d
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
+from nas.search.latency import COLUMN
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
@@ -50,6 +54,7 @@ class Task:
     budget : parsed; see `Budget.parse`.
     feasibility : of the budget in `space`, with the budget resolved.
     kinds : of the files to export, those that the devices run first.
+    began : `time.perf_counter()` when work on it began.
     """
 
     devices: Sequence[Device]
@@ -58,6 +63,7 @@ class Task:
     budget: Budget
     feasibility: Feasibility
     kinds: Sequence[FileKind]
+    began: float = field(default_factory=time.perf_counter)
 
     @property
     def name(self) -> str:
@@ -86,7 +92,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request, listener)
-    limits = latency_limits(request.budget.latency, names_of(devices))
+    limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
@@ -100,7 +106,10 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
     ValueError : an unknown one, or one that is named twice.
     """
     folder = Path(request.runs) / "devices"
-    devices = [get_device(name.strip(), folder=folder, listener=listener) for name in request.device.split(",")]
+    conditions: dict[str, Any] = {"batch": request.batch or 1, "threads": request.device_threads}
+    devices = [
+        get_device(name.strip(), folder=folder, listener=listener, **conditions) for name in request.device.split(",")
+    ]
     names = [device.name for device in devices]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
@@ -110,7 +119,7 @@ def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[D
 
 
 def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
-    """The devices' names, each with the others it answers to."""
+    """The devices' names, each with its aliases."""
     return {device.name: device.spec.aliases for device in devices}
 
 
@@ -136,11 +145,12 @@ def prepare_task(
     InfeasibleBudget : no network of the space keeps it.
     ValueError : nothing is known of a device, or a setting cannot work.
     """
+    began = time.perf_counter()
     precisions = {device.spec.precision for device in devices}
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = _file_kinds(request, devices), space_of(request)
+    kinds, space = file_kinds_of(request, devices), space_of(request)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
     EvaluationPlan(request.evaluations)
@@ -156,7 +166,7 @@ def prepare_task(
         feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, space, budget, feasibility, kinds)
+    return Task(devices, known, space, budget, feasibility, kinds, began)
 
 
 def _costs(
@@ -170,30 +180,23 @@ def _costs(
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
-    if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
-
-        open_storage(request.storage)  # a mistake shows before anything is trained
-
     # From here on torch is needed, whose import alone takes seconds.
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
 
     if request.supernet is None and not (request.training_folder / CARD).is_file():
-        listener.say(f"training a supernet in {request.training_folder}")
-        train_supernet(
-            request.training_folder,
-            space=request.space,
-            data=request.data,
-            recipe=request.recipe,
-            seed=request.seed,
-            threads=request.threads,
-            accelerator=request.accelerator,
-            train_time=request.train_time,
-            listener=listener,
-        )
+        with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
+            if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
+                listener.say(f"training a supernet in {request.training_folder}{why_anew(request)}")
+                train_supernet(request, request.training_folder, listener)
+                listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    return TrainedSupernet.open(request.supernet_name, request.moved_data, request.storage, notes=notes)
+    moved = None if request.moved_data is None else request.moved_data.as_dict()
+    if request.supernet is None and request.data.root:  # the training may have read them from another place
+        moved = {"root": request.data.root}
+    return TrainedSupernet.open(
+        request.supernet_name, moved, request.storage, objective=request.objective, notes=notes, listener=listener
+    )
 
 
 def run_task(
@@ -206,10 +209,13 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-    from nas.pipeline.train import portable
+    from nas.pipeline.remarks import data_remarks, file_remarks
     from nas.report.html import write_report
 
     devices = task.devices
+    about_data = data_remarks(trained)
+    for remark in about_data:
+        listener.say(remark)
     measure = {
         device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
     }
@@ -252,30 +258,43 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     listener.say("exporting")
     alone = len(devices) == 1
+    deployed = deploy(
+        trained,
+        result.genotype,
+        folder,
+        task.kinds,
+        batch=request.batch,
+        max_accuracy_drop=request.max_accuracy_drop / 100,
+        provenance={"supernet": request.supernet_name, "command": command},
+        device=devices[0] if alone else None,
+        known=result.measured,
+    )
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
-        "moved_data": portable(request.moved_data) if request.moved_data else None,
-        "notes": trained.remarks(result.genotype),
+        "moved_data": request.moved_data.portable() if request.moved_data else None,
+        "batch": devices[0].batch,
+        "notes": [
+            *trained.remarks(result.genotype),
+            *_about_batch(devices, result),
+            *about_data,
+            *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
+        ],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
-        **deploy(
-            trained,
-            result.genotype,
-            folder,
-            task.kinds,
-            batch=request.batch,
-            max_accuracy_drop=request.max_accuracy_drop / 100,
-            provenance={"supernet": request.supernet_name, "command": command},
-            device=devices[0] if alone else None,
-            known=result.measured,
-        ),
+        **deployed,
+        "seconds": round(time.perf_counter() - task.began, 1),
     }
     result.write(folder)
-    facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}
+    facts = {
+        "device": task.name,
+        "supernet": str(request.training_folder),
+        "seed": request.seed,
+        "objective": request.objective,
+    }
     save_run(folder, objectives, names_of(devices), facts, request.strategy)
     write_report(folder)
     return result
@@ -287,7 +306,26 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(**request.space)
+    return get_space(
+        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
+    )
+
+
+def why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = request.data
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"],
+            card["seed"],
+        ) == (request.space.name, request.recipe.name, request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""
 
 
 def settings_of(request: SearchRequest) -> SearchSettings:
@@ -302,13 +340,12 @@ def settings_of(request: SearchRequest) -> SearchSettings:
         finalists=request.finalists,
         rounds=request.rounds,
         strategy=request.strategy,
+        objective=request.objective,
     )
 
 
-def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
+def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
     """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    if request.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points, at least 0, got {request.max_accuracy_drop:g}")
     own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
     usual = own[0] if own else FileKind()
     asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
@@ -316,6 +353,17 @@ def _file_kinds(request: SearchRequest, devices: Sequence[Device]) -> list[FileK
     for kind in kinds:
         kind.require()
     return kinds
+
+
+def _about_batch(devices: Sequence[Device], result: SearchResult) -> list[str]:
+    """What the latencies of several images at once are in images a second."""
+    batch = devices[0].batch
+    if batch == 1:
+        return []
+    said = f"latencies are of one inference of {batch} images"
+    latency_ms = result.measured.get(COLUMN)
+    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
+    return [f"{said}{known}"]
 
 
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:

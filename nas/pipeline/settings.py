@@ -1,21 +1,21 @@
-"""The settings of a run, in its folder, from which the run is continued or asked again.
+"""The settings of a run as plain data, and back: for ``settings.json`` in its folder and for the command line.
 
-``settings.json`` is plain data. A run folder may come from elsewhere, so every value is checked against the typed
-settings of its verb (pydantic, strict), and none is evaluated, imported or called.
+A run is continued, or asked again, from ``settings.json``. A run folder may come from elsewhere, so every value is
+checked against the typed settings of its verb, and none is evaluated, imported or called.
 """
 
+import difflib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from latency_tables.files import write_text
+from latency_tables.files import check_value, read_json, shown, write_text
 
 SETTINGS_FILE = "settings.json"
 FORMAT = 1
-LARGEST_BYTES = 1_000_000
-"""A settings file has a few thousand bytes; a larger one is something else."""
 
 S = TypeVar("S")
 
@@ -28,13 +28,11 @@ class RunSettings(Generic[S]):
     ----------
     verb : ``search``, ``train`` and so on.
     settings : all of them, defaults included.
-    typed : the keys among them that were given and not left at their default, like ``budget.latency``.
     command : what was typed, for the record.
     """
 
     verb: str
     settings: S
-    typed: frozenset[str] = frozenset()
     command: str = ""
 
     def write(self, folder: Path) -> None:
@@ -43,26 +41,25 @@ class RunSettings(Generic[S]):
             "format": FORMAT,
             "verb": self.verb,
             "command": self.command,
-            "typed": sorted(self.typed),
-            "settings": asdict(self.settings),  # type: ignore[call-overload]
+            "settings": to_plain(self.settings),
         }
         write_text(folder / SETTINGS_FILE, json.dumps(document, indent=1) + "\n")
 
     def with_typed(self, settings: S, typed: Iterable[str]) -> S:
-        """These settings with the values that `settings` has under the keys `typed`."""
-        made = self.settings
+        """These settings with the values that `settings` has under the keys `typed`, like ``budget.latency``."""
+        made = to_plain(self.settings)
+        new = to_plain(settings)
         for key in typed:
-            made = _replaced(made, settings, key.split("."))
-        return made
+            made = _replaced(made, new, key.split("."))
+        return from_plain(type(self.settings), made)
 
 
 @dataclass
-class _Document(Generic[S]):
+class _Document:
     format: int
     verb: str
     settings: dict[str, Any]
     command: str = ""
-    typed: list[str] = field(default_factory=list)
 
 
 def read_settings(folder: Path, verb: str, settings: type[S]) -> RunSettings[S]:
@@ -78,58 +75,88 @@ def read_settings(folder: Path, verb: str, settings: type[S]) -> RunSettings[S]:
     ValueError : there are none, they are those of another verb, or a value is not of its type.
     """
     path = folder / SETTINGS_FILE
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"{folder} is no run folder (it has no {SETTINGS_FILE}); runs are under runs/{verb}/")
-    if path.stat().st_size > LARGEST_BYTES:
-        raise ValueError(f"{path} is not the settings of a run: it is larger than {LARGEST_BYTES:,} bytes")
-    document = checked(_Document, path.read_bytes(), str(path))
+    document = read_json(path, _Document)
     if document.format != FORMAT:
         raise ValueError(f"{path} has format {document.format}, this program reads {FORMAT}")
     if document.verb != verb:
-        raise ValueError(f"{folder} is a run of nas {document.verb}; type: nas {document.verb} --resume {folder}")
-    made = checked(settings, json.dumps(document.settings).encode(), f"{path}, settings")
-    return RunSettings(verb, made, frozenset(document.typed), document.command)
+        told = shown(document.verb)
+        raise ValueError(f"{folder} is a run of nas {told}; type: nas {told} --resume {folder}")
+    return RunSettings(verb, from_plain(settings, document.settings, f"{path}: "), document.command)
 
 
-def checked(kind: type[S], content: bytes, where: str) -> S:
-    """JSON as a dataclass `kind`, every field of its declared type and no field besides.
+def to_plain(settings: Any) -> dict[str, Any]:
+    """A settings dataclass as JSON-able data, complete."""
+    if hasattr(settings, "as_dict"):
+        own: dict[str, Any] = settings.as_dict()
+        return own
+    values = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return {name: to_plain(value) if is_dataclass(value) else value for name, value in values.items()}
+
+
+def from_plain(kind: type[S], values: Mapping[str, Any], where: str = "") -> S:
+    """Plain data as a settings dataclass; what is left out has its default.
+
+    Parameters
+    ----------
+    kind : the class. Those with a ``from_dict`` make themselves; fields of the others have their types, strictly.
+    where : stands before keys in messages.
 
     Raises
     ------
-    ValueError : the first field that is wrong, in one sentence.
+    ValueError : a key that there is not, one that is missing, or a value that is not of its type or cannot work.
     """
-    from pydantic import TypeAdapter, ValidationError  # its import takes longer than a refusal may
-
-    adapter = TypeAdapter(kind)
-    try:
-        made: S = adapter.validate_json(content, strict=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}{': ' if key else ''}{key}: {first['msg']}"[:500]) from error
-    if unknown := _unknown(json.loads(content), asdict(made)):  # type: ignore[call-overload]
-        raise ValueError(f"{where} has a key that is not known: {unknown}"[:500])
-    return made
-
-
-def _unknown(given: Any, kept: Any) -> str:
-    """The first key of `given` that was not taken over into `kept`; empty if there is none."""
-    if isinstance(given, Mapping) and isinstance(kept, Mapping):
-        for key, value in given.items():
-            if key not in kept:
-                return str(key)
-            if below := _unknown(value, kept[key]):
-                return f"{key}.{below}"
-    if isinstance(given, list) and isinstance(kept, list | tuple):
-        return next(filter(None, map(_unknown, given, kept)), "")
-    return ""
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in names:
+            close = difflib.get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {close[0]}?" if close else "--cfg job prints all of them"
+            raise ValueError(f"{where}there is no setting {shown(key)!r} here; {hint}")
+    if hasattr(kind, "from_dict"):
+        for name in names:
+            if name in values and _is_value(hints[name]):
+                check_value(values[name], hints[name], where + name)
+        itself: S = getattr(kind, "from_dict")(values)  # noqa: B009 (mypy knows no such method of any class)
+        return itself
+    made = {name: _from_plain(hints[name], values[name], where + name) for name in names if name in values}
+    for f in fields(kind):  # type: ignore[arg-type]
+        if f.name not in made and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{where}{f.name} is missing")
+    return kind(**made)
 
 
-def _replaced(old: Any, new: Any, path: list[str]) -> Any:
-    """`old` with the value at `path` taken from `new`; both are dataclasses or mappings."""
-    if not path:
-        return new
+def _from_plain(hint: Any, value: Any, key: str) -> Any:
+    kind = inner_settings(hint)
+    if kind is None or (value is None and type(None) in get_args(hint)):
+        return check_value(value, hint, key)
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{key} must be a mapping of settings, got {shown(value)}")
+    return from_plain(kind, value, f"{key}.")
+
+
+def _is_value(hint: Any) -> bool:
+    """Whether a field of this type holds text, a number or a switch."""
+    return set(_members(hint)) <= {str, int, float, bool, NoneType}
+
+
+def inner_settings(hint: Any) -> Any:
+    """The settings dataclass that a field of this type holds; None if it holds a value."""
+    return next((kind for kind in _members(hint) if is_dataclass(kind)), None)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types that a field of this type may hold."""
+    return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
+
+
+def _replaced(old: dict[str, Any], new: dict[str, Any], path: list[str]) -> dict[str, Any]:
+    """`old` with the value at `path` taken from `new`."""
     first, rest = path[0], path[1:]
-    if isinstance(old, Mapping):
-        return {**old, first: _replaced(old.get(first, {}), new[first], rest)}
-    return replace(old, **{first: _replaced(getattr(old, first), getattr(new, first), rest)})
+    if first not in new:
+        raise ValueError(f"there is no setting {shown(first)!r} here; --cfg job prints all of them")
+    return {
+        **old,
+        first: _replaced(old[first], new[first], rest) if rest and isinstance(new[first], dict) else new[first],
+    }

@@ -2,8 +2,9 @@
 
 After FBNetV3's constrained iterative optimisation (CVPR 2021, https://arxiv.org/abs/2006.02049). What a round
 evaluates is drawn by Thompson sampling (https://doi.org/10.1093/biomet/25.3-4.285): each subnet is the best within
-the budget of one function that the predictor holds possible, so a round tries what is good and what may be. It is
-predicted before it is evaluated, which makes the error near the front an honest one. Accuracy is a fraction.
+the budget by one function drawn from the predictor's posterior, so a round tries networks that are predicted to be
+good and uncertain ones. Each is predicted before it is evaluated, so the error near the front is of new networks.
+Accuracy is a fraction.
 """
 
 from dataclasses import dataclass, replace
@@ -116,7 +117,10 @@ class LearntAccuracy:
         )
         if near is None:
             return said
-        return f"{said}; {100 * near['rmse']:.2f} points near the front, {near['subnets']} predicted before their round"
+        return (
+            f"{said}; {100 * near['rmse']:.2f} points near the front, where {near['subnets']} subnets were predicted "
+            "before they were evaluated"
+        )
 
     def write(self, folder: Path) -> None:
         """Write the table into `folder`."""

@@ -1,8 +1,8 @@
-"""Can the budget be met at all? Answered before any search, in well under a second.
+"""Whether a budget can be kept at all; known before any search, in well under a second.
 
 The cheapest network under a cost is found by steepest descent over single genes from the min net. Where
 the cost is a sum over independent genes (the paper costs of fixed-resolution spaces) the first local
-optimum is the true one; elsewhere random starts guard against a bad one.
+optimum is the true one; in other spaces random starts make a bad one unlikely.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ _SAMPLES = 1000
 
 @dataclass(frozen=True)
 class Feasibility:
-    """What the budget asks for and what the space offers.
+    """The budget beside what networks of the space cost.
 
     Attributes
     ----------
@@ -45,13 +45,13 @@ class Feasibility:
     @property
     def table(self) -> "pd.DataFrame":
         """The rows as a table."""
-        import pandas as pd  # half of the time that an answer may take
+        import pandas as pd  # its import takes half as long as a warm start may
 
         return pd.DataFrame(self.rows)
 
     def __str__(self) -> str:
         """A column for each limit, a row for each landmark."""
-        columns = [["", "at most", "cheapest", "min net", "middle net", "max net", "can be kept"]]
+        columns = [["", "limit", "least possible", "min net", "middle net", "max net", "possible"]]
         for limit, row in zip(self.budget.limits, self.rows, strict=True):
             amounts = (limit.value, *(float(row[key]) for key in ("cheapest", "min_net", "middle_net", "max_net")))
             columns.append([limit.title, *map(limit.metric.format, amounts), "yes" if row["satisfiable"] else "no"])

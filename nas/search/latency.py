@@ -1,6 +1,7 @@
 """The latency on a device as a key of limits, costs and predictors; milliseconds.
 
-In files, what belongs to one of several devices carries its name: ``latency_ms@pixel``. Only this module knows that.
+In files, what belongs to one of several devices has its name in its column: ``latency_ms@pixel``. No other module
+spells or reads such names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,9 @@ class Latency:
         return f" on {self.device}" if self.device else ""
 
 
+ONLY_DEVICE = Latency()
+"""Latency where there is only one device."""
+
 CostKey = str | Latency
 """What a cost is known by: a field of `search_spaces.Costs`, or a latency."""
 
@@ -56,4 +60,4 @@ def by_latency(given: T | Mapping[str, T] | None) -> dict[Latency, T]:
         return {}
     if isinstance(given, Mapping):
         return {Latency(name): each for name, each in given.items()}
-    return {Latency(): given}
+    return {ONLY_DEVICE: given}

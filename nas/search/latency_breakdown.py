@@ -1,9 +1,9 @@
 """The latency breakdown of a network: what each part of it adds to its predicted latency.
 
-A part is a stage with its depth, or a gene that belongs to no stage. What it adds is the difference to the same
+A part is a stage with its depth, or a gene that belongs to no stage. It adds the difference to the same
 network with that part as in the min net. Where the prediction is a sum over slots these differences and the
-min net's latency add up to the whole; elsewhere, and where a gene such as the resolution changes what the others
-cost, a remainder belongs to no part alone and is given as such. Latencies are milliseconds.
+min net's latency add up to the whole. Otherwise, as where the resolution changes what other genes cost, the remainder
+belongs to no part alone and is a row of its own. Latencies are milliseconds.
 """
 
 from dataclasses import asdict, dataclass

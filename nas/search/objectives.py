@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.budget import Budget
-from nas.search.latency import CostKey, Latency, by_latency
+from nas.search.latency import ONLY_DEVICE, CostKey, Latency, by_latency
 from search_spaces import Population, SearchSpace
 
 
@@ -23,6 +23,22 @@ class Predictor(Protocol):
 
     def predict(self, population: Population, return_std: bool = False) -> Any:
         """The mean, shape (n,), and with `return_std` also its standard deviation, shape (n,)."""
+
+
+ACCURACIES = ("accuracy", "balanced_accuracy")
+"""What a network may be chosen by: the share of correct images, or the mean of the classes' recalls."""
+
+
+def check_objective(objective: str) -> str:
+    """`objective`, if it is one of `ACCURACIES`.
+
+    Raises
+    ------
+    ValueError : it is not.
+    """
+    if objective not in ACCURACIES:
+        raise ValueError(f"objective must be {' or '.join(ACCURACIES)}, got {objective!r}")
+    return objective
 
 
 @dataclass
@@ -65,14 +81,14 @@ class Objectives:
         return by_latency(self.latency)
 
     def predicted_latency(
-        self, population: Population, key: Latency = Latency()
+        self, population: Population, key: Latency = ONLY_DEVICE
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean and standard deviation in milliseconds, each (n,)."""
         mean, std = self._latency(key).predict(population, return_std=True)
         scale = self.latency_scale.get(key, 1.0)
         return _column(mean) * scale, _column(std) * scale
 
-    def mean_latency(self, population: Population, key: Latency = Latency()) -> NDArray[np.float64]:
+    def mean_latency(self, population: Population, key: Latency = ONLY_DEVICE) -> NDArray[np.float64]:
         """Mean in milliseconds, (n,); quicker than with its standard deviation."""
         return _column(self._latency(key).predict(population)) * self.latency_scale.get(key, 1.0)
 

@@ -1,6 +1,6 @@
-"""What a search leaves behind: the answer, the tables behind it, and their files.
+"""The result of a search: the chosen network, the tables that it was chosen by, and their files.
 
-``result.json`` holds the answer; ``pareto.csv`` the front, ``cloud.csv`` random networks for comparison,
+``result.json`` holds the chosen network; ``pareto.csv`` the front, ``cloud.csv`` random networks for comparison,
 ``finalists.csv`` predicted and measured figures side by side, ``convergence.csv`` the best accuracy known
 after so many evaluations. Accuracies are fractions, latencies milliseconds.
 """
@@ -23,7 +23,7 @@ from nas.search.evolution.pareto import front
 from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import EVALUATED, measured_columns
 from nas.search.finalists.proof import Verdict, describe
-from nas.search.latency import Latency, latencies_of
+from nas.search.latency import ONLY_DEVICE, Latency, latencies_of
 from nas.search.latency_breakdown import latency_breakdown
 from nas.search.objectives import Objectives
 from search_spaces import Population
@@ -34,7 +34,7 @@ _CLOUD = 2000  # random networks, enough to show where the space lies
 
 @dataclass
 class SearchResult:
-    """The answer and how it was found; accuracies are fractions, latencies milliseconds.
+    """The chosen network and how it was found; accuracies are fractions, latencies milliseconds.
 
     Attributes
     ----------
@@ -53,11 +53,11 @@ class SearchResult:
     feasibility : the table of min, middle and max net, as records.
     latency_breakdown : what each part of the network adds to its predicted latency; see `nas.search.latency_breakdown`.
     front, cloud, finalists, convergence : tables; see the files of the same names.
-    about : further JSON-able facts for the record. The report knows: test_accuracy (a fraction) and test_images (how
-        many); labelled (False where no accuracy could be judged); exports (what `nas.export.checked.export_checked`
-        found of each file); files (what: file name); classes; data; predictors (which: its held-out error in words);
-        accuracy_predictor (its errors near the front and overall, and how the rounds of evaluations went); command (as
-        typed); notes (sentences).
+    about : further facts for the record, ready for JSON. The report shows: test_accuracy (a fraction) and test_images
+        (how many); labelled (False where no accuracy could be judged); exports (of each file, what
+        `nas.export.checked.export_checked` found); files (what: file name); classes; data; predictors (which: its held-
+        out error in words); accuracy_predictor (its errors near the front and overall, and how the rounds of
+        evaluations went); command (as typed); notes (sentences).
     """
 
     space: dict[str, Any]
@@ -120,7 +120,7 @@ def assemble(
     device: str | None,
     seconds: float,
 ) -> SearchResult:
-    """Put the answer together.
+    """Make the result of a search.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def assemble(
     front_table, cloud = _landscape(objectives, archives, budget, seed)
     predicted = {key: _number(row[f"predicted_{key}"]) for key in ("accuracy", "accuracy_std")}
     measured = {"accuracy": _number(row[EVALUATED])}
-    for key in objectives.latencies or (Latency(),):
+    for key in objectives.latencies or (ONLY_DEVICE,):
         names = [key.column("latency_ms"), key.column("latency_std_ms")]
         mean, std = (_number(row.get(f"predicted_{name}")) for name in names)
         chance = None
@@ -183,7 +183,7 @@ def _landscape(
         keep = total_violation(score.violations(population)) == 0
         return population[keep], score.objectives(population)[keep]
 
-    # Once more by the predictors as they are now: measurements may have taught them something on the way.
+    # Predicted again, because the predictors may have been fitted to measurements since.
     # An archive is empty where the search was stopped before its first generation.
     population, scores = within(np.concatenate([archive.population for archive in archives if len(archive)]))
     table = describe(objectives, population[front(scores)]).drop(columns="round")

@@ -1,6 +1,6 @@
 """Warm starts: what a finished search knows, kept in its run folder, answers another budget at once.
 
-``state/`` holds the predictors as the measurements left them; the front and the finalists are read from the tables
+``state/`` holds the predictors, fitted to all measurements; the front and the finalists are read from the tables
 beside it. Answering needs no torch, no images, no device, and no pandas, whose import takes half as long as the whole
 answer may. Accuracies are fractions, latencies milliseconds.
 """
@@ -39,7 +39,7 @@ class PreviousRun:
 
     Attributes
     ----------
-    objectives : its predictors, as the measurements left them.
+    objectives : its predictors, fitted to all measurements.
     devices : names of the devices, each with its aliases.
     about : supernet, seed and whatever else the record should repeat.
     starts : (n, n_genes), the front and the finalists.

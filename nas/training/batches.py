@@ -5,8 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nas.data import ImageData
-from nas.data.storage import ReadAhead
+from nas.data import BatchReader, ImageData
 from nas.training.augmentation.augmenter import Augmenter
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
@@ -27,15 +26,13 @@ class Batches:
     """
 
     def __init__(self, data: ImageData, recipe: Recipe, schedule: Schedule, seed: int, device: torch.device) -> None:
-        self.device = device
         self.schedule = schedule
         self.seed = seed
         self.balance_classes = recipe.balance_classes
-        self.images, self.labels = data.train.near(device), data.train.labels.to(device)
         self._labels = data.train.labels.numpy()
-        self._file = ReadAhead(self.images) if data.train.in_file else None
+        self._reader = BatchReader(data.train, self._rows, schedule.n_steps, device)
         self._augment = Augmenter(recipe.augmentation, data)
-        self._order: tuple[int, Tensor] | None = None
+        self._order: tuple[int, NDArray[np.int64]] | None = None
 
     def batch(self, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Augmented uint8 images and labels of `step`, the same for all its subnets, of all processes.
@@ -50,18 +47,17 @@ class Batches:
 
     def stored(self, step: int) -> tuple[Tensor, Tensor]:
         """As `batch`, before augmentation."""
+        return self._reader.batch(step)
+
+    def _rows(self, step: int) -> NDArray[np.int64]:
+        """Rows of the train split that `step` reads."""
         epoch, place = divmod(step, self.schedule.steps_per_epoch)
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, torch.from_numpy(self._rows(epoch)).to(self.images.device)
+            self._order = epoch, self._of_epoch(epoch)
         size = self.schedule.batch_size
-        rows, following = (self._order[1][p * size :][:size] for p in (place, place + 1))
-        if self._file is not None:
-            images = self._file.batch(rows, following if place + 1 < self.schedule.steps_per_epoch else None)
-        else:
-            images = self.images[rows]
-        return images.to(self.device), self.labels[rows.to(self.device)]
+        return self._order[1][place * size :][:size]
 
-    def _rows(self, epoch: int) -> NDArray[np.int64]:
+    def _of_epoch(self, epoch: int) -> NDArray[np.int64]:
         """The order in which an epoch shows images."""
         rng = np.random.default_rng([self.seed, ORDER, epoch])
         if self.balance_classes:

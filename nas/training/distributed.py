@@ -61,7 +61,7 @@ class Processes:
             for tensor, mean in zip(tensors, torch.split(flat / self.n, [t.numel() for t in tensors]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
-    def begin_alike(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[Tensor]) -> None:
         """Give all processes the first one's `tensors`."""
         if self.n > 1:
             for tensor in tensors:
@@ -101,8 +101,8 @@ def joined(on_gpu: bool) -> Iterator[Processes]:
         torch.cuda.set_device(local)
     store, rank, n = next(rendezvous("env://"))
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
-        # torchrun keeps the store of a killed group, with the addresses of its dead. Machines of several count
-        # their restarts apart; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives every group a new store.
+        # torchrun keeps the store of a killed group, with the addresses of processes that have ended. Several machines
+        # count their restarts apart; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives every group a new store.
         store = PrefixStore(f"restart{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     dist.init_process_group("nccl" if on_gpu else "gloo", store=store, rank=rank, world_size=n)
     try:

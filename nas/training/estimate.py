@@ -106,7 +106,7 @@ def measure_costs(
     seconds = [_phase_seconds(trainer, start, end) for start, end in zip(starts, starts[1:], strict=False)]
     # What process 0 measured holds for all, or they would plan different lengths.
     agreed = torch.tensor([*seconds, _evaluation_seconds(trainer)], dtype=torch.float64, device=trainer.device)
-    processes.begin_alike([agreed])
+    processes.broadcast_([agreed])
     *steps, evaluation = agreed.tolist()
     if trainer.device.type == "cuda":
         memory = float(torch.cuda.max_memory_allocated(trainer.device))
@@ -128,7 +128,7 @@ def _phase_seconds(trainer: Trainer, start: int, end: int) -> float:
     first = timed(start)  # also does what happens once in the phase
     n = min(MOST_STEPS, round(SHARE * (end - start)) or 1, end - start - 1)
     seconds: list[float] = []
-    for step in np.linspace(start + 1, end - 1, n).astype(int).tolist() if n else []:
+    for step in range(start + 1, start + 1 + n):  # in a row, as images are read ahead
         seconds.append(timed(step))
         if sum(seconds) > ENOUGH_S:
             break
@@ -143,9 +143,9 @@ def _evaluation_seconds(trainer: Trainer) -> float:
         least, most = net.space.costs(np.stack([net.space.min, net.space.max])).macs.tolist()
         share += least / most
         net.activate(net.space.max)
-    images = data.validation.images[:BATCH]
-    if not len(images):
+    if not len(data.validation):
         return 0.0
+    images, _ = next(iter(data.validation.batches(BATCH)))
     net.eval()
     began = perf_counter()
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
@@ -205,7 +205,7 @@ class Plan:
         return (
             f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {evaluations} evaluations take about "
             f"{show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
-            f"{self.epochs:g} epochs of {schedule.n_images:,} images{shorter}"
+            f"{recipe.epochs:g} epochs of {schedule.n_images:,} images{shorter}"
         )
 
 

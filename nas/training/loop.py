@@ -48,7 +48,7 @@ class TrainingResult:
     Attributes
     ----------
     folder : where the supernet is.
-    epochs, steps, seconds : length of the run, over all sittings.
+    epochs, steps, seconds : length of the whole run, however often it was interrupted.
     validation : accuracy of the ``max`` and the ``min`` net; one network alone is called ``max``.
     """
 
@@ -152,8 +152,8 @@ def train(
             trainer.load(found[0])
             told.say(f"going on from step {progress.step} of {trainer.schedule.n_steps} in {folder}")
         else:
-            processes.begin_alike(trainer.tensors().values())
-            progress.beginning = digest(trainer.parameters.values())
+            processes.broadcast_(trainer.tensors().values())
+            progress.initial_weights = digest(trainer.parameters.values())
             if processes.leads:
                 _begin(folder, trainer, plan, told)
         run = _Run(trainer, folder, progress, identity, checkpoint_every, log_every, evaluations, plan)
@@ -200,7 +200,8 @@ def _begin(folder: Path, trainer: Trainer, plan: Plan | None, listener: Listener
     if plan is not None:
         plan.write(folder, trainer.recipe, trainer.schedule)
     stored, augmented = trainer.preview()
-    listener.say(f"images as the first step sees them: {write_preview(folder, stored, augmented)}")
+    picture = write_preview(folder, stored, augmented)
+    listener.say(f"images as the first step sees them: {picture} (evaluation sees whole stored squares, crop ratio 1)")
 
 
 class _Run:
@@ -298,7 +299,7 @@ class _Run:
         tensors, step = self.trainer.tensors(), self.progress.step
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {self.trainer.advice}")
-        if digest(self.trainer.parameters.values()) == self.progress.beginning:
+        if digest(self.trainer.parameters.values()) == self.progress.initial_weights:
             raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
         save_checkpoint(self.folder, tensors, self.progress, self.identity)
 
@@ -312,7 +313,7 @@ def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) 
             f"the space {space.name} has {space.num_classes} classes, the data {data.name} has {len(data.classes)}; "
             f"make it with num_classes={len(data.classes)}"
         )
-    stored = data.train.images.shape[-1]
+    stored = data.resolution
     wanted = largest_resolution(network)
     if stored < wanted:
         listener.say(
@@ -362,7 +363,12 @@ def _means(sums: dict[str, float]) -> dict[str, float]:
 def _card(data: ImageData, recipe: Recipe, seed: int, progress: Progress, processes: Processes) -> dict[str, Any]:
     """What travels with the trained weights."""
     return {
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "resolution": int(data.train.images.shape[-1])},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "resolution": data.resolution,
+            "sizes": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        },
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),

@@ -10,7 +10,7 @@ import nas.shipped
 from experiments.ship_supernet.__main__ import ship
 from experiments.ship_supernet.evaluate import Table, along_front
 from experiments.ship_supernet.synthesise import Synthesis, distance, real_statistics, smooth, statistics, synthesise
-from nas.data import load_data, prepare
+from nas.data import DataSettings, load_data, prepare
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.trained import TrainedSupernet
 from nas.supernet import Supernet, save_supernet
@@ -22,7 +22,7 @@ SPACE = get_space("mobilenet_v3_small_images", depths=[1], width_mult=0.5, resol
 
 @pytest.fixture(scope="module")
 def data():
-    return load_data(**DIGITS)
+    return load_data(DataSettings(**DIGITS))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import nas.shipped
-from nas.data import load_data, read_calibration_images, write_calibration_images
+from nas.data import DataSettings, load_data, read_calibration_images, write_calibration_images
 from nas.data.cifar10 import CLASSES
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.evaluation.trained import TrainedSupernet
@@ -36,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
     """A folder as shipped ones are: random weights, stand-in images of noise, accuracies of a dozen subnets."""
     folder = tmp_path_factory.mktemp("shipped") / "tiny"
     torch.manual_seed(0)
-    supernet, data = Supernet(SPACE), load_data(**DIGITS)
+    supernet, data = Supernet(SPACE), load_data(DataSettings(**DIGITS))
     population = np.concatenate([np.stack([SPACE.min, SPACE.max]), SPACE.sample(10, np.random.default_rng(0))])
     card = {
         "data_settings": DIGITS,
@@ -98,7 +98,7 @@ def test_a_sheet_gives_back_its_images(tmp_path):
     assert torch.equal(read_calibration_images(tmp_path / "sheet.png", 8), images)
     with pytest.raises(ValueError, match="square number"):
         write_calibration_images(tmp_path / "sheet.png", images[:8])
-    with pytest.raises(ValueError, match="no sheet of 7 x 7 images: it has 24 x 24 pixels"):
+    with pytest.raises(ValueError, match="does not hold images of 7 x 7 pixels: it has 24 x 24"):
         read_calibration_images(tmp_path / "sheet.png", 7)
     (tmp_path / "sheet.png").write_bytes((tmp_path / "sheet.png").read_bytes()[:99])
     with pytest.raises(ValueError, match="damaged"):
@@ -135,7 +135,7 @@ def test_no_accuracy_is_evaluated_without_labels(tiny):
     unknown = SPACE.sample(1, np.random.default_rng(5))
     accuracy = trained.evaluated(np.concatenate([SPACE.max[None], unknown]))
     assert np.isfinite(accuracy).tolist() == [True, False]
-    assert trained.data.fingerprint == load_data(**DIGITS).fingerprint
+    assert trained.data.fingerprint == load_data(DataSettings(**DIGITS)).fingerprint
     assert len(trained.data.validation) == len(trained.data.test) == 0
 
 

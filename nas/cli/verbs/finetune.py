@@ -13,14 +13,11 @@ from nas.export.checked import rejections
 from nas.pipeline.finetune import specialise
 from nas.progress import Listener
 from nas.training import Finetuning
-from nas.training.duration import parse_duration
 
 
 def run(config: FinetuneConfig, call: Call) -> int:
     """Fine-tune into the run folder, say what it brought; 1 if an int8 file lost too much accuracy."""
-    settings = Finetuning.from_dict({f.name: getattr(config, f.name) for f in fields(Finetuning)})
-    if config.train_time is not None:
-        parse_duration(config.train_time)  # a mistake shows before the images are read
+    settings = Finetuning(**{f.name: getattr(config, f.name) for f in fields(Finetuning)})
     device = config.accelerator
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -39,7 +36,8 @@ def run(config: FinetuneConfig, call: Call) -> int:
     if config.json:
         print(json.dumps(record | {"folder": str(call.folder)}))
     else:
-        output.print(record["notes"][0], soft_wrap=True)
+        for note in record["notes"]:
+            output.print(note, soft_wrap=True, markup=False)
         for file in record["exports"]:
             output.print(f"network  {call.folder / file['file']}", soft_wrap=True)
         output.print(f"report   {call.folder / 'report.html'}", soft_wrap=True)

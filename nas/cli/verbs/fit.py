@@ -12,21 +12,26 @@ from nas.cli.console import output, remarks, table
 from nas.devices import get_device
 from nas.devices.learning import describe_need, device_predictor
 from nas.progress import Listener
-from nas.report.figures import png
+from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
 from predictors.latency import MIN_MEASUREMENTS
-from search_spaces import get_space
 
 
 def run(config: FitConfig, call: Call) -> int:
     """Fit, save the device profile, show the error to expect, and plot what was left out against its prediction."""
-    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=Listener(say=remarks.print))
-    space = get_space(**config.space)
+    device = get_device(
+        config.device,
+        folder=Path(config.runs) / "devices",
+        listener=Listener(say=remarks.print),
+        batch=config.batch,
+        threads=config.device_threads,
+    )
+    space = config.space.make()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         raise ValueError(
             f"at least {MIN_MEASUREMENTS} networks of {space.name} must have been measured on {device.name}; "
-            f"type: nas measure --device {device.name} --space {space.name}"
+            f"type: nas measure {device.flags} --space {space.name}"
         )
     profile = device.table.profile_path(space)
     predictor.save(profile)
@@ -59,8 +64,8 @@ def run(config: FitConfig, call: Call) -> int:
     output.print(shown)
     for name in doubted:
         remarks.print(f"left out, for the others speak against it: {name}")
-    if (need := describe_need(predictor, device.name, space.name)) is not None:
+    if (need := describe_need(predictor, device, space)) is not None:
         remarks.print(need)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
-    remarks.print(f"next: nas search --device {device.name} --latency 60%")
+    remarks.print(f"next: nas search {device.flags} --latency 60%")
     return 0

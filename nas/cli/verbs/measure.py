@@ -12,7 +12,6 @@ from nas.devices import get_device
 from nas.devices.importing import import_table
 from nas.devices.learning import POOL, check_again, describe_need, device_predictor
 from nas.progress import Listener
-from search_spaces import get_space
 
 
 def run(config: MeasureConfig, call: Call) -> int:
@@ -22,8 +21,14 @@ def run(config: MeasureConfig, call: Call) -> int:
     if config.source is not None:
         return _import(config)
     listener = Listener(say=remarks.print, track=track)
-    device = get_device(config.device, folder=Path(config.runs) / "devices", listener=listener)
-    space = get_space(**config.space)
+    device = get_device(
+        config.device,
+        folder=Path(config.runs) / "devices",
+        listener=listener,
+        batch=config.batch,
+        threads=config.device_threads,
+    )
+    space = config.space.make()
     rng = np.random.default_rng(config.seed)
     if config.suggest:
         pool = space.sample(POOL, rng, tilt=1.5)
@@ -44,7 +49,17 @@ def run(config: MeasureConfig, call: Call) -> int:
     known = len(device.table.known(space)[0])
     if config.json:
         rows = measured.rows[["architecture", "latency_ms", "p10_ms", "p90_ms"]].to_dict("records")
-        print(json.dumps({"device": device.name, "space": space.name, "table": str(device.table.path), "rows": rows}))
+        print(
+            json.dumps(
+                {
+                    "device": device.name,
+                    "space": space.name,
+                    "batch": device.batch,
+                    "table": str(device.table.path),
+                    "rows": rows,
+                }
+            )
+        )
         return 0
     shown = table("architecture", "ms", "p10", "p90")
     for row in measured.rows.sort_values("latency_ms").to_dict("records"):
@@ -54,14 +69,14 @@ def run(config: MeasureConfig, call: Call) -> int:
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
-    need = describe_need(predictor, device.name, space.name) if hasattr(predictor, "errors_") else None
-    remarks.print(need or f"next: nas fit --device {device.name}")
+    need = describe_need(predictor, device, space) if hasattr(predictor, "errors_") else None
+    remarks.print(need or f"next: nas fit {device.flags}")
     return 0
 
 
 def _import(config: MeasureConfig) -> int:
     paths = [Path(name) for name in str(config.source).split(",")]
-    space = get_space(**config.space) if paths[0].suffix.lower() != ".csv" else None
+    space = config.space.make() if paths[0].suffix.lower() != ".csv" else None
     listener = Listener(say=remarks.print)
     folder = Path(config.runs) / "devices"
     table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder, listener=listener)

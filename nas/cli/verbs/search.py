@@ -1,16 +1,16 @@
-"""`nas search`: the whole road, from images and a budget to an exported network."""
+"""`nas search`: from images and a budget to an exported network."""
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from nas.cli.app import Ended, outcome
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
-from nas.cli.figures import show_figures
+from nas.cli.figures import show_facts, show_figures
+from nas.cli.job import Ended
+from nas.cli.outcome import outcome
 from nas.pipeline.fleet import search_fleet
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.search import search
@@ -21,8 +21,6 @@ from nas.search.result import SearchResult
 
 def run(config: SearchConfig, call: Call) -> int:
     """Search into the run folder, show the answer and where it lies."""
-    if config.supernet is not None:
-        config.data = _typed_data(config, call)  # the rest is as it was in its training
     listener = Listener(say=remarks.print, track=track)
     if "," in config.device and not config.shared and config.precision != AUTO:
         return _fleet(config, call, listener)
@@ -96,15 +94,6 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
     output.print(f"report   {page}", soft_wrap=True)
 
 
-def _typed_data(config: SearchConfig, call: Call) -> dict[str, Any]:
-    """The settings of the images that were typed."""
-    return {
-        key: value
-        for key, value in config.data.items()
-        if f"data.{key}" in call.typed or ("data" in call.typed and key in ("name", "root"))
-    }
-
-
 def _show(result: SearchResult, folder: Path) -> None:
     for found in result.about.get("precisions", ()):
         if "reason" in found:
@@ -114,11 +103,12 @@ def _show(result: SearchResult, folder: Path) -> None:
             said = f"{found['accuracy']:.2%} on search-validation, {latency}, {found['bytes']:,} bytes"
             said += ("" if found["accepted"] else ", rejected") + (" (chosen)" if found["chosen"] else "")
         output.print(f"best in {found['precision']}: {said}", soft_wrap=True)
-    show_figures(result.to_dict())
-    test = f"test accuracy {result.about['test_accuracy']:.2%}   " if "test_accuracy" in result.about else ""
-    output.print(f"{test}architecture {result.architecture}")
+    record = result.to_dict()
+    show_figures(record)
+    output.print(f"architecture {result.architecture}")
+    show_facts(record, folder)
     for note in result.about["notes"]:
-        output.print(note, soft_wrap=True)
+        output.print(note, soft_wrap=True, markup=False)
     for file in result.about["exports"]:
         output.print(f"network  {folder / file['file']}", soft_wrap=True)
     output.print(f"report   {folder / 'report.html'}", soft_wrap=True)

@@ -20,7 +20,7 @@ def run(config: SearchConfig, call: Call) -> int:
     previous = load_run(folder_before)
     if call.says("confidence"):
         previous.objectives.confidence = config.confidence
-    limits = latency_limits(config.budget.latency, previous.devices)
+    limits = latency_limits(config.limits["latency"], previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
     found = answer_from(previous, Budget.parse(**config.limits | {"latency": latency}), config.seed)
     space = previous.objectives.space
@@ -48,6 +48,8 @@ def run(config: SearchConfig, call: Call) -> int:
     if found.status == "predicted":
         words = ["nas", "search", "--supernet", str(previous.about["supernet"]), "--device", ",".join(previous.devices)]
         words += ["--shared"] if len(previous.devices) > 1 else []
+        words += ["--batch", str(config.batch)] if config.batch not in (1, None) else []
+        words += ["--threads", str(config.device_threads)] if config.device_threads is not None else []
         for flag, text in config.limits.items():
             words += [] if text is None else [f"--{flag}", text]
         remarks.print(f"predicted by what {folder_before} learnt; to measure and export, type: {shlex.join(words)}")

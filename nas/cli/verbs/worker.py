@@ -24,7 +24,7 @@ def run(config: WorkerConfig, call: Call) -> int:
     evaluated = work(
         config.storage,
         None if config.supernet is None else Path(config.supernet),
-        config.data if call.says("data") else None,
+        config.data.as_dict() if call.says("data") else None,
         idle_s=config.idle_s,
         listener=Listener(say=remarks.print),
     )

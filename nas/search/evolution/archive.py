@@ -2,7 +2,7 @@
 
 A network is recognised by a 64-bit hash of its canonical genotype. The hash is a dot product with fixed
 odd numbers modulo 2**64, the same in every process whatever PYTHONHASHSEED; two networks of a search
-collide with probability below 1e-9, and then one of them is merely left out.
+collide with probability below 1e-9; one of them would then be left out.
 """
 
 from functools import cache
@@ -16,7 +16,7 @@ from search_spaces import Population
 
 
 class Scores(NamedTuple):
-    """What a search needs to know of n networks.
+    """Objectives and violations of n networks.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ def _factors(n_genes: int) -> NDArray[np.uint64]:
 
 
 class Archive:
-    """Evaluated networks in the order they came.
+    """Evaluated networks in the order of their evaluation.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Archive:
         return rows[sorted(dict(zip(reversed(keys), reversed(range(len(keys))), strict=True)).values())]
 
     def add(self, unseen: Population, scores: Scores) -> None:
-        """Append networks that `unseen` let through, with their scores.
+        """Append networks that `unseen` returned, with their scores.
 
         Raises
         ------

@@ -35,7 +35,7 @@ def front(objectives: NDArray[Any]) -> NDArray[np.intp]:
         first = values[order, 0]
         best_so_far = np.minimum.accumulate(np.concatenate([[np.inf], first[:-1]]))
         return np.asarray(order[first < best_so_far])
-    # In lexicographic order nobody is dominated by a later row: the first is on the front, drop what it
+    # In lexicographic order no row is dominated by a later one: the first is on the front, drop what it
     # dominates or equals, repeat. One vectorised pass for each member of the front.
     keep = []
     while len(order):

@@ -15,7 +15,7 @@ _STRUCTURES = 3  # random ones at a start, for each of those that are evaluated
 
 
 class Restart:
-    """Starts a search anew, from networks that it does not know yet.
+    """Starts a search anew, from networks that were not evaluated yet.
 
     Parameters
     ----------

@@ -28,3 +28,6 @@ class EvolutionSettings:
         for name in ("evaluations", "parents", "children", "candidates_per_child", "changes", "patience"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"search setting {name} must be positive, got {getattr(self, name)}")
+
+
+DEFAULT_SETTINGS = EvolutionSettings()

@@ -1,7 +1,7 @@
-"""What was measured of finalists, session by session, and how surely a network that kept a limit keeps it again.
+"""Measurements of finalists by session, and the chance that a network which kept a limit keeps it again.
 
 A session is one fresh process on the device. Medians repeat within a process far better than from one process to
-the next, so one session proves nothing: what decides is where *another* session would end up, a prediction
+the next, so one session proves nothing. What decides is the latency of *another* session: a prediction
 interval from the mean of a network's sessions and the spread between sessions. Latencies are milliseconds.
 """
 
@@ -14,19 +14,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from latency_tables.files import write_text
-from nas.search.latency import Latency
+from nas.search.latency import ONLY_DEVICE, Latency
 
 EVALUATED = "measured_accuracy"
 
 USUAL_SPREAD, USUAL_WEIGHT = 0.01, 4.0
-"""Between sessions, relative, before this device has shown its own; and for how many repetitions that counts."""
+"""Relative standard deviation between sessions before this device's own is measured, and the weight of that guess."""
 AGAIN = 0.995
 """Chance with which one more session must keep the limit before a network is accepted."""
 
 Floats = NDArray[np.float64]
 
 
-def measured_columns(latency: Latency = Latency()) -> list[str]:
+def measured_columns(latency: Latency = ONLY_DEVICE) -> list[str]:
     """Columns of median, p10 and p90 of a latency as measured."""
     return [latency.column(f"measured_{name}_ms") for name in ("latency", "p10", "p90")]
 

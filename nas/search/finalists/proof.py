@@ -1,13 +1,12 @@
-"""Proving the answer: finalists are measured on the device, and only one that holds again and again can win.
+"""The proof that a budget holds: finalists are measured repeatedly, and only one that keeps it each time is chosen.
 
-A round proposes finalists, some of them sure to keep the budget and some aimed close below it, measures them, and
-measures those that could win again in fresh processes, until the best has been measured often enough to be sure of
-the next time (`nas.search.finalists.measurements`). Then the predictor learns from everything measured, which is
-most telling near the front; and while part of the budget is unused and a better network is predicted, another round
-follows.
+A round proposes finalists, some with the confidence asked for and some aimed close below the limit, and measures them.
+The best are measured again in fresh processes until the next measurement of the best one can be bounded
+(`nas.search.finalists.measurements`). Then the latency predictor is fitted to everything measured; while part of the
+budget is unused and a better network is predicted, another round follows.
 
-What predictors say and what was measured stand in different columns, always. Every measurement and every
-evaluation is written down as soon as it is known, so that a killed search measures nothing twice.
+Predicted and measured figures never share a column. Every measurement and every evaluation is written to a file as
+soon as it is known, so that a killed search measures nothing twice.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, row_keys
 from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
-from nas.search.latency import Latency
+from nas.search.latency import ONLY_DEVICE, Latency
 from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
@@ -30,21 +29,21 @@ Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64],
 Evaluate = Callable[[Population], NDArray[np.float64]]
 """Accuracy in [0, 1] of n networks with the supernet's weights on the search-validation split, (n,)."""
 Refit = Callable[[Population, NDArray[np.float64]], None]
-"""Teaches the latency predictor what was measured: networks and their milliseconds, all of them so far."""
+"""Fits the latency predictor to all measurements so far: networks and their milliseconds."""
 Propose = Callable[[float, Mapping[Latency, float]], Archive]
 """A search with the predictors as they now are: with a chance (0.5 to 1) to keep latencies in ms."""
 
 AIMED = 0.6
-"""Chance to hold of the finalists that are aimed close below the limit; the others have the confidence asked for."""
+"""Chance to keep the limit of the finalists that are aimed close below it; the others have the confidence asked for."""
 GAIN = 0.0005
 """Predicted accuracy worth another round; a search-validation split of 5,000 images resolves ten times as much."""
 CONTENDERS = 3
-"""Networks that are measured again together, the best ones: should the first fail, the next is known as well."""
+"""Of the best networks, how many are measured again together: if the first fails, the next is already measured."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of the finalists.
+    """The finalists, and the chosen one.
 
     Attributes
     ----------
@@ -67,10 +66,11 @@ class Verdict:
 def choose_finalists(
     space: SearchSpace, archive: Archive, budget: Budget, n: int, exclude: Population, slack: float = 0.1
 ) -> Population:
-    """The most accurate networks within the budget, unlike each other and with growing slack in latency.
+    """The most accurate networks within the budget that differ from each other, with growing slack in latency.
 
-    Predictions err alike for alike networks, so finalists differ in at least a twentieth of their genes; and
-    one after the other leaves a little more room, the last `slack` of the limit, in case all are too slow.
+    Predictions have similar errors for similar networks, so finalists differ in at least a twentieth of their genes.
+    Each leaves a little more of the limit unused than the one before, the last a share of `slack`, in case all are too
+    slow.
 
     Returns
     -------
@@ -125,40 +125,42 @@ def verify(
         verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     """
-    trial = _Trial(objectives, budget, ledger, measure, evaluate, refit, sessions)
-    winner, played, stopped = None, 0, "as many rounds as allowed"
+    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, refit, sessions)
+    winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
-        proposals = trial.proposals(propose, n_finalists)
+        proposals = finalists.proposals(propose, n_finalists)
         if not len(proposals):
-            stopped = "it was stopped by hand" if trial.interrupted else "there are no further networks to propose"
+            stopped = "it was stopped by hand" if finalists.interrupted else "there are no further networks to propose"
             break
         if winner is not None:
-            # Like with like: both as the predictors now are.
-            now, best = (objectives.predicted_accuracy(p)[0].max() for p in (trial.population[[winner]], proposals))
+            # Both by the predictors as they are now.
+            now, best = (objectives.predicted_accuracy(p)[0].max() for p in (finalists.population[[winner]], proposals))
             if best <= now + GAIN:
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
-        played = number
-        trial.enter(proposals, number, winner)
+        rounds_done = number
+        finalists.add_round(proposals, number, winner)
         if not measure:
-            winner, stopped = trial.best(), "nothing was measured"
+            winner, stopped = finalists.best(), "nothing was measured"
             break
-        winner = trial.prove()
-        trial.learn()
-        if winner is not None and not trial.limits:
+        winner = finalists.prove()
+        finalists.learn()
+        if winner is not None and not finalists.limits:
             stopped = "without a limit on a measured latency the most accurate is known"
             break
-        if winner is not None and 1 - trial.load()[winner] <= slack:
+        if winner is not None and 1 - finalists.share_of_limit()[winner] <= slack:
             stopped = "the budget is used up to the margin that measuring again calls for"
             break
-    row = int(trial.load().argmin()) if winner is None else winner
+    row = int(finalists.share_of_limit().argmin()) if winner is None else winner
     proved = all(latency in measure for latency in budget.latencies)
     status = "missed" if winner is None else "met" if measure and proved else "predicted"
-    return Verdict(trial.table(), trial.population, row, status, played, trial.proof(row) | {"stopped": stopped})
+    return Verdict(
+        finalists.table(), finalists.population, row, status, rounds_done, finalists.proof(row) | {"stopped": stopped}
+    )
 
 
-class _Trial:
-    """The finalists so far, and what is known of them."""
+class _Finalists:
+    """The finalists so far, with their measurements and evaluations."""
 
     def __init__(
         self,
@@ -188,15 +190,15 @@ class _Trial:
         nothing = self.population[:0]
         if self.interrupted:
             return nothing
-        sure = propose(objectives.confidence, aims)
-        if sure.interrupted and len(self.population):
+        confident = propose(objectives.confidence, aims)
+        if confident.interrupted and len(self.population):
             self.interrupted = True
             return nothing
         if not aims or any(latency not in aims for latency in budget.latencies):
-            return choose_finalists(space, sure, budget, n, self.population)
-        predicted = [objectives.predicted_latency(sure.population[[sure.best]], key) for key in aims]
+            return choose_finalists(space, confident, budget, n, self.population)
+        predicted = [objectives.predicted_latency(confident.population[[confident.best]], key) for key in aims]
         width = max(float(std[0] / mean[0]) for mean, std in predicted)
-        first = choose_finalists(space, sure, budget, n - n // 2, self.population, 2 * width)
+        first = choose_finalists(space, confident, budget, n - n // 2, self.population, 2 * width)
         known = np.concatenate([self.population, first])
         aimed = propose(AIMED, aims)
         if aimed.interrupted:
@@ -204,12 +206,12 @@ class _Trial:
             return nothing if len(self.population) else first
         return np.concatenate([first, choose_finalists(space, aimed, budget, n // 2, known, width / 2)])
 
-    def enter(self, proposals: Population, number: int, incumbent: int | None) -> None:
-        """Take in a round's finalists and measure them, the best network so far along with them."""
+    def add_round(self, proposals: Population, number: int, incumbent: int | None) -> None:
+        """Add a round's finalists and measure them together with the best network so far."""
         first = len(self.population)
         self.population = np.concatenate([self.population, proposals])
-        entrants = describe(self.objectives, proposals, number)
-        self.described = pd.concat([self.described, entrants], ignore_index=True) if first else entrants
+        described = describe(self.objectives, proposals, number)
+        self.described = pd.concat([self.described, described], ignore_index=True) if first else described
         self.accuracy = np.concatenate([self.accuracy, np.full(len(proposals), np.nan)])
         rows = np.arange(first, len(self.population))
         if self.measure:
@@ -217,19 +219,19 @@ class _Trial:
         else:
             self._evaluate(rows)
 
-    def load(self) -> NDArray[np.float64]:
-        """What each network will keep when measured again as a share of the limit it is closest to, (n,)."""
+    def share_of_limit(self) -> NDArray[np.float64]:
+        """The bound on each network's next measurement, as a share of the limit that it is closest to, (n,)."""
         shares = [self.sessions[key].bound_ms(self.enough) / limit for key, limit in self.limits.items()]
         return np.asarray(np.max([np.zeros(len(self.population)), *shares], axis=0))
 
     def prove(self) -> int | None:
-        """Measure the best that could hold again until the best of all has proved it; None if none is left."""
+        """Measure the best candidates again until the best of all has enough sessions; None if none is left."""
         while True:
-            could = np.flatnonzero(self.load() <= 1)
-            if not len(could):
+            within = np.flatnonzero(self.share_of_limit() <= 1)
+            if not len(within):
                 return None
-            self._evaluate(could)
-            order = could[np.argsort(-self._judged()[could], kind="stable")]
+            self._evaluate(within)
+            order = within[np.argsort(-self._judged()[within], kind="stable")]
             times = next(iter(self.sessions.values())).n
             if times[order[0]] >= self.enough:
                 return int(order[0])
@@ -237,7 +239,7 @@ class _Trial:
             self._session(leading[times[leading] < self.enough])
 
     def learn(self) -> None:
-        """Teach the predictors all measurements; what they still err by on them, on the whole, is made up for."""
+        """Fit the predictors to all measurements, and scale them so that their median error is zero."""
         for key, sessions in self.sessions.items():
             if key not in self.objectives.latencies:
                 continue
@@ -254,7 +256,7 @@ class _Trial:
     def table(self) -> pd.DataFrame:
         """Predicted and measured figures of all finalists, side by side."""
         table = self.described.copy()
-        for key in self.objectives.latencies or (Latency(),):
+        for key in self.objectives.latencies or (ONLY_DEVICE,):
             table[measured_columns(key)] = self.sessions[key].slowest() if key in self.sessions else np.nan
         table["sessions"] = next((sessions.n for sessions in self.sessions.values()), 0)
         table[EVALUATED] = self.accuracy

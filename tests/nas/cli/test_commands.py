@@ -46,7 +46,7 @@ def test_spaces_as_json(tmp_path):
         (["sarch"], "unknown verb 'sarch'; known: search"),
         (["train", "--space", "resnet"], "unknown space 'resnet'; known: fbnet"),
         (["train", "recipe=foo"], "unknown recipe 'foo'; known: "),
-        (["train", "seed=abc"], "seed: Value 'abc'"),
+        (["train", "seed=abc"], "seed: should be a valid integer, got 'abc'"),
         (["train", "sed=1"], "no setting 'sed'"),
         (["search", "--latency", "20"], "20ms"),
         (["search", "--latency", "10ms,20ms"], "add -m"),

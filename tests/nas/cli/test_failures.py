@@ -4,7 +4,7 @@ from typing import NoReturn
 
 import pytest
 
-from nas.cli.app import _guarded
+from nas.cli.job import guarded
 from nas.errors import BudgetMissed, InfeasibleBudget, MissingExtra
 from nas.export.parity import ParityFailed
 
@@ -25,7 +25,7 @@ def test_one_sentence_and_a_code(error: Exception, code: int, said: str, capsys:
     def job() -> NoReturn:
         raise error
 
-    assert _guarded("export", job) == (code, said)
+    assert guarded("export", job) == (code, said)
     captured = capsys.readouterr()
     assert captured.err == f"nas export: {said}\n"
     assert not captured.out

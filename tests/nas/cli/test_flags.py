@@ -1,6 +1,6 @@
 import pytest
 
-from nas.cli.app import _hydra_arguments
+from nas.cli.arguments import hydra_arguments
 from nas.cli.flags import FLAGS, parse, quote
 from nas.cli.verb import VERBS
 
@@ -59,7 +59,7 @@ def test_mistakes_are_one_sentence(words, sentence):
         (["--device", "pixel", "seed=1"], True),
         (["--supernet", "runs/train/mine"], False),
         (["--data", "digits"], False),
-        (["+space.depths=[1]"], False),
+        (["space.depths=[1]"], False),
         (["recipe.epochs=3"], False),
         (["experiment=demo"], False),
     ],
@@ -67,7 +67,7 @@ def test_mistakes_are_one_sentence(words, sentence):
 def test_a_search_that_says_nothing_of_its_start_takes_the_shipped_supernet(words, begins, tmp_path, monkeypatch):
     search = VERBS["search"]
     monkeypatch.setattr("nas.shipped.FOLDER", tmp_path)
-    assert "supernet=cifar10" not in _hydra_arguments(search, parse(words, search.flags))  # none is shipped
+    assert "supernet=cifar10" not in hydra_arguments(search, parse(words, search.flags))  # none is shipped
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "supernet.json").touch()
-    assert ("supernet=cifar10" in _hydra_arguments(search, parse(words, search.flags))) == begins
+    assert ("supernet=cifar10" in hydra_arguments(search, parse(words, search.flags))) == begins

@@ -56,7 +56,7 @@ def test_configurations_from_elsewhere_are_refused(flags: list[str]) -> None:
 
 
 def test_what_a_run_needs_is_allowed() -> None:
-    allowed = ["hydra/launcher=joblib", "+hydra.launcher.partition=gpu", "hydra.launcher.n_jobs=2", "hydra.run.dir=x"]
+    allowed = ["hydra/launcher=joblib", "+hydra.launcher.partition=gpu", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=x"]
     check_overrides(["-m", "--cfg", "job"], [*allowed, "recipe=ofa,bignas", "seed=0,1", "+space.depths=[1,2]"])
 
 
@@ -90,10 +90,10 @@ def test_recorded_overrides_are_not_read(words: tuple[str, ...], foreign: Path) 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"hydra": {"callbacks": {"x": {"_target_": "os.mkdir", "path": "ran"}}}}, "not known: hydra"),
-        ({"_target_": "os.mkdir"}, "not known: _target_"),
-        ({"seed": "0"}, "seed: Input should be a valid integer"),
-        ({"runs": None}, "runs: Input should be a valid string"),
+        ({"hydra": {"callbacks": {"x": {"_target_": "os.mkdir", "path": "ran"}}}}, "there is no setting 'hydra'"),
+        ({"_target_": "os.mkdir"}, "there is no setting '_target_'"),
+        ({"seed": "0"}, "seed: should be a valid integer"),
+        ({"runs": None}, "runs: should be a valid string"),
         ({"seed": {"_target_": "os.mkdir", "path": "ran"}}, "seed: "),
     ],
 )

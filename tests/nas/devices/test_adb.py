@@ -179,6 +179,15 @@ def test_a_folder_that_is_not_there_is_named_and_nothing_removed(fake_adb: Recor
     assert "rm " not in fake_adb.log.read_text()
 
 
+def test_several_phones_are_a_mistake_of_the_user(fake_adb: Recorded, tmp_path: Path) -> None:
+    program = tmp_path / "bin/adb"
+    program.write_text(program.read_text().replace("offline", "device"))
+    with pytest.raises(
+        ValueError, match='several phones are attached: emulator-5554, R58; write serial: "emulator-5554"'
+    ):
+        Device(DeviceSpec("phone", transport="adb"), folder=tmp_path / "table").probe()
+
+
 def test_a_benchmark_that_prints_without_end_is_given_up(fake_adb: Recorded, tmp_path: Path) -> None:
     spec = DeviceSpec("phone", transport="adb", folder=str(fake_adb.far), command="yes {model}")
     with pytest.raises(DeviceUnavailable, match="printed more than 64 MiB"):

@@ -176,7 +176,7 @@ device.measure(space, rows, progress=lambda done, total: print(done, flush=True)
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ('import time; print(\'{"event": "start"}\', flush=True); time.sleep(60)', "no sign of life for 1 s"),
+        ('import time; print(\'{"event": "start"}\', flush=True); time.sleep(60)', "no answer for 1 s"),
         ("import sys; sys.exit('ImportError: no such module')", "ended with code 1: ImportError: no such module"),
         ("import os; os.kill(os.getpid(), 9)", "stopped by signal 9"),
         ('print(\'{"event": "error", "message": "no runtime"}\')', "this machine: no runtime"),

@@ -1,15 +1,20 @@
 """Latencies from elsewhere: CSV files and block tables, the real Note 10 one included."""
 
 import csv
+import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from latency_tables.table import read_table
+from nas.cli.main import main
 from nas.devices.block_table import read_block_table
 from nas.devices.importing import import_table
+from nas.devices.protocol import Protocol
 from nas.devices.registry import get_device, list_devices
 from search_spaces import SearchSpace, get_space
 
@@ -107,11 +112,16 @@ def test_an_imported_csv_is_checked_and_added_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is no block table"),
-        ("- a", "is no block table"),
-        ("a: [", "is not YAML"),
+        ("", "should be an object"),
+        ("- a", "should be an object"),
+        ("{}", "is no block table"),
+        ("a: [", "is not valid YAML"),
+        ("a: &x [*x]", "aliases"),
+        (TINY + "Conv-input:xx-output:1x1x1: {mean: 1}", "is no block"),
+        (TINY + "Conv-input:" + "9" * 500 + "x1x1-output:1x1x1: {mean: 1}", "is no block"),
+        (TINY + "Conv-input:1x1x1-output:1x1x1: {mean: true}", "has the latency True"),
         (TINY + "Foo-bar: {mean: 1}", "'Foo-bar' is no block"),
-        (TINY.replace("1.0", ".nan"), "has the latency nan"),
+        (TINY.replace("1.0", ".nan"), "holds nan, which is no finite number"),
         (TINY.replace("1.0", "-1"), "has the latency -1"),
         (TINY.replace("Conv-input", "Conv_1-input"), "has no entry Conv"),
     ],
@@ -133,3 +143,110 @@ def test_what_cannot_be_imported(tmp_path: Path) -> None:
         import_table([tmp_path / "x.yaml"], "board")
     with pytest.raises(ValueError, match="nothing to import"):
         import_table([], "board")
+
+
+SPACE = get_space("mobilenet_v3_small_images")
+
+
+def rows_of(n: int, unit: float = 1.0) -> list[tuple[str, float]]:
+    """Networks of the small space with latencies (ms) that go with their MACs: about 20 GMAC/s."""
+    population = SPACE.sample(n, np.random.default_rng(0))
+    latency_ms = unit * SPACE.costs(population).macs / 20e6
+    return list(zip(SPACE.format(population), latency_ms.tolist(), strict=True))
+
+
+def write_csv(
+    path: Path, rows: list[tuple[str, float]], separator: str = ",", head: str = "", comma: bool = False
+) -> Path:
+    lines = [separator.join(("space", "architecture", "latency_ms"))]
+    for name, latency_ms in rows:
+        number = f"{latency_ms:.6g}".replace(".", "," if comma else ".")
+        lines.append(separator.join((SPACE.name, name, number)))
+    path.write_text(head + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mine.CSV", {}),
+        ("mine.csv", {"separator": ";", "comma": True}),
+        ("mine.csv", {"separator": ";"}),
+        ("mine.csv", {"separator": "\t", "comma": True}),
+        ("mine.csv", {"separator": ";", "comma": True, "head": "sep=;\n"}),
+        ("mine.Csv", {"head": "\ufeff"}),
+    ],
+)
+def test_what_spreadsheets_write_is_read(name: str, options: dict[str, Any], tmp_path: Path) -> None:
+    rows = rows_of(12)
+    table = import_table([write_csv(tmp_path / name, rows, **options)], "mine", folder=tmp_path / "devices")
+    assert dict(zip(table.rows["architecture"], table.rows["latency_ms"], strict=True)) == pytest.approx(
+        dict(rows), rel=1e-5
+    )
+    assert get_device("mine", folder=tmp_path / "devices").table.read() is not None
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_tables_of_a_few_rows_are_read(n: int, tmp_path: Path) -> None:
+    table = import_table([write_csv(tmp_path / "mine.csv", rows_of(n))], "mine", folder=tmp_path / "devices")
+    assert len(table) == n
+
+
+def test_latencies_of_another_unit_and_constant_ones_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "devices"
+    with pytest.raises(ValueError, match="looks like seconds"):
+        import_table([write_csv(tmp_path / "s.csv", rows_of(12, unit=1e-3))], "mine", folder=folder)
+    with pytest.raises(ValueError, match="looks like microseconds"):
+        import_table([write_csv(tmp_path / "us.csv", rows_of(12, unit=1e3))], "mine", folder=folder)
+    constant = [(name, 0.2) for name, _ in rows_of(12)]
+    with pytest.raises(ValueError, match="networks from line 2 on take 0.2 ms"):
+        import_table([write_csv(tmp_path / "c.csv", constant)], "mine", folder=folder)
+    assert not (folder / "mine" / "mine.csv").exists()
+
+
+def test_imports_that_cannot_be(tmp_path: Path) -> None:
+    good = write_csv(tmp_path / "good.csv", rows_of(3))
+    for name in ("../evil", "a/b", "-x", "", "a,b", "x" * 300):
+        with pytest.raises(ValueError, match="the name of a device"):
+            import_table([good], name, folder=tmp_path / "devices")
+    assert not (tmp_path / "devices").exists()
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(ValueError, match="is not a regular file"):
+        import_table([tmp_path / "pipe.csv"], "mine")
+    with (tmp_path / "large.csv").open("w") as file:
+        file.truncate(100 * 2**20)
+    with pytest.raises(ValueError, match="larger than 32 MiB"):
+        import_table([tmp_path / "large.csv"], "mine")
+
+
+def test_a_card_beside_the_file_cannot_say_that_its_programs_were_shown(tmp_path: Path) -> None:
+    good = write_csv(tmp_path / "good.csv", rows_of(3))
+    (tmp_path / "good.yml").write_text("name: good\nchip: Fast\nconditions: {programs: [./run_me], load: 0.1}\n")
+    card = import_table([good], "mine", folder=tmp_path / "devices").card
+    assert (card.name, card.chip, card.conditions) == ("mine", "Fast", {"load": 0.1})
+
+
+def test_an_imported_table_can_be_measured_on(tmp_path: Path) -> None:
+    """It has no reference network; a card of that name gives the device a way to measure."""
+    folder = tmp_path / "devices"
+    import_table([write_csv(tmp_path / "good.csv", rows_of(3))], "cpu", folder=folder)
+    device = get_device("cpu", folder=folder)
+    device.protocol = Protocol(rounds=5, runs=2)
+    assert len(device.measure(SPACE, SPACE.max[None])) == 1
+    table = device.table.read()
+    assert table is not None
+    assert table.rows["reference_ms"].isna().tolist() == [True] * 3 + [False]
+
+
+def test_the_fit_of_a_tiny_table_is_valid_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "runs/devices"
+    import_table([write_csv(tmp_path / "good.csv", [(name, 1.0) for name, _ in rows_of(4)])], "mine", folder=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        code = main(["fit", "--device", "mine", "--space", SPACE.name, "--json"])
+    said = capsys.readouterr()
+    if code == 0:
+        json.loads(said.out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    else:
+        assert code == 2
+        assert "nas fit:" in said.err

@@ -6,8 +6,8 @@ from nas.devices.learning import (
     device_costs,
     device_predictor,
     fleet_predictor,
+    informative_sample,
     learn_device,
-    telling_sample,
 )
 from search_spaces import get_space
 
@@ -54,7 +54,7 @@ def test_the_public_fleets_are_shipped_as_what_was_computed(name):
 
 
 def test_the_sample_to_measure_has_the_extremes_and_nothing_twice():
-    sample = telling_sample(SMALL, 12)
+    sample = informative_sample(SMALL, 12)
     assert len(np.unique(sample, axis=0)) == 12
     assert (sample[0] == SMALL.min).all()
     assert (sample[1] == SMALL.max).all()

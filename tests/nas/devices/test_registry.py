@@ -159,3 +159,27 @@ def test_long_names_are_cut_in_messages() -> None:
     with pytest.raises(ValueError, match="unknown device 'xxx") as caught:
         get_device("x" * 10_000)
     assert len(str(caught.value)) < 1_500
+
+
+def test_threads_and_batch_are_conditions_that_can_be_named(tmp_path: Path) -> None:
+    device = get_device("cpu", folder=tmp_path, threads=2, batch=8)
+    assert (device.name, device.spec.threads, device.batch) == ("cpu-2threads", 2, 8)
+    assert get_device("local-2threads", folder=tmp_path).spec == device.spec
+    assert get_device("cpu", folder=tmp_path, threads=1).name == "cpu"
+    (tmp_path / "cpu-2threads").mkdir()
+    (tmp_path / "cpu-2threads/cpu-2threads.csv").write_text("space,architecture,latency_ms\na,x,1\n")
+    assert get_device("cpu-2threads", folder=tmp_path).can_measure
+    with pytest.raises(ValueError, match="leave --threads out"):
+        get_device("pixel1", threads=2)
+    for name in ("cpu-0threads", "cpu", "cpu-9999999threads"):
+        with pytest.raises(ValueError, match=r"threads must be at least 1|unknown device"):
+            get_device(name, threads=0 if name == "cpu" else None)
+    with pytest.raises(ValueError, match="--batch must be from 1"):
+        get_device("cpu", batch=0)
+
+
+def test_another_number_of_threads_of_a_foreign_card_is_still_foreign(own: Path) -> None:
+    (own / "board.yaml").write_text("name: board\npython: ./run_me\n")
+    assert not get_device("board", threads=2).trusted
+    assert not get_device("board-2threads").trusted
+    assert get_device("cpu", threads=2).trusted

@@ -44,8 +44,8 @@ def test_evaluation_repeats_and_leaves_training_as_it_was() -> None:
     plain, watched = Trainer(tiny_supernet(), data, tiny_recipe()), Trainer(tiny_supernet(), data, tiny_recipe())
     for step in range(4):
         plain.train_step(step)
-        first = evaluate_subnets(watched.supernet, watched.supernet.space.min, data)
-        assert (evaluate_subnets(watched.supernet, watched.supernet.space.min, data) == first).all()
+        first = evaluate_subnets(watched.network, watched.network.space.min, data)
+        assert (evaluate_subnets(watched.network, watched.network.space.min, data) == first).all()
         watched.train_step(step)
     pairs = zip(plain.parameters.values(), watched.parameters.values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nas.data import ImageData, load_data, prepare
+from nas.data import DataSettings, ImageData, load_data, prepare
 from nas.evaluation import calibration_batches
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training.augmentation.geometry import flip, pad_crop
@@ -14,7 +14,7 @@ from search_spaces import fbnet, get_space
 
 @pytest.fixture(scope="session")
 def digits() -> ImageData:
-    return load_data("digits")
+    return load_data(DataSettings())
 
 
 @pytest.fixture(scope="session")

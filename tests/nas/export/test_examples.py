@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.data import ImageData, load_data, prepare
+from nas.data import DataSettings, ImageData, load_data, prepare
 from nas.export.checked import export_checked
 from nas.export.network_file import FileKind
 from nas.supernet import Subnet
@@ -43,7 +43,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def small_digits() -> ImageData:
     """The digits as the network reads them, so that no other way of resizing comes between."""
-    return load_data("digits", resolution=16)
+    return load_data(DataSettings(resolution=16))
 
 
 @pytest.fixture(scope="module")

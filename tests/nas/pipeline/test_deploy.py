@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from nas.cli.console import track
-from nas.data import ImageData, load_data, prepare
+from nas.data import DataSettings, ImageData, load_data, prepare
 from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
 from nas.devices.spec import DeviceSpec
@@ -32,14 +32,14 @@ FLOAT, INT8 = FileKind(), FileKind("onnx", "int8")
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    return load_data("digits", resolution=16)
+    return load_data(DataSettings(resolution=16))
 
 
 @pytest.fixture(scope="module")
 def trained(digits: ImageData) -> TrainedSupernet:
     torch.manual_seed(0)
     space = get_space("mobilenet_v3_small_images", resolutions=[16], width_mult=0.5)
-    evaluated: Any = object()
+    evaluated: Any = SimpleNamespace(objective="accuracy")
     return TrainedSupernet(Supernet(space), digits, evaluated)
 
 
@@ -73,6 +73,17 @@ def test_finalists_are_measured_as_they_would_ship(trained: TrainedSupernet) -> 
     assert (sizes["int8"] < sizes["float32"]).all()
 
 
+@pytest.mark.parametrize(("runtime", "precision"), [("onnxruntime", "float32"), ("onnxruntime", "int8")])
+def test_a_device_that_takes_a_batch_is_given_files_of_that_batch(
+    trained: TrainedSupernet, runtime: str, precision: str
+) -> None:
+    device = Shelf(DeviceSpec("shelf", runtime=runtime, precision=precision), batch=8)
+    measure_exported(trained, device, track)(trained.space.min[None])
+    (content,) = device.seen.values()
+    model = onnx.load_model_from_string(content)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 8
+
+
 def test_a_runtime_whose_files_are_not_exported_measures_a_stand_in(trained: TrainedSupernet) -> None:
     device = shelf("pytorch")
     measure_exported(trained, device, track)(trained.space.max[None])
@@ -102,9 +113,9 @@ def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupe
 def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[FileKind] = []
 
-    def counted(subnet: Any, kind: FileKind, data: Any) -> bytes:
+    def counted(subnet: Any, kind: FileKind, data: Any, *, batch: int) -> bytes:
         written.append(kind)
-        return calibrated_file(subnet, kind, data)
+        return calibrated_file(subnet, kind, data, batch=batch)
 
     monkeypatch.setattr("nas.pipeline.deploy.calibrated_file", counted)
     fresh = replace(trained, files={})
@@ -164,3 +175,15 @@ def test_accuracies_are_those_of_the_file(kind: FileKind, trained: TrainedSupern
     expected = record["test_accuracy"] if kind == FLOAT else record["float32_test_accuracy"]
     assert expected == pytest.approx(in_pytorch)
     assert "latency" not in record
+
+
+def test_balanced_accuracy_decides_where_it_is_the_objective(trained: TrainedSupernet, tmp_path: Path) -> None:
+    evaluated: Any = SimpleNamespace(objective="balanced_accuracy")
+    balanced = replace(trained, evaluated=evaluated, files={})
+    (judged,) = evaluate_exported(balanced, shelf("onnxruntime", "int8"))(trained.space.min[None])
+    facts = deploy(balanced, trained.space.min, tmp_path, [INT8], max_accuracy_drop=1)
+    (record,) = facts["exports"]
+    assert judged == record["balanced_accuracy"]
+    assert record["accuracy_drop"] == pytest.approx(record["float32_balanced_accuracy"] - record["balanced_accuracy"])
+    assert facts["objective"] == record["objective"] == "balanced_accuracy"
+    assert facts["test_balanced_accuracy"] == pytest.approx(np.mean(record["test"]["recall"]))

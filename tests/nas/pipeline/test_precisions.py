@@ -41,14 +41,14 @@ REQUEST = SearchRequest(budget=Limits(latency="60%"), space={"name": SPACE.name,
 def test_the_other_precision_has_a_card_of_its_own(name: str, precision: str, expected: str, tmp_path: Path) -> None:
     found = in_precision(get_device(name, folder=tmp_path), precision, tmp_path)
     assert found.spec == get_device(expected, folder=tmp_path).spec
-    assert found.folder == tmp_path / expected
+    assert found.table.folder == tmp_path / expected
 
 
 def test_a_device_without_such_a_card_gets_one(tmp_path: Path) -> None:
     spec = DeviceSpec("board", aliases=("b",), transport="ssh", host="me@there", threads=4)
     found = in_precision(Device(spec, folder=tmp_path / "board"), "int8", tmp_path)
     assert found.spec == replace(spec, name="board-int8", aliases=(), precision="int8")
-    assert found.folder == tmp_path / "board-int8"
+    assert found.table.folder == tmp_path / "board-int8"
 
 
 def test_devices_that_cannot_are_refused(tmp_path: Path) -> None:
@@ -72,8 +72,8 @@ class FromMacs:
         return (value, np.full(len(value), 0.01)) if return_std else value
 
 
-class Road:
-    """The steps of `nas.pipeline.search`: a search by MACs alone, with files that were found as a test says."""
+class Steps:
+    """The steps of `nas.pipeline.search`: a search by MACs alone, with files as a test says."""
 
     def __init__(self, files: dict[str, tuple[float, bool]]) -> None:
         self.files = files
@@ -92,7 +92,7 @@ class Road:
         return SimpleNamespace(precision=precision, budget=budget, known=self.learn(devices[0]))
 
     def run_task(
-        self, request: SearchRequest, task: Any, foundation: Any, folder: Path, listener: Any, command: str
+        self, request: SearchRequest, task: Any, trained: Any, folder: Path, listener: Any, command: str
     ) -> SearchResult:
         if task.precision in self.missed:
             raise BudgetMissed("measured, and none kept it")
@@ -116,6 +116,7 @@ class Road:
         file = {"file": name, "format": "onnx", "precision": task.precision, "bytes": 5, "batch": 1}
         file |= {"peak_activation_bytes": 7, "accepted": accepted, "accuracy": accuracy, "test_accuracy": accuracy}
         file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
+        file |= {"objective": "accuracy", "test_accuracy_error": 0.01}
         parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
         result.about = {"exports": [file | {"parity": parity}], "command": command}
         result.write(folder)
@@ -123,16 +124,16 @@ class Road:
 
 
 @pytest.fixture
-def road(monkeypatch: pytest.MonkeyPatch) -> Road:
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     trained = SimpleNamespace(data=SimpleNamespace(require_labels=lambda purpose: None))
-    made = Road({"float32": (0.90, True), "int8": (0.92, True)})
-    for name, step in (("learn_device", made.learn), ("prepare_task", made.plan), ("run_task", made.answer)):
+    made = Steps({"float32": (0.90, True), "int8": (0.92, True)})
+    for name, step in (("learn_device", made.learn), ("prepare_task", made.prepare_task), ("run_task", made.run_task)):
         monkeypatch.setattr(precisions, name, step)
     monkeypatch.setattr(precisions, "get_supernet", lambda request, listener: trained)
     return made
 
 
-def test_the_more_accurate_file_wins_and_both_are_compared(road: Road, tmp_path: Path) -> None:
+def test_the_more_accurate_file_wins_and_both_are_compared(steps: Steps, tmp_path: Path) -> None:
     result = search_precisions(REQUEST, tmp_path, command="nas search --precision auto")
     record = json.loads((tmp_path / "result.json").read_text())
     assert record["architecture"] == result.architecture
@@ -150,17 +151,17 @@ def test_the_more_accurate_file_wins_and_both_are_compared(road: Road, tmp_path:
     assert f"<tr class=chosen><td>int8<br>cpu-int8<br>{int8['architecture']}</td>" in page
 
 
-def test_percentages_are_of_one_max_net_for_both(road: Road, tmp_path: Path) -> None:
+def test_percentages_are_of_one_max_net_for_both(steps: Steps, tmp_path: Path) -> None:
     search_precisions(REQUEST, tmp_path)
-    limits = [budget.limits[0] for budget in road.budgets.values()]
+    limits = [budget.limits[0] for budget in steps.budgets.values()]
     assert limits[0] == limits[1]
     assert limits[0].value == pytest.approx(0.6 * SPACE.costs(SPACE.max[None]).macs[0] / 1e6)
     assert not limits[0].relative
     assert limits[0].typed.endswith("ms")
 
 
-def test_a_rejected_file_does_not_win(road: Road, tmp_path: Path) -> None:
-    road.files["int8"] = (0.92, False)
+def test_a_rejected_file_does_not_win(steps: Steps, tmp_path: Path) -> None:
+    steps.files["int8"] = (0.92, False)
     search_precisions(REQUEST, tmp_path)
     record = json.loads((tmp_path / "result.json").read_text())
     assert [found["chosen"] for found in record["precisions"]] == [True, False]
@@ -168,8 +169,10 @@ def test_a_rejected_file_does_not_win(road: Road, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("failing", "error"), [("infeasible", "that fast"), ("missed", "none kept it")])
-def test_one_that_cannot_keep_the_budget_leaves_the_other(failing: str, error: str, road: Road, tmp_path: Path) -> None:
-    getattr(road, failing).add("float32")
+def test_one_that_cannot_keep_the_budget_leaves_the_other(
+    failing: str, error: str, steps: Steps, tmp_path: Path
+) -> None:
+    getattr(steps, failing).add("float32")
     search_precisions(REQUEST, tmp_path)
     float32, int8 = json.loads((tmp_path / "result.json").read_text())["precisions"]
     assert int8["chosen"]
@@ -178,10 +181,10 @@ def test_one_that_cannot_keep_the_budget_leaves_the_other(failing: str, error: s
     assert error in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_where_neither_can_both_are_said(road: Road, tmp_path: Path) -> None:
-    road.missed |= {"float32", "int8"}
+def test_where_neither_can_both_are_said(steps: Steps, tmp_path: Path) -> None:
+    steps.missed |= {"float32", "int8"}
     with pytest.raises(BudgetMissed, match=r"in float32, measured, .*; in int8, measured, "):
         search_precisions(REQUEST, tmp_path)
-    road.infeasible |= {"float32", "int8"}
+    steps.infeasible |= {"float32", "int8"}
     with pytest.raises(InfeasibleBudget, match="in float32, nothing is that fast; in int8, nothing"):
         search_precisions(REQUEST, tmp_path)

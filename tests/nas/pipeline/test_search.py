@@ -1,4 +1,4 @@
-"""The whole road on the embedded digits, in small: one run of the console script, looked at from all sides."""
+"""A whole search on the embedded digits, in small: one run of the console script, looked at from all sides."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nas.data import load_data, prepare
+from nas.data import DataSettings, load_data, prepare
 from nas.export.network_file import read_metadata
 from nas.supernet import load_subnet
 
@@ -68,7 +68,7 @@ def test_the_budget_holds_as_measured(searched):
 
 def test_the_onnx_file_is_the_network(searched):
     home, folder, record = searched
-    data = load_data(resolution=16)
+    data = load_data(DataSettings(resolution=16))
     images = prepare(data.test.images[:32], 16, data.mean, data.std)
     with torch.no_grad():
         expected = load_subnet(folder / "subnet.safetensors").eval()(images).numpy()
@@ -232,13 +232,23 @@ def test_what_is_exported_into_the_run_folder_joins_its_record_and_report(search
 
 def test_finetune_keeps_the_better_network_and_exports_it_again(searched):
     home, folder, record = searched
-    words = ["epochs=1", "threads=1", "max_accuracy_drop=100"]  # RUN may hold int8 files of a barely trained network
+    # RUN may hold int8 files of a barely trained network.
+    words = [
+        "epochs=1",
+        "weight_decay=1.0e-3",
+        "augmentation=[random_resized_crop]",
+        "threads=1",
+        "max_accuracy_drop=100",
+    ]
     done = nas("finetune", str(folder), *words, "--json", "--out", "tuned", cwd=home)
     assert done.returncode == 0, done.stderr
     tuned = json.loads(done.stdout)
     before, after = (tuned["finetuning"][when]["validation"] for when in ("before", "after"))
     assert before == pytest.approx(record["measured"]["accuracy"], abs=0.01)
     assert tuned["finetuning"]["kept"] == ("after" if after > before else "before")
+    assert tuned["finetuning"]["weight_decay"] == 1e-3
+    assert [entry["name"] for entry in tuned["finetuning"]["augmentation"]] == ["random_resized_crop"]
+    assert (home / "tuned/augmentation.png").is_file()
     assert tuned["measured"]["accuracy"] == max(before, after)
     assert tuned["architecture"] == record["architecture"]
     assert "Fine-tuned for 1 epoch:" in (home / "tuned/report.html").read_text(encoding="utf-8")

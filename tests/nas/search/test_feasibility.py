@@ -16,7 +16,7 @@ def test_table_holds_the_true_minimum_of_every_cost(objectives: Objectives, ever
     checked = check_feasibility(objectives, budget)
     costs = objectives.costs(everything, budget)
     for row in checked.table.to_dict("records"):
-        key = next(limit.metric.key for limit in budget.limits if limit.metric.flag == row["budget"])
+        key = next(limit.key for limit in budget.limits if limit.metric.flag == row["budget"])
         assert row["cheapest"] == pytest.approx(costs[key].min())
         assert row["cheapest"] <= row["min_net"]
         assert row["satisfiable"]

@@ -30,7 +30,7 @@ class Bench:
     def __init__(
         self, objectives: Objectives, factor: float, dies_after: int | None = None, later: float = 1.0
     ) -> None:
-        # Its own copies of the predictors: the truth must not move when the objectives learns.
+        # Its own copies of the predictors: the truth must not move when the predictors learn.
         self.latency, self.accuracy = objectives.latency, objectives.accuracy
         self.factor, self.dies_after, self.later = factor, dies_after, later
         self.measured: list[str] = []

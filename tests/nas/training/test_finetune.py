@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data import ImageData, load_data
+from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import Finetuning, Trainer, TrainingDiverged
@@ -20,7 +20,7 @@ SHORT = Finetuning(epochs=2, learning_rate=0.05)
 
 @pytest.fixture(scope="module")
 def digits() -> ImageData:
-    return load_data("digits", resolution=16)
+    return load_data(DataSettings(resolution=16))
 
 
 def network(data: ImageData, seed: int = 0) -> Subnet:

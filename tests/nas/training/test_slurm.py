@@ -1,11 +1,11 @@
 """The configuration for SLURM composes into jobs of Hydra's submitit launcher."""
 
 import pytest
-from hydra import compose, initialize_config_module
-from hydra.core.config_store import ConfigStore
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from nas.cli.config import SCHEMAS
+from nas.cli.app import register_settings
+from nas.shipped.conf import CONF
 
 pytest.importorskip(
     "hydra_plugins.hydra_submitit_launcher", reason="needs the extra slurm: pip install 'shrinkwrap-nas[slurm]'"
@@ -13,11 +13,9 @@ pytest.importorskip(
 
 
 def test_sweep_over_recipes_is_a_set_of_slurm_jobs() -> None:
-    store = ConfigStore.instance()
-    for name, schema in SCHEMAS.items():
-        store.store(name=f"{name}_schema", node=schema)
+    register_settings()
     overrides = ["experiment=slurm", "recipe=deps", "seed=2", "hydra.launcher.partition=gpu"]
-    with initialize_config_module(config_module="conf", version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", overrides=overrides, return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)
     config.hydra.job.config_name = "train"  # which the launcher knows and `compose` does not

@@ -2,11 +2,12 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from tiny_run import shipped_recipe, tiny_data, tiny_recipe, tiny_supernet
+from tiny_run import in_files, shipped_recipe, tiny_data, tiny_recipe, tiny_supernet
 
 from nas.data import prepare
 from nas.training import Trainer
@@ -108,10 +109,11 @@ def test_an_epoch_sees_every_image_once() -> None:
     assert seen == {image.numpy().tobytes() for image in trainer.data.train.images}
 
 
-def test_images_in_a_file_are_read_ahead_and_are_the_same() -> None:
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_images_read_from_their_files_are_the_same_with_any_number_of_processes(tmp_path: Path, workers: int) -> None:
     data = tiny_data()
-    trainer = Trainer(tiny_supernet(), data, tiny_recipe())
-    reader = Trainer(tiny_supernet(), replace(data, train=replace(data.train, in_file=True)), tiny_recipe())
+    streamed = replace(data, train=in_files(data.train, tmp_path, workers))
+    trainer, reader = (Trainer(tiny_supernet(), each, tiny_recipe()) for each in (data, streamed))
     # In order over the end of an epoch, and out of order, as after a resumption.
     for step in (0, 1, 2, 3, 4, 5, 6, 3, 9):
         generators = [torch.Generator().manual_seed(step) for _ in range(2)]

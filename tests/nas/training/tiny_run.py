@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from nas.data import ImageData, Split
+from nas.data.streaming import PictureFiles, StreamedImages
 from nas.supernet import Supernet
 from nas.training import Recipe, Trainer, TrainingResult, load_recipe, make_supernet, train
 from nas.training.augmentation import Flip, PadCrop
@@ -37,6 +39,14 @@ def tiny_data(n: int = 160) -> ImageData:
     cuts = [slice(0, n // 2), slice(n // 2, 3 * n // 4), slice(3 * n // 4, n)]
     parts = [Split(images[cut], truth[cut], names[cut]) for cut in cuts]
     return ImageData("tiny", ("a", "b", "c"), (0.3,) * 3, (0.2,) * 3, *parts)
+
+
+def in_files(split: Split, folder: Path, workers: int) -> Split:
+    """The same images, read from PNG files in `folder`."""
+    paths = [str(folder / f"{name}.png") for name in split.names]
+    for path, image in zip(paths, split.images, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return replace(split, images=StreamedImages(PictureFiles(paths, SIDE), split.labels.numpy(), workers))
 
 
 def tiny_supernet(seed: int = 0, resolutions: tuple[int, ...] = (SIDE,), kernel_transform: bool = False) -> Supernet:

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from nas.search.evolution.archive import Archive
 from nas.search.evolution.evaluation import Evaluator, Score
-from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.settings import DEFAULT_SETTINGS, EvolutionSettings
 from search_spaces import Population, SearchSpace
 
 DEFAULT = "evolution"
@@ -85,7 +85,7 @@ def run_strategy(
     score: Score,
     *,
     rng: np.random.Generator,
-    settings: EvolutionSettings = EvolutionSettings(),
+    settings: EvolutionSettings = DEFAULT_SETTINGS,
     start: Population | None = None,
 ) -> Archive:
     """Search for networks with small objectives that keep all limits.

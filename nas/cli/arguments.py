@@ -1,0 +1,144 @@
+"""From the words behind a verb to Hydra's arguments: what is typed is taken as typed.
+
+Text (paths, names, URLs, budgets) is quoted, so that Hydra never reads it as a number, a boolean, null or an
+expression; ``~`` at the start of a path is the home folder.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from latency_tables.files import shown
+from nas.cli.config import PATHS, SETTINGS, text_keys
+from nas.cli.flags import CommandLine, quote
+from nas.cli.overrides import check_overrides, parse_override
+from nas.cli.verb import Verb
+from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
+from nas.shipped import DEFAULT, shipped_supernets
+from nas.shipped.conf import choices
+
+# Whoever sets one of these has said what a search starts from.
+STARTS = {"supernet", "data", "space", "recipe", "experiment", "evaluations", "storage"}
+GROUPS = ("data", "experiment", "recipe", "space")
+# Hydra's functions that make several values, each its own run.
+_SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
+
+
+def hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
+    """Hydra's flags first, then all overrides: ours, then the typed ones.
+
+    Raises
+    ------
+    ValueError : something that cannot be, or is refused.
+    """
+    overrides = [_typed_as_typed(text, verb, line) for text in line.overrides]
+    check_overrides(line.hydra, overrides)
+    _check_choices(overrides)
+    if line.positional:
+        if verb.positional is None or len(line.positional) > 1:
+            word = shown(line.positional[-1])
+            raise ValueError(f"{word!r} is neither a flag nor key=value; see nas {verb.name} --help")
+        overrides.insert(0, f"{verb.positional[0]}={quote(os.path.expanduser(line.positional[0]))}")
+    elif verb.positional and not (line.shows_config or line.resume or sets(overrides, verb.positional[0])):
+        raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
+    if former(line) is not None:
+        if sets(overrides, "device"):
+            raise ValueError("--from answers for the device of the former search; leave --device out")
+    elif verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
+        told = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in overrides}
+        if not told & STARTS:
+            overrides.insert(0, f"supernet={DEFAULT}")
+    if line.out is not None and verb.name == "export":
+        overrides.append(f"out={quote(os.path.expanduser(line.out))}")
+    if not line.multirun:
+        for override in overrides:
+            key, _, value = override.partition("=")
+            if key.startswith("budget.") and "," in value and "=" not in value:
+                budgets = shown(value.strip("'"))
+                raise ValueError(
+                    f"{budgets} is a sweep over several budgets; add -m to run one search for each"
+                    + (", or say which device's is which: --latency cpu=10ms,pixel=20ms" if "latency" in key else "")
+                )
+    return [*line.hydra, *overrides]
+
+
+def recorded_settings(verb: Verb, line: CommandLine) -> RunSettings[Any] | None:
+    """The settings of the run that is continued (--resume) or asked again (--from); None where there is none.
+
+    Raises
+    ------
+    ValueError : there are none, they are not valid, or what was typed does not go with them.
+    """
+    past = former(line)
+    if line.shows_config or (line.resume is None and past is None):
+        return None
+    if sets([text.lstrip("+") for text in line.overrides], "experiment"):
+        raise ValueError("a run goes on with its own settings; leave experiment= out")
+    if line.resume is not None:
+        if line.multirun:
+            raise ValueError("--resume goes on with one run; leave -m out")
+        if line.out is not None:
+            raise ValueError("--resume goes on in the run's own folder; leave --out out")
+        return _inside(read_settings(Path(line.resume).expanduser(), verb.name, SETTINGS[verb.name]), line)
+    folder = Path(str(past))
+    # One device of a fleet, and one precision, has the settings of the whole search in the folder above.
+    above = not (folder / SETTINGS_FILE).is_file() and (folder.parent / SETTINGS_FILE).is_file()
+    return _inside(read_settings(folder.parent if above else folder, verb.name, SETTINGS[verb.name]), line)
+
+
+def _inside(recorded: RunSettings[Any], line: CommandLine) -> RunSettings[Any]:
+    """Settings of a run folder, which may come from elsewhere, that name no place to write to outside this folder."""
+    for key, prefix in (("runs", ""), ("storage", "sqlite:///")):
+        place = str(getattr(recorded.settings, key, None) or "")
+        path = place.removeprefix(prefix)
+        outside = place.startswith(prefix) and (Path(path).is_absolute() or ".." in Path(path).parts)
+        if outside and not sets(line.overrides, key):
+            raise ValueError(
+                f"the run was told to write to {key}={shown(place)}, which is outside this folder; "
+                f"type {key}={shown(place)} again to allow it"
+            )
+    return recorded
+
+
+def former(line: CommandLine) -> str | None:
+    """The run that --from names."""
+    found = [text for text in line.overrides if text.partition("=")[0] == "former"]
+    return os.path.expanduser(str(parse_override(found[-1]).value())) if found else None
+
+
+def sets(overrides: list[str], key: str) -> bool:
+    """Whether one of the overrides sets `key`."""
+    return any(override.partition("=")[0] == key for override in overrides)
+
+
+def _typed_as_typed(override: str, verb: Verb, line: CommandLine) -> str:
+    """An override whose value is quoted where its setting is text."""
+    word, equals, value = override.partition("=")
+    key = word.lstrip("+~")
+    if not equals or key not in text_keys(SETTINGS[verb.name]):
+        return override
+    # A flag of text has been quoted already; null is how Hydra spells "not given".
+    if value == "null" or value[:1] in ("'", '"') or (line.multirun and _SWEEP.match(value)):
+        return override if key not in PATHS else _home(word, value)
+    parts = value.split(",") if line.multirun else [value]
+    if key in PATHS:
+        parts = [os.path.expanduser(part) for part in parts]
+    return f"{word}={','.join(map(quote, parts))}"
+
+
+def _home(word: str, value: str) -> str:
+    """A quoted path with ``~`` at its start as the home folder."""
+    inner = value[1:-1]
+    return f"{word}={quote(os.path.expanduser(inner))}" if re.match(r"~[\w/]*$|~[\w]*/", inner) else f"{word}={value}"
+
+
+def _check_choices(overrides: list[str]) -> None:
+    """Refuse the name of a recipe, space, data set or experiment that there is not."""
+    for text in overrides:
+        key, _, value = text.lstrip("+").partition("=")
+        if key in GROUPS:
+            for name in value.strip("'\"").split(","):
+                if name not in (known := choices(key)) and "(" not in value:
+                    hint = f", or a folder of images: --data ./{shown(name)}" if key == "data" else ""
+                    raise ValueError(f"unknown {key} {shown(name)!r}; known: {', '.join(known)}{hint}")

@@ -1,0 +1,151 @@
+"""One job of a verb: its settings made and checked, its run folder held, the verb run, its end told.
+
+A job never raises into Hydra: it prints one sentence, and its exit code travels through a small file, because a
+launcher may run it in another process.
+"""
+
+import importlib
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from nas.cli.call import Call
+from nas.cli.config import SETTINGS
+from nas.cli.outcome import fail, outcome
+from nas.cli.overrides import parse_override
+from nas.cli.verb import VERBS
+from nas.pipeline.check import check_request
+from nas.pipeline.request import SearchRequest, moved_images
+from nas.pipeline.run_folder import in_use, keep_settings, new_run_folder, remove_if_unused
+from nas.pipeline.settings import RunSettings, from_plain
+
+CODES_FILE = "NAS_EXIT_CODES"
+"""Variable of the environment: where jobs write how they ended."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that is done.
+
+    Attributes
+    ----------
+    code : its exit code.
+    sentence : why it is not 0; empty where it is.
+    folder : its run folder; empty if it had none.
+    overrides : what it was told, like ``budget.latency=10ms``.
+    """
+
+    code: int
+    sentence: str
+    folder: str
+    overrides: list[str]
+
+
+class Job:
+    """The task function of one verb; picklable, so that launchers can run it elsewhere.
+
+    Parameters
+    ----------
+    verb : its name.
+    recorded : the settings of the run that is continued or asked again.
+    resume : the folder of the run that is continued.
+    out : the folder that was named for the results.
+    """
+
+    def __init__(
+        self,
+        verb: str,
+        recorded: RunSettings[Any] | None = None,
+        resume: Path | None = None,
+        out: Path | None = None,
+    ) -> None:
+        self.verb, self.recorded, self.resume, self.out = verb, recorded, resume, out
+        self.__name__ = verb  # Hydra names the job after its function.
+        self.__module__ = __name__
+
+    def __call__(self, config: DictConfig) -> int:
+        """Run the verb with what Hydra composed; the exit code."""
+        hydra_config = HydraConfig.get()
+        folders: list[Path] = []
+        code, sentence = guarded(self.verb, lambda: self._run(config, folders), folders)
+        if codes := os.environ.get(CODES_FILE):
+            folder = str(folders[0]) if folders else hydra_config.runtime.output_dir
+            ended = Ended(code, sentence, folder, list(hydra_config.overrides.task))
+            with open(codes, "a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(ended)) + "\n")
+        return code
+
+    def _run(self, config: DictConfig, folders: list[Path]) -> int:
+        hydra_config = HydraConfig.get()
+        verb = VERBS[self.verb]
+        typed = frozenset(parse_override(text).key_or_group for text in hydra_config.overrides.task)
+        call = Call(Path(), shlex.join(["nas", self.verb, *hydra_config.overrides.task]), typed)
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        settings = from_plain(SETTINGS[self.verb], plain)
+        if self.recorded is not None:
+            settings = self.recorded.with_typed(settings, typed)
+            if self.resume is not None and not typed:
+                call = replace(call, command=self.recorded.command)
+        if isinstance(settings, SearchRequest) and settings.supernet is not None:
+            settings = replace(settings, moved_data=moved_images(settings, _data_typed(typed, plain)))
+        check_request(settings)
+        # A search from a former one needs little of what a search imports, and is to be answered within a second.
+        name = "search_from" if isinstance(settings, SearchRequest) and settings.former is not None else self.verb
+        if not verb.run_folder:
+            code: int = importlib.import_module(f"nas.cli.verbs.{name}").run(settings, call)
+            return code
+        named = Path(hydra_config.runtime.output_dir) if hydra_config.mode == RunMode.MULTIRUN else self.out
+        run = RunSettings(self.verb, settings, call.command)
+        with _run_folder(run, self.resume, named) as folder:
+            folders.append(folder)
+            return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
+
+
+@contextmanager
+def _run_folder(run: RunSettings[Any], resume: Path | None, named: Path | None) -> Iterator[Path]:
+    """The run folder, held for this run; removed where nothing was made in it."""
+    folder = resume or named or new_run_folder(Path(run.settings.runs) / run.verb, run.settings.name)
+    if int(os.environ.get("RANK") or 0) > 0:  # of processes that train together the first holds the folder
+        yield folder
+        return
+    try:
+        with in_use(folder, f"nas {run.verb}"):
+            keep_settings(run, folder, changed=resume is not None)
+            yield folder
+    finally:
+        if resume is None:
+            remove_if_unused(folder)
+
+
+def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the images that were typed."""
+    return {
+        key: value
+        for key, value in plain["data"].items()
+        if f"data.{key}" in typed or ("data" in typed and key in ("name", "root"))
+    }
+
+
+def guarded(verb: str, job: Callable[[], int], folders: list[Path] | None = None) -> tuple[int, str]:
+    """Run `job`; a failure becomes an exit code and one sentence, which is shown.
+
+    Parameters
+    ----------
+    folders : where the job notes its run folder; the sentence then says how to go on.
+    """
+    try:
+        return job(), ""
+    except (Exception, KeyboardInterrupt) as error:
+        code, sentence = outcome(error)
+        if isinstance(error, KeyboardInterrupt) and folders and "resume" in VERBS[verb].flags:
+            sentence += f"; go on with: nas {verb} --resume {shlex.quote(str(folders[0]))}"
+        return fail(verb, sentence, code), sentence

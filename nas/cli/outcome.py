@@ -1,0 +1,59 @@
+"""Each way to end as an exit code and one sentence."""
+
+import os
+import re
+import sys
+import traceback
+
+from omegaconf.errors import OmegaConfBaseException
+
+from latency_tables.files import shown
+from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+
+EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
+LONGEST = 2_000
+"""Characters of a sentence; a longer one holds something that was read from outside."""
+
+
+def outcome(error: BaseException) -> tuple[int, str]:
+    """The exit code and the sentence that an error ends with."""
+    match error:
+        case InfeasibleBudget():
+            return EXIT_INFEASIBLE, str(error)
+        case BudgetMissed():
+            return EXIT_MISSED, str(error)
+        case ValueError() | OmegaConfBaseException():
+            return EXIT_BAD_ARGUMENT, one_sentence(error)
+        case KeyboardInterrupt():
+            return EXIT_OTHER, "interrupted; what was finished is kept"
+        case OSError():
+            where = f" ({shown(str(error.filename), 200)})" if error.filename else ""
+            return EXIT_OTHER, f"{error.strerror or error}{where}; what was finished is kept"
+        case Failure():
+            return EXIT_OTHER, str(error)
+        case MemoryError():
+            return EXIT_OTHER, "the memory of this machine is not enough; try a smaller batch or resolution"
+        case _:
+            return EXIT_OTHER, f"{type(error).__name__}: {error} (NAS_DEBUG=1 shows where)"
+
+
+def fail(verb: str, message: str, code: int) -> int:
+    """Print why a verb ends (the traceback too, where NAS_DEBUG is set), and return `code`."""
+    if os.environ.get("NAS_DEBUG"):
+        traceback.print_exc()
+    sentence = shown(" ".join(message.splitlines()), LONGEST)
+    print(f"nas {verb}: {sentence}", file=sys.stderr)
+    return code
+
+
+def one_sentence(error: BaseException) -> str:
+    """The gist of Hydra's and OmegaConf's many-line messages."""
+    # Hydra wraps what is wrong with a value in what it was doing at the time.
+    text = str(error.__cause__ or error) if str(error).startswith("Error merging override") else str(error)
+    key = re.search(r"Could not override '(?P<key>[^']+)'", text)
+    if key:
+        return f"there is no setting {shown(key['key'])!r} here; --cfg job prints all of them"
+    lines = [part.strip() for part in text.splitlines() if part.strip()]
+    full_key = re.search(r"full_key: (\S+)", text)
+    where = f"{full_key[1]}: " if full_key else ""
+    return where + (lines[0] if lines else type(error).__name__)

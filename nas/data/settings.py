@@ -1,0 +1,113 @@
+"""What may be said about a set of images, checked when it is said.
+
+Nothing heavy is imported here: a request is made of these settings before torch is needed.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+NAMES = ("digits", "folder", "cifar10")
+ON_UNREADABLE = ("skip", "fail")
+MEMORY_GB = 1.5
+"""By default, decoded images that need more are read while training: two processes of two GB fit a small machine."""
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """A set of images and how it is read.
+
+    Attributes
+    ----------
+    name : ``digits`` (ships with scikit-learn), ``folder`` (your images) or ``cifar10`` (on your disk).
+    root : the folder of the images; not for digits.
+    resolution : side in pixels at which images are kept, the largest that a network will read; None follows from the
+        images and the search space, see `nas.data.resolution`.
+    validation_fraction : share of the training images kept back for searching, where there is no folder for them.
+    test_fraction : share of the training images kept back for the test, where there is no folder for it.
+    seed : of the splits. Keep it when only the training's seed is to change.
+    on_unreadable : ``skip`` an unreadable image and say so, or ``fail``.
+    flip : whether training may mirror images; by default all but digits are.
+    memory_gb : decoded images that need more (in GB of 1e9 bytes; 3 * resolution^2 bytes each) are read from their
+        files while training; by default 1.5.
+    workers : processes that decode; by default one for each core. Results are the same with any number.
+
+    Raises
+    ------
+    ValueError : a value that cannot work.
+    """
+
+    name: str = "digits"
+    root: str | None = None
+    resolution: int | None = None
+    validation_fraction: float = 0.2
+    test_fraction: float = 0.2
+    seed: int = 0
+    on_unreadable: str = "skip"
+    flip: bool | None = None
+    memory_gb: float | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.root, os.PathLike):
+            object.__setattr__(self, "root", os.fspath(self.root))
+        if self.name not in NAMES:
+            raise ValueError(f"unknown data {self.name!r}; known: {', '.join(NAMES)}")
+        if self.on_unreadable not in ON_UNREADABLE:
+            raise ValueError(f"data.on_unreadable is {' or '.join(ON_UNREADABLE)}, not {self.on_unreadable!r}")
+        for name, kind, word in (
+            ("root", str, "a folder"),
+            ("resolution", int, "a whole number of pixels"),
+            ("seed", int, "a whole number"),
+            ("validation_fraction", (int, float), "a number"),
+            ("test_fraction", (int, float), "a number"),
+            ("memory_gb", (int, float), "a number"),
+            ("workers", int, "a whole number"),
+            ("flip", bool, "true or false"),
+        ):
+            value = getattr(self, name)
+            optional = name not in ("seed", "validation_fraction", "test_fraction")
+            wrong = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+            if wrong and not (optional and value is None):
+                raise ValueError(f"data.{name} must be {word}, got {value!r}")
+        if self.resolution is not None and not 8 <= self.resolution <= 4096:
+            raise ValueError(f"data.resolution must be at least 8 pixels and at most 4096, got {self.resolution}")
+        validation, test = self.validation_fraction, self.test_fraction
+        if not (validation > 0 and test > 0 and validation + test < 1):
+            raise ValueError(
+                "validation_fraction and test_fraction must be positive and together below 1, "
+                f"got {validation} and {test}"
+            )
+        if self.name != "digits" and not self.root:
+            raise ValueError(f"data={self.name} needs the folder of its images: data.root=PATH")
+        for name in ("memory_gb", "seed", "workers"):
+            if (value := getattr(self, name)) is not None and not value >= 0:
+                raise ValueError(f"data.{name} must not be negative, got {value}")
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """From a mapping of the fields.
+
+        Raises
+        ------
+        ValueError : a field that there is not, or a value that cannot work.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(settings) - set(known)):
+            raise ValueError(f"there is no setting data.{unknown[0]}; known: {', '.join(known)}")
+        return cls(**settings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able, complete."""
+        return asdict(self)
+
+    def portable(self) -> dict[str, Any]:
+        """As `as_dict`, with an absolute root, so that a later run finds the images from anywhere."""
+        root = {} if self.root is None else {"root": os.path.realpath(os.path.expanduser(self.root))}
+        return self.as_dict() | root
+
+    def deciding(self) -> dict[str, Any]:
+        """The settings that the images of the splits follow from, beside the contents of the folder."""
+        left_out = ("root", "memory_gb", "workers")
+        return {name: value for name, value in self.as_dict().items() if name not in left_out}

@@ -1,0 +1,110 @@
+"""A request is judged before anything is done: what cannot work is refused before a device or a weight is touched.
+
+Values are judged where they are given (`nas.pipeline.request`); here is judged what they name: images, supernet,
+devices, storage, accelerator.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from latency_tables.files import read_json
+from nas.data.folder import read_layout
+from nas.data.resolution import space_with_resolution
+from nas.data.settings import DataSettings
+from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.search.objectives import check_objective
+from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
+from search_spaces import get_space
+
+
+def check_request(request: object) -> None:
+    """Judge the request of a training or of a search; other settings have nothing that is named from outside.
+
+    Raises
+    ------
+    ValueError : something asked for cannot work.
+    MissingExtra : what one of the files needs is not installed.
+    Failure : the storage does not answer.
+    """
+    if isinstance(request, SearchRequest):
+        check_search(request)
+    elif isinstance(request, TrainRequest):
+        check_training(request)
+
+
+def check_training(request: TrainRequest) -> None:
+    """Judge the images, the space that reads them, and the accelerator; see `check_request`."""
+    count_images(request.data)
+    space = {"name": request.space.name, **request.space.options}
+    get_space(**space_with_resolution(space, request.data.resolution))
+    if request.accelerator == "cuda":
+        import torch  # takes seconds, but nothing else knows
+
+        if not torch.cuda.is_available():
+            raise ValueError("accelerator=cuda: PyTorch finds no NVIDIA GPU here; leave it out to train on the CPU")
+
+
+def check_search(request: SearchRequest) -> None:
+    """Judge what a search starts from, its devices and its files; see `check_request`."""
+    if request.former is not None:  # answered by what a finished search learnt
+        return
+    from nas.pipeline.precisions import AUTO
+    from nas.pipeline.search import file_kinds_of, named_devices
+
+    check_objective(request.objective)
+    devices = named_devices(request)
+    if request.supernet is None:
+        check_training(request)
+        images = count_images(request.data)
+    else:
+        card = read_json(find_supernet(request.supernet) / CARD, dict[str, Any])
+        images = (card.get("card") or card).get("data", {}).get("sizes", {}).get("train")
+        if request.moved_data is not None:
+            count_images(request.moved_data)
+        elif request.objective != "accuracy" and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():
+            raise ValueError(
+                f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
+                "with it; add --data PATH"
+            )
+    wanted = {device.spec.precision for device in devices}
+    wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
+    from nas.export.network_file import MIN_CALIBRATION_IMAGES
+
+    if "int8" in wanted and images is not None and images < MIN_CALIBRATION_IMAGES:
+        raise ValueError(
+            f"int8 needs at least {MIN_CALIBRATION_IMAGES} training images, to learn the ranges of activations from, "
+            f"here are {images}; add images, or leave int8 out"
+        )
+    if request.storage is not None:
+        from nas.evaluation.storage import Database  # Optuna
+
+        Database(request.storage)
+
+
+def count_images(data: DataSettings) -> int | None:
+    """The number of training images, which are listed and not decoded; None where it is known to be enough.
+
+    Raises
+    ------
+    ValueError : the folder is missing, or cannot be read as classes of images.
+    """
+    if data.name == "digits" and data.root is not None:
+        raise ValueError(f"the digits come with scikit-learn and take no folder; type --data {data.root} for your own")
+    if data.name != "folder":
+        root = Path(str(data.root)).expanduser()
+        if data.name == "cifar10" and not root.is_dir():
+            raise ValueError(f"the folder {root} of CIFAR-10 does not exist; unpack cifar-10-binary.tar.gz there")
+        return None
+    layout = read_layout(str(data.root))
+    kept_back = [
+        fraction
+        for split, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction))
+        if split not in layout.files
+    ]
+    return sum(_left(of_class, kept_back) for of_class in layout.files["train"])
+
+
+def _left(of_class: Sequence[str], kept_back: Sequence[float]) -> int:
+    """Of the images of a class, those that stay for training; each other split gets one at least."""
+    return len(of_class) - sum(max(1, round(fraction * len(of_class))) for fraction in kept_back)

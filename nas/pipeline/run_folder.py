@@ -1,0 +1,150 @@
+"""A run folder belongs to one run: created for it alone, locked while it is in use.
+
+The lock is the operating system's (filelock), so that of a process that died is free at once.
+"""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from latency_tables.files import plain_name, write_text
+from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings, to_plain
+from nas.progress import SILENT, Listener
+
+LOCK = ".lock"
+OWNER = ".in_use.json"
+MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
+"""Settings that a run may be continued with whatever they were."""
+
+
+def new_run_folder(parent: Path, name: str) -> Path:
+    """Create ``parent/<date>_<time>_<name>`` for one run; a number is put behind it where another run has it.
+
+    Raises
+    ------
+    ValueError : `name` is no plain name, or nothing can be written there.
+    """
+    stem = f"{datetime.now():%Y-%m-%d_%H%M%S}_{plain_name(name)}"
+    number = 1
+    while True:
+        folder = parent / (stem if number == 1 else f"{stem}_{number}")
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if not parent.is_dir():
+                raise ValueError(f"{parent} is a file, not a folder") from None
+            number += 1
+        except OSError as error:
+            raise ValueError(_not_writable(folder, error)) from error
+        else:
+            return folder
+
+
+def check_writable(folder: Path) -> None:
+    """See that a run folder could be made at `folder`; nothing is made.
+
+    Raises
+    ------
+    ValueError : it could not.
+    """
+    try:
+        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:  # too long a name
+        raise ValueError(_not_writable(folder, error)) from error
+    if not existing.is_dir():
+        raise ValueError(f"{existing} is a file, not a folder; name another place")
+    longest = max(len(part.encode()) for part in folder.absolute().parts)
+    if longest > 255:
+        raise ValueError(f"a part of {str(folder)[:60]}... is {longest} bytes long, a file system takes 255")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"nothing can be written into {existing}; name another place with --out PATH")
+
+
+@contextmanager
+def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = SILENT) -> Iterator[None]:
+    """Hold `folder`, which is created if it is not there, while the context lasts.
+
+    Parameters
+    ----------
+    what : this run, for others to read, like ``nas search``.
+    wait : for another run to leave the folder, and say so, instead of raising.
+
+    Raises
+    ------
+    ValueError : another run has the folder (the sentence says which), or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise ValueError(f"{folder} is in use by {_owner(folder)}; name another folder, or wait") from None
+            listener.say(f"waiting for {_owner(folder)}, which works in {folder}")
+            lock.acquire()
+    except OSError as error:
+        raise ValueError(_not_writable(folder, error)) from error
+    try:
+        with suppress(OSError):  # a full disk is noticed by what the folder is for
+            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%F %T}", "what": what}
+            write_text(folder / OWNER, json.dumps(owner) + "\n")
+        yield
+    finally:
+        with suppress(OSError):
+            (folder / OWNER).unlink()
+        lock.release()
+        with suppress(OSError):
+            (folder / LOCK).unlink()
+
+
+def remove_if_unused(folder: Path) -> None:
+    """Remove a run folder in which nothing was made, and the folders above it that are empty then."""
+    with suppress(OSError):
+        if {path.name for path in folder.iterdir()} <= {SETTINGS_FILE, LOCK, OWNER, "multirun.yaml"}:
+            shutil.rmtree(folder)
+            for above in list(folder.parents)[:2]:
+                above.rmdir()  # raises where it holds something
+
+
+def _owner(folder: Path) -> str:
+    try:
+        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        return f"{owner['what']} (process {owner['pid']} on {owner['host']}, since {owner['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another run"
+
+
+def _not_writable(folder: Path, error: OSError) -> str:
+    return f"the run folder {str(folder)[:200]} cannot be written: {error.strerror or error}; name one with --out PATH"
+
+
+def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False) -> None:
+    """Write the settings of a run into its folder; the same run typed again goes on there.
+
+    Parameters
+    ----------
+    changed : whether they may differ from those that are there.
+
+    Raises
+    ------
+    ValueError : another run is there.
+    """
+    if (folder / SETTINGS_FILE).exists() and not changed:
+        there = to_plain(read_settings(folder, run.verb, type(run.settings)).settings)
+        own = to_plain(run.settings)
+        for key in own:
+            if key not in MAY_DIFFER and own[key] != there[key]:
+                raise ValueError(
+                    f"{folder} holds another run, with another {key}; name another folder, or remove that one"
+                )
+    run.write(folder)

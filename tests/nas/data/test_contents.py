@@ -1,0 +1,135 @@
+"""The same photographs are the same, however their folder is named and wherever it lies."""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import photo, photos, read
+
+from nas.data import DataSettings, contents
+from nas.data.cache import keep_arrays, kept_arrays
+from nas.data.contents import content_digest, hash_files
+from nas.pipeline.request import SearchRequest
+from nas.pipeline.search import why_anew
+
+
+def training_folder(root: str, **data: object) -> Path:
+    return SearchRequest(data=DataSettings.from_dict({"name": "folder", "root": root} | data)).training_folder
+
+
+def test_all_spellings_of_a_folder_find_the_same_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos(tmp_path / "photos", ["a", "b"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    shutil.copytree(tmp_path / "photos", tmp_path / "moved" / "elsewhere")
+    first = training_folder("./photos")
+    for other in ("photos", "photos/", str(tmp_path / "photos"), "link", "~/photos", "moved/elsewhere", "moved"):
+        assert training_folder(other) == first, other
+    assert training_folder("photos", workers=3, memory_gb=7.0) == first
+    assert read("moved")[0].fingerprint == read("photos/")[0].fingerprint
+
+
+def test_another_set_or_setting_is_another_training(tmp_path: Path) -> None:
+    root = photos(tmp_path, ["a", "b"])
+    folders = {
+        training_folder(str(root)),
+        training_folder(str(root), seed=1),
+        training_folder(str(root), resolution=48),
+    }
+    photo(root / "a" / "new.png", 99)
+    folders.add(training_folder(str(root)))
+    (root / "a" / "new.png").rename(root / "b" / "new.png")
+    folders.add(training_folder(str(root)))
+    photo(root / "b" / "new.png", 98)
+    folders.add(training_folder(str(root)))
+    assert len(folders) == 6
+
+
+def test_hashes_that_are_kept_are_used_for_files_that_have_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(contents, "_KEPT_FROM_S", -1.0)
+    root = photos(tmp_path / "photos", ["a", "b"])
+    settings = DataSettings("folder", str(root))
+    for path in root.rglob("*.png"):
+        os.utime(path, ns=(0, time.time_ns() - 10**10))
+    before = content_digest(settings)
+    hashed: list[str] = []
+    real = contents._digest
+    monkeypatch.setattr(contents, "_digest", lambda path: hashed.append(path) or real(path))
+    assert content_digest(settings) == before
+    assert hashed == []
+    photo(root / "a" / "0.png", 77)
+    after = content_digest(settings)
+    assert after != before
+    assert hashed == [str(root / "a" / "0.png")]
+    for file in (tmp_path / "cache").iterdir():
+        file.write_bytes(b"damaged")
+    assert content_digest(settings) == after
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setattr(contents, "_KEPT_FROM_S", -1.0)
+    path = photo(tmp_path / "x.png", 0)
+    assert hash_files([str(path)], str(tmp_path)).shape == (1, 16)
+    assert keep_arrays("key", {"a": np.zeros(3, dtype=np.uint8)}) is None
+    assert kept_arrays("key") is None
+
+
+def test_decoded_images_are_kept_for_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.data import pictures
+
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pictures, "_KEPT_FROM_S", -1.0)
+    root = photos(tmp_path / "photos", ["a", "b"])
+    before = read(root)[0]
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(pictures, "decode_all", refuse)
+    after = read(root)[0]
+    assert after.train.digest() == before.train.digest()
+    with pytest.raises(AssertionError, match="decoded again"):
+        read(root, resolution=24)
+    for file in (tmp_path / "cache").glob("images_*"):
+        file.write_bytes(b"damaged")
+    with pytest.raises(AssertionError, match="decoded again"):
+        read(root)
+
+
+def test_the_cache_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.data import cache
+
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "MOST_BYTES", 3000)
+    for number in range(5):
+        assert keep_arrays(str(number), {"a": np.zeros(1000, dtype=np.uint8)}) is not None
+        os.utime(tmp_path / f"images_{number}.safetensors", (number, number))
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 3300
+    assert kept_arrays("4") is not None
+    assert kept_arrays("0") is None
+    assert keep_arrays("large", {"a": np.zeros(2000, dtype=np.uint8)}) is None
+
+
+def test_that_images_have_changed_since_a_training_is_said(tmp_path: Path) -> None:
+    root = photos(tmp_path / "photos", ["a", "b"])
+    request = SearchRequest(data=DataSettings("folder", str(root)), runs=str(tmp_path / "runs"))
+    assert why_anew(request) == ""
+    told = DataSettings("folder", str(root)).portable() | {"resolution": 32}
+    card = {"data_settings": told, "recipe": {"name": request.recipe.name}, "seed": 0}
+    folder = tmp_path / "runs" / "train" / "folder_before"
+    folder.mkdir(parents=True)
+    (folder / "supernet.json").write_text(json.dumps({"space": {"name": request.space.name}, "card": card}))
+    assert "have changed since" in why_anew(request)
+    assert str(folder) in why_anew(request)
+    assert why_anew(replace(request, seed=1)) == ""

@@ -1,0 +1,110 @@
+"""What is settled before anything is trained: devices, settings, and whether the budget can be kept."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.devices import Device
+from nas.devices.learning import KnownLatency
+from nas.devices.spec import DeviceSpec
+from nas.errors import InfeasibleBudget
+from nas.pipeline import search as pipeline
+from nas.pipeline.request import SearchRequest
+from nas.pipeline.search import prepare_task
+from nas.search.budget import Budget
+from nas.search.feasibility import Feasibility, check_feasibility
+from nas.search.objectives import Objectives
+from search_spaces import Population, get_space
+
+SPACE = {"name": "mobilenet_v3_small_images", "depths": [1, 2], "resolutions": [32]}
+
+
+class FromMacs:
+    """A latency of 1 ms for each million MACs."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        value = get_space(**SPACE).costs(population).macs / 1e6
+        return (value, np.zeros(len(value))) if return_std else value
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> SearchRequest:
+    return SearchRequest(space=SPACE, data={"name": "digits"}, runs=str(tmp_path), supernet=None)
+
+
+@pytest.fixture
+def devices(tmp_path: Path) -> list[Device]:
+    return [Device(DeviceSpec("board", transport="ssh", host="me@there"), folder=tmp_path)]
+
+
+@pytest.fixture
+def learnt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the devices whose latency was learnt."""
+    names: list[str] = []
+
+    def learn(device: Device, *rest: Any) -> KnownLatency:
+        names.append(device.name)
+        return KnownLatency(FromMacs(), "MACs")
+
+    monkeypatch.setattr(pipeline, "learn_device", learn)
+    return names
+
+
+def test_the_budget_is_resolved_once_and_checked_as_soon_as_it_can_be(
+    request_: SearchRequest, devices: list[Device], learnt: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, Budget]] = []
+
+    def watched(objectives: Objectives, budget: Budget, seed: int) -> Feasibility:
+        asked.append((len(learnt), budget))
+        return check_feasibility(objectives, budget, seed)
+
+    monkeypatch.setattr(pipeline, "check_feasibility", watched)
+    task = prepare_task(request_, devices, Budget.parse(latency="50%", macs="60%"))
+    (before, on_paper), (after, whole) = asked
+    assert (before, after) == (0, 1)  # before and after the device was measured
+    assert [(limit.metric.flag, limit.relative) for limit in on_paper.limits] == [("macs", True)]
+    assert [(limit.metric.flag, limit.relative) for limit in whole.limits] == [("latency", True), ("macs", False)]
+    largest = float(get_space(**SPACE).costs(get_space(**SPACE).max[None]).macs[0])
+    assert [limit.value for limit in task.feasibility.budget.limits] == pytest.approx([largest / 2e6, 0.6 * largest])
+    assert len(task.feasibility.starts)
+    asked.clear()
+    prepare_task(request_, devices, Budget.parse(macs="60%"))
+    assert len(asked) == 1  # the device adds nothing to what limits on paper ask for
+
+
+@pytest.mark.parametrize("typed", [{"macs": "1K"}, {"macs": "1K", "latency": "50%"}])
+def test_a_limit_on_paper_that_nothing_keeps_is_refused_before_a_device_is_measured(
+    request_: SearchRequest, devices: list[Device], learnt: list[str], typed: dict[str, str]
+) -> None:
+    with pytest.raises(InfeasibleBudget, match="keeps --macs 1K"):
+        prepare_task(request_, devices, Budget.parse(**typed))
+    assert not learnt
+
+
+def test_a_latency_that_nothing_keeps_is_refused(
+    request_: SearchRequest, devices: list[Device], learnt: list[str]
+) -> None:
+    with pytest.raises(InfeasibleBudget, match="keeps --latency 1us"):
+        prepare_task(request_, devices, Budget.parse(latency="1us"))
+    assert learnt == ["board"]
+
+
+def test_an_unknown_strategy_is_refused_before_a_device_is_measured(
+    request_: SearchRequest, devices: list[Device], learnt: list[str]
+) -> None:
+    request_.strategy = "annealing"
+    with pytest.raises(ValueError, match="no search strategy 'annealing'; known: evolution, nsga2, random"):
+        prepare_task(request_, devices, Budget.parse(latency="50%"))
+    assert not learnt
+
+
+def test_what_is_known_of_a_device_is_not_learnt_again(
+    request_: SearchRequest, devices: list[Device], learnt: list[str]
+) -> None:
+    known = KnownLatency(FromMacs(), "known before")
+    task = prepare_task(request_, devices, Budget.parse(latency="50%"), learnt={"board": known, "other": known})
+    assert task.known == {"board": known}
+    assert not learnt
