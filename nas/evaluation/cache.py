@@ -8,7 +8,6 @@ calibrated on training images.
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +16,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from latency_tables.files import read_json, read_text, shown, write_text
+from latency_tables.files import read_text, shown, write_text
 from nas.data import ImageData
 from nas.errors import Failure
 from nas.evaluation.accuracy import evaluate_subnets
 from nas.progress import SILENT, Listener, Progress
 from nas.search.objectives import check_objective
+from nas.shipped.card import read_card
 from nas.supernet import Supernet
-from nas.supernet.storage import CARD
 from search_spaces import Population
 
 if TYPE_CHECKING:
@@ -32,13 +31,6 @@ if TYPE_CHECKING:
 
 FILE = "accuracy.csv"
 _LOCK_S = 30
-
-
-@dataclass(frozen=True)
-class _Card:
-    """What is read of a supernet's card."""
-
-    sha256: str
 
 
 class EvaluatedSubnets:
@@ -74,7 +66,7 @@ class EvaluatedSubnets:
         self.data = data
         self.objective = check_objective(objective)
         self._path = (notes or folder) / (FILE if objective == "accuracy" else f"{objective}.csv")
-        weights = read_json(folder / CARD, _Card).sha256
+        weights = read_card(folder)["sha256"]
         self._folder, self._weights = folder.resolve(), weights
         self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}"]
         self._known = self._read()

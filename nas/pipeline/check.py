@@ -6,15 +6,14 @@ devices, storage, accelerator.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from latency_tables.files import read_json
 from nas.data.folder import read_layout
 from nas.data.resolution import space_with_resolution
 from nas.data.settings import DataSettings
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
-from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
+from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
+from nas.shipped.card import read_card
 from search_spaces import get_space
 
 
@@ -58,8 +57,8 @@ def check_search(request: SearchRequest) -> None:
         check_training(request)
         images = count_images(request.data)
     else:
-        card = read_json(find_supernet(request.supernet) / CARD, dict[str, Any])
-        images = (card.get("card") or card).get("data", {}).get("sizes", {}).get("train")
+        data = read_card(find_supernet(request.supernet))["card"].get("data")
+        images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
         elif request.objective != "accuracy" and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():

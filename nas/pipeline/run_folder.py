@@ -9,13 +9,14 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from latency_tables.files import plain_name, write_text
+from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings, to_plain
 from nas.progress import SILENT, Listener
 
@@ -23,6 +24,16 @@ LOCK = ".lock"
 OWNER = ".in_use.json"
 MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
 """Settings that a run may be continued with whatever they were."""
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Who holds a folder, for others to read."""
+
+    pid: int
+    host: str
+    since: str
+    what: str
 
 
 @contextmanager
@@ -128,8 +139,9 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
         raise ValueError(_not_writable(folder, error)) from error
     try:
         with suppress(OSError):  # a full disk is noticed by what the folder is for
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%F %T}", "what": what}
-            write_text(folder / OWNER, json.dumps(owner) + "\n")
+            owner = _Owner(os.getpid(), socket.gethostname(), f"{datetime.now():%F %T}", what)
+            write_text(folder / OWNER, json.dumps(asdict(owner)) + "\n")
+        remove_abandoned(folder)
         yield
     finally:
         with suppress(OSError):
@@ -150,10 +162,10 @@ def remove_if_unused(folder: Path) -> None:
 
 def _owner(folder: Path) -> str:
     try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        return f"{owner['what']} (process {owner['pid']} on {owner['host']}, since {owner['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = read_json(folder / OWNER, _Owner)
+    except ValueError:
         return "another run"
+    return f"{owner.what} (process {owner.pid} on {owner.host}, since {owner.since})"
 
 
 def _not_writable(folder: Path, error: OSError) -> str:
