@@ -10,6 +10,7 @@ from pathlib import Path
 from nas.data.folder import read_layout
 from nas.data.resolution import space_with_resolution
 from nas.data.settings import DataSettings
+from nas.launched import launched
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
@@ -33,7 +34,8 @@ def check_request(request: object) -> None:
 
 
 def check_training(request: TrainRequest) -> None:
-    """Judge the images, the space that reads them, and the accelerator; see `check_request`."""
+    """Judge the processes, the images, the space that reads them, and the accelerator; see `check_request`."""
+    launched()
     count_images(request.data)
     space = {"name": request.space.name, **request.space.options}
     get_space(**space_with_resolution(space, request.data.resolution))

@@ -17,6 +17,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
+from nas.launched import is_helper
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings, to_plain
 from nas.progress import SILENT, Listener
 
@@ -56,7 +57,7 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
         or named
         or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
     )
-    if int(os.environ.get("RANK") or 0) > 0:  # of processes that train together the first holds the folder
+    if is_helper():
         yield folder
         return
     try:
