@@ -7,6 +7,7 @@ calibrated on training images.
 """
 
 import csv
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -70,6 +71,10 @@ class EvaluatedSubnets:
         self._folder, self._weights = folder.resolve(), weights
         self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}"]
         self._known = self._read()
+        existing = next(path for path in (self._path.parent, *self._path.absolute().parents) if path.exists())
+        self._can_keep = os.access(existing, os.W_OK | os.X_OK)
+        if not self._can_keep:
+            listener.say(f"nothing can be written into {existing}: accuracies are evaluated again next time")
         self._queue = None if storage is None else _queue(storage, self.identity, listener)
 
     def __call__(self, population: NDArray[Any], progress: Progress | None = None) -> NDArray[np.float64]:
@@ -138,6 +143,8 @@ class EvaluatedSubnets:
     def _keep(self, name: str, accuracy: float) -> None:
         """Add an accuracy to the file, together with those that other searches have added since it was read."""
         self._known[name] = accuracy
+        if not self._can_keep:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._path.with_name(f".{self._path.name}.lock"), timeout=_LOCK_S)
         try:

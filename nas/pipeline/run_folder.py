@@ -93,8 +93,12 @@ def new_run_folder(parent: Path, name: str) -> Path:
             return folder
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, hint: str = "name another place with --out PATH") -> None:
     """See that a run folder could be made at `folder`; nothing is made.
+
+    Parameters
+    ----------
+    hint : what to do where it could not.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def check_writable(folder: Path) -> None:
     if longest > 255:
         raise ValueError(f"a part of {str(folder)[:60]}... is {longest} bytes long, a file system takes 255")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"nothing can be written into {existing}; name another place with --out PATH")
+        raise ValueError(f"nothing can be written into {existing}; {hint}")
 
 
 @contextmanager

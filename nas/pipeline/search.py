@@ -254,6 +254,8 @@ def run_task(
         refit=one_or_each(devices, refit),
         listener=listener,
     )
+    if result.interrupted:
+        raise KeyboardInterrupt  # nothing was measured, and exporting would take longer than one waits
     if not trained.data.labelled and objectives.precision == "float32":
         # What the chosen network had when the supernet was made, where it was among those evaluated.
         (known,) = trained.evaluated(result.genotype[None]).tolist()

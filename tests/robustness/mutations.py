@@ -11,7 +11,24 @@ from typing import Any
 DEEP = "[" * 300 + "]" * 300
 REPLACEMENTS: tuple[Any, ...] = (
     *(None, True, [], {}, "", "x", "../../evil", "[/nope]", "é\u202e\x00", "x" * 5000, "NaN", "1"),
-    *(-1, 0, 1, 3, 0.5, 1e-320, 1e300, 10**6, 10**30, float("nan"), float("inf"), [1], [[]], {"a": 1}, [None] * 7, "DEEP"),
+    *(
+        -1,
+        0,
+        1,
+        3,
+        0.5,
+        1e-320,
+        1e300,
+        10**6,
+        10**30,
+        float("nan"),
+        float("inf"),
+        [1],
+        [[]],
+        {"a": 1},
+        [None] * 7,
+        "DEEP",
+    ),
 )
 CELLS = ("", "nan", "inf", "x", "-1", "0", "1e999", "0.5", '"', "é", "a,b", "1" * 400)
 
@@ -28,7 +45,9 @@ def mutate(path: Path, rng: random.Random) -> str:
 
 def _bytes(path: Path, rng: random.Random) -> str:
     content = path.read_bytes()
-    way = rng.choice(["cut", "cut", "flip", "flip", "flip", "empty", "not utf-8", "pipe", "folder", "gone", "link", "zeros"])
+    way = rng.choice(
+        ["cut", "cut", "flip", "flip", "flip", "empty", "not utf-8", "pipe", "folder", "gone", "link", "zeros"]
+    )
     path.unlink()
     if way == "cut":
         path.write_bytes(content[: len(content) * rng.randrange(10) // 10])
