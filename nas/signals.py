@@ -5,7 +5,6 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-
 PATIENCE_S = 1.0
 """Who types Ctrl-C should not wait for the end of a long step."""
 
