@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import make_home
+
+from experiments.robustness.tiny import make_home
 
 
 @pytest.fixture(scope="session")

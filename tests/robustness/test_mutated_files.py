@@ -7,22 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import mutate
-from tiny import SEARCH, call
 
-COMMANDS = {
-    "report": (("report", "s"), ("s",)),
-    "export": (("export", "s", "--out", "e"), ("s", "t")),
-    "search --from": (("search", "--from", "s", "--macs", "80%", "--out", "f"), ("s",)),
-    "search --resume": (("search", "--resume", "s"), ("s", "t")),
-    "search --supernet": (("search", "--supernet", "t", *SEARCH, "--out", "again"), ("t",)),
-    "finetune": (("finetune", "s", "epochs=1", "threads=1", "--out", "tuned"), ("s", "t")),
-    "evaluate": (("evaluate", "t", "random=0"), ("t",)),
-    "train --resume": (("train", "--resume", "t"), ("t",)),
-    "fit": (("fit", "--device", "mine", "--out", "fitted"), ("runs/devices",)),
-    "devices": (("devices", "--json"), ("runs/devices",)),
-}
-NOT_READ = (".png", ".html", ".lock", ".onnx")
+from experiments.robustness.mutations import mutate
+from experiments.robustness.tiny import COMMANDS, NOT_READ, call
+
 EXAMPLES = {"finetune": 4, "devices": 4, "search --resume": 5, "search --supernet": 5, "train --resume": 6}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny import SEARCH, TRAIN, call, run, start
+
+from experiments.robustness.tiny import SEARCH, TRAIN, call, run, start
 
 ENVIRONMENTS: dict[str, dict[str, str | None]] = {
     "notebook": {"MPLBACKEND": "module://matplotlib_inline.backend_inline"},

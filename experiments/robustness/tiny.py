@@ -81,3 +81,44 @@ def make_home(home: Path) -> Path:
         ended = run(home, *words)
         assert ended.code == 0, ended.stderr
     return home
+
+
+COMMANDS = {
+    "report": (("report", "s"), ("s",)),
+    "export": (("export", "s", "--out", "e"), ("s", "t")),
+    "search --from": (("search", "--from", "s", "--macs", "80%", "--out", "f"), ("s",)),
+    "search --resume": (("search", "--resume", "s"), ("s", "t")),
+    "search --supernet": (("search", "--supernet", "t", *SEARCH, "--out", "again"), ("t",)),
+    "finetune": (("finetune", "s", "epochs=1", "threads=1", "--out", "tuned"), ("s", "t")),
+    "evaluate": (("evaluate", "t", "random=0"), ("t",)),
+    "train --resume": (("train", "--resume", "t"), ("t",)),
+    "fit": (("fit", "--device", "mine", "--out", "fitted"), ("runs/devices",)),
+    "devices": (("devices", "--json"), ("runs/devices",)),
+}
+"""What is typed in a home, and the folders in it whose files it reads."""
+NOT_READ = (".png", ".html", ".lock", ".onnx")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One thing that was tried.
+
+    Attributes
+    ----------
+    kind : what was tried.
+    well : whether it ended in a result, or in a sentence.
+    same : whether the result is the one of a run left alone; None where that is not asked.
+    left : names of files that should not be there.
+    said : what the command said.
+    """
+
+    kind: str
+    well: bool
+    same: bool | None
+    left: list[str]
+    said: str
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Temporary files in a folder that no process works in any more."""
+    return [path.name for path in folder.rglob("*") if path.name.endswith(".partial") or path.name == ".in_use.json"]
