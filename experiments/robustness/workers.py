@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from experiments.robustness.kills import digests
@@ -71,8 +72,8 @@ def postgresql() -> Iterator[str | None]:
     """The URL of a PostgreSQL of its own, reached by a socket in a temporary folder; None where none is installed."""
     folders = [os.path.dirname(path) for path in map(shutil.which, ("initdb",)) if path]
     folders += [str(path) for path in Path("/usr/lib/postgresql").glob("*/bin")]
-    if not folders:
-        print("PostgreSQL is not installed: left out")
+    if not folders or find_spec("psycopg") is None:
+        print("PostgreSQL or psycopg is not installed: left out")
         yield None
         return
     user = "postgres" if os.getuid() == 0 else None  # it refuses to run as root
