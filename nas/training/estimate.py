@@ -26,6 +26,7 @@ from nas.evaluation.accuracy import BATCH, CALIBRATION_IMAGES
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
+from nas.training.pool import RENEW_EVERY, SIZE
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
 from nas.training.step import Trainer
@@ -34,6 +35,10 @@ FILE = "schedule.json"
 
 MOST_STEPS, SHARE = 4, 1 / 20
 """Steps of a phase that are measured after the first one: at most so many, and at most this share of the phase."""
+
+RECORDING, RECORDED = 2 * SIZE, 2 * RENEW_EVERY
+"""Where subnets run as CUDA graphs: steps in which most of the pool is recorded, and steps measured after them, among
+which as many subnets are recorded as later on."""
 
 ENOUGH_S = 10.0
 """When this much of a phase has been measured, no further step of it is."""
@@ -90,6 +95,7 @@ def measure_costs(
     bfloat16: bool,
     teacher: nn.Module | None,
     processes: Processes,
+    pooled: bool = False,
 ) -> Costs:
     """Measure steps of every phase and a forward pass; `network` and all random numbers stay as they are."""
     probe = replace(
@@ -99,9 +105,8 @@ def measure_costs(
         learning_rate=1e-12,
         phases=tuple(replace(phase, learning_rate=None) for phase in recipe.phases),
     )
-    trainer = Trainer(
-        copy.deepcopy(network), data, probe, seed=seed, device=device, bfloat16=bfloat16, external=teacher
-    )
+    settings: dict[str, Any] = {"seed": seed, "device": device, "bfloat16": bfloat16, "pooled": pooled}
+    trainer = Trainer(copy.deepcopy(network), data, probe, external=teacher, **settings)
     starts = trainer.schedule.starts
     seconds = [_phase_seconds(trainer, start, end) for start, end in zip(starts, starts[1:], strict=False)]
     # What process 0 measured holds for all, or they would plan different lengths.
@@ -126,9 +131,14 @@ def _phase_seconds(trainer: Trainer, start: int, end: int) -> float:
         return perf_counter() - began
 
     first = timed(start)  # also does what happens once in the phase
-    n = min(MOST_STEPS, round(SHARE * (end - start)) or 1, end - start - 1)
+    begin, most = start + 1, MOST_STEPS
+    if trainer.recorded is not None:
+        begin, most = begin + min(RECORDING, (end - begin) // 2), RECORDED
+        for step in range(start + 1, begin):
+            trainer.train_step(step)
+    n = min(most, round(SHARE * (end - start)) or 1, end - begin)
     seconds: list[float] = []
-    for step in range(start + 1, start + 1 + n):  # in a row, as images are read ahead
+    for step in range(begin, begin + n):  # in a row, as images are read ahead
         seconds.append(timed(step))
         if sum(seconds) > ENOUGH_S:
             break
