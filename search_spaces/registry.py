@@ -29,7 +29,8 @@ def get_space(name: str, **options: Any) -> SearchSpace:
 
     Parameters
     ----------
-    name : a key of `SPACES`, or one with a width multiplier behind it: ``mobilenet_v3_w1.2``.
+    name : a key of `SPACES`, or one with strides (the stem's first) or a width multiplier or both behind it:
+        ``mobilenet_v3_s112212_w1.2``.
     **options : what the space lets one choose (resolutions, num_classes, ...); see its function.
 
     Raises
@@ -38,6 +39,9 @@ def get_space(name: str, **options: Any) -> SearchSpace:
     """
     if name not in SPACES and (widened := re.fullmatch(r"(.+)_w(\d+(?:\.\d+)?)", name)):
         name, options = widened[1], {"width_mult": float(widened[2])} | options
+    if name not in SPACES and (strided := re.fullmatch(r"(.+)_s(\d)(\d+)", name)):
+        strides = tuple(map(int, strided[3]))
+        name, options = strided[1], {"stem_stride": int(strided[2]), "strides": strides} | options
     if name not in SPACES:
         raise ValueError(f"unknown search space {name!r}; known: {', '.join(SPACES)}")
     try:
