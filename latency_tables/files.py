@@ -27,7 +27,8 @@ MAX_BYTES = 32 * 2**20
 """Of a file that is read whole; the largest that the product writes, a list of 200,000 image names, is a third."""
 MAX_DEPTH = 50
 """Of lists and mappings within each other; the product's own files have at most six."""
-MAX_INTEGER = 2**63 - 1
+MAX_INTEGER = 10**300
+"""Search spaces have more than 2**63 networks; larger integers than this are no floats either."""
 MAX_SHOWN = 60
 MAX_NAME = 100
 
@@ -91,8 +92,9 @@ def read_json(path: Path, model: type[T], *, max_bytes: int = MAX_BYTES) -> T:
 
     Parameters
     ----------
-    model : what pydantic can validate: a dataclass, a TypedDict, a `BaseModel`, ``dict[str, float]`` and so on. Types
-        are strict: the text "3" is no number. Not-a-number and infinity are refused anywhere.
+    model : what pydantic can validate: a dataclass, a TypedDict (of typing_extensions), a `BaseModel`,
+        ``dict[str, float]`` and so on. Types are strict: the text "3" is no number. Not-a-number and infinity are
+        refused anywhere.
 
     Raises
     ------
@@ -166,6 +168,23 @@ PlainName = Annotated[str, AfterValidator(plain_name)]
 """A field that names a file or a folder within another."""
 
 
+def inner_path(path: str) -> str:
+    """`path`, if it is relative and leads to nothing but what lies in a folder.
+
+    Raises
+    ------
+    ValueError : it is absolute, has ``..`` in it, or is not printable.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or "\\" in path or not path.isprintable():
+        raise ValueError(f"must be a relative path without .., got {shown(path)!r}")
+    return path
+
+
+InnerPath = Annotated[str, AfterValidator(inner_path)]
+"""A field that leads to a file or a folder inside of another folder."""
+
+
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
@@ -201,7 +220,7 @@ def _check_plain(value: Any, name: str) -> None:
             elif isinstance(item, float) and not isfinite(item):
                 raise ValueError(f"{name} holds {item}, which is no finite number")
             elif isinstance(item, int) and abs(item) > MAX_INTEGER:
-                raise ValueError(f"{name} holds an integer of more than 64 bits")
+                raise ValueError(f"{name} holds an integer that is too large")
             elif isinstance(item, str) and not item.isascii() and not _is_unicode(item):
                 raise ValueError(f"{name} holds text that is not valid Unicode: {shown(item)!r}")
             elif not isinstance(item, str | int | float | None):

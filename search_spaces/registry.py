@@ -13,6 +13,7 @@ from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
 from search_spaces.nasbench201 import nasbench201
 from search_spaces.proxylessnas import proxylessnas
 from search_spaces.space import SearchSpace
+from search_spaces.traced import PREFIX, TracedSpace
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet_v3": mobilenet_v3,
@@ -30,21 +31,23 @@ def get_space(name: str, **options: Any) -> SearchSpace:
     Parameters
     ----------
     name : a key of `SPACES`, or one with strides (the stem's first) or a width multiplier or both behind it:
-        ``mobilenet_v3_s112212_w1.2``.
+        ``mobilenet_v3_s112212_w1.2``; or the name of a traced network, whose options then hold its description.
     **options : what the space lets one choose (resolutions, num_classes, ...); see its function.
 
     Raises
     ------
     ValueError : unknown name (lists the known ones) or unknown option.
     """
-    if name not in SPACES and (widened := re.fullmatch(r"(.+)_w(\d+(?:\.\d+)?)", name)):
+    if name not in SPACES and (widened := re.fullmatch(r"((?!traced_).+)_w(\d+(?:\.\d+)?)", name)):
         name, options = widened[1], {"width_mult": float(widened[2])} | options
-    if name not in SPACES and (strided := re.fullmatch(r"(.+)_s(\d)(\d+)", name)):
+    if name not in SPACES and (strided := re.fullmatch(r"((?!traced_).+)_s(\d)(\d+)", name)):
         strides = tuple(map(int, strided[3]))
         name, options = strided[1], {"stem_stride": int(strided[2]), "strides": strides} | options
-    if name not in SPACES:
+    if name.startswith(PREFIX) and "description" not in options:
+        raise ValueError(f"search space {name}: it is a traced network, known to its own weights; give it by --model")
+    if name not in SPACES and not name.startswith(PREFIX):
         raise ValueError(f"unknown search space {name!r}; known: {', '.join(SPACES)}")
     try:
-        return SPACES[name](**options)
+        return SPACES[name](**options) if name in SPACES else TracedSpace(name, **options)
     except TypeError as error:
         raise ValueError(f"search space {name}: {error}") from error

@@ -1,19 +1,28 @@
 """The figures of a chosen network as a table in the terminal."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nas.cli.console import output, table
+from nas.report.words import accuracy_on_test, duration, percent
 from nas.search.budget import METRICS
 from nas.search.latency import Latency, latencies_of
+
+_VERDICT = {
+    "met": "budget met when measured",
+    "predicted": "predicted, not measured",
+    "missed": "budget missed when measured",
+}
 
 
 def show_figures(record: Mapping[str, Any]) -> None:
     """Predicted and measured accuracy and latency, and the costs, each beside its limit; `record` as in result.json."""
-    shown = table(f"chosen network ({record['status']})", "predicted", "measured", "budget")
+    verdict = _VERDICT[record["status"]] if record["budgets"] else "no budget"
+    shown = table(f"chosen network: {verdict}", "predicted", "measured", "budget")
     predicted, measured = record["predicted"], record["measured"]
     shown.add_row(
-        "accuracy, search-validation",
+        f"{record.get('objective', 'accuracy').replace('_', ' ')}, search-validation",
         f"{predicted['accuracy']:.2%} ± {predicted['accuracy_std']:.2%}",
         "" if measured["accuracy"] is None else f"{measured['accuracy']:.2%}",
         "",
@@ -39,3 +48,24 @@ def show_figures(record: Mapping[str, Any]) -> None:
             output.print(
                 f"latency{latency.on_device} is predicted, not measured: the budget holds with {chance:.0%} probability"
             )
+
+
+def show_facts(record: Mapping[str, Any], folder: Path) -> None:
+    """Test accuracy with its standard error, input size, images by split, total time and run folder."""
+    if (shown := accuracy_on_test(record)) is not None:
+        balanced = (
+            f", balanced accuracy {percent(record['test_balanced_accuracy'])}"
+            if "test_balanced_accuracy" in record
+            else ""
+        )
+        output.print(f"test accuracy {shown} (standard error, {record.get('test_images', 0):,} images){balanced}")
+    facts = []
+    if side := record.get("resolution"):
+        facts.append(f"input {side} × {side} pixels")
+    if record.get("labelled", True) and (images := record.get("images")):
+        facts.append("images " + ", ".join(f"{n:,} {split}" for split, n in images.items()))
+    if (seconds := record.get("seconds")) is not None:
+        facts.append(f"total time {duration(seconds)}")
+    if facts:
+        output.print("; ".join(facts), soft_wrap=True)
+    output.print(f"run folder {folder}", soft_wrap=True, markup=False)

@@ -137,7 +137,7 @@ VERBS = {
         ),
         Verb(
             "evaluate",
-            "Show what a trained supernet's networks are worth on the test split: the last word.",
+            "Show the test accuracy of a trained supernet's subnets.",
             ("seed", "json"),
             (("nas evaluate RUN", "max, min, the front and eight random ones"), ("nas evaluate RUN random=50", "")),
             positional=("run", "RUN"),

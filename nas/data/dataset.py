@@ -118,7 +118,7 @@ def _near(images: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A set of images, split for training, for searching (validation) and for the test.
+    """A set of images, split for training, for searching (validation) and for reporting (test).
 
     Attributes
     ----------

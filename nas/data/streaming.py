@@ -9,6 +9,9 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
+from mmap import mmap
+from multiprocessing import get_start_method
 from typing import Any
 
 import numpy as np
@@ -85,7 +88,19 @@ class PictureFiles(Dataset[Any]):
         return Decoded(pixels, digests, faults)
 
 
-def loader(files: PictureFiles, batches: Iterable[Sequence[int]], workers: int) -> Iterator[Decoded]:
+class _Into(Dataset[Any]):
+    """Files of pictures, each read into its place in `pixels`; what it gives is without them."""
+
+    def __init__(self, files: PictureFiles, pixels: NDArray[np.uint8]) -> None:
+        self._files, self._pixels = files, pixels
+
+    def __getitems__(self, rows: Sequence[int]) -> Decoded:
+        part = self._files.__getitems__(rows)
+        self._pixels[np.asarray(rows)] = part.pixels
+        return Decoded(part.pixels[:0], part.digests, part.faults)
+
+
+def loader(files: Dataset[Any], batches: Iterable[Sequence[int]], workers: int) -> Iterator[Decoded]:
     """The pictures of each batch of rows, in order, decoded ahead by `workers` processes; 0 decodes here.
 
     Batches come through pipes and not through shared memory, of which containers often have little.
@@ -119,17 +134,20 @@ def decode_all(files: PictureFiles, workers: int, done: Progress | None = None) 
     done : called with the number of pictures decoded and of all.
     """
     n = len(files)
-    pixels = np.empty((n, 3, files.side, files.side), dtype=np.uint8)
+    workers = workers if n > _FEW and get_start_method() == "fork" else 0
+    shape = (n, 3, files.side, files.side)
+    # Processes write their pictures where they are wanted, into memory that a fork shares.
+    room = mmap(-1, max(1, prod(shape))) if workers else bytearray(prod(shape))
+    pixels = np.frombuffer(room, dtype=np.uint8, count=prod(shape)).reshape(shape)
     digests = np.empty((n, 16), dtype=np.uint8)
     faults: dict[int, str] = {}
     starts = range(0, n, _CHUNK)
     chunks = [range(start, min(start + _CHUNK, n)) for start in starts]
-    for start, part in zip(starts, loader(files, chunks, workers if n > _FEW else 0), strict=True):
-        rows = slice(start, start + len(part.pixels))
-        pixels[rows], digests[rows] = part.pixels, part.digests
+    for start, part in zip(starts, loader(_Into(files, pixels), chunks, workers), strict=True):
+        digests[start : start + len(part.digests)] = part.digests
         faults |= {start + place: fault for place, fault in part.faults.items()}
         if done is not None:
-            done(rows.stop, n)
+            done(start + len(part.digests), n)
     return Decoded(pixels, digests, faults)
 
 

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.elastic.keep import keep, put_back
 from search_spaces import LayerSpec
 
 
 def plain_batch_norm(spec: LayerSpec, device: str | None = None) -> nn.BatchNorm2d:
     """The stand-alone batch-norm behind `spec`."""
-    return nn.BatchNorm2d(spec.out_channels, device=device)
+    return nn.BatchNorm2d(spec.out_channels, eps=spec.epsilon, device=device)
 
 
 class ElasticBatchNorm2d(nn.BatchNorm2d):
@@ -27,7 +28,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
     momentum: float
 
     def __init__(self, specs: Sequence[LayerSpec]) -> None:
-        super().__init__(max(spec.out_channels for spec in specs))
+        super().__init__(max(spec.out_channels for spec in specs), eps=specs[0].epsilon)
         self.widest = max(specs, key=lambda spec: spec.out_channels)
         self.reset()
 
@@ -40,14 +41,22 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         self.narrow(self.widest)
 
     def _active_slices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        n = self.active.out_channels
-        if n == self.num_features:  # A view would add a node to the graph and a copy to its gradient.
-            return self.running_mean, self.running_var, self.weight, self.bias
-        return self.running_mean[:n], self.running_var[:n], self.weight[:n], self.bias[:n]
+        spec = self.active
+        mean, var, weight, bias = (
+            keep(tensor, 0, spec.out_channels, spec.writes)
+            for tensor in (self.running_mean, self.running_var, self.weight, self.bias)
+        )
+        return mean, var, weight, bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)``; in training mode the active running statistics move by `momentum`."""
-        return F.batch_norm(x, *self._active_slices(), self.training, self.momentum, self.eps)
+        mean, var, weight, bias = self._active_slices()
+        y = F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
+        if self.training and (ranges := self.active.writes):
+            with torch.no_grad():
+                put_back(self.running_mean, mean, ranges)
+                put_back(self.running_var, var, ranges)
+        return y
 
     def extract(self) -> nn.BatchNorm2d:
         """A stand-alone copy of the active layer."""

@@ -11,21 +11,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.elastic.keep import keep
 from search_spaces import LayerSpec
 
 
 def plain_conv(spec: LayerSpec, device: str | None = None) -> nn.Conv2d:
-    """The stand-alone convolution of `spec`, padded by ``(kernel - 1) // 2``."""
+    """The stand-alone convolution of `spec`; where it is padded unevenly, what it reads is (`padded`)."""
     return nn.Conv2d(
         spec.in_channels,
         spec.out_channels,
-        spec.kernel,
+        spec.window,
         spec.stride,
-        (spec.kernel - 1) // 2,
-        groups=spec.groups,
+        even_padding(spec),
+        spec.dilation,
+        spec.groups,
         bias=spec.bias,
         device=device,
     )
+
+
+def even_padding(spec: LayerSpec) -> tuple[int, int]:
+    """Pixels that the operator itself adds above and below, left and right; none where the sides differ."""
+    top, bottom, left, right = spec.pads
+    return (top, left) if (top, left) == (bottom, right) else (0, 0)
+
+
+def padded(spec: LayerSpec, x: Tensor, value: float = 0.0) -> Tensor:
+    """`x` with the padding of `spec` around it where the sides differ."""
+    top, bottom, left, right = spec.pads
+    return x if (top, left) == (bottom, right) else F.pad(x, (left, right, top, bottom), value=value)
 
 
 class ElasticConv2d(nn.Conv2d):
@@ -34,24 +48,25 @@ class ElasticConv2d(nn.Conv2d):
     Parameters
     ----------
     specs : the layers it must be able to be; they agree on `bias`.
-    kernel_transform : depthwise only, learn a matrix for each step from a kernel to the next smaller one.
+    kernel_transform : square depthwise only, learn a matrix for each step from a kernel to the next smaller one.
     """
 
     def __init__(self, specs: Sequence[LayerSpec], kernel_transform: bool = False) -> None:
         out_channels = max(spec.out_channels for spec in specs)
         group_channels = max(spec.in_channels // spec.groups for spec in specs)
         depthwise = all(spec.is_depthwise for spec in specs)
+        heights, widths = zip(*(spec.window for spec in specs), strict=True)
         super().__init__(
             out_channels if depthwise else group_channels,
             out_channels,
-            max(spec.kernel for spec in specs),
+            (max(heights), max(widths)),
             groups=out_channels if depthwise else 1,
             bias=specs[0].bias,
         )
         self.widest = max(specs, key=lambda spec: spec.weight_count)
-        self.kernels = sorted({spec.kernel for spec in specs}, reverse=True)
+        self.kernels = sorted(set(heights), reverse=True)
         self.transforms = nn.ParameterDict()
-        if kernel_transform and depthwise:
+        if kernel_transform and depthwise and heights == widths:
             for large, small in pairwise(self.kernels):
                 self.transforms[f"{large}to{small}"] = nn.Parameter(torch.eye(small**2))
         self.reset()
@@ -59,42 +74,43 @@ class ElasticConv2d(nn.Conv2d):
     def narrow(self, spec: LayerSpec) -> None:
         """Make the slice that is the layer `spec` active."""
         self.active = spec
-        channels = (slice(spec.out_channels), slice(spec.in_channels // spec.groups))
-        centre = _centre(self.kernels[0], spec.kernel)
-        crop = () if self.transforms else (centre, centre)
-        whole = (spec.out_channels, spec.in_channels // spec.groups, spec.kernel) == self.weight.shape[:3]
-        # The whole weight is used as it is: a view would add a node to the graph and a copy to its gradient.
-        self._slices = None if whole else channels + crop
+        self._crop = () if self.transforms else tuple(map(_centre, self.kernel_size, spec.window))
 
     def reset(self) -> None:
         """Make the widest layer active."""
         self.narrow(self.widest)
 
     def active_weight(self) -> Tensor:
-        """The active slice of the weight, (out, in / groups, kernel, kernel), on the autograd graph."""
-        if self._slices is None:
-            return self.weight
-        weight = self.weight[self._slices]
+        """The active slice of the weight, (out, in / groups, height, width), on the autograd graph."""
+        spec = self.active
+        weight = keep(self.weight, 0, spec.out_channels, spec.writes)
+        weight = keep(weight, 1, spec.in_channels // spec.groups, spec.reads if spec.groups == 1 else ())
         if self.transforms:
             for large, small in pairwise(self.kernels):
-                if large <= self.active.kernel:
+                if large <= spec.kernel:
                     break
                 centre = _centre(large, small)
                 flat = weight[:, :, centre, centre].flatten(2)  # (out, 1, small * small)
                 turned = F.linear(flat, self.transforms[f"{large}to{small}"])
                 weight = turned.view(*turned.shape[:2], small, small)
+        elif spec.window != self.kernel_size:
+            weight = weight[:, :, *self._crop]
         return weight
 
     def _active_bias(self) -> Tensor | None:
-        if self.bias is None or self.active.out_channels == self.out_channels:
-            return self.bias
-        return self.bias[: self.active.out_channels]
+        return None if self.bias is None else keep(self.bias, 0, self.active.out_channels, self.active.writes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(B, in, H, W)`` with the active slice."""
         spec = self.active
         return F.conv2d(
-            x, self.active_weight(), self._active_bias(), spec.stride, (spec.kernel - 1) // 2, groups=spec.groups
+            x,
+            self.active_weight(),
+            self._active_bias(),
+            spec.stride,
+            even_padding(spec),
+            spec.dilation,
+            spec.groups,
         )
 
     def extract(self) -> nn.Conv2d:

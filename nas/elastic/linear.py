@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nas.elastic.keep import keep
 from search_spaces import LayerSpec
 
 
@@ -38,14 +39,11 @@ class ElasticLinear(nn.Linear):
 
     def active_weight(self) -> Tensor:
         """The active slice of the weight, (out, in), on the autograd graph."""
-        if self.active.weight_count == self.weight.numel():
-            return self.weight
-        return self.weight[: self.active.out_channels, : self.active.in_channels]
+        weight = keep(self.weight, 0, self.active.out_channels, self.active.writes)
+        return keep(weight, 1, self.active.in_channels, self.active.reads)
 
     def _active_bias(self) -> Tensor | None:
-        if self.bias is None or self.active.out_channels == self.out_features:
-            return self.bias
-        return self.bias[: self.active.out_channels]
+        return None if self.bias is None else keep(self.bias, 0, self.active.out_channels, self.active.writes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(B, in)`` to ``(B, out)`` with the active slice."""

@@ -1,7 +1,8 @@
 """Accuracy of networks, each with batch-norm statistics of its own from training images.
 
-Accuracy is a fraction in [0, 1]. Searching reads the validation split; the test split is reached only by
-the functions that have it in their name.
+Accuracy is a fraction in [0, 1]: the share of correct images, or the mean recall of the classes where the objective is
+``balanced_accuracy``. Searching reads the validation split; only functions with "test" in their name read the test
+split.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import ImageData, Split, prepare
+from nas.evaluation.confusion import Confusion
 from nas.progress import Progress
+from nas.search.objectives import check_objective
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 
 CALIBRATION_IMAGES = 2048
@@ -56,7 +59,9 @@ def calibration_batches(
         yield prepare(batch.to(device), resolution, data.mean, data.std)
 
 
-def evaluate(net: Subnet | Supernet, split: Literal["train", "validation"], data: ImageData) -> float:
+def evaluate(
+    net: Subnet | Supernet, split: Literal["train", "validation"], data: ImageData, objective: str = "accuracy"
+) -> float:
     """Accuracy of `net` (of a supernet's active subnet) as it is; calibrate its batch-norm first.
 
     Raises
@@ -65,16 +70,22 @@ def evaluate(net: Subnet | Supernet, split: Literal["train", "validation"], data
     """
     if split not in ("train", "validation"):
         raise ValueError(f"evaluate reads the splits train and validation, not {split!r}; see evaluate_on_test")
-    return _accuracy(net, data.train if split == "train" else data.validation, data)
+    check_objective(objective)
+    return confusion_on(net, data.train if split == "train" else data.validation, data).score(objective)
 
 
-def evaluate_on_test(net: Subnet | Supernet, data: ImageData) -> float:
-    """Accuracy of `net` on the test split: the last word, after all choices have been made."""
-    return _accuracy(net, data.test, data)
+def evaluate_on_test(net: Subnet | Supernet, data: ImageData, objective: str = "accuracy") -> float:
+    """Accuracy of `net` on the test split: after all choices have been made, never to make one."""
+    return confusion_on(net, data.test, data).score(check_objective(objective))
 
 
 def evaluate_subnets(
-    supernet: Supernet, population: NDArray[Any], data: ImageData, *, progress: Progress | None = None
+    supernet: Supernet,
+    population: NDArray[Any],
+    data: ImageData,
+    objective: str = "accuracy",
+    *,
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """Accuracy on the validation split of each subnet, with inherited weights and calibrated batch-norm.
 
@@ -82,36 +93,48 @@ def evaluate_subnets(
     ----------
     supernet : its active subnet is another one afterwards.
     population : int array of shape (n, n_genes).
+    objective : ``accuracy`` or ``balanced_accuracy``.
     progress : called after each subnet with the number done and the number of all.
 
     Returns
     -------
     Array of shape (n,).
     """
-    return _accuracies(supernet, population, data.validation, data, progress)
+    return _scores(supernet, population, data.validation, data, objective, progress)
 
 
 def evaluate_subnets_on_test(
-    supernet: Supernet, population: NDArray[Any], data: ImageData, *, progress: Progress | None = None
+    supernet: Supernet,
+    population: NDArray[Any],
+    data: ImageData,
+    objective: str = "accuracy",
+    *,
+    progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """As `evaluate_subnets`, on the test split: for reporting, never for choosing."""
-    return _accuracies(supernet, population, data.test, data, progress)
+    return _scores(supernet, population, data.test, data, objective, progress)
 
 
-def _accuracies(
-    supernet: Supernet, population: NDArray[Any], split: Split, data: ImageData, progress: Progress | None
+def _scores(
+    supernet: Supernet,
+    population: NDArray[Any],
+    split: Split,
+    data: ImageData,
+    objective: str,
+    progress: Progress | None,
 ) -> NDArray[np.float64]:
+    check_objective(objective)
     rows = supernet.space.canonical(population)
-    accuracy = np.empty(len(rows))
+    scores = np.empty(len(rows))
     device = next(supernet.parameters()).device
     images = calibration_images(data)
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
         calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
-        accuracy[i] = _accuracy(supernet, split, data)
+        scores[i] = confusion_on(supernet, split, data).score(objective)
         if progress is not None:
             progress(i + 1, len(rows))
-    return accuracy
+    return scores
 
 
 def evaluation_batch(net: Subnet | Supernet, split: Split) -> int:
@@ -135,16 +158,15 @@ def images_within(n_bytes: float, net: Subnet | Supernet) -> int:
 
 
 @torch.no_grad()
-def _accuracy(net: Subnet | Supernet, split: Split, data: ImageData) -> float:
+def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confusion:
+    """Predictions of `net` on a split, as it is; a GPU is waited for once, at the end."""
     data.require_labels("the accuracy of a network")
-    training, device = net.training, next(net.parameters()).device
-    # Counted where the network is: a GPU is waited for once, at the end.
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    training, device, predicted = net.training, next(net.parameters()).device, []
     net.eval()
     try:
-        for images, labels in split.batches(evaluation_batch(net, split)):
+        for images, _ in split.batches(evaluation_batch(net, split)):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
-            correct += (logits.argmax(1) == labels.to(device)).sum()
+            predicted.append(logits.argmax(1))
     finally:
         net.train(training)
-    return int(correct) / len(split)
+    return Confusion.of(split.labels.numpy(), torch.cat(predicted).cpu().numpy(), len(data.classes))

@@ -1,4 +1,4 @@
-"""Evaluated subnets, kept beside the supernet: each architecture is evaluated once, whoever asks.
+"""Evaluated subnets, kept beside the supernet: each architecture is evaluated once, by whichever search is first.
 
 With the URL of an Optuna storage, workers take part (see `nas.evaluation.queue`).
 
@@ -7,19 +7,22 @@ calibrated on training images.
 """
 
 import csv
-import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from latency_tables.files import write_text
+from latency_tables.files import read_json, read_text, shown, write_text
 from nas.data import ImageData
+from nas.errors import Failure
 from nas.evaluation.accuracy import evaluate_subnets
-from nas.progress import Progress
+from nas.progress import SILENT, Listener, Progress
+from nas.search.objectives import check_objective
 from nas.supernet import Supernet
 from nas.supernet.storage import CARD
 from search_spaces import Population
@@ -28,6 +31,14 @@ if TYPE_CHECKING:
     from nas.evaluation.queue import EvaluationQueue, SupernetIdentity
 
 FILE = "accuracy.csv"
+_LOCK_S = 30
+
+
+@dataclass(frozen=True)
+class _Card:
+    """What is read of a supernet's card."""
+
+    sha256: str
 
 
 class EvaluatedSubnets:
@@ -38,8 +49,14 @@ class EvaluatedSubnets:
     supernet, data : of one training run.
     folder : of that run.
     storage : URL of a database that evaluations are shared through; None evaluates here alone.
+    objective : what is evaluated, ``accuracy`` or ``balanced_accuracy``; each has a file of its own.
     notes : folder in which ``accuracy.csv`` is kept, by default that of the run; the table is started anew when the
         weights have changed.
+    listener : is told when the database is waited for.
+
+    Raises
+    ------
+    ValueError : a file is damaged, or there is no such objective.
     """
 
     def __init__(
@@ -49,21 +66,24 @@ class EvaluatedSubnets:
         folder: Path,
         storage: str | None = None,
         *,
+        objective: str = "accuracy",
         notes: Path | None = None,
+        listener: Listener = SILENT,
     ) -> None:
         self.supernet = supernet
         self.data = data
-        self._path = (notes or folder) / FILE
-        weights = json.loads((folder / CARD).read_text(encoding="utf-8"))["sha256"]
+        self.objective = check_objective(objective)
+        self._path = (notes or folder) / (FILE if objective == "accuracy" else f"{objective}.csv")
+        weights = read_json(folder / CARD, _Card).sha256
         self._folder, self._weights = folder.resolve(), weights
-        self._header = ["architecture", f"validation_accuracy of weights {weights[:16]}"]
+        self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}"]
         self._known = self._read()
-        self._queue = None if storage is None else _queue(storage, self.identity)
+        self._queue = None if storage is None else _queue(storage, self.identity, listener)
 
     def __call__(self, population: NDArray[Any], progress: Progress | None = None) -> NDArray[np.float64]:
         """Accuracy of each genotype, shape ``(n,)``; `progress` is called with the number done and of all.
 
-        Without labelled images, not-a-number for those that did not come evaluated.
+        Without labelled images, not-a-number for those that are not in the file.
         """
         space = self.supernet.space
         rows = space.canonical(population)
@@ -74,13 +94,12 @@ class EvaluatedSubnets:
         if missing:
             evaluate = self._here if self._queue is None else partial(self._queue, space)
             for name, accuracy in evaluate(np.stack(list(missing.values())), self.evaluate, progress):
-                self._known[name] = accuracy
-                self._write()
+                self._keep(name, accuracy)
         return np.array([self._known[name] for name in names])
 
     def evaluate(self, genotype: NDArray[Any]) -> float:
         """Accuracy of one genotype, computed whether it is known or not; rounded, as it will be read back."""
-        return round(float(evaluate_subnets(self.supernet, genotype[None], self.data)[0]), 6)
+        return round(float(evaluate_subnets(self.supernet, genotype[None], self.data, self.objective)[0]), 6)
 
     def _here(
         self, population: Population, evaluate: Callable[[NDArray[Any]], float], progress: Progress | None
@@ -92,10 +111,10 @@ class EvaluatedSubnets:
 
     @property
     def identity(self) -> "SupernetIdentity":
-        """Of the supernet and its images: what workers are asked for."""
+        """Of the supernet, its images and the objective: what a worker must have."""
         from nas.evaluation.queue import SupernetIdentity
 
-        return SupernetIdentity(str(self._folder), self._weights, self.data.fingerprint)
+        return SupernetIdentity(str(self._folder), self._weights, self.data.fingerprint, self.objective)
 
     @property
     def known(self) -> Population:
@@ -107,17 +126,39 @@ class EvaluatedSubnets:
     def _read(self) -> dict[str, float]:
         if not self._path.exists():
             return {}
-        with self._path.open(encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-        return {name: float(accuracy) for name, accuracy in rows} if header == self._header else {}
+        header, *rows = list(csv.reader(read_text(self._path).splitlines())) or [[]]
+        if header != self._header:  # of other weights
+            return {}
+        known = {}
+        for line, row in enumerate(rows, start=2):
+            try:
+                name, text = row
+                known[self.supernet.space.format(self.supernet.space.parse(name))] = accuracy = float(text)
+                if not 0 <= accuracy <= 1:
+                    raise ValueError("an accuracy is 0 to 1")
+            except ValueError as error:
+                raise ValueError(
+                    f"{self._path} is damaged in line {line}: {shown(str(error), 120)}; delete the file, and what was "
+                    "in it is evaluated again"
+                ) from error
+        return known
 
-    def _write(self) -> None:
-        # A few hundred short lines next to a second of evaluation: written whole, a kill leaves no half line.
-        lines = [self._header, *([name, f"{accuracy:.6f}"] for name, accuracy in self._known.items())]
-        write_text(self._path, "".join(",".join(line) + "\n" for line in lines))
+    def _keep(self, name: str, accuracy: float) -> None:
+        """Add an accuracy to the file, together with those that other searches have added since it was read."""
+        self._known[name] = accuracy
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._path.with_name(f".{self._path.name}.lock"), timeout=_LOCK_S)
+        try:
+            with lock:
+                self._known = self._read() | self._known
+                # A few hundred short lines next to a second of evaluation: written whole, a kill leaves no half line.
+                lines = [self._header, *([name, f"{known:.6f}"] for name, known in self._known.items())]
+                write_text(self._path, "".join(",".join(line) + "\n" for line in lines))
+        except Timeout as error:
+            raise Failure(f"another process has held the lock of {self._path} for {_LOCK_S} s; end it") from error
 
 
-def _queue(storage: str, identity: "SupernetIdentity") -> "EvaluationQueue":
+def _queue(storage: str, identity: "SupernetIdentity", listener: Listener) -> "EvaluationQueue":
     from nas.evaluation.queue import EvaluationQueue  # Optuna, which takes a second to import
 
-    return EvaluationQueue.of(storage, identity)
+    return EvaluationQueue.of(storage, identity, listener)

@@ -2,44 +2,36 @@
 
 A study holds the subnets of one supernet, a trial each: the genes as parameters, the values accuracy (a fraction)
 and MACs, so that ``optuna-dashboard`` shows the front. The search decides which subnets are evaluated and waits for
-all of them, so its result does not depend on who evaluates how many. Whoever evaluates says so every few seconds;
-a trial whose worker has fallen silent counts as failed and is queued again.
+all of them, so its result does not depend on who evaluates how many. Trials, their states, heartbeats and the
+repetition of a dead worker's trial are Optuna's. Two things are done here that ``Study.optimize`` does otherwise: the
+first heartbeat is recorded before a trial is taken, since a process killed between the two would leave a trial that is
+never repeated; and nothing is evaluated that was not requested.
 
 Optuna: A Next-generation Hyperparameter Optimization Framework (KDD 2019), https://arxiv.org/abs/1907.10902.
-SQLite serves several processes of one machine; several machines share PostgreSQL.
 """
 
 import os
 import socket
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from threading import Event, Thread
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from nas.errors import Failure, MissingExtra
-from nas.progress import Progress
+from latency_tables.files import check_value
+from nas.evaluation.storage import HEARTBEAT_S, WAIT_S, Database, ignore_experimental
+from nas.progress import SILENT, Listener, Progress
 from search_spaces import Population, SearchSpace
 
-HEARTBEAT_S, GRACE_S = 10, 60
 POLL_S = 0.5
 _MARK = "shrinkwrap-nas"
-_WAIT_FOR_LOCK_S = 60
-_ATTEMPTS = 5
-
-# What Optuna says of every trial is not for users of a search.
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -51,16 +43,23 @@ class SupernetIdentity:
     folder : where the search found the supernet.
     weights : SHA-256 of its weights.
     data : fingerprint of its images and their splits.
+    objective : what is evaluated, ``accuracy`` or ``balanced_accuracy``.
     """
 
     folder: str
     weights: str
     data: str
+    objective: str = "accuracy"
 
     @property
     def study(self) -> str:
         """The name of its study."""
-        return f"weights {self.weights[:12]}, images {self.data[:8]}"
+        what = "" if self.objective == "accuracy" else f", {self.objective.replace('_', ' ')}"
+        return f"weights {self.weights[:12]}, images {self.data[:8]}{what}"
+
+    def same_as(self, other: "SupernetIdentity") -> bool:
+        """Whether weights and images are the same, wherever they lie and whatever is evaluated."""
+        return (self.weights, self.data) == (other.weights, other.data)
 
     def check(self, other: "SupernetIdentity") -> None:
         """Refuse to work for `other` with this supernet.
@@ -83,10 +82,11 @@ class SupernetIdentity:
 
 @dataclass(frozen=True)
 class Claim:
-    """A subnet that this process has taken on: the number of its trial and its name."""
+    """A subnet that this process is evaluating: the number of its trial, its name, and the trial's key in Optuna."""
 
     number: int
     architecture: str
+    trial_id: int
 
 
 class EvaluationQueue:
@@ -94,42 +94,59 @@ class EvaluationQueue:
 
     Parameters
     ----------
-    storage : as `open_storage` made it.
-    study : of the storage.
+    database : that holds the study.
+    study : of the database.
     """
 
-    def __init__(self, storage: RDBStorage, study: optuna.Study) -> None:
-        self._storage, self._study = storage, study
-        self._study_id = storage.get_study_id_from_name(study.study_name)
+    def __init__(self, database: Database, study: optuna.Study) -> None:
+        self._database, self._study = database, study
+        self._storage = database.storage
 
     @classmethod
-    def of(cls, url: str, supernet: SupernetIdentity) -> Self:
+    def of(cls, url: str, supernet: SupernetIdentity, listener: Listener = SILENT) -> Self:
         """The queue of a supernet, made where it is not there yet.
 
         Raises
         ------
-        ValueError, Failure, MissingExtra : see `open_storage`.
+        ValueError, Failure, MissingExtra : see `Database`.
         """
-        storage = open_storage(url)
-        study = optuna.create_study(
-            storage=storage, study_name=supernet.study, directions=["maximize", "minimize"], load_if_exists=True
-        )
-        with _experimental():
-            study.set_metric_names(["accuracy", "MACs"])
-        study.set_user_attr(_MARK, asdict(supernet))
-        return cls(storage, study)
+        database = Database(url, listener, WAIT_S)
+
+        def create() -> optuna.Study:
+            study = optuna.create_study(
+                storage=database.storage,
+                study_name=supernet.study,
+                directions=["maximize", "minimize"],
+                load_if_exists=True,
+            )
+            with ignore_experimental():
+                study.set_metric_names([supernet.objective, "MACs"])
+            study.set_user_attr(_MARK, asdict(supernet))
+            return study
+
+        return cls(database, database.wait_for(create))
 
     @classmethod
-    def all(cls, storage: RDBStorage) -> list[Self]:
-        """Every queue of a storage, the newest first; studies of other programs are passed over."""
-        names = [s.study_name for s in sorted(storage.get_all_studies(), key=lambda s: -s._study_id)]
-        queues = (cls(storage, optuna.load_study(storage=storage, study_name=name)) for name in names)
-        return [queue for queue in queues if _MARK in queue._study.user_attrs]
+    def all(cls, database: Database) -> list[Self]:
+        """Every queue of a database, the newest first; studies of other programs are left out."""
+
+        def load() -> list[optuna.Study]:
+            names = [study.study_name for study in database.storage.get_all_studies()]
+            studies = [optuna.load_study(storage=database.storage, study_name=name) for name in names]
+            return [study for study in studies if _MARK in study.user_attrs]
+
+        return [cls(database, study) for study in sorted(database.wait_for(load), key=lambda s: -s._study_id)]
 
     @property
     def supernet(self) -> SupernetIdentity:
-        """Whose subnets these are."""
-        return SupernetIdentity(**self._study.user_attrs[_MARK])
+        """Whose subnets these are.
+
+        Raises
+        ------
+        ValueError : the storage holds something else in its place.
+        """
+        attributes = self._database.wait_for(lambda: self._study.user_attrs)
+        return check_value(attributes[_MARK], SupernetIdentity, f"the study {self._study.study_name!r}")
 
     def __call__(
         self,
@@ -149,9 +166,10 @@ class EvaluationQueue:
         """
         wanted = dict(zip(space.format(population), population, strict=True))
         missing = set(wanted)
+        lost = set(missing)  # had no trial at the last look; a dead worker's is repeated a moment after it has failed
         while True:
-            self._fail_silent()
-            trials = self._study.get_trials(deepcopy=False)
+            self._repeat_stale()
+            trials = self._trials()
             for trial in trials:
                 name = _architecture(trial)
                 if trial.state == TrialState.COMPLETE and name in missing:
@@ -161,8 +179,9 @@ class EvaluationQueue:
                 progress(len(wanted) - len(missing), len(wanted))
             if not missing:
                 return
-            alive = {_architecture(trial) for trial in trials if not trial.state.is_finished()}
-            self.request(space, np.array([wanted[name] for name in wanted if name in missing and name not in alive]))
+            without = missing - {_architecture(trial) for trial in trials if not trial.state.is_finished()}
+            self.request(space, [row for name, row in wanted.items() if name in without & lost])
+            lost = without
             if (claim := self.claim(missing)) is None:
                 time.sleep(POLL_S)
                 continue
@@ -170,120 +189,79 @@ class EvaluationQueue:
                 accuracy = evaluate(wanted[claim.architecture])
             self.finish(claim, accuracy, int(space.costs(wanted[claim.architecture][None]).macs[0]))
 
-    def request(self, space: SearchSpace, population: Population) -> None:
-        """Queue subnets, shape (n, n_genes)."""
+    def request(self, space: SearchSpace, population: Collection[Population]) -> None:
+        """Queue subnets, each of shape (n_genes,)."""
+        values = {gene.name: gene.labels or gene.values for gene in space.genes}
         for row in population:
-            values = {gene.name: gene.labels or gene.values for gene in space.genes}
-            self._study.add_trial(
-                optuna.create_trial(
-                    state=TrialState.WAITING,
-                    params={name: values[name][choice] for name, choice in zip(values, row, strict=True)},
-                    distributions={name: CategoricalDistribution(choices) for name, choices in values.items()},
-                    user_attrs={"architecture": space.format(row)},
-                )
+            # As `Study.enqueue_trial`, but with all parameters in one write instead of one for each gene.
+            trial = optuna.create_trial(
+                state=TrialState.WAITING,
+                params={name: values[name][choice] for name, choice in zip(values, row, strict=True)},
+                distributions={name: CategoricalDistribution(choices) for name, choices in values.items()},
+                user_attrs={"architecture": space.format(row)},
             )
+            self._database.wait_for(lambda trial=trial: self._study.add_trial(trial))  # type: ignore[misc]
 
     def waiting(self) -> bool:
-        """Whether anybody's help is needed."""
-        self._fail_silent()
-        return bool(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        """Whether a subnet waits for a worker."""
+        self._repeat_stale()
+        return bool(self._trials(TrialState.WAITING))
 
-    def claim(self, among: set[str] | None = None) -> Claim | None:
-        """Take on the first subnet that waits (`among` some); None where none does."""
+    def claim(self, among: Collection[str] | None = None) -> Claim | None:
+        """Take the first subnet that waits (`among` some); None where none does."""
+        return self._database.wait_for(lambda: self._claim(among))
+
+    def _claim(self, among: Collection[str] | None) -> Claim | None:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            claim = Claim(trial.number, _architecture(trial))
-            if among is not None and claim.architecture not in among:
+            claim = Claim(trial.number, _architecture(trial), trial._trial_id)
+            if not claim.architecture or (among is not None and claim.architecture not in among):
                 continue
-            # The first sign of life comes before the claim: whatever kills this process, somebody will notice.
-            self._storage.record_heartbeat(self._id(claim))
-            try:
-                if self._storage.set_trial_state_values(self._id(claim), TrialState.RUNNING):
+            self._storage.record_heartbeat(claim.trial_id)  # before the trial is taken; see above
+            with suppress(UpdateFinishedTrialError):
+                if self._storage.set_trial_state_values(claim.trial_id, TrialState.RUNNING):
                     worker = f"{socket.gethostname()}:{os.getpid()}"
-                    self._storage.set_trial_user_attr(self._id(claim), "worker", worker)
+                    self._storage.set_trial_user_attr(claim.trial_id, "worker", worker)
                     return claim
-            except UpdateFinishedTrialError:
-                continue
         return None
 
     @contextmanager
     def held(self, claim: Claim) -> Iterator[None]:
-        """Show signs of life while a subnet is evaluated; hand it back where that fails."""
+        """Record heartbeats while a subnet is evaluated; where that fails, it is given back to the queue."""
         done = Event()
 
         def beat() -> None:
             while not done.wait(HEARTBEAT_S):
-                with suppress(StorageInternalError):  # the database may be away for a moment
-                    self._storage.record_heartbeat(self._id(claim))
+                with suppress(StorageInternalError):  # the database is away; the next heartbeat may reach it
+                    self._storage.record_heartbeat(claim.trial_id)
 
         thread = Thread(target=beat, daemon=True)
         thread.start()
         try:
             yield
         except BaseException:
-            self._tell(claim, TrialState.FAIL, None)
+            with suppress(StorageInternalError):
+                self._tell(claim, TrialState.FAIL)
             raise
         finally:
             done.set()
-            thread.join()
+            thread.join(timeout=1)
 
     def finish(self, claim: Claim, accuracy: float, macs: int) -> None:
-        """Tell everyone the accuracy; one that had been given up in the meantime is dropped."""
-        self._tell(claim, TrialState.COMPLETE, (accuracy, float(macs)))
+        """Store the accuracy, unless the trial was given up in the meantime."""
+        self._database.wait_for(lambda: self._tell(claim, TrialState.COMPLETE, (accuracy, float(macs))))
 
-    def _tell(self, claim: Claim, state: TrialState, values: tuple[float, float] | None) -> None:
+    def _tell(self, claim: Claim, state: TrialState, values: tuple[float, float] | None = None) -> None:
         with suppress(UpdateFinishedTrialError):
-            self._storage.set_trial_state_values(self._id(claim), state, values)
+            self._study.tell(claim.number, values, state, skip_if_finished=True)
 
-    def _id(self, claim: Claim) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, claim.number)
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self._database.wait_for(lambda: self._study.get_trials(deepcopy=False, states=states or None))
 
-    def _fail_silent(self) -> None:
-        with _experimental():
-            fail_stale_trials(self._study)
-
-
-def open_storage(url: str) -> RDBStorage:
-    """Connect to the database of `url`; its tables are made where they are missing.
-
-    Raises
-    ------
-    ValueError : not a URL of a database.
-    MissingExtra : its driver is not installed.
-    Failure : the database does not answer.
-    """
-    if "://" not in url:
-        raise ValueError(f"--storage takes the URL of a database, like sqlite:///runs/nas.db; got {url!r}")
-    scheme, _, rest = url.partition("://")
-    options: dict[str, Any] = {}
-    if scheme == "sqlite":
-        Path(rest.removeprefix("/")).parent.mkdir(parents=True, exist_ok=True)
-        options = {"connect_args": {"timeout": _WAIT_FOR_LOCK_S}}
-    elif scheme in ("postgresql", "postgres"):
-        url = f"postgresql+psycopg://{rest}"
-    for attempt in range(_ATTEMPTS):
-        try:
-            with _experimental():
-                return RDBStorage(url, options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
-        except (ArgumentError, NoSuchModuleError) as error:
-            raise ValueError(f"--storage {url} is not the URL of a database: {error}") from error
-        except ImportError as error:
-            raise MissingExtra("psycopg", "postgres") from error
-        except DBAPIError as error:
-            # Two that make the tables at the same moment get in each other's way; a moment later they are there.
-            if attempt == _ATTEMPTS - 1:
-                reason = str(error.orig).strip().splitlines()[0]
-                raise Failure(f"the storage {url.rpartition('@')[2]} does not answer: {reason}") from error
-            time.sleep(0.2 * 2**attempt)
-    raise AssertionError
-
-
-@contextmanager
-def _experimental() -> Iterator[None]:
-    """What Optuna warns may change is no news to who runs a search."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
+    def _repeat_stale(self) -> None:
+        with ignore_experimental():
+            self._database.wait_for(lambda: fail_stale_trials(self._study))
 
 
 def _architecture(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs["architecture"])
+    """Empty for a trial that somebody else put into the study."""
+    return str(trial.user_attrs.get("architecture", ""))

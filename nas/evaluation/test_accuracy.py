@@ -1,20 +1,20 @@
 """The test accuracy of a trained supernet's subnets: measured after all choices, never used to make one.
 
 Accuracy is a fraction in [0, 1]; every subnet has its inherited weights and batch-norm calibrated on training
-images. What stands for the Pareto front is chosen by validation accuracy.
+images. The Pareto front is that of validation accuracy.
 """
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
 
 from latency_tables.files import write_text
 from nas.evaluation.accuracy import evaluate_subnets_on_test
+from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet
 from nas.progress import Progress
 from nas.search.evolution.pareto import front
@@ -33,7 +33,7 @@ class Evaluated:
     architecture : its name.
     macs, params : of one image.
     validation_accuracy, test_accuracy : on the two splits.
-    test_error : standard error of the test accuracy that the number of test images alone makes.
+    test_error : standard error of the test accuracy; see `nas.evaluation.confusion`.
     """
 
     role: str
@@ -48,11 +48,11 @@ class Evaluated:
 def evaluate_run(
     trained: TrainedSupernet, n_random: int = 8, seed: int = 0, progress: Progress | None = None
 ) -> list[Evaluated]:
-    """Evaluate the max net, the min net, random nets of all sizes, and the front of all that validation knows.
+    """Evaluate the max net, the min net, random nets of all sizes, and the front of all subnets evaluated so far.
 
     Parameters
     ----------
-    trained : a finished run; the validation accuracies it knows of already are used again.
+    trained : a finished run; validation accuracies in its cache are not computed again.
     n_random : how many random nets.
     seed : of the random nets.
     progress : called with the number of test evaluations done and of all.
@@ -76,7 +76,7 @@ def evaluate_run(
     rows = np.concatenate([spread, known[on_front]])
     roles = ["max", "min", *["random"] * n_random, *["front"] * len(on_front)]
     names = space.format(rows)
-    # A random net on the front is of the front; the max and the min net stay what they are.
+    # Where a net has two roles: max and min count before front, front before random.
     role = dict(zip(names[2:], roles[2:], strict=True)) | dict(zip(names[:2], roles[:2], strict=True))
     return evaluate_on_test_split(trained, role, progress)
 
@@ -109,7 +109,7 @@ def evaluate_on_test_split(
             int(costs.params[i]),
             float(validation[i]),
             float(test[i]),
-            sqrt(test[i] * (1 - test[i]) / n),
+            float(standard_error(test[i], n)),
         )
         for i, name in enumerate(space.format(population))
     ]

@@ -12,6 +12,7 @@ from nas.data import DataSettings, ImageData, load_data, read_calibration_images
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
+from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
 from search_spaces import SearchSpace
@@ -24,9 +25,9 @@ class TrainedSupernet:
     Attributes
     ----------
     supernet : trained.
-    data : split as in the training, or what stands in for it.
+    data : split as in the training, or synthesised images in their place.
     evaluated : accuracy of subnets on the search-validation split, each computed once.
-    files : contents of subnets' exported files by kind and genotype, for who needs them several times.
+    files : contents of subnets' exported files by kind and genotype, kept since some are needed several times.
     card : what travels with the weights; of a shipped supernet also ``subnets``, some with their test accuracy.
     """
 
@@ -43,6 +44,7 @@ class TrainedSupernet:
         data: Mapping[str, Any] | None = None,
         storage: str | None = None,
         *,
+        objective: str = "accuracy",
         notes: Path | None = None,
         listener: Listener = SILENT,
     ) -> Self:
@@ -51,11 +53,12 @@ class TrainedSupernet:
         Parameters
         ----------
         given : the run's folder, or the name of a shipped supernet.
-        data : settings of the images, if they have moved; by default those of the training, or the images that come
-            with a shipped supernet to stand in for them.
+        data : settings of the images, if they have moved; by default those of the training, or the synthesised
+            images that come with a shipped supernet.
         storage : URL of a database through which workers take part in evaluating subnets.
-        notes : folder for the accuracies that are found out; the run's own unless the supernet is a shipped one.
-        listener : is told of the images.
+        objective : what subnets are evaluated by, ``accuracy`` or ``balanced_accuracy``.
+        notes : folder where evaluated accuracies are kept; the run's own unless the supernet is a shipped one.
+        listener : is told of the images, and when the database is waited for.
 
         Raises
         ------
@@ -63,21 +66,29 @@ class TrainedSupernet:
         """
         folder = find_supernet(given)
         supernet, card = load_supernet(folder)
-        sheet = folder / CALIBRATION_IMAGES_FILE
-        if data is None and sheet.is_file():
-            images = synthetic_data(read_calibration_images(sheet, card["data"]["resolution"]), card)
+        calibration_file = folder / CALIBRATION_IMAGES_FILE
+        if data is None and calibration_file.is_file():
+            if check_objective(objective) != "accuracy":
+                raise ValueError(
+                    f"objective={objective} needs labelled images, and those of {given} do not come with it; add "
+                    "--data PATH"
+                )
+            images = synthetic_data(read_calibration_images(calibration_file, card["data"]["resolution"]), card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
         images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(_other_images(given, card, images))
-        # What is shipped stays as it is: its accuracies go with the images that stand in.
-        kept = notes if sheet.is_file() else folder
-        return cls(supernet, images, EvaluatedSubnets(supernet, images, folder, storage, notes=kept), card=card)
+        # A shipped folder is not written to: its accuracies belong to the images it was made with.
+        kept = notes if calibration_file.is_file() else folder
+        evaluated = EvaluatedSubnets(
+            supernet, images, folder, storage, objective=objective, notes=kept, listener=listener
+        )
+        return cls(supernet, images, evaluated, card=card)
 
     @classmethod
     def of_search(cls, record: Mapping[str, Any]) -> Self:
         """The supernet of a finished search, with the images that it had."""
-        return cls.open(record["supernet"], record.get("moved_data"))
+        return cls.open(record["supernet"], record.get("moved_data"), objective=record.get("objective") or "accuracy")
 
     @property
     def space(self) -> SearchSpace:

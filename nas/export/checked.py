@@ -1,4 +1,4 @@
-"""An exported file that has been run: next to PyTorch, in its own runtime, on real images, before anybody gets it.
+"""Exporting a file and checking it: it is run in its own runtime, next to PyTorch, on real images, before it is kept.
 
 Accuracy is a fraction in [0, 1]; drops are fractions too.
 """
@@ -7,7 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import torch
 from latency_tables.files import atomic_path, write_text
 from nas.data import ImageData, Split, prepare
 from nas.evaluation import calibration_batches
+from nas.evaluation.confusion import Confusion
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind, describe, network_file
-from nas.export.parity import check_parity, outputs
+from nas.export.parity import Parity, check_parity, outputs
 from nas.supernet import Subnet
 
 PARITY_IMAGES = 256
@@ -39,6 +40,7 @@ def export_checked(
     *,
     batch: int | None = 1,
     max_accuracy_drop: float = 0.01,
+    objective: str = "accuracy",
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Export `subnet`, run the file in its own runtime next to PyTorch, and write it with a JSON file beside it.
@@ -53,6 +55,7 @@ def export_checked(
     kind : of file.
     batch : images an inference takes; None leaves it open in ONNX, and is 1 in TFLite.
     max_accuracy_drop : of int8 against float32, as a fraction.
+    objective : what that drop is of, ``accuracy`` or ``balanced_accuracy``.
     provenance : JSON-able facts about where the network comes from.
 
     Returns
@@ -76,15 +79,26 @@ def export_checked(
             parity = check_parity(candidate, subnet, _parity_images(subnet, data))
             judged = {"parity": asdict(parity)}
             if data.labelled:
-                judged["accuracy"] = _accuracy(candidate, subnet, data.validation, data)
-                judged["test_accuracy"] = _accuracy(candidate, subnet, data.test, data)
+                judged |= _scores(_confusion(candidate, subnet, data.validation, data))
+                test = _confusion(candidate, subnet, data.test, data)
+                judged |= _scores(test, "test_") | {"test": test.record()}
         elif not data.labelled:
             pieces = torch.split(_parity_images(subnet, data), JUDGED_AT_ONCE)
             judged = {"parity": asdict(outputs(candidate, subnet, pieces).parity)}
         else:
-            judged = judge_int8(candidate, subnet, data.validation, data) | {"max_accuracy_drop": max_accuracy_drop}
+            on_validation = judge_int8(candidate, subnet, data.validation, data)
             on_test = judge_int8(candidate, subnet, data.test, data)
-            judged |= {f"{of}test_accuracy": on_test[f"{of}accuracy"] for of in ("", "float32_")}
+            drop = on_validation.float32.score(objective) - on_validation.int8.score(objective)
+            judged = {
+                "parity": asdict(on_validation.parity),
+                **_scores(on_validation.int8),
+                **_scores(on_validation.float32, "float32_"),
+                **_scores(on_test.int8, "test_"),
+                **_scores(on_test.float32, "float32_test_"),
+                "accuracy_drop": drop,
+                "max_accuracy_drop": max_accuracy_drop,
+                "test": on_test.int8.record(),
+            }
             # Rounded, so that a drop of exactly the limit is not lost to arithmetic.
             accepted = round(judged["accuracy_drop"] - max_accuracy_drop, 9) <= 0
     rejected = path.with_name(path.stem + REJECTED + path.suffix)
@@ -100,6 +114,7 @@ def export_checked(
         "batch": images,
         "peak_activation_bytes": (images or 1) * int(costs.peak_activation_bytes[0]),
         "accepted": accepted,
+        "objective": objective,
         **judged,
         "input": _input(kind, images),
         **describe(subnet, facts),
@@ -129,7 +144,7 @@ def sentence(record: Mapping[str, Any]) -> str:
     if timed := record.get("latency"):
         said += f", {timed['latency_ms']:.3g} ms in {timed['runtime']} on {timed['device']}"
     if "test_accuracy" in record:
-        said += f"; test {record['test_accuracy']:.2%}"
+        said += f"; test {record['test_accuracy']:.2%} ± {record['test_accuracy_error']:.2%}"
     same_class = f"same class on {parity['top1_agreement']:.1%}"
     if record["precision"] == "float32":
         difference = f"logits differ from PyTorch by at most {parity['max_abs_difference']:.2g}"
@@ -142,7 +157,8 @@ def sentence(record: Mapping[str, Any]) -> str:
     points = 100 * record["accuracy_drop"]
     verdict = "" if record["accepted"] else f", more than the {100 * record['max_accuracy_drop']:g} allowed: rejected"
     return (
-        f"{said}; {record['accuracy']:.2%} on {parity['n']} search-validation images, "
+        f"{said}; {record['objective'].replace('_', ' ')} {record[record['objective']]:.2%} on {parity['n']} "
+        f"search-validation images, "
         f"{abs(points):.2f} points {'below' if points >= 0 else 'above'} float32{verdict}; {same_class}"
     )
 
@@ -173,24 +189,37 @@ def calibrated_file(
     return network_file(subnet, kind, batch=batch, calibration=calibration, metadata=metadata)
 
 
-def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> dict[str, Any]:
-    """Accuracy of the file and of PyTorch on a split, and how far they agree."""
+@dataclass(frozen=True)
+class Int8Judged:
+    """Predictions of an int8 file and of the same network in float32 on a split, and how far they agree."""
+
+    int8: Confusion
+    float32: Confusion
+    parity: Parity
+
+
+def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Int8Judged:
+    """Predictions of the file and of PyTorch on a split."""
     found = outputs(path, subnet, _prepared(split, subnet, data))
-    labels = split.labels.numpy()
-    exported, expected = (float((o.argmax(axis=1) == labels).mean()) for o in (found.exported, found.expected))
-    return {
-        "accuracy": exported,
-        "float32_accuracy": expected,
-        "accuracy_drop": expected - exported,
-        "parity": asdict(found.parity),
-    }
+    labels, n_classes = split.labels.numpy(), len(data.classes)
+    int8, float32 = (Confusion.of(labels, o.argmax(axis=1), n_classes) for o in (found.exported, found.expected))
+    return Int8Judged(int8, float32, found.parity)
 
 
-def _accuracy(path: Path, subnet: Subnet, split: Split, data: ImageData) -> float:
-    """Of the file alone."""
+def _confusion(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Confusion:
+    """Predictions of the file alone."""
     run = open_file(path)
     classes = [run(images.contiguous().numpy()).argmax(axis=1) for images in _prepared(split, subnet, data)]
-    return float((np.concatenate(classes) == split.labels.numpy()).mean())
+    return Confusion.of(split.labels.numpy(), np.concatenate(classes), len(data.classes))
+
+
+def _scores(confusion: Confusion, of: str = "") -> dict[str, float]:
+    """Both accuracies under names that begin with `of`, and the standard error of the first."""
+    return {
+        f"{of}accuracy": confusion.accuracy,
+        f"{of}accuracy_error": confusion.accuracy_error,
+        f"{of}balanced_accuracy": confusion.balanced_accuracy,
+    }
 
 
 def _parity_images(subnet: Subnet, data: ImageData) -> torch.Tensor:

@@ -9,11 +9,6 @@ from numpy.typing import NDArray
 
 from search_spaces import LayerSpec, SearchSpace
 
-NORM_EPSILON = 1e-5
-"""Of every batch-norm, PyTorch's default."""
-WEIGHTED = ("conv", "linear")
-"""Kinds that have weights; they take the batch-norm behind them into these."""
-
 Weights = Mapping[str, NDArray[Any]]
 """Arrays by the names in `Subnet.state_dict()`, e.g. ``slots.stem.conv.conv.weight``."""
 Layers = Mapping[str, Sequence[LayerSpec]]
@@ -88,6 +83,10 @@ class ArraySource(ABC):
         """Scale and shift, each ``(out_channels,)``, that a batch-norm amounts to."""
 
     @abstractmethod
+    def per_channel(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Weight and bias (zeros where it has none), each ``(out_channels,)``, of a layer-norm or scale."""
+
+    @abstractmethod
     def arrays(
         self, name: str, spec: LayerSpec, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
@@ -104,6 +103,10 @@ class RandomArrays(ArraySource):
     def norm(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
         """See `ArraySource.norm`."""
         return np.ones(spec.out_channels), np.zeros(spec.out_channels)
+
+    def per_channel(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See `ArraySource.per_channel`."""
+        return self.norm(name, spec)
 
     def arrays(
         self, name: str, spec: LayerSpec, shape: tuple[int, ...]
@@ -134,8 +137,16 @@ class GivenArrays(ArraySource):
             self._array(f"{state_name(name)}.norm.{part}", (spec.out_channels,))
             for part in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = gamma / np.sqrt(variance + NORM_EPSILON)
+        scale = gamma / np.sqrt(variance + spec.epsilon)
         return scale, beta - mean * scale
+
+    def per_channel(self, name: str, spec: LayerSpec) -> tuple[NDArray[Any], NDArray[Any]]:
+        """See `ArraySource.per_channel`."""
+        prefix, shape = f"{state_name(name)}.{spec.kind}", (spec.out_channels,)
+        has_bias = spec.bias or spec.kind == "layer_norm"
+        return self._array(f"{prefix}.weight", shape), (
+            self._array(f"{prefix}.bias", shape) if has_bias else np.zeros(shape)
+        )
 
     def arrays(
         self, name: str, spec: LayerSpec, shape: tuple[int, ...]

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.export.layer_graph import WEIGHTED, ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
 from search_spaces import LayerSpec
+from search_spaces.layers import WEIGHTED
 
 INPUT, OUTPUT = "images", "logits"
 MAGIC = 7767517
@@ -110,9 +111,13 @@ def _plain(array: NDArray[np.floating]) -> bytes:
 
 
 def _conv(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
-    shape = (spec.out_channels, spec.in_channels // spec.groups, spec.kernel, spec.kernel)
-    size = writer.weighted(name, spec, shape)
-    options = f"0={spec.out_channels} 1={spec.kernel} 3={spec.stride} 4={(spec.kernel - 1) // 2} 5=1 6={size}"
+    height, width = spec.window
+    size = writer.weighted(name, spec, (spec.out_channels, spec.in_channels // spec.groups, height, width))
+    top, bottom, left, right = spec.pads
+    options = f"0={spec.out_channels} 1={width} 3={spec.stride} 4={left} 5=1 6={size}"
+    for key, value, usual in ((11, height, width), (2, spec.dilation, 1), (14, top, left), (15, right, left)):
+        options += "" if value == usual else f" {key}={value}"
+    options += "" if bottom == top else f" 16={bottom}"
     grouped = "" if spec.groups == 1 else f" 7={spec.groups}"
     kind = "Convolution" if spec.groups == 1 else "ConvolutionDepthWise"
     return writer.node(kind, name, inputs, options + grouped + _FUSED.get(spec.activation, ""))
@@ -125,9 +130,41 @@ def _linear(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -
     )
 
 
-def _avg_pool(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
-    pad = (spec.kernel - 1) // 2
-    return writer.node("Pooling", name, inputs, f"0=1 1={spec.kernel} 2={spec.stride} 3={pad} 5=1 6=0")
+def _window_pool(kind: int) -> Callable[[NcnnWriter, str, LayerSpec, list[str]], str]:
+    def write(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+        if spec.dilation > 1:
+            raise ValueError(f"layer {name}: ncnn has no pooling with dilation")
+        height, width = spec.window
+        top, bottom, left, right = spec.pads
+        options = f"0={kind} 1={width} 2={spec.stride} 3={left} 5=1 6=0"
+        for key, value, usual in ((11, height, width), (13, top, left), (14, right, left), (15, bottom, top)):
+            options += "" if value == usual else f" {key}={value}"
+        return writer.node("Pooling", name, inputs, options)
+
+    return write
+
+
+def _slice(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    end = spec.start + spec.out_channels
+    return writer.node("Crop", name, inputs, f"-23309=1,{spec.start} -23310=1,{end} -23311=1,0")
+
+
+def _pad(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    return writer.node("Padding", name, inputs, " ".join(f"{i}={n}" for i, n in enumerate(spec.pads)) + " 4=0 5=0.0")
+
+
+def _scale(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    weight, bias = writer.source.per_channel(name, spec)
+    writer.weights += [_plain(weight), _plain(bias)]
+    return writer.node("Scale", name, inputs, f"0={spec.out_channels} 1=1")
+
+
+def _layer_norm(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    """Of the last axis, so channels go there and back: (c, h, w) as (h, w, c)."""
+    writer.weights += [_plain(array) for array in writer.source.per_channel(name, spec)]
+    last = writer.node("Permute", f"{name}/last", inputs, "0=3")
+    normed = writer.node("LayerNorm", f"{name}/normed", [last], f"0={spec.out_channels} 1={spec.epsilon:g} 2=1")
+    return writer.node("Permute", name, [normed], "0=4")
 
 
 def _simple(kind: str, options: str) -> Callable[[NcnnWriter, str, LayerSpec, list[str]], str]:
@@ -138,7 +175,17 @@ _OPERATORS: dict[str, Callable[[NcnnWriter, str, LayerSpec, list[str]], str]] = 
     "conv": _conv,
     "linear": _linear,
     "global_pool": _simple("Reduction", "0=3 1=0 -23303=2,1,2 4=1 5=1"),
-    "avg_pool": _avg_pool,
+    "avg_pool": _window_pool(1),
+    "max_pool": _window_pool(0),
+    "concat": _simple("Concat", "0=0"),
+    "slice": _slice,
+    "upsample": lambda writer, name, spec, inputs: writer.node(
+        "Interp", name, inputs, f"0=1 3={spec.target} 4={spec.target}"
+    ),
+    "pad": _pad,
+    "layer_norm": _layer_norm,
+    "scale": _scale,
+    "flatten": _simple("Flatten", ""),
     "add": _simple("BinaryOp", "0=0"),
     "mul": _simple("BinaryOp", "0=2"),
     "shuffle": lambda writer, name, spec, inputs: writer.node("ShuffleChannel", name, inputs, f"0={spec.groups}"),
@@ -155,4 +202,7 @@ _ACTIVATIONS = {
     "relu6": ("Clip", "0=0.0 1=6.0"),
     "hard_swish": ("HardSwish", "0=0.16666667 1=0.5"),
     "hard_sigmoid": ("HardSigmoid", "0=0.16666667 1=0.5"),
+    "sigmoid": ("Sigmoid", ""),
+    "silu": ("Swish", ""),
+    "gelu": ("GELU", "0=0"),
 }

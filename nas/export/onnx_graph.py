@@ -13,8 +13,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nas.export.layer_graph import WEIGHTED, ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
 from search_spaces import LayerSpec
+from search_spaces.layers import WEIGHTED
 
 OPSET = 17
 """HardSwish is an operator from 14 on; 17 runs on every onnxruntime since 1.12 (2022) and on its peers."""
@@ -104,6 +105,10 @@ class GraphWriter:
         names = [self.constant(f"{name}/{part}", array.astype(np.float32)) for part, array in arrays.items()]
         return self.node("BatchNormalization", name, [tensor, *names], epsilon=0.0)
 
+    def column(self, name: str, part: str, array: NDArray[Any]) -> str:
+        """Write one number for each channel."""
+        return self.constant(f"{name}/{part}", array.astype(np.float32).reshape(1, -1, 1, 1))
+
     def weighted(self, name: str, spec: LayerSpec, shape: tuple[int, ...]) -> list[str]:
         """Write the weight and, where there is one, the bias of a layer; return their names."""
         weight, bias = self.source.arrays(name, spec, shape)
@@ -114,15 +119,22 @@ class GraphWriter:
 Operator = Callable[[GraphWriter, str, LayerSpec, list[str]], str]
 
 
+def _pads(spec: LayerSpec) -> list[int]:
+    """Top, left, bottom, right."""
+    top, bottom, left, right = spec.pads
+    return [top, left, bottom, right]
+
+
 def _conv(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
-    shape = (spec.out_channels, spec.in_channels // spec.groups, spec.kernel, spec.kernel)
+    shape = (spec.out_channels, spec.in_channels // spec.groups, *spec.window)
     return writer.node(
         "Conv",
         name,
         inputs + writer.weighted(name, spec, shape),
-        kernel_shape=[spec.kernel] * 2,
+        kernel_shape=list(spec.window),
         strides=[spec.stride] * 2,
-        pads=[(spec.kernel - 1) // 2] * 4,
+        pads=_pads(spec),
+        dilations=[spec.dilation] * 2,
         group=spec.groups,
     )
 
@@ -144,11 +156,63 @@ def _avg_pool(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]
         "AveragePool",
         name,
         inputs,
-        kernel_shape=[spec.kernel] * 2,
+        kernel_shape=list(spec.window),
         strides=[spec.stride] * 2,
-        pads=[(spec.kernel - 1) // 2] * 4,
+        pads=_pads(spec),
         count_include_pad=0,
     )
+
+
+def _max_pool(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    return writer.node(
+        "MaxPool",
+        name,
+        inputs,
+        kernel_shape=list(spec.window),
+        strides=[spec.stride] * 2,
+        pads=_pads(spec),
+        dilations=[spec.dilation] * 2,
+    )
+
+
+def _slice(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    bounds = {"start": spec.start, "end": spec.start + spec.out_channels, "axis": 1}
+    names = [writer.constant(f"{name}/{key}", np.array([value])) for key, value in bounds.items()]
+    return writer.node("Slice", name, [*inputs, *names])
+
+
+def _upsample(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    scale = np.array([1, 1, *[spec.target / spec.size] * 2], dtype=np.float32)
+    return writer.node(
+        "Resize",
+        name,
+        [*inputs, "", writer.constant(f"{name}/scale", scale)],
+        mode="nearest",
+        coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )
+
+
+def _pad(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    top, left, bottom, right = _pads(spec)
+    amounts = np.array([0, 0, top, left, 0, 0, bottom, right])
+    return writer.node("Pad", name, [*inputs, writer.constant(f"{name}/amounts", amounts)])
+
+
+def _scale(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    weight, bias = writer.source.per_channel(name, spec)
+    tensor = writer.node(
+        "Mul", f"{name}/scaled" if spec.bias else name, [*inputs, writer.column(name, "weight", weight)]
+    )
+    return writer.node("Add", name, [tensor, writer.column(name, "bias", bias)]) if spec.bias else tensor
+
+
+def _layer_norm(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    weight, bias = writer.source.per_channel(name, spec)
+    names = [writer.constant(f"{name}/{key}", v.astype(np.float32)) for key, v in (("weight", weight), ("bias", bias))]
+    last = writer.node("Transpose", f"{name}/last", inputs, perm=[0, 2, 3, 1])
+    normed = writer.node("LayerNormalization", f"{name}/normed", [last, *names], axis=-1, epsilon=spec.epsilon)
+    return writer.node("Transpose", name, [normed], perm=[0, 3, 1, 2])
 
 
 def _shuffle(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
@@ -165,6 +229,21 @@ def _zero(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) ->
     return writer.node("Mul", name, [*inputs, writer.constant(f"{name}/nothing", np.float32(0))])
 
 
+def _silu(writer: GraphWriter, name: str, tensor: str) -> str:
+    return writer.node("Mul", name, [tensor, writer.node("Sigmoid", f"{name}/sigmoid", [tensor])])
+
+
+def _gelu(writer: GraphWriter, name: str, tensor: str) -> str:
+    """x (1 + erf(x / sqrt 2)) / 2, for opset 17 has no operator of its own."""
+    root, one, half = (
+        writer.constant(f"{name}/{key}", np.float32(value))
+        for key, value in (("root", np.sqrt(0.5)), ("one", 1), ("half", 0.5))
+    )
+    erf = writer.node("Erf", f"{name}/erf", [writer.node("Mul", f"{name}/scaled", [tensor, root])])
+    raised = writer.node("Mul", f"{name}/raised", [tensor, writer.node("Add", f"{name}/shifted", [erf, one])])
+    return writer.node("Mul", name, [raised, half])
+
+
 def _relu6(writer: GraphWriter, name: str, tensor: str) -> str:
     bounds = [writer.constant(f"{name}/{bound}", np.float32(bound)) for bound in (0, 6)]
     return writer.node("Clip", name, [tensor, *bounds])
@@ -176,9 +255,17 @@ _OPERATORS: dict[str, Operator] = {
     "global_pool": _plain("GlobalAveragePool"),
     "add": _plain("Add"),
     "mul": _plain("Mul"),
+    "concat": lambda writer, name, spec, inputs: writer.node("Concat", name, inputs, axis=1),
+    "slice": _slice,
     "avg_pool": _avg_pool,
+    "max_pool": _max_pool,
     "shuffle": _shuffle,
+    "upsample": _upsample,
+    "pad": _pad,
+    "layer_norm": _layer_norm,
+    "scale": _scale,
     "identity": lambda writer, name, spec, inputs: inputs[0],
+    "flatten": lambda writer, name, spec, inputs: writer.node("Flatten", name, inputs, axis=1),
     "zero": _zero,
 }
 
@@ -189,4 +276,7 @@ _ACTIVATIONS: dict[str, Callable[[GraphWriter, str, str], str]] = {
     "relu6": _relu6,
     "hard_swish": lambda writer, name, tensor: writer.node("HardSwish", name, [tensor]),
     "hard_sigmoid": lambda writer, name, tensor: writer.node("HardSigmoid", name, [tensor], alpha=1 / 6, beta=0.5),
+    "sigmoid": lambda writer, name, tensor: writer.node("Sigmoid", name, [tensor]),
+    "silu": _silu,
+    "gelu": _gelu,
 }

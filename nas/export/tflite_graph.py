@@ -5,7 +5,7 @@ sides where TFLite's SAME pads after; such layers get a PAD of their own, so tha
 ``tflite`` (its schema). Format: https://ai.google.dev/edge/litert, schema version 3.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import MissingExtra
-from nas.export.layer_graph import WEIGHTED, ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.tflite_operators import ACTIVATIONS, FUSED, FUSING, OPERATORS
 from search_spaces import LayerSpec
+from search_spaces.layers import WEIGHTED
 
 INPUT, OUTPUT = "images", "logits"
 SIGNATURE = "serving_default"
@@ -100,7 +102,9 @@ def _aligned_buffer(schema: Any, data: bytes) -> Any:
 
 def _operator_code(schema: Any, code: int) -> Any:
     operator = schema.OperatorCodeT()
-    operator.builtinCode = operator.deprecatedBuiltinCode = code
+    operator.builtinCode = code
+    # The old field has one byte; 127 sends the reader to the new one.
+    operator.deprecatedBuiltinCode = min(code, 127)
     return operator
 
 
@@ -178,39 +182,60 @@ class TfliteWriter:
 
     def shape(self, spec: LayerSpec) -> tuple[int, ...]:
         """Of a layer's output."""
-        if spec.kind == "linear":
+        if spec.kind in ("linear", "flatten"):
             return self.batch, spec.out_channels
         return self.batch, spec.out_size, spec.out_size, spec.out_channels
 
     def layer(self, name: str, spec: LayerSpec, inputs: list[int]) -> int:
         """Write one layer; the tensor that holds its output."""
-        if spec.kind not in _OPERATORS:
-            raise ValueError(f"layer {name}: TFLite export knows no kind {spec.kind!r}; known: {', '.join(_OPERATORS)}")
+        if spec.kind not in OPERATORS:
+            raise ValueError(f"layer {name}: TFLite export knows no kind {spec.kind!r}; known: {', '.join(OPERATORS)}")
         stands_alone = spec.norm and spec.kind not in WEIGHTED
-        fused = _FUSED.get(spec.activation) if spec.kind in _FUSING and not stands_alone else None
-        tensor = _OPERATORS[spec.kind](self, name, spec, inputs, fused)
+        fused = FUSED.get(spec.activation) if spec.kind in FUSING and not stands_alone else None
+        tensor = OPERATORS[spec.kind](self, name, spec, inputs, fused)
         if stands_alone:
-            scale, shift = (array.astype(np.float32) for array in self.source.norm(name, spec))
-            scaled = self.node(
-                "MUL", f"{name}/scaled", [tensor, self.constant(f"{name}/scale", scale)], self.shape(spec)
-            )
-            tensor = self.node("ADD", f"{name}/norm", [scaled, self.constant(f"{name}/shift", shift)], self.shape(spec))
+            tensor = self.scaled(f"{name}/norm", spec, tensor, *self.source.norm(name, spec))
         if fused or spec.activation == "none":
             return tensor
-        return _ACTIVATIONS[spec.activation](self, f"{name}/{spec.activation}", tensor, self.shape(spec))
+        return ACTIVATIONS[spec.activation](self, f"{name}/{spec.activation}", tensor, self.shape(spec))
+
+    def scaled(self, name: str, spec: LayerSpec, tensor: int, scale: NDArray[Any], shift: NDArray[Any] | None) -> int:
+        """Multiply each channel by a number and, where given, add another."""
+        shape = self.shape(spec)
+        factor = self.constant(f"{name}/scale", scale.astype(np.float32))
+        if shift is None:
+            return self.node("MUL", name, [tensor, factor], shape)
+        tensor = self.node("MUL", f"{name}/scaled", [tensor, factor], shape)
+        return self.node("ADD", name, [tensor, self.constant(f"{name}/shift", shift.astype(np.float32))], shape)
 
     def padded(self, name: str, spec: LayerSpec, tensor: int) -> tuple[int, int]:
         """The layer's input padded as PyTorch does, and the padding scheme that is left for the operator."""
-        before = (spec.kernel - 1) // 2
-        total = max((spec.out_size - 1) * spec.stride + spec.kernel - spec.size, 0)
-        if total // 2 == before:
+        top, bottom, left, right = spec.pads
+        same = True
+        for (before, after), side in zip(((top, bottom), (left, right)), spec.window, strict=True):
+            reach = spec.dilation * (side - 1) + 1
+            total = max((spec.out_size - 1) * spec.stride + reach - spec.size, 0)
+            # What SAME does; fewer pixels after are fine where the last window does not reach them.
+            same &= (
+                total // 2 == before and total - total // 2 <= after and spec.out_size == -(-spec.size // spec.stride)
+            )
+        if same:
             return tensor, self.schema.Padding.SAME
+        if not any(spec.pads):
+            return tensor, self.schema.Padding.VALID
         if spec.kind == "avg_pool":
             raise ValueError(f"layer {name}: TFLite has no average pooling that leaves this padding out of its means")
-        pads = self.constant(f"{name}/pads", np.array([[0, 0], [before] * 2, [before] * 2, [0, 0]], dtype=np.int32))
-        side = spec.size + 2 * before
-        shape = (self.batch, side, side, spec.in_channels)
-        return self.node("PAD", f"{name}/padded", [tensor, pads], shape), self.schema.Padding.VALID
+        # The highest pixel of a window stays the highest where its neighbours are repeated, whatever their sign.
+        operator = "MIRROR_PAD" if spec.kind == "max_pool" else "PAD"
+        return self.pad(operator, f"{name}/padded", spec, tensor), self.schema.Padding.VALID
+
+    def pad(self, operator: str, name: str, spec: LayerSpec, tensor: int) -> int:
+        """Write the padding of a layer as an operator of its own."""
+        top, bottom, left, right = spec.pads
+        amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], dtype=np.int32)
+        shape = (self.batch, spec.size + top + bottom, spec.size + left + right, spec.in_channels)
+        options = {"mode": self.schema.MirrorPadMode.SYMMETRIC} if operator == "MIRROR_PAD" else {}
+        return self.node(operator, name, [tensor, self.constant(f"{name}/amounts", amounts)], shape, **options)
 
     def weighted(self, name: str, spec: LayerSpec, shape: tuple[int, ...], order: tuple[int, ...]) -> list[int]:
         """Weight, its axes put in another order, and bias of a layer."""
@@ -220,103 +245,19 @@ class TfliteWriter:
         return [self.constant(f"{name}/weight", weight.transpose(order)), self.constant(f"{name}/bias", bias)]
 
 
-Operator = Callable[[TfliteWriter, str, LayerSpec, list[int], str | None], int]
-
-
-def _conv(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    shape = (spec.out_channels, spec.in_channels // spec.groups, spec.kernel, spec.kernel)
-    # (out, in / groups, h, w) becomes (1, h, w, channels) for depthwise and (out, h, w, in / groups) otherwise.
-    order = (1, 2, 3, 0) if spec.is_depthwise else (0, 2, 3, 1)
-    source, padding = writer.padded(name, spec, inputs[0])
-    options: dict[str, Any] = {"padding": padding, "strideW": spec.stride, "strideH": spec.stride, "fused": fused}
-    if spec.is_depthwise:
-        options["depthMultiplier"] = 1
-    operator = "DEPTHWISE_CONV_2D" if spec.is_depthwise else "CONV_2D"
-    return writer.node(
-        operator, name, [source, *writer.weighted(name, spec, shape, order)], writer.shape(spec), **options
-    )
-
-
-def _linear(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    if spec.size != 1:
-        raise ValueError(
-            f"layer {name}: a linear layer reads a pooled feature map, this one is {spec.size} pixels wide"
-        )
-    arrays = writer.weighted(name, spec, (spec.out_channels, spec.in_channels), (0, 1))
-    return writer.node("FULLY_CONNECTED", name, [*inputs, *arrays], writer.shape(spec), fused=fused)
-
-
-def _global_pool(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    axes = writer.constant(f"{name}/axes", np.array([1, 2], dtype=np.int32))
-    return writer.node("MEAN", name, [*inputs, axes], writer.shape(spec), keepDims=True)
-
-
-def _avg_pool(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    source, padding = writer.padded(name, spec, inputs[0])
-    sides = {"strideW": spec.stride, "strideH": spec.stride, "filterWidth": spec.kernel, "filterHeight": spec.kernel}
-    return writer.node("AVERAGE_POOL_2D", name, [source], writer.shape(spec), padding=padding, fused=fused, **sides)
-
-
-def _elementwise(operator: str) -> Operator:
-    return lambda writer, name, spec, inputs, fused: writer.node(
-        operator, name, inputs, writer.shape(spec), fused=fused
-    )
-
-
-def _shuffle(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    rest = spec.in_channels // spec.groups
-    pixels = writer.batch * spec.size**2
-    apart, swapped, whole = (pixels, spec.groups, rest), (pixels, rest, spec.groups), writer.shape(spec)
-    sizes = [
-        writer.constant(f"{name}/{s}", np.array(v, dtype=np.int32)) for s, v in (("apart", apart), ("whole", whole))
-    ]
-    order = writer.constant(f"{name}/order", np.array([0, 2, 1], dtype=np.int32))
-    tensor = writer.node("RESHAPE", f"{name}/grouped", [*inputs, sizes[0]], apart, newShape=list(apart))
-    tensor = writer.node("TRANSPOSE", f"{name}/swapped", [tensor, order], swapped)
-    return writer.node("RESHAPE", name, [tensor, sizes[1]], whole, newShape=list(whole))
-
-
-def _zero(writer: TfliteWriter, name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
-    nothing = writer.constant(f"{name}/nothing", np.zeros(1, dtype=np.float32))
-    return writer.node("MUL", name, [*inputs, nothing], writer.shape(spec))
-
-
-_OPERATORS: dict[str, Operator] = {
-    "conv": _conv,
-    "linear": _linear,
-    "global_pool": _global_pool,
-    "avg_pool": _avg_pool,
-    "add": _elementwise("ADD"),
-    "mul": _elementwise("MUL"),
-    "shuffle": _shuffle,
-    "identity": lambda writer, name, spec, inputs, fused: inputs[0],
-    "zero": _zero,
-}
 _OPTIONS = {
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
+    "MAX_POOL_2D": "Pool2DOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "SUB": "SubOptions",
+    "GELU": "GeluOptions",
     "MEAN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
     "ADD": "AddOptions",
     "MUL": "MulOptions",
-}
-_FUSED = {"relu": "RELU", "relu6": "RELU6"}
-_FUSING = ("conv", "linear", "avg_pool", "add", "mul")
-
-
-def _hard_sigmoid(writer: TfliteWriter, name: str, tensor: int, shape: tuple[int, ...]) -> int:
-    three, sixth = (np.full(1, value, dtype=np.float32) for value in (3, 1 / 6))
-    raised = writer.node(
-        "ADD", f"{name}/raised", [tensor, writer.constant(f"{name}/three", three)], shape, fused="RELU6"
-    )
-    return writer.node("MUL", name, [raised, writer.constant(f"{name}/sixth", sixth)], shape)
-
-
-_ACTIVATIONS: dict[str, Callable[[TfliteWriter, str, int, tuple[int, ...]], int]] = {
-    "relu": lambda writer, name, tensor, shape: writer.node("RELU", name, [tensor], shape),
-    "relu6": lambda writer, name, tensor, shape: writer.node("RELU6", name, [tensor], shape),
-    "hard_swish": lambda writer, name, tensor, shape: writer.node("HARD_SWISH", name, [tensor], shape),
-    "hard_sigmoid": _hard_sigmoid,
 }

@@ -13,7 +13,8 @@ from nas.data.folder import read_layout
 from nas.data.resolution import space_with_resolution
 from nas.data.settings import DataSettings
 from nas.pipeline.request import SearchRequest, TrainRequest
-from nas.shipped import CARD, find_supernet
+from nas.search.objectives import check_objective
+from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
 from search_spaces import get_space
 
 
@@ -51,6 +52,7 @@ def check_search(request: SearchRequest) -> None:
     from nas.pipeline.precisions import AUTO
     from nas.pipeline.search import file_kinds_of, named_devices
 
+    check_objective(request.objective)
     devices = named_devices(request)
     if request.supernet is None:
         check_training(request)
@@ -60,6 +62,11 @@ def check_search(request: SearchRequest) -> None:
         images = (card.get("card") or card).get("data", {}).get("sizes", {}).get("train")
         if request.moved_data is not None:
             count_images(request.moved_data)
+        elif request.objective != "accuracy" and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():
+            raise ValueError(
+                f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
+                "with it; add --data PATH"
+            )
     wanted = {device.spec.precision for device in devices}
     wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES
@@ -70,9 +77,9 @@ def check_search(request: SearchRequest) -> None:
             f"here are {images}; add images, or leave int8 out"
         )
     if request.storage is not None:
-        from nas.evaluation.queue import open_storage  # Optuna
+        from nas.evaluation.storage import Database  # Optuna
 
-        open_storage(request.storage)
+        Database(request.storage)
 
 
 def count_images(data: DataSettings) -> int | None:

@@ -69,9 +69,8 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | No
             with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
                 path = Path(scratch) / kind.file_name
                 path.write_bytes(_file(trained, genotype, kind))
-                found.append(
-                    judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)["accuracy"]
-                )
+                judged = judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)
+                found.append(judged.int8.score(trained.evaluated.objective))
         return np.array(found)
 
     return evaluate
@@ -97,7 +96,7 @@ def deploy(
     device: Device | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write the network of `genotype` into `folder` and check it; the last word on its accuracy.
+    """Write the network of `genotype` into `folder`, check it and judge it on the test split.
 
     Parameters
     ----------
@@ -107,8 +106,8 @@ def deploy(
 
     Returns
     -------
-    JSON-able facts for the record: accuracy of the first file on the test split if there is one, files, what is known
-    of each.
+    JSON-able facts for the record: accuracy of the first file on the test split if there is one, input size, images
+    by split, files, what is known of each.
 
     Raises
     ------
@@ -121,6 +120,7 @@ def deploy(
         kinds,
         batch=batch,
         max_accuracy_drop=max_accuracy_drop,
+        objective=trained.evaluated.objective,
         provenance=provenance,
     )
     if device is not None:
@@ -136,6 +136,7 @@ def deploy_subnet(
     *,
     batch: int | None = 1,
     max_accuracy_drop: float = 0.01,
+    objective: str = "accuracy",
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """As `deploy`, of a network at hand and without measuring."""
@@ -148,13 +149,20 @@ def deploy_subnet(
             kind,
             batch=batch,
             max_accuracy_drop=max_accuracy_drop,
+            objective=objective,
             provenance=provenance,
         )
         for kind in kinds
     ]
-    test = {"test_accuracy": exports[0]["test_accuracy"], "test_images": len(data.test)} if data.labelled else {}
+    test = {}
+    if data.labelled:
+        names = ("test_accuracy", "test_accuracy_error", "test_balanced_accuracy")
+        test = {name: exports[0][name] for name in names} | {"test_images": len(data.test)}
     return {
         **test,
+        "objective": objective,
+        "resolution": subnet.resolution,
+        "images": {"train": len(data.train), "search-validation": len(data.validation), "test": len(data.test)},
         "classes": list(data.classes),
         "exports": exports,
         "files": file_names(exports),

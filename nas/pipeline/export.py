@@ -14,26 +14,32 @@ from nas.export.checked import export_checked
 from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_exports
 from nas.report.html import write_report
+from nas.search.record import FILE, read_record
 from nas.supernet import load_subnet
 
 
 def search_record(folder: Path) -> dict[str, Any]:
-    """``result.json`` of a finished search.
+    """``result.json`` of a finished search that exported its network.
 
     Raises
     ------
-    ValueError : `folder` is not that of one.
+    ValueError : `folder` is not that of one, or a field is missing or wrong.
     """
-    path = folder / "result.json"
-    if not path.is_file():
-        raise ValueError(f"{folder} is not the folder of a finished search: it has no result.json")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record: dict[str, Any] = dict(read_record(folder))
+    if "exports" not in record:
+        missed = record["status"] == "missed"
+        why = (
+            "its budget was missed" if missed else "the search was stopped before that; repeat its command to finish it"
+        )
+        raise ValueError(f"no network was exported in {folder}: {why}")
+    if missing := [key for key in ("supernet", "classes", "files") if key not in record]:
+        raise ValueError(f"{folder / FILE}: {missing[0]} is missing")
     return record
 
 
 def write_search_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write ``result.json`` and the report made of it."""
-    write_text(folder / "result.json", json.dumps(record, indent=2) + "\n")
+    write_text(folder / FILE, json.dumps(record, indent=2) + "\n")
     write_report(folder)
 
 
@@ -81,6 +87,7 @@ def export_again(
             kind,
             batch=batch,
             max_accuracy_drop=max_accuracy_drop,
+            objective=record.get("objective") or "accuracy",
             provenance={"search": str(source), "supernet": record["supernet"]},
         )
         for path, kind in zip(paths, kinds, strict=True)

@@ -9,10 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nas.data import ImageData
+from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet
 from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
+from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
 from nas.supernet import load_subnet
@@ -58,11 +61,13 @@ def specialise(
     trained.data.require_labels("fine-tuning")
     subnet = load_subnet(source / WEIGHTS).eval()
     teacher = trained.subnet(trained.space.max)
+    objective = trained.evaluated.objective
     tuned = finetune(
         subnet,
         teacher,
         trained.data,
         settings,
+        objective=objective,
         seed=seed,
         device=device,
         threads=threads,
@@ -78,15 +83,20 @@ def specialise(
         [FileKind(export["format"], export["precision"]) for export in earlier],
         batch=next((export["batch"] for export in earlier if export["format"] == "onnx"), 1),
         max_accuracy_drop=max_accuracy_drop,
+        objective=objective,
         provenance={"search": str(source), "supernet": record["supernet"], "command": command},
     )
     for old, new in zip(earlier, facts["exports"], strict=True):
         if "latency" in old:
             keep_latency(new, folder, old["latency"])
-    record["measured"]["accuracy"] = facts["exports"][0]["accuracy"]
+    record["measured"]["accuracy"] = facts["exports"][0][objective]
     record |= facts | {
         "command": command,
-        "notes": [describe(tuned)],
+        "notes": [
+            describe(tuned, trained.data),
+            *data_remarks(trained),
+            *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
+        ],
         "finetuning": {
             "of": str(source),
             "seed": seed,
@@ -104,12 +114,23 @@ def specialise(
     return record
 
 
-def describe(tuned: Finetuned) -> str:
-    """What came of fine-tuning, in one sentence."""
-    before, after = tuned.before, tuned.after
+def describe(tuned: Finetuned, data: ImageData) -> str:
+    """What came of fine-tuning, and whether the difference may be chance."""
+    before, after, n = tuned.before, tuned.after, len(data.validation)
     epochs = f"{tuned.epochs:g} epoch{'' if tuned.epochs == 1 else 's'}"
-    return (
+    said = (
         f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
-        f"test {before.test:.2%} before, {after.test:.2%} after; kept the network "
-        f"{'after' if tuned.improved else 'before'}, by search-validation."
+        f"test {_with_error(before.test, data)} before, {_with_error(after.test, data)} after. The network "
+        f"{'after' if tuned.improved else 'before'} fine-tuning was kept, by search-validation."
     )
+    difference, error = abs(after.validation - before.validation), float(standard_error(before.validation, n))
+    if difference < error:
+        said += (
+            f" The difference on search-validation, {100 * difference:.2f} points, is below the standard error of an "
+            f"accuracy on {n} images, {100 * error:.2f} points: it may be chance."
+        )
+    return said
+
+
+def _with_error(share: float, data: ImageData) -> str:
+    return f"{share:.2%} ± {float(standard_error(share, len(data.test))):.2%}"

@@ -132,7 +132,7 @@ def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> t
 def _merit(result: SearchResult) -> tuple[bool, float, float]:
     """Larger is better: not rejected, then accurate on search-validation, then fast."""
     file = result.about["exports"][0]
-    return file["accepted"], file["accuracy"], -(result.measured["latency_ms"] or 0.0)
+    return file["accepted"], file[file["objective"]], -(result.measured["latency_ms"] or 0.0)
 
 
 def _found(result: SearchResult) -> dict[str, Any]:
@@ -143,7 +143,9 @@ def _found(result: SearchResult) -> dict[str, Any]:
         "architecture": result.architecture,
         "latency_ms": result.measured["latency_ms"],
         "macs": result.costs["macs"],
-        **{key: file[key] for key in ("bytes", "peak_activation_bytes", "accuracy", "test_accuracy", "accepted")},
+        "accuracy": file[file["objective"]],
+        **{key: file[key] for key in ("bytes", "peak_activation_bytes", "accepted")},
+        **{key: file[key] for key in ("test_accuracy", "test_accuracy_error")},
     }
 
 

@@ -76,6 +76,11 @@ class TrainRequest:
         if self.train_time is not None:
             parse_duration(self.train_time)
 
+    @property
+    def label(self) -> str:
+        """What the run is called where it has no name."""
+        return self.data.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest(TrainRequest):
@@ -89,6 +94,8 @@ class SearchRequest(TrainRequest):
     shared : several devices get one network that keeps every one's budget, instead of one each.
     supernet : a training run's folder, or the name of a shipped supernet; trained first (or found among the runs) if
         not given.
+    objective : what the network is chosen by within the budget: ``accuracy``, or ``balanced_accuracy``, the mean of the
+        classes' recalls, for classes of unequal size.
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
@@ -113,6 +120,7 @@ class SearchRequest(TrainRequest):
     device: str = "cpu"
     shared: bool = False
     supernet: str | None = None
+    objective: str = "accuracy"
     confidence: float = 0.95
     samples: int | None = None
     evaluations: int = 80
@@ -167,6 +175,11 @@ class SearchRequest(TrainRequest):
     def supernet_name(self) -> str:
         """What `nas.pipeline.train.TrainedSupernet.open` finds the supernet by."""
         return self.supernet or str(self.training_folder)
+
+    @property
+    def label(self) -> str:
+        """What the run is called where it has no name."""
+        return self.data.name if self.supernet is None else Path(self.supernet).name
 
     @property
     def limits(self) -> dict[str, str | None]:

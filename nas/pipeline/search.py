@@ -8,8 +8,9 @@ device or for several that share it is `search`; a network for each of several d
 """
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -53,6 +54,7 @@ class Task:
     budget : parsed; see `Budget.parse`.
     feasibility : of the budget in `space`, with the budget resolved.
     kinds : of the files to export, those that the devices run first.
+    began : `time.perf_counter()` when work on it began.
     """
 
     devices: Sequence[Device]
@@ -61,6 +63,7 @@ class Task:
     budget: Budget
     feasibility: Feasibility
     kinds: Sequence[FileKind]
+    began: float = field(default_factory=time.perf_counter)
 
     @property
     def name(self) -> str:
@@ -142,6 +145,7 @@ def prepare_task(
     InfeasibleBudget : no network of the space keeps it.
     ValueError : nothing is known of a device, or a setting cannot work.
     """
+    began = time.perf_counter()
     precisions = {device.spec.precision for device in devices}
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
@@ -162,7 +166,7 @@ def prepare_task(
         feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, space, budget, feasibility, kinds)
+    return Task(devices, known, space, budget, feasibility, kinds, began)
 
 
 def _costs(
@@ -190,7 +194,9 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
     moved = None if request.moved_data is None else request.moved_data.as_dict()
     if request.supernet is None and request.data.root:  # the training may have read them from another place
         moved = {"root": request.data.root}
-    return TrainedSupernet.open(request.supernet_name, moved, request.storage, notes=notes, listener=listener)
+    return TrainedSupernet.open(
+        request.supernet_name, moved, request.storage, objective=request.objective, notes=notes, listener=listener
+    )
 
 
 def run_task(
@@ -203,9 +209,13 @@ def run_task(
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
+    from nas.pipeline.remarks import data_remarks, file_remarks
     from nas.report.html import write_report
 
     devices = task.devices
+    about_data = data_remarks(trained)
+    for remark in about_data:
+        listener.say(remark)
     measure = {
         device.name: measure_exported(trained, device, listener.track) for device in devices if device.can_measure
     }
@@ -248,6 +258,17 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     listener.say("exporting")
     alone = len(devices) == 1
+    deployed = deploy(
+        trained,
+        result.genotype,
+        folder,
+        task.kinds,
+        batch=request.batch,
+        max_accuracy_drop=request.max_accuracy_drop / 100,
+        provenance={"supernet": request.supernet_name, "command": command},
+        device=devices[0] if alone else None,
+        known=result.measured,
+    )
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
@@ -256,23 +277,24 @@ def run_task(
         "supernet": request.supernet_name,
         "moved_data": request.moved_data.portable() if request.moved_data else None,
         "batch": devices[0].batch,
-        "notes": [*trained.remarks(result.genotype), *_about_batch(devices, result)],
+        "notes": [
+            *trained.remarks(result.genotype),
+            *_about_batch(devices, result),
+            *about_data,
+            *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
+        ],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
-        **deploy(
-            trained,
-            result.genotype,
-            folder,
-            task.kinds,
-            batch=request.batch,
-            max_accuracy_drop=request.max_accuracy_drop / 100,
-            provenance={"supernet": request.supernet_name, "command": command},
-            device=devices[0] if alone else None,
-            known=result.measured,
-        ),
+        **deployed,
+        "seconds": round(time.perf_counter() - task.began, 1),
     }
     result.write(folder)
-    facts = {"device": task.name, "supernet": str(request.training_folder), "seed": request.seed}
+    facts = {
+        "device": task.name,
+        "supernet": str(request.training_folder),
+        "seed": request.seed,
+        "objective": request.objective,
+    }
     save_run(folder, objectives, names_of(devices), facts, request.strategy)
     write_report(folder)
     return result
@@ -318,6 +340,7 @@ def settings_of(request: SearchRequest) -> SearchSettings:
         finalists=request.finalists,
         rounds=request.rounds,
         strategy=request.strategy,
+        objective=request.objective,
     )
 
 

@@ -1,26 +1,28 @@
-"""The exported files as tables: what each measures, weighs and gets right, in its own runtime and precision."""
+"""The exported files as tables: latency, size, memory and accuracy of each, in its own runtime and precision."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
+from nas.report.page import Cell
+from nas.report.words import UNKNOWN, milliseconds, percent
 from nas.search.budget import METRICS
+from nas.search.record import ExportRecord, PrecisionRecord
 
 _SIZE = next(metric for metric in METRICS if metric.key == "weight_bytes")
 HEAD = [
     "file",
-    "latency, measured",
-    "file size",
-    "peak memory",
-    "search-validation",
+    "latency,\nmeasured",
+    "file\nsize",
+    "peak\nmemory",
+    "search-\nvalidation",
     "test",
-    "same class<br>as PyTorch",
-    "largest<br>difference",
+    "same class\nas PyTorch",
+    "largest\ndifference",
 ]
 EXPLANATION = (
-    "Latency is the file's own, in the runtime named. Peak memory is the most bytes of activations alive at once, "
-    "worked out from the graph: a tensor lives from the layer that writes it to the last one that reads it, in the "
-    "file's precision; weights and what the runtime needs for itself come on top. Accuracy is the file's own; below an "
-    "int8 file's stands float32's. Differences are of logits; those of int8 decide nothing, its accuracy does."
+    "Latency and accuracy are those of the file itself, run in the runtime that is named; the accuracy of float32 is "
+    "below that of an int8 file. Peak memory is the largest number of bytes that activations take at once, computed "
+    "from the graph in the file's precision; weights and the runtime's own memory are not in it. Differences are those "
+    "of logits; an int8 file is accepted or rejected by its accuracy, not by them."
 )
 
 PRECISIONS_HEAD = [
@@ -34,16 +36,18 @@ PRECISIONS_HEAD = [
 ]
 
 
-def file_rows(exports: list[Mapping[str, Any]]) -> list[list[str]]:
-    """One row a file, a cell for each of `HEAD`; a line break within a cell is a newline."""
+def file_rows(exports: Sequence[ExportRecord]) -> list[list[Cell | str]]:
+    """One row a file, a cell for each of `HEAD`."""
     return [
         [
             export["file"] + ("" if export["accepted"] else "\nrejected: lost too much accuracy"),
             _latency(export),
             _SIZE.format(export["bytes"]),
             _SIZE.format(export["peak_activation_bytes"]),
-            _accuracy(export, ""),
-            _accuracy(export, "test_"),
+            _accuracy(export.get("accuracy"), None, export.get("float32_accuracy")),
+            _accuracy(
+                export.get("test_accuracy"), export.get("test_accuracy_error"), export.get("float32_test_accuracy")
+            ),
             f"{export['parity']['top1_agreement']:.1%} of {export['parity']['n']}",
             f"{export['parity']['max_abs_difference']:.2g}",
         ]
@@ -51,41 +55,40 @@ def file_rows(exports: list[Mapping[str, Any]]) -> list[list[str]]:
     ]
 
 
-def _latency(export: Mapping[str, Any]) -> str:
+def _latency(export: ExportRecord) -> str:
     if "latency" not in export:
         return "not measured"
     timed = export["latency"]
     images = "" if export["batch"] in (1, None) else f" for {export['batch']} images"
-    threads = f"{timed['threads']} thread{'s' if timed['threads'] > 1 else ''}"
-    return f"{timed['latency_ms']:.3g} ms{images}\n{timed['device']}, {timed['runtime']}, {threads}"
+    threads = f"{timed['threads']} thread{'' if timed['threads'] == 1 else 's'}"
+    return f"{milliseconds(timed['latency_ms'])}{images}\n{timed['device']}, {timed['runtime']}, {threads}"
 
 
-def _accuracy(export: Mapping[str, Any], on: str) -> str:
-    if f"{on}accuracy" not in export:
+def _accuracy(share: float | None, error: float | None, float32: float | None) -> str:
+    if share is None:
         return "not known"
-    shown = f"{export[f'{on}accuracy']:.2%}"
-    float32 = export.get(f"float32_{on}accuracy")
-    return shown if float32 is None else f"{shown}\nfloat32 {float32:.2%}"
+    return percent(share, error) + ("" if float32 is None else f"\nfloat32 {percent(float32)}")
 
 
-def precision_rows(precisions: list[Mapping[str, Any]]) -> list[list[str]]:
+def precision_rows(precisions: Sequence[PrecisionRecord]) -> list[list[Cell | str]]:
     """The best network in each precision, a cell for each of `PRECISIONS_HEAD`; fewer cells where there is none."""
-    rows = []
+    rows: list[list[Cell | str]] = []
     for found in precisions:
         name = f"{found['precision']}\n{found['device']}"
         if "reason" in found:
             rows.append([name, found["reason"]])
             continue
-        rejected = "" if found["accepted"] else "\nrejected: lost too much accuracy"
+        rejected = "" if found.get("accepted", True) else "\nrejected: lost too much accuracy"
+        sizes = [found.get("bytes"), found.get("peak_activation_bytes")]
+        macs = found.get("macs")
         rows.append(
             [
-                f"{name}\n{found['architecture']}",
-                f"{found['accuracy']:.2%}{rejected}",
-                f"{found['test_accuracy']:.2%}",
-                "not measured" if found["latency_ms"] is None else f"{found['latency_ms']:.3g} ms",
-                _SIZE.format(found["bytes"]),
-                _SIZE.format(found["peak_activation_bytes"]),
-                f"{found['macs'] / 1e6:.3g} M",
+                f"{name}\n{found.get('architecture', '')}",
+                f"{percent(found.get('accuracy'))}{rejected}",
+                percent(found.get("test_accuracy"), found.get("test_accuracy_error")),
+                "not measured" if found.get("latency_ms") is None else milliseconds(found["latency_ms"]),
+                *(UNKNOWN if size is None else _SIZE.format(size) for size in sizes),
+                UNKNOWN if macs is None else f"{macs / 1e6:.3g} M",
             ]
         )
     return rows

@@ -1,39 +1,30 @@
 """The figures of a search: the front, predicted against measured, and convergence.
 
-Explicit figures on the Agg canvas, no pyplot and so no global state. Colours are Okabe and Ito's
-(https://jfly.uni-koeln.de/color/), told apart by colour-blind readers too; marks differ in shape as well.
 Accuracies are drawn in percent, latencies in milliseconds.
 """
 
-from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from latency_tables.files import shown
+from nas.report.drawing import (
+    GREEN,
+    LIGHT,
+    ORANGE,
+    VERMILION,
+    Axes,
+    Figure,
+    Theme,
+    canvas,
+    default_style,
+    empty_figure,
+    style_axes,
+)
 from nas.report.run_folder import SearchRun
 
-BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
 
-
-@dataclass(frozen=True)
-class Theme:
-    """Ink, paper and what lies between."""
-
-    ink: str
-    paper: str
-    faint: str
-    dots: str
-    front: str
-
-
-LIGHT = Theme(ink="#1f2328", paper="#ffffff", faint="#c9ced4", dots="#b4bbc3", front=BLUE)
-DARK = Theme(ink="#e6e9ec", paper="#1b1f24", faint="#4b535c", dots="#727d88", front="#56B4E9")
-
-
+@default_style()
 def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     """Accuracy against latency (or MACs): random networks, the front, the finalists, the choice, the budget."""
     figure, axes = canvas(theme, (7.6, 5.0))
@@ -56,7 +47,7 @@ def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     )
     if run.has_latency:
         _finalists_on_front(axes, run, theme)
-    x, y = _place_of_choice(run, scale)
+    x, y = _position_of_chosen(run, scale)
     axes.scatter([x], [y], marker="*", s=330, color=GREEN, edgecolors=theme.ink, linewidths=0.9, zorder=6)
     # Both again for the legend, at sizes that show there.
     axes.plot([], [], "o", color=theme.dots, markersize=4, label="random networks, predicted")
@@ -71,26 +62,28 @@ def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
             color=theme.ink,
             ha="center",
         )
-    axes.set_xlabel(f"latency on {run.record['device'] or 'the device'} (ms)" if run.has_latency else "MACs (millions)")
-    axes.set_ylabel("accuracy (%)")
+    device = shown(run.record["device"] or "the device")
+    # A name may have a $ in it, which would begin a formula.
+    axes.set_xlabel(f"latency on {device} (ms)" if run.has_latency else "MACs (millions)", parse_math=False)
+    axes.set_ylabel(f"{run.accuracy_name} (%)")
     legend = figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
     for text in legend.get_texts():
         text.set_color(theme.ink)
     return figure
 
 
+@default_style()
 def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     """Predicted against measured, for every finalist: latency, and accuracy where it was evaluated."""
     panels: list[tuple[str, str, str, float]] = []
     if run.has_latency and run.finalists["measured_latency_ms"].notna().any():
         panels.append(("latency (ms)", "latency_ms", "latency_std_ms", 1.0))
     if run.finalists["measured_accuracy"].notna().any():
-        panels.append(("accuracy (%)", "accuracy", "accuracy_std", 100.0))
-    figure = Figure(figsize=(7.6, 3.7), facecolor=theme.paper, layout="constrained")
-    FigureCanvasAgg(figure)
+        panels.append((f"{run.accuracy_name} (%)", "accuracy", "accuracy_std", 100.0))
+    figure = empty_figure(theme, (7.6, 3.7))
     for number, (title, column, std, scale) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), number)
-        _style(axes, theme)
+        style_axes(axes, theme)
         table = run.finalists.dropna(subset=[f"measured_{column}"])
         predicted, measured = table[f"predicted_{column}"] * scale, table[f"measured_{column}"] * scale
         spread = table[f"predicted_{std}"] * scale
@@ -115,6 +108,7 @@ def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
+@default_style()
 def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     """The best predicted accuracy within the budget after so many evaluations."""
     figure, axes = canvas(theme, (7.6, 2.7))
@@ -127,15 +121,8 @@ def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     )
     axes.set_xscale("log")
     axes.set_xlabel("networks evaluated by the predictors")
-    axes.set_ylabel("best accuracy within\nthe budget, predicted (%)")
+    axes.set_ylabel(f"best {run.accuracy_name} within\nthe budget, predicted (%)")
     return figure
-
-
-def png(figure: Figure, dpi: int = 160) -> bytes:
-    """The figure as a PNG file; equal figures give equal bytes."""
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor=figure.get_facecolor(), metadata={"Software": None})
-    return buffer.getvalue()
 
 
 def _finalists_on_front(axes: Axes, run: SearchRun, theme: Theme) -> None:
@@ -173,13 +160,13 @@ def _finalists_on_front(axes: Axes, run: SearchRun, theme: Theme) -> None:
         )
 
 
-def _place_of_choice(run: SearchRun, scale: float) -> tuple[float, float]:
+def _position_of_chosen(run: SearchRun, scale: float) -> tuple[float, float]:
     measured, predicted = run.record["measured"], run.record["predicted"]
     accuracy = predicted["accuracy"] if measured["accuracy"] is None else measured["accuracy"]
-    if not run.has_latency:
-        return run.record["costs"]["macs"] * scale, accuracy * 100
-    latency = predicted["latency_ms"] if measured["latency_ms"] is None else measured["latency_ms"]
-    return latency, accuracy * 100
+    cost: float | None = run.record["costs"]["macs"] * scale
+    if run.has_latency:
+        cost = predicted["latency_ms"] if measured["latency_ms"] is None else measured["latency_ms"]
+    return np.nan if cost is None else cost, (accuracy or 0.0) * 100
 
 
 def _error_style(theme: Theme, colour: str, *, hollow: bool = False) -> dict[str, Any]:
@@ -192,24 +179,3 @@ def _error_style(theme: Theme, colour: str, *, hollow: bool = False) -> dict[str
         "capsize": 2,
         "zorder": 4 if hollow else 5,
     }
-
-
-def canvas(theme: Theme, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """An empty figure of `size` inches with one styled set of axes."""
-    figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    _style(axes, theme)
-    return figure, axes
-
-
-def _style(axes: Axes, theme: Theme) -> None:
-    axes.set_facecolor(theme.paper)
-    axes.grid(color=theme.faint, linewidth=0.5, alpha=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(colors=theme.ink, labelsize=9.5)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(theme.faint)
-    axes.xaxis.label.set_color(theme.ink)
-    axes.yaxis.label.set_color(theme.ink)

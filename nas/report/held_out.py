@@ -1,14 +1,14 @@
 """The figure of a fitted device: every measured network against its prediction from all the others."""
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nas.report.figures import BLUE, LIGHT, Theme, canvas
+from nas.report.drawing import BLUE, LIGHT, Figure, Theme, canvas, default_style
 
 Floats = NDArray[np.float64]
 
 
+@default_style()
 def held_out_figure(
     measured_ms: Floats, predicted_ms: Floats, std_ms: Floats, title: str, theme: Theme = LIGHT
 ) -> Figure:
@@ -39,6 +39,6 @@ def held_out_figure(
     axes.set_ylim(*ends)
     axes.set_xlabel("measured latency (ms)")
     axes.set_ylabel("predicted from the others (ms)")
-    axes.set_title(title, color=theme.ink, fontsize=10.5)
+    axes.set_title(title, color=theme.ink, fontsize=10.5, parse_math=False)
     axes.legend(frameon=False, labelcolor=theme.ink, loc="upper left", fontsize=9.5)
     return figure

@@ -6,15 +6,15 @@ milliseconds.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
-from typing import Any
 
-from latency_tables.files import write_text
-from nas.report.page import fill_page, html_section, html_table
+from latency_tables.files import InnerPath, inner_path, read_json, write_text
+from nas.report.page import Cell, Command, Link, Page, Section, Table
+from nas.report.words import UNKNOWN, accuracy_on_test, percent
 from nas.search.latency import latencies_of
+from nas.search.record import FILE, SearchRecord, read_record
 
 SUMMARY = "summary.json"
 HEAD = (
@@ -23,7 +23,7 @@ HEAD = (
     "on test",
     "latency,\npredicted (ms)",
     "measured (ms)",
-    "at most (ms)",
+    "limit (ms)",
     "verdict",
 )
 
@@ -35,13 +35,28 @@ class Entry:
     Attributes
     ----------
     label : what sets it apart: its device, or the values swept over.
-    folder : of its run, relative to the folder of all.
+    folder : of its run, inside the folder of all.
     failure : why it has no network, or why that does not keep the budget; empty where all is well.
+
+    Raises
+    ------
+    ValueError : `folder` leads elsewhere.
     """
 
     label: str
-    folder: str
+    folder: InnerPath
     failure: str = ""
+
+    def __post_init__(self) -> None:
+        inner_path(self.folder)
+
+
+@dataclass(frozen=True)
+class _Summary:
+    """``summary.json``."""
+
+    command: str
+    runs: list[Entry]
 
 
 def write_overview(folder: Path, entries: Sequence[Entry], command: str = "") -> Path:
@@ -61,43 +76,35 @@ def write_overview_page(folder: Path) -> Path:
     command, entries = read_overview(folder)
     records = [run_record(folder, entry) for entry in entries]
     found = sum(record is not None and not entry.failure for record, entry in zip(records, entries, strict=True))
-    rows = []
+    rows: list[list[Cell | str]] = []
+    networks: list[list[Cell | str]] = []
     for entry, record in zip(entries, records, strict=True):
-        name = escape(entry.label)
         if record is None:
-            rows.append([name, *[""] * (len(HEAD) - 1), f'<span class="no">{escape(entry.failure)}</span>', ""])
+            rows.append([entry.label, *[""] * (len(HEAD) - 1), Cell(entry.failure, "no"), ""])
             continue
-        link = f'<a href="{escape(entry.folder)}/report.html">{name}</a>' if "exports" in record else name
-        cells = [escape(cell).replace("\n", "<br>") for cell in row(record)]
+        exports = record.get("exports", [])
+        name = Cell(links=[Link(entry.label, f"{entry.folder}/report.html")]) if exports else Cell(entry.label)
         kept = {"met": "yes", "missed": "no"}.get(record["status"], "predicted")
-        cells[-1] = f'<span class="{kept}">{cells[-1]}</span>'
-        files = "<br>".join(
-            f'<a href="{escape(entry.folder)}/{escape(export["file"])}">{escape(export["file"])}</a>'
-            for export in record.get("exports", [])
-        )
-        rows.append([link, *cells, files])
-    heads = ["", *(name.replace("\n", "<br>") for name in HEAD), "files"]
-    networks = [
-        [escape(entry.label), f"<code>{escape(record['architecture'])}</code>"]
-        for entry, record in zip(entries, records, strict=True)
-        if record is not None
-    ]
+        *cells, verdict = row(record)
+        files = [Link(export["file"], f"{entry.folder}/{export['file']}") for export in exports]
+        rows.append([name, *cells, Cell(verdict, kept), Cell(links=files)])
+        networks.append([entry.label, Cell(record["architecture"], "code")])
     sections = [
-        html_section("Side by side", html_table(heads, rows, numbers=set(range(1, len(HEAD))))),
-        html_section("The networks", html_table([], networks)) if networks else "",
-        html_section("How to get this again", f"<pre>{escape(command)}</pre>") if command else "",
+        Section("Side by side", [Table(["", *HEAD, "files"], rows, numbers=set(range(1, len(HEAD))))]),
+        Section("The networks", [Table([], networks)] if networks else []),
+        Section("How to repeat this", [Command(command)] if command else []),
     ]
-    page = folder / "report.html"
-    text = fill_page(
+    page = Page(
         title=f"nas search: {len(entries)} runs",
         status="met" if found == len(entries) else "missed",
-        badge=f"{found} of {len(entries)} have their network",
+        badge=f"{found} of {len(entries)} have a network",
         headline=", ".join(entry.label for entry in entries),
-        subline="Each row leads to a report of its own.",
+        sublines=["Each row leads to a report of its own."],
         sections=sections,
     )
-    write_text(page, text)
-    return page
+    path = folder / "report.html"
+    write_text(path, page.render())
+    return path
 
 
 def read_overview(folder: Path) -> tuple[str, list[Entry]]:
@@ -105,25 +112,27 @@ def read_overview(folder: Path) -> tuple[str, list[Entry]]:
 
     Raises
     ------
-    ValueError : there is none, or it is damaged.
+    ValueError : there is none, it is damaged, or it names a folder outside of `folder`.
     """
-    try:
-        document = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        return str(document["command"]), [Entry(**entry) for entry in document["runs"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder} holds no summary of several searches: {error}") from error
+    summary = read_json(folder / SUMMARY, _Summary)
+    for entry in summary.runs:
+        # A link inside of the folder may still lead out of it.
+        if not (folder / entry.folder).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder / SUMMARY}: {entry.folder} is not inside of {folder}")
+    return summary.command, summary.runs
 
 
-def run_record(folder: Path, entry: Entry) -> dict[str, Any] | None:
-    """``result.json`` of one of the runs, None where it found nothing."""
-    path = folder / entry.folder / "result.json"
-    if not path.is_file():
-        return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+def run_record(folder: Path, entry: Entry) -> SearchRecord | None:
+    """``result.json`` of one of the runs, None where it found nothing.
+
+    Raises
+    ------
+    ValueError : it is damaged.
+    """
+    return read_record(folder / entry.folder) if (folder / entry.folder / FILE).exists() else None
 
 
-def row(record: Mapping[str, Any]) -> list[str]:
+def row(record: SearchRecord) -> list[str]:
     """The cells under `HEAD` of one search, of several devices one line each."""
     predicted, measured = record["predicted"], record["measured"]
     limits = {b["device"]: b["limit"] for b in record["budgets"] if b["key"] == "latency_ms"}
@@ -139,11 +148,12 @@ def row(record: Mapping[str, Any]) -> list[str]:
                 _number(limit),
             ]
         )
+    evaluated = percent(measured["accuracy"])
     return [
-        f"{predicted['accuracy']:.2%} ± {predicted['accuracy_std']:.2%}",
-        _number(measured["accuracy"], "{:.2%}"),
-        _number(record.get("test_accuracy"), "{:.2%}"),
-        *("\n".join(column) for column in zip(*latencies, strict=True)),
+        percent(predicted["accuracy"], predicted["accuracy_std"]),
+        "" if evaluated == UNKNOWN else evaluated,
+        accuracy_on_test(record) or "",
+        *(["\n".join(column) for column in zip(*latencies, strict=True)] or [""] * 3),
         record["status"],
     ]
 

@@ -1,14 +1,20 @@
-"""What a report shows: the files that a search left in its run folder."""
+"""What a report shows: the files that a search left in its run folder, each checked as it is read."""
 
-import json
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from latency_tables.files import read_text
 from nas.search.latency import Latency, latencies_of, own_columns
+from nas.search.record import SearchRecord, read_record
 from nas.search.result import SearchResult
+
+_ACCURACY = ("predicted_accuracy", "predicted_accuracy_std")
+_PREDICTED = ("predicted_latency_ms", "predicted_latency_std_ms")
+_MEASURED = ("measured_latency_ms", "measured_p10_ms", "measured_p90_ms")
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class SearchRun:
     front, cloud, finalists, convergence : the tables.
     """
 
-    record: dict[str, Any]
+    record: SearchRecord
     front: pd.DataFrame
     cloud: pd.DataFrame
     finalists: pd.DataFrame
@@ -33,14 +39,32 @@ class SearchRun:
 
         Raises
         ------
-        ValueError : it is not the folder of a finished search.
+        ValueError : it is not the folder of a finished search, or a file in it is damaged.
         """
-        try:
-            record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-            tables = {name: pd.read_csv(folder / file) for name, file in SearchResult.FILES.items()}
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{folder} is not the folder of a finished search: {error}") from error
-        return cls(record, **tables)
+        record = read_record(folder)
+        files = SearchResult.FILES
+        predicted: list[str] = [*_ACCURACY]
+        measured: list[str] = ["measured_accuracy"]
+        costs = []
+        for latency in latencies_of(record["predicted"]):
+            if record["predicted"][latency.column()] is not None:
+                predicted += map(latency.column, _PREDICTED)
+                costs.append(latency.column("predicted_latency_ms"))
+            elif latency.device:
+                raise ValueError(f"{folder}: no latency is predicted{latency.on_device}")
+            measured += map(latency.column, _MEASURED)
+        cloud = _table(folder / files["cloud"], ["predicted_accuracy", *(costs or ["macs"])])
+        front = _table(folder / files["front"], [*predicted, "macs"])
+        finalists = _table(
+            folder / files["finalists"], ["round", *predicted], text=["architecture"], numbers_or_nothing=measured
+        )
+        convergence = _table(folder / files["convergence"], ["evaluations"], numbers_or_nothing=["predicted_accuracy"])
+        return cls(record, front, cloud, finalists, convergence)
+
+    @property
+    def accuracy_name(self) -> str:
+        """What accuracies are: ``accuracy`` or ``balanced accuracy``."""
+        return self.record.get("objective", "accuracy").replace("_", " ")
 
     @property
     def devices(self) -> list[str]:
@@ -56,11 +80,13 @@ class SearchRun:
             names = own_columns(map(str, table), Latency(device))
             return table[list(names)].rename(columns=names)
 
-        record = dict(self.record) | {"device": device}
-        for kind in ("predicted", "measured"):
-            names = own_columns(self.record[kind], Latency(device))
-            record[kind] = {own: self.record[kind][name] for name, own in names.items()}
-        record["budgets"] = [budget for budget in self.record["budgets"] if budget["device"] in ("", device)]
+        def own(figures: dict[str, float | None]) -> dict[str, float | None]:
+            return {name: figures[column] for column, name in own_columns(figures, Latency(device)).items()}
+
+        record = self.record.copy()
+        record["device"] = device
+        record["predicted"], record["measured"] = own(record["predicted"]), own(record["measured"])
+        record["budgets"] = [budget for budget in record["budgets"] if budget["device"] in ("", device)]
         front = view(self.front).sort_values("predicted_latency_ms", kind="stable")
         # What is best on all devices together need not be on this one.
         front = front[front["predicted_accuracy"] > front["predicted_accuracy"].cummax().shift(fill_value=-1.0)]
@@ -74,13 +100,43 @@ class SearchRun:
     @property
     def cost(self) -> str:
         """The column that accuracy is traded against: ``predicted_latency_ms``, or ``macs`` without a device."""
-        return str(self.cloud.columns[1])
+        return "predicted_latency_ms" if self.has_latency else "macs"
 
     @property
     def has_latency(self) -> bool:
         """A device was involved."""
-        return self.cost != "macs"
+        return self.record["predicted"].get("latency_ms") is not None
 
     def limit(self, key: str) -> float | None:
         """The budget's limit on a metric."""
         return next((float(b["limit"]) for b in self.record["budgets"] if b["key"] == key), None)
+
+
+def _table(
+    path: Path, numbers: list[str], *, text: list[str] | None = None, numbers_or_nothing: list[str] | None = None
+) -> pd.DataFrame:
+    """A CSV file with at least these columns; `numbers` are finite, `numbers_or_nothing` may be empty.
+
+    Raises
+    ------
+    ValueError : it is not there, no table, lacks a column, or a value is of another kind.
+    """
+    content = read_text(path)
+    try:
+        table = pd.read_csv(StringIO(content))
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise ValueError(f"{path} is not a table: {' '.join(str(error).split())}") from error
+    needed = [*numbers, *(numbers_or_nothing or []), *(text or [])]
+    if missing := [name for name in needed if name not in table]:
+        raise ValueError(f"{path} has no column {missing[0]}")
+    for name in numbers + (numbers_or_nothing or []):
+        try:
+            values = table[name].to_numpy(dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} has a value that is no number in column {name}") from error
+        if not np.isfinite(values[~np.isnan(values)]).all() or (name in numbers and np.isnan(values).any()):
+            raise ValueError(f"{path} has a value that is no finite number in column {name}")
+        table[name] = values
+    for name in text or []:
+        table[name] = table[name].astype(str)
+    return table

@@ -117,7 +117,10 @@ class LearntAccuracy:
         )
         if near is None:
             return said
-        return f"{said}; {100 * near['rmse']:.2f} points near the front, {near['subnets']} predicted before their round"
+        return (
+            f"{said}; {100 * near['rmse']:.2f} points near the front, where {near['subnets']} subnets were predicted "
+            "before they were evaluated"
+        )
 
     def write(self, folder: Path) -> None:
         """Write the table into `folder`."""

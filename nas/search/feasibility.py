@@ -51,7 +51,7 @@ class Feasibility:
 
     def __str__(self) -> str:
         """A column for each limit, a row for each landmark."""
-        columns = [["", "at most", "cheapest", "min net", "middle net", "max net", "can be kept"]]
+        columns = [["", "limit", "least possible", "min net", "middle net", "max net", "possible"]]
         for limit, row in zip(self.budget.limits, self.rows, strict=True):
             amounts = (limit.value, *(float(row[key]) for key in ("cheapest", "min_net", "middle_net", "max_net")))
             columns.append([limit.title, *map(limit.metric.format, amounts), "yes" if row["satisfiable"] else "no"])

@@ -25,6 +25,22 @@ class Predictor(Protocol):
         """The mean, shape (n,), and with `return_std` also its standard deviation, shape (n,)."""
 
 
+ACCURACIES = ("accuracy", "balanced_accuracy")
+"""What a network may be chosen by: the share of correct images, or the mean of the classes' recalls."""
+
+
+def check_objective(objective: str) -> str:
+    """`objective`, if it is one of `ACCURACIES`.
+
+    Raises
+    ------
+    ValueError : it is not.
+    """
+    if objective not in ACCURACIES:
+        raise ValueError(f"objective must be {' or '.join(ACCURACIES)}, got {objective!r}")
+    return objective
+
+
 @dataclass
 class Objectives:
     """Predictions and paper costs of a population.

@@ -26,7 +26,7 @@ from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import Ledger, measured_columns
 from nas.search.finalists.proof import Evaluate, Measure, Refit, verify
 from nas.search.latency import Latency, by_latency
-from nas.search.objectives import Objectives
+from nas.search.objectives import Objectives, check_objective
 from nas.search.result import SearchResult, assemble
 from search_spaces import Population
 
@@ -44,6 +44,8 @@ class SearchSettings:
     sessions : fresh processes in which the winner must have kept a latency budget.
     slack : share of a latency budget that may stay unused without another round; see `verify`.
     strategy : name of the strategy that searches for the best network; see `nas.search.evolution.strategies`.
+    objective : what accuracies are, ``accuracy`` or ``balanced_accuracy``; two searches that differ in it do not share
+        a folder.
     """
 
     evolution: EvolutionSettings = EvolutionSettings()
@@ -53,6 +55,7 @@ class SearchSettings:
     sessions: int = 3
     slack: float = 0.02
     strategy: str = DEFAULT
+    objective: str = "accuracy"
 
     def __post_init__(self) -> None:
         for name in ("finalists", "rounds", "sessions"):
@@ -61,6 +64,7 @@ class SearchSettings:
         if not 0 <= self.slack < 1:
             raise ValueError(f"search setting slack must be at least 0 and below 1, got {self.slack}")
         require_strategy(self.strategy)
+        check_objective(self.objective)
 
 
 def run_search(

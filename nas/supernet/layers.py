@@ -11,16 +11,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.elastic import (
+    ChannelNorm,
+    ChannelScale,
     ElasticBatchNorm2d,
+    ElasticChannelNorm,
+    ElasticChannelScale,
     ElasticConv2d,
     ElasticLinear,
+    even_padding,
+    padded,
     plain_batch_norm,
     plain_conv,
     plain_linear,
 )
 from search_spaces import LayerSpec
 
-ElasticLayer = ElasticConv2d | ElasticLinear | ElasticBatchNorm2d
+ElasticLayer = ElasticConv2d | ElasticLinear | ElasticBatchNorm2d | ElasticChannelNorm | ElasticChannelScale
 
 
 @dataclass(frozen=True)
@@ -31,29 +37,45 @@ class Kind:
     ----------
     run : maps the spec, its module and its inputs ``(B, C, H, W)`` to the output, before the activation.
     has_weights : a module holds the operator's weights; else `run` is given an empty one, or the norm alone.
-    keeps_channels : output channel `i` comes from input channel `i` alone, of every input. (Depthwise
-        convolutions do too; see `LayerSpec.is_depthwise`.)
     """
 
     run: Callable[[LayerSpec, nn.Module, Sequence[Tensor]], Tensor]
     has_weights: bool = False
-    keeps_channels: bool = False
 
 
 def _avg_pool(spec: LayerSpec, x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, spec.kernel, spec.stride, (spec.kernel - 1) // 2, count_include_pad=False)
+    top, _, left, _ = spec.pads
+    return F.avg_pool2d(x, spec.window, spec.stride, (top, left), spec.ceil_mode, count_include_pad=False)
+
+
+def _max_pool(spec: LayerSpec, x: Tensor) -> Tensor:
+    x = padded(spec, x, float("-inf"))
+    return F.max_pool2d(x, spec.window, spec.stride, even_padding(spec), spec.dilation)
+
+
+def _pad(spec: LayerSpec, x: Tensor) -> Tensor:
+    top, bottom, left, right = spec.pads
+    return F.pad(x, (left, right, top, bottom))
 
 
 KINDS: dict[str, Kind] = {
-    "conv": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
+    "conv": Kind(lambda spec, module, inputs: module(padded(spec, inputs[0])), has_weights=True),
     "linear": Kind(lambda spec, module, inputs: module(inputs[0].flatten(1)), has_weights=True),
-    "global_pool": Kind(lambda spec, module, inputs: inputs[0].mean((2, 3), keepdim=True), keeps_channels=True),
-    "avg_pool": Kind(lambda spec, module, inputs: _avg_pool(spec, inputs[0]), keeps_channels=True),
-    "add": Kind(lambda spec, module, inputs: inputs[0] + inputs[1], keeps_channels=True),
-    "mul": Kind(lambda spec, module, inputs: inputs[0] * inputs[1], keeps_channels=True),
+    "global_pool": Kind(lambda spec, module, inputs: inputs[0].mean((2, 3), keepdim=True)),
+    "avg_pool": Kind(lambda spec, module, inputs: _avg_pool(spec, inputs[0])),
+    "max_pool": Kind(lambda spec, module, inputs: _max_pool(spec, inputs[0])),
+    "add": Kind(lambda spec, module, inputs: inputs[0] + inputs[1]),
+    "mul": Kind(lambda spec, module, inputs: inputs[0] * inputs[1]),
+    "concat": Kind(lambda spec, module, inputs: torch.cat(list(inputs), 1)),
+    "slice": Kind(lambda spec, module, inputs: inputs[0].narrow(1, spec.start, spec.out_channels)),
     "shuffle": Kind(lambda spec, module, inputs: torch.channel_shuffle(inputs[0], spec.groups)),
-    "identity": Kind(lambda spec, module, inputs: module(inputs[0]), keeps_channels=True),
-    "zero": Kind(lambda spec, module, inputs: torch.zeros_like(inputs[0]), keeps_channels=True),
+    "upsample": Kind(lambda spec, module, inputs: F.interpolate(inputs[0], size=(spec.target, spec.target))),
+    "pad": Kind(lambda spec, module, inputs: _pad(spec, inputs[0])),
+    "layer_norm": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
+    "scale": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
+    "identity": Kind(lambda spec, module, inputs: module(inputs[0])),
+    "flatten": Kind(lambda spec, module, inputs: inputs[0].flatten(1)),
+    "zero": Kind(lambda spec, module, inputs: torch.zeros_like(inputs[0])),
 }
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -62,14 +84,32 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": F.relu6,
     "hard_swish": F.hardswish,
     "hard_sigmoid": F.hardsigmoid,
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "gelu": F.gelu,
 }
+
+PLAIN: dict[str, Callable[[LayerSpec], nn.Module]] = {
+    "conv": plain_conv,
+    "linear": plain_linear,
+    "layer_norm": ChannelNorm,
+    "scale": ChannelScale,
+}
+"""Stand-alone modules of the kinds that have weights."""
+ELASTIC: dict[str, Callable[[Sequence[LayerSpec]], ElasticLayer]] = {
+    "conv": ElasticConv2d,
+    "linear": ElasticLinear,
+    "layer_norm": ElasticChannelNorm,
+    "scale": ElasticChannelScale,
+}
+"""Their elastic ones."""
 
 
 def plain_layer(spec: LayerSpec) -> nn.Sequential:
-    """The stand-alone module of `spec`: ``conv`` or ``linear``, then ``norm``; empty where it has neither."""
+    """The stand-alone module of `spec`: its operator by its kind, then ``norm``; empty where it has neither."""
     layer = nn.Sequential()
     if KINDS[spec.kind].has_weights:
-        layer.add_module(spec.kind, plain_conv(spec) if spec.kind == "conv" else plain_linear(spec))
+        layer.add_module(spec.kind, PLAIN[spec.kind](spec))
     if spec.norm:
         layer.add_module("norm", plain_batch_norm(spec))
     return layer
@@ -87,7 +127,7 @@ def elastic_layer(specs: Sequence[LayerSpec], kernel_transform: bool = False) ->
     spec = specs[0]
     layer = nn.Sequential()
     if KINDS[spec.kind].has_weights:
-        operator = ElasticConv2d(specs, kernel_transform) if spec.kind == "conv" else ElasticLinear(specs)
+        operator = ElasticConv2d(specs, kernel_transform) if spec.kind == "conv" else ELASTIC[spec.kind](specs)
         layer.add_module(spec.kind, operator)
     if spec.norm:
         layer.add_module("norm", ElasticBatchNorm2d(specs))

@@ -81,7 +81,7 @@ class Network(nn.Module):
                 module.weight.normal_(0, math.sqrt(2 / fan_out))
             elif isinstance(module, nn.Linear):
                 module.weight.normal_(0, 0.01)
-            elif isinstance(module, nn.BatchNorm2d):
+            elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
                 module.reset_parameters()
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 module.bias.zero_()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.supernet.layers import ElasticLayer, elastic_layer, extract_layer
 from nas.supernet.network import Network, SlotModule, canonical_row
-from nas.supernet.sorting import sort_slot_channels
+from nas.supernet.sorting import sort_channels
 from nas.supernet.subnet import Subnet
 from search_spaces import LayerSpec, Population, SearchSpace
 
@@ -72,15 +72,25 @@ class Supernet(Network):
         return Subnet(self.space, genotype, slots).train(self.training)
 
     def sort_channels(self) -> None:
-        """Order the inner channels of every slot of the max net by importance, once, before widths shrink.
+        """Order the channels of the max net by importance, once, before widths shrink.
 
+        These are the inner channels of every slot, and those that slots share where the space lets them narrow.
         The max net computes the same as before. An optimiser's momenta are not reordered with the weights:
         begin a new one.
         """
         before = self.active
         self.activate(self.space.max)
         try:
-            for _, slot in self.named_slots():
-                sort_slot_channels(slot)
+            slots = {name: slot.layers for name, slot in self.named_slots()}
+            modules = {f"{name}/{layer}": module for name, slot in self.named_slots() for layer, module in slot.items()}
+            sort_channels(slots, modules, self._elastic_layers())
         finally:
             self.activate(before)
+
+    def _elastic_layers(self) -> set[str]:
+        """Names ``slot/layer`` of the layers that have variants of different width."""
+        widths: dict[str, set[int]] = {}
+        for slot in self.space.slots:
+            for spec in self.space.weight_layers(slot):
+                widths.setdefault(f"{slot.name}/{spec.name}", set()).add(spec.out_channels)
+        return {name for name, found in widths.items() if len(found) > 1}

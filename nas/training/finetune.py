@@ -20,7 +20,7 @@ from nas.training.recipe import MOST_EPOCHS, Finetuning
 
 @dataclass(frozen=True)
 class Accuracies:
-    """Of one network.
+    """Of one network: accuracy, or balanced accuracy where that is the objective.
 
     Attributes
     ----------
@@ -59,6 +59,7 @@ def finetune(
     data: ImageData,
     settings: Finetuning,
     *,
+    objective: str = "accuracy",
     seed: int = 0,
     device: str = "cpu",
     threads: int | None = None,
@@ -74,6 +75,7 @@ def finetune(
     subnet : with the weights to begin from; fresh ones make it training from scratch, by the same schedule.
     teacher : usually the max net, its batch-norm calibrated; None learns from labels alone.
     data : trained on its train split, decided on its validation split.
+    objective : what it is decided by on the validation split, ``accuracy`` or ``balanced_accuracy``.
     folder : where log and checkpoint are kept; a killed call with the same arguments goes on from there. None keeps
         none.
     seed, device, threads, checkpoint_every, train_time, listener : see `nas.training.train`.
@@ -101,7 +103,10 @@ def finetune(
             listener=listener,
         )
     net = net.to("cpu").eval()
-    before, after = (Accuracies(evaluate(n, "validation", data), evaluate_on_test(n, data)) for n in (subnet, net))
+    before, after = (
+        Accuracies(evaluate(n, "validation", data, objective), evaluate_on_test(n, data, objective))
+        for n in (subnet, net)
+    )
     improved = after.validation > before.validation
     kept = net if improved else subnet.eval()
     return Finetuned(kept, before, after, improved, round(result.epochs, 2), round(result.seconds, 1))

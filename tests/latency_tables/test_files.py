@@ -53,7 +53,7 @@ def test_a_good_file_becomes_the_typed_object(tmp_path: Path) -> None:
         ('{"name": "pixel", "threads": 2', "is not valid JSON"),
         (json.dumps(GOOD | {"threads": "2"}), "threads should be a valid integer, got '2'"),
         (json.dumps(GOOD | {"threads": None}), "threads should be a valid integer, got None"),
-        (json.dumps(GOOD | {"threads": 10**30}), "more than 64 bits"),
+        (json.dumps(GOOD | {"threads": 10**400}), "an integer that is too large"),
         ('{"name": "pixel", "threads": ' + "1" * 5000 + "}", "is not valid JSON"),
         (json.dumps({"name": "pixel", "limits": []}), "threads is missing"),
         (json.dumps({}), "name is missing (and 2 more)"),

@@ -1,4 +1,4 @@
-"""What every registered search space must keep to."""
+"""What every registered search space must keep to, and every traced network."""
 
 import time
 from collections import Counter
@@ -11,12 +11,19 @@ from hypothesis import strategies as st
 from search_spaces import SPACES, LayerSpec, SearchSpace, get_space
 from search_spaces.layers import SLOT_INPUT
 
-pytestmark = pytest.mark.parametrize("space", SPACES, indirect=True)
+TRACED = ("torchvision:mobilenet_v3_small", "torchvision:resnet18", "timm:ghostnetv2_100")
+pytestmark = pytest.mark.parametrize("space", [*SPACES, *TRACED], indirect=True)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
 @pytest.fixture(scope="module")
 def space(request: pytest.FixtureRequest) -> SearchSpace:
+    if request.param in TRACED:
+        if request.param.startswith("timm:"):
+            pytest.importorskip("timm", reason="needs the extra timm")
+        from nas.tracing import adopt, load_model
+
+        return adopt(load_model(request.param, num_classes=10)).space
     return get_space(request.param)
 
 
@@ -131,7 +138,7 @@ def test_costs_equal_a_count_layer_by_layer(space: SearchSpace, precision: str) 
         slots = space.layers(row)
         layers = [layer for slot in slots for layer in slot]
         weights = [
-            layer.out_channels * layer.in_channels // layer.groups * layer.kernel**2
+            layer.out_channels * layer.in_channels // layer.groups * layer.kernel * (layer.kernel_width or layer.kernel)
             for layer in layers
             if layer.kind in ("conv", "linear")
         ]
@@ -180,8 +187,12 @@ def test_layers_fit_together(space: SearchSpace) -> None:
                 assert layer.name not in shapes
                 sources = [shapes[name] for name in layer.inputs]
                 assert sources[0] == (layer.in_channels, layer.size), layer
-                assert all(c == layer.in_channels and s in (1, layer.size) for c, s in sources[1:]), layer
-                assert (len(sources) == 2) == (layer.kind in ("add", "mul"))
+                if layer.kind == "concat":
+                    assert layer.out_channels == sum(c for c, _ in sources), layer
+                    assert {s for _, s in sources} == {layer.size}, layer
+                else:
+                    assert all(c == layer.in_channels and s in (1, layer.size) for c, s in sources[1:]), layer
+                    assert (len(sources) == 2) == (layer.kind in ("add", "mul"))
                 assert layer.in_channels % layer.groups == layer.out_channels % layer.groups == 0
                 shape = shapes[layer.name] = (layer.out_channels, layer.out_size)
         assert shape == (space.num_classes, 1)

@@ -1,4 +1,4 @@
-"""`nas evaluate`: the last word on a trained supernet, on the test split."""
+"""`nas evaluate`: the test accuracy of a trained supernet's subnets."""
 
 import json
 from dataclasses import asdict
@@ -34,7 +34,7 @@ def run(config: EvaluateConfig, call: Call) -> int:
     output.print(shown)
     output.print(f"table   {written}", soft_wrap=True)
     remarks.print(
-        f"{len(trained.data.test):,} test images, which no search has seen; to choose a network by this table would "
-        "spend them: nas search chooses by validation accuracy"
+        f"{len(trained.data.test):,} test images, which no search has used. Do not choose a network by this table: its "
+        "test accuracy would then be too optimistic. nas search chooses by validation accuracy."
     )
     return 0

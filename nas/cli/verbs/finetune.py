@@ -36,7 +36,8 @@ def run(config: FinetuneConfig, call: Call) -> int:
     if config.json:
         print(json.dumps(record | {"folder": str(call.folder)}))
     else:
-        output.print(record["notes"][0], soft_wrap=True)
+        for note in record["notes"]:
+            output.print(note, soft_wrap=True, markup=False)
         for file in record["exports"]:
             output.print(f"network  {call.folder / file['file']}", soft_wrap=True)
         output.print(f"report   {call.folder / 'report.html'}", soft_wrap=True)

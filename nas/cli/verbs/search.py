@@ -1,4 +1,4 @@
-"""`nas search`: the whole road, from images and a budget to an exported network."""
+"""`nas search`: from images and a budget to an exported network."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks, table, track
-from nas.cli.figures import show_figures
+from nas.cli.figures import show_facts, show_figures
 from nas.cli.job import Ended
 from nas.cli.outcome import outcome
 from nas.pipeline.fleet import search_fleet
@@ -103,11 +103,12 @@ def _show(result: SearchResult, folder: Path) -> None:
             said = f"{found['accuracy']:.2%} on search-validation, {latency}, {found['bytes']:,} bytes"
             said += ("" if found["accepted"] else ", rejected") + (" (chosen)" if found["chosen"] else "")
         output.print(f"best in {found['precision']}: {said}", soft_wrap=True)
-    show_figures(result.to_dict())
-    test = f"test accuracy {result.about['test_accuracy']:.2%}   " if "test_accuracy" in result.about else ""
-    output.print(f"{test}architecture {result.architecture}")
+    record = result.to_dict()
+    show_figures(record)
+    output.print(f"architecture {result.architecture}")
+    show_facts(record, folder)
     for note in result.about["notes"]:
-        output.print(note, soft_wrap=True)
+        output.print(note, soft_wrap=True, markup=False)
     for file in result.about["exports"]:
         output.print(f"network  {folder / file['file']}", soft_wrap=True)
     output.print(f"report   {folder / 'report.html'}", soft_wrap=True)

@@ -36,11 +36,13 @@ def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str
         settings=QUICK,
         measure=measure if measured else None,
     )
-    result.about = {"test_accuracy": 0.9, "exports": [], "notes": []}
+    result.about = {"test_accuracy": 0.9, "test_accuracy_error": 0.03, "test_images": 100, "exports": [], "notes": []}
     _show(result, Path("run"))
     printed = " ".join(capsys.readouterr().out.split())
     chance = result.predicted["chance"]
     assert chance is not None
     sentence = f"latency is predicted, not measured: the budget holds with {chance:.0%} probability"
     assert (sentence in printed) != measured
-    assert f"chosen network ({'met' if measured else 'predicted'})" in printed
+    assert f"chosen network: {'budget met when measured' if measured else 'predicted, not measured'}" in printed
+    assert "test accuracy 90.00 ± 3.00 % (standard error, 100 images)" in printed
+    assert "run folder run" in printed

@@ -19,8 +19,7 @@ from nas.pipeline.search import why_anew
 
 
 def training_folder(root: str, **data: object) -> Path:
-    settings = DataSettings("folder", root).as_dict() | data
-    return SearchRequest(space={"name": "x"}, recipe={"name": "y"}, data=settings).training_folder
+    return SearchRequest(data=DataSettings.from_dict({"name": "folder", "root": root} | data)).training_folder
 
 
 def test_all_spellings_of_a_folder_find_the_same_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,14 +123,13 @@ def test_the_cache_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_that_images_have_changed_since_a_training_is_said(tmp_path: Path) -> None:
     root = photos(tmp_path / "photos", ["a", "b"])
-    data = DataSettings("folder", str(root)).as_dict()
-    request = SearchRequest(space={"name": "x"}, recipe={"name": "y"}, data=data, runs=str(tmp_path / "runs"))
+    request = SearchRequest(data=DataSettings("folder", str(root)), runs=str(tmp_path / "runs"))
     assert why_anew(request) == ""
     told = DataSettings("folder", str(root)).portable() | {"resolution": 32}
-    card = {"data_settings": told, "recipe": {"name": "y"}, "seed": 0}
+    card = {"data_settings": told, "recipe": {"name": request.recipe.name}, "seed": 0}
     folder = tmp_path / "runs" / "train" / "folder_before"
     folder.mkdir(parents=True)
-    (folder / "supernet.json").write_text(json.dumps({"space": {"name": "x"}, "card": card}))
+    (folder / "supernet.json").write_text(json.dumps({"space": {"name": request.space.name}, "card": card}))
     assert "have changed since" in why_anew(request)
     assert str(folder) in why_anew(request)
     assert why_anew(replace(request, seed=1)) == ""

@@ -15,7 +15,7 @@ from pictures import photos, read
 from tiny_run import SIDE, in_files, tiny_data, tiny_recipe, tiny_supernet
 
 from nas.data import Split
-from nas.data.streaming import PictureFiles, StreamedImages
+from nas.data.streaming import PictureFiles, StreamedImages, decode_all
 from nas.training import Trainer, train
 
 
@@ -104,7 +104,7 @@ def test_a_killed_training_resumes_bitwise_with_another_number_of_processes(tmp_
 READER = """
 import sys, time
 import numpy as np
-from nas.data.streaming import PictureFiles, StreamedImages
+from nas.data.streaming import PictureFiles, StreamedImages, decode_all
 paths = sys.argv[2:]
 images = StreamedImages(PictureFiles(paths, 512), np.zeros(len(paths), dtype=np.int64), 2)
 batches = images.batches(np.arange(len(paths)) for _ in range(1000))
@@ -140,6 +140,21 @@ def group_lives(group: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_set_is_decoded_alike_by_any_number_of_processes(tmp_path: Path) -> None:
+    photos(tmp_path, ["a"], n=150)
+    (tmp_path / "a" / "77.png").write_bytes(b"no picture")
+    files = PictureFiles(sorted(map(str, (tmp_path / "a").iterdir())), SIDE)
+    alone, told = decode_all(files, 0), []
+    for workers in (1, 2):
+        found = decode_all(files, workers, lambda done, of: told.append((done, of)))
+        assert (found.pixels == alone.pixels).all()
+        assert (found.digests == alone.digests).all()
+        assert found.faults.keys() == alone.faults.keys()
+        assert len(found.faults) == 1
+    assert told[-1] == (150, 150)
+    assert alone.pixels.any(axis=(1, 2, 3)).sum() == 149
 
 
 def test_decoding_at_a_reduced_size_is_used_where_jpeg_allows(tmp_path: Path) -> None:

@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from tiny_run import tiny_data, tiny_recipe, tiny_run
 
+from nas.data.settings import DataSettings
 from nas.evaluation import calibration_batches, evaluate_on_test
 from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.confusion import standard_error
 from nas.evaluation.test_accuracy import evaluate_run, write_evaluated
 from nas.evaluation.trained import TrainedSupernet
+from nas.pipeline.request import TrainRequest
 from nas.pipeline.train import train_supernet
 from nas.supernet import calibrate_batch_norm, load_supernet
+from search_spaces.settings import SpaceSettings
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def test_accuracies_are_those_of_the_named_subnets_on_test(trained: TrainedSuper
         calibrate_batch_norm(net, calibration_batches(data, net.resolution))
         assert subnet.test_accuracy == evaluate_on_test(net, data)
         assert (subnet.macs, subnet.params) == (costs.macs[i], costs.params[i])
-        assert subnet.test_error == pytest.approx(np.sqrt(subnet.test_accuracy * (1 - subnet.test_accuracy) / 40))
+        assert subnet.test_error == pytest.approx(standard_error(subnet.test_accuracy, 40))
 
 
 def test_front_is_of_validation_and_of_all_that_it_knows(trained: TrainedSupernet) -> None:
@@ -69,14 +73,14 @@ def test_the_table_is_kept_apart_from_what_searches_read(trained: TrainedSuperne
     assert [row["role"] for row in rows] == [subnet.role for subnet in subnets]
     assert float(rows[0]["test_accuracy"]) == pytest.approx(subnets[0].test_accuracy, abs=1e-6)
     sources = [p for p in (Path(__file__).parents[3] / "nas").rglob("*.py") if "test_accuracy.csv" in p.read_text()]
-    assert [path.name for path in sources] == ["last_word.py"]
+    assert [path.name for path in sources] == ["test_accuracy.py"]
 
 
 def test_command(tmp_path: Path) -> None:
-    space = {"name": "mobilenet_v3_small_images", "depths": [1], "expansions": [2, 3], "resolutions": [16],
-             "width_mult": 0.5}  # fmt: skip
-    data = {"name": "digits", "resolution": 16, "test_fraction": 0.1}
-    train_supernet(tmp_path, space=space, data=data, recipe=tiny_recipe(epochs=1, batch_size=256).as_dict(), threads=1)
+    space = SpaceSettings(depths=(1,), expansions=(2, 3), resolutions=(16,), width_mult=0.5)
+    data = DataSettings(resolution=16, test_fraction=0.1)
+    recipe = tiny_recipe(epochs=1, batch_size=256)
+    train_supernet(TrainRequest(space=space, data=data, recipe=recipe, threads=1), tmp_path)
     nas = str(Path(sys.executable).with_name("nas"))
     command = [nas, "evaluate", str(tmp_path), "--json", "random=2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path)

@@ -1,9 +1,14 @@
 """Evaluations shared with workers in processes of their own, which come, are killed, and go."""
 
 import multiprocessing
+import re
 import signal
+import socket
+import sqlite3
 import sys
+import threading
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +18,16 @@ import torch
 from optuna.trial import TrialState
 
 from nas.data import DataSettings, load_data
+from nas.errors import Failure
 from nas.evaluation import queue
+from nas.evaluation import storage as database
 from nas.evaluation.accuracy import evaluate_subnets
 from nas.evaluation.cache import EvaluatedSubnets
-from nas.evaluation.queue import EvaluationQueue, open_storage
+from nas.evaluation.queue import EvaluationQueue
+from nas.evaluation.storage import Database
 from nas.evaluation.trained import TrainedSupernet
 from nas.evaluation.worker import work
+from nas.progress import Listener
 from nas.supernet import Supernet, load_supernet
 from nas.supernet.storage import save_supernet
 from search_spaces import get_space
@@ -44,17 +53,19 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def storage(tmp_path, monkeypatch) -> str:
     monkeypatch.setattr(queue, "HEARTBEAT_S", 1)
-    monkeypatch.setattr(queue, "GRACE_S", 3)
+    monkeypatch.setattr(database, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(database, "GRACE_S", 3)
     return f"sqlite:///{tmp_path}/new/nas.db"
 
 
-def sample(folder: Path, n: int) -> np.ndarray:
+def sample(folder: Path, n: int, seed: int = 0) -> np.ndarray:
+    """Subnets; another seed gives ones that no other test has evaluated."""
     space = load_supernet(folder)[0].space
-    return space.sample(n, np.random.default_rng(0))
+    return space.sample(n, np.random.default_rng(seed))
 
 
 def trials(storage: str, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     return queue._study.get_trials(states=states or None)
 
 
@@ -92,7 +103,7 @@ def test_a_killed_worker_changes_nothing_but_time(folder, storage):
     population = sample(folder, 8)
     trained = TrainedSupernet.open(folder, storage=storage)
     expected = evaluate_subnets(trained.supernet, population, trained.data).round(6)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, population[:7])
     doomed = start_worker(storage, seconds=600)
     wait_for(lambda: doomed.pid in map(worker, trials(storage)))
@@ -116,7 +127,7 @@ def test_a_killed_worker_changes_nothing_but_time(folder, storage):
 
 def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, storage, monkeypatch):
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 5))
 
     def asked_to_stop(self, genotype):
@@ -131,7 +142,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, sto
 
 def test_a_worker_with_another_supernet_refuses(folder, storage, tmp_path):
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 1))
     other = supernet_folder(tmp_path / "other", seed=1)
     with pytest.raises(ValueError, match=r"not the one that is searched .* --supernet"):
@@ -143,7 +154,7 @@ def test_a_worker_with_another_supernet_refuses(folder, storage, tmp_path):
 def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
     folder = supernet_folder(tmp_path / "run")
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 1))
     supernet_folder(folder, seed=1)
     with pytest.raises(ValueError, match="not the one that is searched"):
@@ -152,7 +163,7 @@ def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
 
 def test_a_failed_evaluation_is_handed_back(folder, storage):
     trained = TrainedSupernet.open(folder, storage=storage)
-    (queue,) = EvaluationQueue.all(open_storage(storage))
+    (queue,) = EvaluationQueue.all(Database(storage))
     queue.request(trained.space, sample(folder, 1))
     claim = queue.claim()
     assert claim is not None
@@ -164,8 +175,99 @@ def test_a_failed_evaluation_is_handed_back(folder, storage):
 
 @pytest.mark.parametrize(
     ("url", "message"),
-    [("runs/nas.db", "takes the URL"), ("nonsense://x", "not the URL of a database")],
+    [("runs/nas.db", "takes the URL"), ("nonsense://x", "not the URL of a database"), ("sqlite://:x@", "URL")],
 )
 def test_mistakes_are_one_sentence(url, message):
     with pytest.raises(ValueError, match=message):
-        open_storage(url)
+        Database(url)
+
+
+def lock(path: str, seconds: float) -> threading.Thread:
+    """Hold the write lock of a SQLite database for a while, as a backup or another program does."""
+    taken = threading.Event()
+
+    def hold() -> None:
+        connection = sqlite3.connect(path.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute("BEGIN EXCLUSIVE")
+        taken.set()
+        time.sleep(seconds)
+        connection.execute("ROLLBACK")
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert taken.wait(10)
+    return thread
+
+
+def test_a_locked_database_is_waited_for(folder, storage):
+    said: list[str] = []
+    trained = TrainedSupernet.open(folder, storage=storage, listener=Listener(say=said.append))
+    population = sample(folder, 3, seed=1)
+    holding = lock(storage, 4)
+    found = trained.evaluated(population)
+    holding.join()
+    np.testing.assert_array_equal(found, evaluate_subnets(trained.supernet, population, trained.data).round(6))
+    assert re.search(r"the storage sqlite:///.* does not answer; trying for 120 s \(.*locked\)", said[0])
+    assert len(said) == 1
+
+
+def test_a_database_that_stays_away_ends_in_one_sentence(folder, storage, monkeypatch):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    monkeypatch.setattr(database, "WAIT_S", 2)
+    holding = lock(storage, 8)
+    began = time.monotonic()
+    with pytest.raises(Failure, match=r"the storage sqlite:///.* has not answered for 2 s: .*locked"):
+        trained.evaluated(sample(folder, 1, seed=2))
+    assert time.monotonic() - began < 6
+    holding.join()
+
+
+def test_waiting_ends_when_it_is_interrupted(folder, storage):
+    waiting = Database(storage)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    waiting.between_tries = interrupted
+    holding = lock(storage, 5)
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.wait_for(lambda: optuna.create_study(storage=waiting.storage))
+    assert time.monotonic() - began < 3
+    holding.join()
+
+
+@pytest.mark.parametrize("idle_s", [float("inf"), float("nan"), -1, 1e9])
+def test_a_worker_does_not_wait_for_ever(storage, idle_s):
+    with pytest.raises(ValueError, match=r"idle_s must be 0 to 2592000 seconds \(30 days\), got"):
+        work(storage, idle_s=idle_s)
+
+
+@pytest.mark.skipif(find_spec("MySQLdb") is not None, reason="mysqlclient is installed here")
+def test_a_driver_that_is_not_installed_is_named():
+    with pytest.raises(Failure, match="needs the Python package mysqlclient, which is not installed") as caught:
+        Database("mysql://user:secret@host/nas")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("psycopg") is None, reason="needs the extra postgres")
+def test_a_host_that_does_not_answer_is_given_up_soon():
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()  # accepts connections and sends nothing
+        url = f"postgresql://user@127.0.0.1:{silent.getsockname()[1]}/nas"
+        began = time.monotonic()
+        with pytest.raises(Failure, match="has not answered for 3 s"):
+            Database(url)
+        assert time.monotonic() - began < 15
+
+
+def test_workers_evaluate_what_the_search_is_for(folder, storage):
+    trained = TrainedSupernet.open(folder, storage=storage, objective="balanced_accuracy")
+    (queue,) = EvaluationQueue.all(Database(storage))
+    population = sample(folder, 2)
+    queue.request(trained.space, population)
+    assert work(storage, idle_s=1) == 2
+    expected = evaluate_subnets(trained.supernet, population, trained.data, "balanced_accuracy").round(6)
+    assert sorted(t.values[0] for t in trials(storage, TrialState.COMPLETE)) == sorted(expected)

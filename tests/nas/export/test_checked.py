@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from nas.data import ImageData
+from nas.evaluation.confusion import Confusion
 from nas.export import checked
-from nas.export.checked import export_checked, rejections
+from nas.export.checked import Int8Judged, export_checked, rejections
 from nas.export.network_file import FileKind, file_kinds
-from nas.export.parity import ParityFailed
+from nas.export.parity import Parity, ParityFailed
 from nas.supernet import Subnet
 
 TFLITE = pytest.mark.skipif(
@@ -50,6 +51,12 @@ def test_a_float32_file_and_what_is_said_of_it(form: str, learnt: Subnet, digits
     assert beside["architecture"] == learnt.architecture
     assert beside["search"] == "here"
     assert 0.7 < min(beside["accuracy"], beside["test_accuracy"]) <= 1
+    test = beside["test"]
+    matrix = np.array(test["confusion_matrix"])
+    assert matrix.sum() == len(digits.test) == test["images"]
+    assert np.trace(matrix) / matrix.sum() == beside["test_accuracy"]
+    np.testing.assert_allclose(np.diagonal(matrix) / matrix.sum(axis=1), test["recall"])
+    assert np.mean(test["recall"]) == pytest.approx(beside["test_balanced_accuracy"])
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -92,9 +99,11 @@ def test_an_int8_file_that_lost_too_much_is_marked(
 def test_a_drop_of_exactly_the_limit_is_allowed(
     learnt: Subnet, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parity = {"n": 100, "top1_agreement": 0.9}
-    for drop, accepted in ((0.9 - 0.89, True), (0.0101, False)):
-        judged = {"accuracy": 0.9 - drop, "float32_accuracy": 0.9, "accuracy_drop": drop, "parity": parity}
+    def of(right: int) -> Confusion:
+        return Confusion(np.diag([right, 0]) + np.array([[0, 1000 - right], [0, 0]]))
+
+    for right, accepted in ((890, True), (889, False)):
+        judged = Int8Judged(of(right), of(900), Parity(0.1, 1.0, 0.9, 1000))
         monkeypatch.setattr(checked, "judge_int8", lambda *_, judged=judged: judged)
         assert export_checked(learnt, digits, tmp_path / INT8.file_name, INT8)["accepted"] is accepted
 

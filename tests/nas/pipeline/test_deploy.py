@@ -39,7 +39,7 @@ def digits() -> ImageData:
 def trained(digits: ImageData) -> TrainedSupernet:
     torch.manual_seed(0)
     space = get_space("mobilenet_v3_small_images", resolutions=[16], width_mult=0.5)
-    evaluated: Any = object()
+    evaluated: Any = SimpleNamespace(objective="accuracy")
     return TrainedSupernet(Supernet(space), digits, evaluated)
 
 
@@ -175,3 +175,15 @@ def test_accuracies_are_those_of_the_file(kind: FileKind, trained: TrainedSupern
     expected = record["test_accuracy"] if kind == FLOAT else record["float32_test_accuracy"]
     assert expected == pytest.approx(in_pytorch)
     assert "latency" not in record
+
+
+def test_balanced_accuracy_decides_where_it_is_the_objective(trained: TrainedSupernet, tmp_path: Path) -> None:
+    evaluated: Any = SimpleNamespace(objective="balanced_accuracy")
+    balanced = replace(trained, evaluated=evaluated, files={})
+    (judged,) = evaluate_exported(balanced, shelf("onnxruntime", "int8"))(trained.space.min[None])
+    facts = deploy(balanced, trained.space.min, tmp_path, [INT8], max_accuracy_drop=1)
+    (record,) = facts["exports"]
+    assert judged == record["balanced_accuracy"]
+    assert record["accuracy_drop"] == pytest.approx(record["float32_balanced_accuracy"] - record["balanced_accuracy"])
+    assert facts["objective"] == record["objective"] == "balanced_accuracy"
+    assert facts["test_balanced_accuracy"] == pytest.approx(np.mean(record["test"]["recall"]))

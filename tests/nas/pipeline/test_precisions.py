@@ -23,10 +23,11 @@ from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
+from search_spaces.settings import SpaceSettings
 
 SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
 QUICK = SearchSettings(EvolutionSettings(200), EvolutionSettings(200), finalists=2)
-REQUEST = SearchRequest(budget=Limits(latency="60%"), space={"name": SPACE.name, "depths": [1, 2]}, data={"name": "x"})
+REQUEST = SearchRequest(budget=Limits(latency="60%"), space=SpaceSettings(depths=(1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,7 @@ class Steps:
         file = {"file": name, "format": "onnx", "precision": task.precision, "bytes": 5, "batch": 1}
         file |= {"peak_activation_bytes": 7, "accepted": accepted, "accuracy": accuracy, "test_accuracy": accuracy}
         file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
+        file |= {"objective": "accuracy", "test_accuracy_error": 0.01}
         parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
         result.about = {"exports": [file | {"parity": parity}], "command": command}
         result.write(folder)

@@ -1,16 +1,26 @@
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from nas.report.figures import DARK, convergence_figure, finalists_figure, pareto_figure, png
+from nas.report.drawing import DARK, png
+from nas.report.figures import convergence_figure, finalists_figure, pareto_figure
 from nas.report.held_out import held_out_figure
-from nas.report.html import write_report
+from nas.report.html import render, write_report
 from nas.report.layers import layer_table, slot_table
+from nas.report.overview import read_overview, write_overview_page
 from nas.report.run_folder import SearchRun
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
@@ -22,6 +32,20 @@ from search_spaces import Population, get_space
 SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
 QUICK = SearchSettings(EvolutionSettings(600), EvolutionSettings(600), finalists=4)
 HOSTILE = '<script>alert("pwned")</script>&\'"'
+HOSTILE_FILE = HOSTILE.replace("/", "") + ".onnx"  # a file cannot have a slash in its name
+
+CLASSES = {
+    "images": 400,
+    "accuracy": 0.85,
+    "accuracy_error": 0.018,
+    "balanced_accuracy": 0.75,
+    "balanced_accuracy_error": 0.03,
+    "images_per_class": [300, 100],
+    "recall": [0.95, 0.55],
+    "recall_error": [0.0126, 0.0495],
+    "most_confused": [{"true": 1, "predicted": 0, "images": 45}, {"true": 0, "predicted": 1, "images": 15}],
+    "confusion_matrix": [[285, 15], [45, 55]],
+}
 
 
 class FromMacs:
@@ -64,7 +88,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "test_images": 400,
         "exports": [
             {
-                "file": f"{HOSTILE}.onnx",
+                "file": HOSTILE_FILE,
                 "format": "onnx",
                 "precision": "float32",
                 "bytes": 801_234,
@@ -73,6 +97,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "accepted": True,
                 "accuracy": 0.87,
                 "test_accuracy": 0.8421,
+                "test_accuracy_error": 0.0182,
+                "test": CLASSES,
                 "parity": {"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
                 "latency": {"latency_ms": 0.3712, "device": HOSTILE, "runtime": "onnxruntime", "threads": 2},
             },
@@ -87,10 +113,14 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "accuracy": 0.61,
                 "float32_accuracy": 0.87,
                 "test_accuracy": 0.6,
+                "test_accuracy_error": 0.0245,
                 "float32_test_accuracy": 0.8421,
                 "parity": {"max_abs_difference": 1.5, "top1_agreement": 0.7, "n": 400},
             },
         ],
+        "resolution": 32,
+        "images": {"train": 1000, "search-validation": 200, "test": 400},
+        "seconds": 205.4,
         "notes": [HOSTILE],
         "predictors": {"latency": HOSTILE},
         "files": {HOSTILE: "odd"},
@@ -151,6 +181,13 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
     assert "The test split was used once" in text
     assert "predicted only" not in text
+    for name, value in (
+        ("run folder", str(run_folder)),
+        ("total time", "3 min 25 s"),
+        ("input size", "32 × 32 pixels"),
+    ):
+        assert f"{name}{value}" in text
+    assert "images1,000 train, 200 search-validation, 400 test" in text
     assert "Latency by stage" in text
     whole = sum(part["chosen_ms"] for part in record["latency_breakdown"])
     assert whole == pytest.approx(record["predicted"]["latency_ms"], rel=0.02)  # corrected since
@@ -160,24 +197,33 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
 def test_page_lists_the_exported_files_as_they_are(run_folder: Path) -> None:
     text = parsed(run_folder).text
     cells = [
-        f"{HOSTILE}.onnx",
+        HOSTILE_FILE,
         f"0.371 ms for 4 images{HOSTILE}, onnxruntime, 2 threads",
         "801 KB",
         "98.3 KB",
-        "87.00%",
-        "84.21%",
+        "87.00 %",
+        "84.21 ± 1.82 %",
         "100.0% of 256",
         "3.1e-06",
         "subnet.int8.rejected.onnxrejected: lost too much accuracy",
         "not measured",
         "230 KB",
         "24.6 KB",
-        "61.00%float32 87.00%",
-        "60.00%float32 84.21%",
+        "61.00 %float32 87.00 %",
+        "60.00 ± 2.45 %float32 84.21 %",
         "70.0% of 400",
         "1.5",
     ]
     assert "".join(cells) in text
+
+
+def test_page_shows_recall_and_confusions_of_each_class(run_folder: Path) -> None:
+    text = parsed(run_folder).text
+    assert "balanced accuracy (the mean of the classes' recalls) 75.00 ± 3.00 %" in text
+    assert "dog10055.00 ± 4.95 %" in text
+    assert f"{HOSTILE}30095.00 ± 1.26 %" in text
+    assert f"1: {HOSTILE}28515" in text
+    assert "2: dog4555" in text
 
 
 def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
@@ -249,7 +295,7 @@ def test_a_folder_without_a_search_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=re.escape(str(tmp_path))):
         write_report(tmp_path)
     (tmp_path / "result.json").write_text('{"status": ')
-    with pytest.raises(ValueError, match="not the folder of a finished search"):
+    with pytest.raises(ValueError, match="result.json is not valid JSON"):
         write_report(tmp_path)
 
 
@@ -268,7 +314,11 @@ def test_page_of_a_network_that_devices_share(tmp_path: Path) -> None:
     page = write_report(tmp_path).read_text(encoding="utf-8")
     for device, known in (("pixel", "measured"), ("note10", "predicted")):
         assert (tmp_path / f"pareto_{device}.png").stat().st_size > 10_000
-        for title in (f"Where it stands on {device}", f"Finalists on {device}", f"latency on {device}"):
+        for title in (
+            f"Accuracy and latency of the networks on {device}",
+            f"Finalists on {device}",
+            f"latency on {device}",
+        ):
             assert title in page
         (limit,) = (b for b in result.budgets if b["device"] == device)
         assert f"ms ({known}) on {device}" in page
@@ -278,3 +328,120 @@ def test_page_of_a_network_that_devices_share(tmp_path: Path) -> None:
     assert view.limit("latency_ms") == 5
     assert view.front["predicted_accuracy"].is_monotonic_increasing
     assert view.front["predicted_latency_ms"].is_monotonic_increasing
+
+
+def damaged(folder: Path, to: Path, change: Any) -> Path:
+    """A copy of a run folder whose ``result.json`` is changed by `change`."""
+    shutil.copytree(folder, to)
+    record = json.loads((to / "result.json").read_text())
+    change(record)
+    (to / "result.json").write_text(json.dumps(record))
+    return to
+
+
+def test_no_name_in_a_run_folder_leads_out_of_it(run_folder: Path, tmp_path: Path) -> None:
+    def devices(record: Any) -> None:
+        for kind in ("predicted", "measured"):
+            record[kind] |= {f"{key}@x/../../evil": value for key, value in record[kind].items()}
+
+    def file(record: Any) -> None:
+        record["exports"][0]["file"] = "../subnet.onnx"
+
+    for name, change in (("devices", devices), ("file", file)):
+        folder = damaged(run_folder, tmp_path / name / "run", change)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(ValueError, match="must be a plain name"):
+            write_report(folder)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("path", ["javascript:alert(1)", "../other", "/etc", "a/../../b", "", ".", "a\nb"])
+def test_links_lead_into_the_folder_only(run_folder: Path, tmp_path: Path, path: str) -> None:
+    summary = {"command": "", "runs": [{"label": "x", "folder": path, "failure": ""}]}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    if ":" in path:  # a strange name for a folder, but one inside
+        shutil.copytree(run_folder, tmp_path / path)
+        page = write_overview_page(tmp_path).read_text()
+        assert 'href="./javascript%3Aalert%281%29/report.html"' in page
+        assert 'href="javascript' not in page
+    else:
+        with pytest.raises(ValueError, match="must be a relative path without"):
+            write_overview_page(tmp_path)
+        assert not (tmp_path / "report.html").exists()
+
+
+def test_a_linked_folder_outside_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "x").symlink_to(run_folder)
+    (tmp_path / "all" / "summary.json").write_text('{"command": "", "runs": [{"label": "x", "folder": "x"}]}')
+    with pytest.raises(ValueError, match="is not inside of"):
+        read_overview(tmp_path / "all")
+
+
+CELLS = st.sampled_from(["", "x", "nan", "inf", "-1e400", '"'])
+VALUES = st.sampled_from([None, [], {}, "", "x", -1, 0, 10**400, 1.5, True, [[]], {"a": None}, "\ud800", [None]])
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_edited_record_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_path: Path, data: st.DataObject) -> None:
+    record = json.loads((run_folder / "result.json").read_text())
+    inner: Any = record
+    while True:
+        key = data.draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else list(range(len(inner)))))
+        if not (isinstance(inner[key], dict | list) and inner[key] and data.draw(st.booleans())):
+            break
+        inner = inner[key]
+    if data.draw(st.booleans()):
+        del inner[key]
+    else:
+        inner[key] = data.draw(VALUES)
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder, dirs_exist_ok=True)
+    (folder / "result.json").write_text(json.dumps(record))
+    outcome: Any = None
+    try:
+        run = SearchRun.read(folder)
+        with fast_figures():
+            outcome = render(run, folder)
+    except ValueError as error:
+        outcome = error
+    assert type(outcome) in (str, ValueError), repr(outcome)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_an_edited_table_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder, dirs_exist_ok=True)
+    name = data.draw(st.sampled_from(["pareto.csv", "cloud.csv", "finalists.csv", "convergence.csv"]))
+    lines = (folder / name).read_text().splitlines()
+    number = data.draw(st.integers(0, min(3, len(lines) - 1)))
+    cells = lines[number].split(",")
+    cells[data.draw(st.integers(0, len(cells) - 1))] = data.draw(CELLS)
+    lines[number] = ",".join(cells)
+    (folder / name).write_text("\n".join(lines[: data.draw(st.sampled_from([0, 1, 2, len(lines)]))]))
+    outcome: Any = None
+    try:
+        run = SearchRun.read(folder)
+        with fast_figures():
+            outcome = render(run, folder)
+    except ValueError as error:
+        outcome = error
+    assert type(outcome) in (str, ValueError), repr(outcome)
+
+
+@contextmanager
+def fast_figures() -> Iterator[None]:
+    """Figures are made, as objects, but not written as PNG, which takes a second each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nas.report.sections.png", lambda figure: b"")
+        yield
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
+def test_a_backend_that_is_not_there_does_no_harm(run_folder: Path, backend: str) -> None:
+    code = "import sys; from pathlib import Path; from nas.report.html import write_report as w; w(Path(sys.argv[1]))"
+    words = [sys.executable, "-c", code, str(run_folder)]
+    done = subprocess.run(words, env=os.environ | {"MPLBACKEND": backend}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

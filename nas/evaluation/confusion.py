@@ -1,0 +1,168 @@
+"""A network's predictions by class: confusion matrix, recall, balanced accuracy, their errors, and what to warn of.
+
+Accuracy is the share of images that are classified correctly; balanced accuracy is the mean of the classes' recalls
+(Brodersen et al., 2010, https://doi.org/10.1109/ICPR.2010.764), which a network that always gives the most frequent
+class cannot raise above 1 / classes. Both are fractions in [0, 1].
+
+Standard errors are those that the number of images alone makes: the standard deviation of the share's posterior under
+a uniform prior, which equals sqrt(p (1 - p) / n) for many images and, unlike it, is not 0 where 3 of 3 are right.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import confusion_matrix
+
+UNEQUAL = 5
+"""Classes are called unequal when the largest has more than so many times the images of the smallest."""
+FEW_IMAGES_ERROR = 0.05
+"""A split is called small when the standard error of an accuracy on it may exceed this."""
+MOST_CLASSES_IN_MATRIX = 100
+_MOST_CONFUSIONS = 20
+
+
+def standard_error(share: ArrayLike, n: ArrayLike) -> Any:
+    """Of a share of `n` images; see above. Shapes as of `share` and `n`; 0.29 without images."""
+    share, n = np.asarray(share, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    mean = (share * n + 1) / (n + 2)
+    return np.sqrt(mean * (1 - mean) / (n + 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Images by true and predicted class.
+
+    Attributes
+    ----------
+    counts : int array of shape (classes, classes); rows are true classes, columns predicted ones.
+    """
+
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: ArrayLike, predicted: ArrayLike, n_classes: int) -> "Confusion":
+        """From true and predicted classes, each of shape (n,)."""
+        return cls(np.asarray(confusion_matrix(labels, predicted, labels=range(n_classes)), dtype=np.int64))
+
+    @property
+    def images(self) -> int:
+        """How many there are."""
+        return int(self.counts.sum())
+
+    @cached_property
+    def per_class(self) -> NDArray[np.int64]:
+        """Images of each class, shape (classes,)."""
+        return np.asarray(self.counts.sum(axis=1))
+
+    @cached_property
+    def recall(self) -> NDArray[np.float64]:
+        """Share of each class's images that were given that class, shape (classes,); not a number without images."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.diagonal(self.counts) / self.per_class)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all images that were classified correctly."""
+        return float(np.trace(self.counts)) / self.images
+
+    @property
+    def accuracy_error(self) -> float:
+        """Standard error of `accuracy`."""
+        return float(standard_error(self.accuracy, self.images))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have images."""
+        return float(np.nanmean(self.recall))
+
+    @property
+    def balanced_accuracy_error(self) -> float:
+        """Standard error of `balanced_accuracy`."""
+        present = self.per_class > 0
+        errors = standard_error(self.recall[present], self.per_class[present])
+        return float(np.sqrt(np.square(errors).sum()) / present.sum())
+
+    def score(self, objective: str) -> float:
+        """`accuracy` or `balanced_accuracy`."""
+        return self.accuracy if objective == "accuracy" else self.balanced_accuracy
+
+    def record(self) -> dict[str, Any]:
+        """Ready for JSON: all figures, recall (None without images), `counts`, and the most frequent confusions.
+
+        ``confusion_matrix``, the `counts`, is left out for more than 100 classes.
+        """
+        wrong = self.counts.copy()
+        np.fill_diagonal(wrong, 0)
+        rows, columns = np.unravel_index(np.argsort(-wrong, axis=None, kind="stable")[:_MOST_CONFUSIONS], wrong.shape)
+        record: dict[str, Any] = {
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "accuracy_error": self.accuracy_error,
+            "balanced_accuracy": self.balanced_accuracy,
+            "balanced_accuracy_error": self.balanced_accuracy_error,
+            "images_per_class": self.per_class.tolist(),
+            "recall": [None if np.isnan(recall) else float(recall) for recall in self.recall],
+            "recall_error": standard_error(np.nan_to_num(self.recall), self.per_class).tolist(),
+            "most_confused": [
+                {"true": int(row), "predicted": int(column), "images": int(wrong[row, column])}
+                for row, column in zip(rows, columns, strict=True)
+                if wrong[row, column]
+            ],
+        }
+        if len(self.counts) <= MOST_CLASSES_IN_MATRIX:
+            record["confusion_matrix"] = self.counts.tolist()
+        return record
+
+
+def majority_remarks(record: Mapping[str, Any], classes: Sequence[str], split: str) -> list[str]:
+    """A sentence where the network of a `Confusion.record` is hardly better than always giving one class."""
+    largest = int(np.argmax(record["images_per_class"]))
+    share = record["images_per_class"][largest] / record["images"]
+    gain = record["accuracy"] - share
+    if gain > record["accuracy_error"]:
+        return []
+    better = "no better than" if gain <= 0 else "better by less than the standard error than"
+    return [
+        f"The network is {better} one that answers {classes[largest]!r} to every image: {record['accuracy']:.1%} of "
+        f"the {split} images against {share:.1%}."
+    ]
+
+
+def small_split_remarks(images: int, split: str) -> list[str]:
+    """A sentence where `images` are so few that an accuracy on them says little."""
+    worst = 0.5 / np.sqrt(max(images, 1))
+    if worst <= FEW_IMAGES_ERROR:
+        return []
+    needed = round(0.25 / FEW_IMAGES_ERROR**2)
+    return [
+        f"There are only {images} {split} images: an accuracy on them has a standard error of up to "
+        f"{100 * worst:.1f} points. With {needed} images it is at most {100 * FEW_IMAGES_ERROR:g} points."
+    ]
+
+
+def imbalance_remarks(
+    images_per_class: Sequence[int], classes: Sequence[str], objective: str, balanced_training: bool = False
+) -> list[str]:
+    """A sentence where the classes of the train split are far from equal, with what to type.
+
+    Parameters
+    ----------
+    objective, balanced_training : what the run has already: its objective, and whether training shows all classes
+        equally often.
+    """
+    largest, smallest = int(np.argmax(images_per_class)), int(np.argmin(images_per_class))
+    if images_per_class[largest] <= UNEQUAL * images_per_class[smallest]:
+        return []
+    said = (
+        f"The classes are far from equal: {images_per_class[largest]} training images of {classes[largest]!r}, "
+        f"{images_per_class[smallest]} of {classes[smallest]!r}."
+    )
+    if objective == "accuracy":
+        said += " Accuracy says little about rare classes; objective=balanced_accuracy counts every class equally."
+    if not balanced_training:
+        said += " With recipe.balance_classes=true, training shows all classes equally often."
+    return [said]

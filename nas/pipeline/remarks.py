@@ -1,0 +1,61 @@
+"""What a user should not miss about a deployed network, in sentences: they are printed, and stand in the report."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks
+from nas.evaluation.trained import TrainedSupernet
+
+
+def data_remarks(trained: TrainedSupernet) -> list[str]:
+    """About the images alone: unequal classes, and splits too small to tell an accuracy from."""
+    data = trained.data
+    if not data.labelled:
+        return []
+    balanced = bool(trained.card.get("recipe", {}).get("balance_classes"))
+    counts = np.bincount(data.train.labels.numpy(), minlength=len(data.classes)).tolist()
+    return [
+        *imbalance_remarks(counts, data.classes, trained.evaluated.objective, balanced),
+        *small_split_remarks(len(data.validation), "search-validation"),
+        *small_split_remarks(len(data.test), "test"),
+    ]
+
+
+def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
+    """About the exported files: no better than one class, int8 that is not faster, another batch than was measured.
+
+    Parameters
+    ----------
+    measured_batch : images at once for which the budget was checked.
+    """
+    first = exports[0]
+    said = majority_remarks(first["test"], classes, "test") if "test" in first else []
+    for slow in exports:
+        if slow["precision"] != "int8" or "latency" not in slow:
+            continue
+        for other in exports:
+            if other["precision"] == "float32" and _comparable(slow, other):
+                int8_ms, float_ms = slow["latency"]["latency_ms"], other["latency"]["latency_ms"]
+                if int8_ms >= float_ms:
+                    said.append(
+                        f"Int8 is not faster here: {slow['file']} takes {int8_ms:.3g} ms, {other['file']} "
+                        f"{float_ms:.3g} ms in {slow['latency']['runtime']} on {slow['latency']['device']}."
+                    )
+    batch = first["batch"]
+    if batch is not None and batch != measured_batch:
+        took = f", which takes {first['latency']['latency_ms']:.3g} ms" if "latency" in first else ""
+        checked = "one image" if measured_batch == 1 else f"{measured_batch} images"
+        said.append(
+            f"The budget was checked for {checked} at a time; {first['file']} takes {batch} images at once{took}."
+        )
+    return said
+
+
+def _comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    def conditions(export: Mapping[str, Any]) -> tuple[Any, ...]:
+        timed = export["latency"]
+        return export["format"], export["batch"], timed["device"], timed["runtime"], timed["threads"]
+
+    return "latency" in other and conditions(one) == conditions(other)

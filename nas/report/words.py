@@ -1,0 +1,46 @@
+"""How figures are written: shares in percent, milliseconds, and a dash where nothing is known."""
+
+from collections.abc import Mapping
+from math import isnan, sqrt
+from typing import Any
+
+UNKNOWN = "–"
+
+
+def percent(share: Any, error: Any = None, digits: int = 2) -> str:
+    """``84.21 %``, or ``84.21 ± 1.82 %`` with a standard deviation or error."""
+    if share is None or isnan(share):
+        return UNKNOWN
+    if error is None or isnan(error):
+        return f"{100 * share:.{digits}f} %"
+    return f"{100 * share:.{digits}f} ± {100 * error:.{digits}f} %"
+
+
+def milliseconds(value: Any, std: Any = None) -> str:
+    """``0.371 ms``, or ``0.371 ± 0.02 ms`` with a standard deviation."""
+    if value is None or isnan(value):
+        return UNKNOWN
+    return f"{value:.3g} ms" if std is None or isnan(std) else f"{value:.3g} ± {std:.2g} ms"
+
+
+def accuracy_name(record: Mapping[str, Any]) -> str:
+    """What accuracies are: ``accuracy`` or ``balanced accuracy``."""
+    return str(record.get("objective", "accuracy")).replace("_", " ")
+
+
+def accuracy_on_test(record: Mapping[str, Any], digits: int = 2) -> str | None:
+    """The accuracy on the test split with its standard error; None where it is not known."""
+    if (share := record.get("test_accuracy")) is None:
+        return None
+    error, images = record.get("test_accuracy_error"), record.get("test_images")
+    if error is None and images:  # written by a version that did not store it
+        error = sqrt(share * (1 - share) / images)
+    return percent(share, error, digits)
+
+
+def duration(seconds: float) -> str:
+    """``9.4 s``, ``3 min 25 s`` or ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds) // 60
+    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

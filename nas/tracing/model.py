@@ -1,0 +1,238 @@
+"""What ``--model`` names: a torchvision or timm network, a function of the user's own, or an exported program.
+
+Files from outside are not executed; see `nas.tracing.program_file` and `nas.tracing.weights`. A function named by
+``package.module:function`` is the user's own code and is called.
+"""
+
+import difflib
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from nas.errors import MissingExtra
+from nas.tracing.program_file import read_program
+from nas.tracing.values import NotTraceable
+from nas.tracing.weights import load_weights, read_state_dict
+
+FORMS = "torchvision:NAME, timm:NAME, package.module:function, or a file net.pt2"
+USUAL_RESOLUTION = 224
+EXPORT_BATCH = 2
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network to be made elastic.
+
+    Attributes
+    ----------
+    label : its name, as it appears in messages and in the name of its space.
+    resolution : side in pixels of the images it is meant for.
+    module : in evaluation mode; None where only the program is known.
+    program : what was read from a ``.pt2`` file.
+    trained : it has the weights of a file.
+    """
+
+    label: str
+    resolution: int
+    module: nn.Module | None = None
+    program: ExportedProgram | None = None
+    trained: bool = False
+
+    def forward(self, program: ExportedProgram) -> Callable[[Tensor], Tensor]:
+        """Runs images of `resolution` pixels through the given network, as many at once as it takes."""
+        if self.module is not None:
+            return self.module
+        run = program.module()
+        (name,) = program.graph_signature.user_inputs
+        batch = next(node.meta["val"].shape[0] for node in program.graph.nodes if node.name == name)
+        n = batch if isinstance(batch, int) else EXPORT_BATCH
+
+        def forward(images: Tensor) -> Tensor:
+            parts = [torch.cat([part] * n)[:n] for part in torch.split(images, n)]
+            return torch.cat([run(part) for part in parts])[: len(images)]
+
+        return forward
+
+
+def load_model(
+    text: str, weights: Path | None = None, *, num_classes: int | None = None, resolution: int | None = None
+) -> Model:
+    """The network that ``--model`` and ``--weights`` name.
+
+    Parameters
+    ----------
+    text : one of `FORMS`.
+    weights : a state dict; see `nas.tracing.weights.load_weights`. None leaves the network as it is made.
+    num_classes : for networks of torchvision and timm without weights, the classes they are made with. (With
+        weights the file says how many; `nas.supernet` replaces the classifier.)
+    resolution : side of the images; None for what the network says it is meant for, or 224.
+
+    Raises
+    ------
+    ValueError : no such network, a model that raises, weights of another network, a file with pickled code.
+    MissingExtra : timm is not installed.
+    """
+    kind, _, name = text.partition(":")
+    if text.endswith(".pt2"):
+        return _from_file(Path(text).expanduser(), weights)
+    if not name:
+        raise ValueError(f"--model {text!r} names no network; known forms: {FORMS}")
+    held = None if weights is None else _classes_in(Path(weights).expanduser())
+    if kind == "torchvision":
+        module, usual = _torchvision(name, held or num_classes), USUAL_RESOLUTION
+    elif kind == "timm":
+        module, usual = _timm(name, held or num_classes)
+    else:
+        module, usual = _own(kind, name), USUAL_RESOLUTION
+    label = name if kind in ("torchvision", "timm") else f"{kind.rsplit('.', 1)[-1]}_{name}"
+    if weights is not None:
+        load_weights(module, Path(weights).expanduser())
+    module = module.eval().requires_grad_(True)
+    return Model(label, resolution or usual, module, trained=weights is not None)
+
+
+def _torchvision(name: str, num_classes: int | None) -> nn.Module:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise ValueError(f"torchvision has no classification network {name!r}{_similar(name, known)}")
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    return _made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **options))
+
+
+def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int]:
+    try:
+        timm = importlib.import_module("timm")
+    except ImportError:
+        raise MissingExtra("timm", "timm") from None
+    known = timm.list_models()
+    if name.split(".")[0] not in known:
+        raise ValueError(f"timm has no network {name!r}{_similar(name, known)}")
+    options = {} if num_classes is None else {"num_classes": num_classes}
+    module = _made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
+    size = (getattr(module, "default_cfg", None) or {}).get("input_size") or (3, USUAL_RESOLUTION, USUAL_RESOLUTION)
+    return module, int(size[-1])
+
+
+def _similar(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, 3)
+    return f"; similar: {', '.join(close)}" if close else f"; it has {len(known)} others"
+
+
+def _own(package: str, name: str) -> nn.Module:
+    """Call the user's own function."""
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", package) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise ValueError(f"--model {package}:{name} names no network; known forms: {FORMS}")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name and (package == error.name or package.startswith(error.name + ".")):
+            raise ValueError(
+                f"there is no Python module {package} (looked in {here} and in what is installed)"
+            ) from None
+        raise ValueError(f"{package} cannot be imported: {error}") from None
+    except Exception as error:
+        raise ValueError(f"{package} cannot be imported: {_one_line(error)}") from None
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise ValueError(f"{package} has no function {name}")
+    return _made(f"{package}:{name}", function)
+
+
+def _made(text: str, function: Callable[[], Any]) -> nn.Module:
+    try:
+        made = function()
+    except MissingExtra:
+        raise
+    except Exception as error:
+        raise ValueError(f"{text} could not be made: {_one_line(error)}") from None
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"{text} gave a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def _classes_in(path: Path) -> int | None:
+    """The classes of the classifier in a file of weights: outputs of its last matrix."""
+    tensors = [t for k, t in read_state_dict(path).items() if t.ndim in (2, 4) and k.endswith("weight")]
+    return len(tensors[-1]) if tensors and tensors[-1].ndim == 2 else None
+
+
+# Export -------------------------------------------------------------------------------------------------
+
+
+def exported(model: Model) -> ExportedProgram:
+    """The flat graph of a network.
+
+    Raises
+    ------
+    NotTraceable : it cannot be exported; quotes the first line that torch says of it.
+    """
+    if model.program is not None:
+        return model.program
+    assert model.module is not None
+    images = torch.zeros(EXPORT_BATCH, 3, model.resolution, model.resolution)
+    try:
+        with torch.no_grad():
+            outputs = model.module(images)
+    except Exception as error:
+        raise NotTraceable(f"{model.label} fails on images of {model.resolution} pixels: {_one_line(error)}") from None
+    if not isinstance(outputs, Tensor):
+        kind = type(outputs).__name__
+        raise NotTraceable(f"{model.label} gives a {kind}, not one tensor of class scores")
+    with _innermost(model.module) as running:
+        try:
+            return torch.export.export(model.module, (images,))
+        except Exception as error:
+            where = f" (module {running[-1]})" if running and running[-1] else ""
+            raise NotTraceable(f"{model.label} cannot be exported{where}: {_one_line(error)}") from None
+
+
+@contextmanager
+def _innermost(network: nn.Module) -> Iterator[list[str]]:
+    """The paths of the modules that are running, the innermost last."""
+    paths = {module: path for path, module in network.named_modules()}
+    running: list[str] = []
+    hooks = nn.modules.module
+
+    def begin(module: nn.Module, _inputs: Any) -> None:
+        running.append(paths.get(module, ""))
+
+    def end(*_: Any) -> None:
+        running.pop()
+
+    before, after = hooks.register_module_forward_pre_hook(begin), hooks.register_module_forward_hook(end)
+    try:
+        yield running
+    finally:
+        before.remove()
+        after.remove()
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _from_file(path: Path, weights: Path | None) -> Model:
+    if weights is not None:
+        raise ValueError(f"{path} brings its own weights; leave --weights out")
+    program = read_program(path)
+    inputs = {str(name) for name in program.graph_signature.user_inputs}
+    shapes = [n.meta["val"].shape for n in program.graph.nodes if n.op == "placeholder" and n.name in inputs]
+    side = shapes[0][-1] if shapes and len(shapes[0]) == 4 else None
+    if side is not None and not isinstance(side, int):
+        raise NotTraceable(f"{path} was exported for images of any size; export it with a fixed height and width")
+    return Model(re.sub(r"\W", "_", path.stem), side or USUAL_RESOLUTION, program=program, trained=True)

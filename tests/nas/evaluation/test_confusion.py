@@ -1,0 +1,84 @@
+"""Figures by class agree with scikit-learn's, and what is said of them is said where it is true and only there."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, recall_score
+
+from nas.evaluation.confusion import (
+    Confusion,
+    imbalance_remarks,
+    majority_remarks,
+    small_split_remarks,
+    standard_error,
+)
+from nas.search.objectives import check_objective
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(4, 300, p=[0.7, 0.1, 0.1, 0.1])
+    predicted = np.where(rng.random(300) < 0.6, labels, rng.choice(4, 300))
+    found = Confusion.of(labels, predicted, 4)
+    assert found.images == 300
+    assert found.accuracy == (labels == predicted).mean()
+    assert found.score("balanced_accuracy") == pytest.approx(balanced_accuracy_score(labels, predicted))
+    np.testing.assert_allclose(found.recall, recall_score(labels, predicted, average=None))
+    record = found.record()
+    assert record["confusion_matrix"] == found.counts.tolist()
+    largest = max(found.counts[i, j] for i in range(4) for j in range(4) if i != j)
+    assert record["most_confused"][0]["images"] == largest
+
+
+def test_a_class_without_images_has_no_recall() -> None:
+    found = Confusion.of([0, 0, 1, 1], [0, 1, 1, 2], 3)
+    assert found.record()["recall"] == [0.5, 0.5, None]
+    assert found.balanced_accuracy == 0.5
+    assert np.isfinite(found.balanced_accuracy_error)
+
+
+def test_many_classes_have_no_matrix_in_the_record() -> None:
+    labels = np.arange(101)
+    assert "confusion_matrix" not in Confusion.of(labels, labels, 101).record()
+    assert "confusion_matrix" in Confusion.of(labels[:100], labels[:100], 100).record()
+
+
+def test_the_standard_error_is_the_usual_one_for_many_images_and_not_zero_for_few() -> None:
+    assert standard_error(0.8, 10_000) == pytest.approx(np.sqrt(0.16 / 10_000), rel=1e-3)
+    assert 0.1 < standard_error(1.0, 3) < 0.25
+    # It covers: in 68 % of the samples or more, the truth is within one error.
+    shares = np.random.default_rng(0).binomial(200, 0.9, 10_000) / 200
+    assert 0.64 < (abs(shares - 0.9) <= standard_error(shares, 200)).mean() < 0.75
+
+
+def test_a_network_that_gives_one_class_is_called_that() -> None:
+    labels = [0] * 400 + [1] * 12 + [2] * 12
+    (said,) = majority_remarks(Confusion.of(labels, [0] * 424, 3).record(), ("ok", "dent", "scratch"), "test")
+    assert said == (
+        "The network is no better than one that answers 'ok' to every image: 94.3% of the test images against 94.3%."
+    )
+    hardly = Confusion.of(labels, [0] * 400 + [1] + [0] * 23, 3).record()
+    assert "better by less than the standard error" in majority_remarks(hardly, ("ok", "dent", "scratch"), "test")[0]
+    assert majority_remarks(Confusion.of(labels, labels, 3).record(), ("ok", "dent", "scratch"), "test") == []
+
+
+def test_small_splits_and_unequal_classes_are_said() -> None:
+    (said,) = small_split_remarks(10, "test")
+    assert said.startswith(
+        "There are only 10 test images: an accuracy on them has a standard error of up to 15.8 points"
+    )
+    assert small_split_remarks(100, "test") == []
+    assert small_split_remarks(99, "test") != []
+    (said,) = imbalance_remarks([400, 12, 13], ("ok", "dent", "scratch"), "accuracy")
+    assert "400 training images of 'ok', 12 of 'dent'" in said
+    assert "objective=balanced_accuracy" in said
+    (said,) = imbalance_remarks([400, 12, 13], ("ok", "dent", "scratch"), "balanced_accuracy")
+    assert "objective=" not in said
+    assert "recipe.balance_classes=true" in said
+    (said,) = imbalance_remarks([400, 12, 13], ("ok", "dent", "scratch"), "balanced_accuracy", balanced_training=True)
+    assert "recipe." not in said
+    assert imbalance_remarks([50, 10], ("a", "b"), "accuracy") == []
+
+
+def test_an_unknown_objective_is_refused() -> None:
+    with pytest.raises(ValueError, match="must be accuracy or balanced_accuracy, got 'f1'"):
+        check_objective("f1")

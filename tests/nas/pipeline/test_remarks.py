@@ -1,0 +1,28 @@
+"""What is said of exported files is said where it is true and only there."""
+
+from typing import Any
+
+from nas.pipeline.remarks import file_remarks
+
+
+def export(precision: str, ms: float | None, **others: Any) -> dict[str, Any]:
+    made = {"file": f"{precision}.onnx", "format": "onnx", "precision": precision, "batch": 1, **others}
+    if ms is not None:
+        made["latency"] = {"latency_ms": ms, "device": "cpu", "runtime": "onnxruntime", "threads": 1}
+    return made
+
+
+def test_int8_that_is_not_faster_is_said() -> None:
+    (said,) = file_remarks([export("float32", 1.0), export("int8", 1.3)], ())
+    assert said == ("Int8 is not faster here: int8.onnx takes 1.3 ms, float32.onnx 1 ms in onnxruntime on cpu.")
+    assert file_remarks([export("float32", 1.3), export("int8", 1.0)], ()) == []
+    assert file_remarks([export("float32", None), export("int8", 1.0)], ()) == []
+    assert file_remarks([export("float32", 1.0, batch=8), export("int8", 9.0)], ())[0].startswith("The budget")
+
+
+def test_several_images_at_once_are_not_what_the_budget_was_checked_for() -> None:
+    (said,) = file_remarks([export("float32", 4.87, batch=8)], ())
+    assert said == (
+        "The budget was checked for one image at a time; float32.onnx takes 8 images at once, which takes 4.87 ms."
+    )
+    assert file_remarks([export("float32", 4.87, batch=None)], ()) == []
