@@ -83,7 +83,7 @@ class RecordedPasses:
 
         Parameters
         ----------
-        activate : makes the subnet of `genotype` the active one; called only when work is done by Python: a graph does not.
+        activate : makes the subnet of `genotype` the active one; a graph that is replayed does not need it.
         """
         key = genotype.tobytes(), _signature(inputs)
         fixed = self._filled(inputs)
@@ -111,7 +111,7 @@ class RecordedPasses:
             return self._fixed[key].copy_(tensor)
 
         weight = self._fixed.setdefault(("weight",), torch.empty((), device=inputs.images.device))
-        weight.fill_(inputs.weight)  # type: ignore[arg-type]  # a number or a tensor of one
+        weight.fill_(inputs.weight)
         images, labels = put("images", inputs.images), put("labels", inputs.labels)
         assert images is not None
         assert labels is not None
@@ -137,7 +137,7 @@ class RecordedPasses:
 
         def work() -> None:
             new_logits, new_measured, grads = gradients(self.parameters[name] for name in used)
-            torch._foreach_add_(into, list(grads))
+            torch._foreach_add_(into, [grad for grad in grads if grad is not None])
             logits.copy_(new_logits)
             measured.copy_(new_measured)
 
@@ -156,7 +156,7 @@ def _aside(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         yield

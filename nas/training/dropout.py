@@ -30,8 +30,7 @@ def dropout_factors(
     if not rate:
         return None
     classifier = _classifier(net)
-    elastic = isinstance(classifier, ElasticLinear)
-    features = classifier.active.in_channels if elastic else classifier.in_features
+    features = classifier.active.in_channels if isinstance(classifier, ElasticLinear) else classifier.in_features
     kept = torch.rand(batch, features, generator=generator)[part] >= rate
     return (kept / (1 - rate)).to(device, non_blocking=True)
 

@@ -15,8 +15,8 @@ SIZE = 16
 """Subnets in the pool, or as many as a step trains where those are more."""
 
 RENEW_EVERY = 16
-"""Steps after which the oldest subnet is replaced. Each is in the pool for SIZE * RENEW_EVERY = 256 steps, and a step of
-two random subnets trains it 32 times. Recording one takes about 0.1 s: 6 ms a step, against about 150 ms a step that
+"""Steps after which the oldest subnet is replaced. Each is in the pool for SIZE * RENEW_EVERY = 256 steps, and a step
+of two random subnets trains it 32 times. Recording one takes about 0.1 s: 6 ms a step, against about 150 ms a step that
 graphs save at batch 128 (measured once on one H200 with networks recorded by hand, not with this code)."""
 
 POOL = 2

@@ -256,7 +256,7 @@ class Recipe(TrainingSettings):
 
     def _check(self, where: str) -> None:
         super()._check(where)
-        if self.cuda_graphs is False:  # YAML reads a bare `off` as false
+        if str(self.cuda_graphs) == "False":  # YAML reads a bare `off` as false
             object.__setattr__(self, "cuda_graphs", "off")
         check_choice(where, "cuda_graphs", self.cuda_graphs, get_args(CudaGraphs))
         check_boolean(where, "kernel_transform", self.kernel_transform)

@@ -229,9 +229,7 @@ class Trainer:
                 images=prepared(self._resolution(genotype)),
                 labels=labels,
                 target=target,
-                factors=dropout_factors(
-                    self.network, dropout, generator, self.schedule.batch_size, part, self.device
-                ),
+                factors=dropout_factors(self.network, dropout, generator, self.schedule.batch_size, part, self.device),
                 weight=1.0 if role == "max" else self.schedule.ramp(step),
             )
             if self.recorded is None:

@@ -44,7 +44,7 @@ class SubnetPass:
         self.network, self.recipe, self.device, self.bfloat16 = network, recipe, device, bfloat16
 
     def autocast(self) -> torch.autocast:
-        """For a forward pass. Weights cast once are not kept: a CUDA graph would go on reading them when they change."""
+        """For a forward pass. Cast weights are not kept: a CUDA graph would go on reading them when they change."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16, cache_enabled=False)
 
     def loss(self, phase: Phase, inputs: Inputs) -> tuple[Tensor, Tensor]:

@@ -165,7 +165,11 @@ def test_strides_are_part_of_name_and_options(name: str) -> None:
     strides = [1, 2, 2, 1, 2, 1][: len(plain.macro.stages)]  # type: ignore[attr-defined]
     strided = get_space(name, strides=strides, stem_stride=1, width_mult=1.2)
     assert strided.name == f"{name}_s1{''.join(map(str, strides))}_w1.2"
-    for again in (get_space(strided.name), get_space(strided.name, **strided.options), get_space(name, **strided.options)):
+    for again in (
+        get_space(strided.name),
+        get_space(strided.name, **strided.options),
+        get_space(name, **strided.options),
+    ):
         assert (again.name, again.options, again.genes) == (strided.name, strided.options, strided.genes)
     own = [stage.stride for stage in plain.macro.stages]  # type: ignore[attr-defined]
     same = get_space(name, strides=own, stem_stride=plain.macro.stem_stride)  # type: ignore[attr-defined]
