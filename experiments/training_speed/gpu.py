@@ -2,8 +2,8 @@
 
 Parts, in this order: ``check`` (recorded steps against plain ones), ``step`` (milliseconds of a sandwich of four),
 ``evaluation`` (seconds of one subnet), ``supernet`` and ``alone-...`` (the CIFAR-10 study of DεpS's space: the
-supernet, and three of its networks trained alone on the same images). Each part writes its files into the folder when it is
-done; a part whose file is there is not done again, and a training that was cut off goes on from its checkpoint.
+supernet, and three of its networks trained alone on the same images). Each part writes its files into the folder when
+it is done; a part whose file is there is not done again, and a training that was cut off goes on from its checkpoint.
 With ``--device cpu`` everything is at toy size (scikit-learn's digits for CIFAR-10), to try the script.
 """
 
