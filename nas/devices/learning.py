@@ -18,6 +18,7 @@ from nas.progress import SILENT, Listener
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
+from search_spaces.traced import PREFIX as TRACED
 
 SHIPPED = Path(latency_tables.__file__).parent
 OPERATOR_COSTS = SHIPPED / "operator_costs.json"
@@ -117,10 +118,12 @@ def device_costs(device: Device) -> DeviceCosts | None:
         return fleet.devices_.get(device.name)
     parts = []
     for row in table.rows.to_dict("records"):
+        if row["space"].startswith(TRACED):  # its layers are known to its own weights only
+            continue
         # Published networks have resolutions of their own; each is a part with a space just for it.
         space = get_space(row["space"], resolutions=(int(row["resolution"]),))
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
-    return fleet.adapt(parts)
+    return fleet.adapt(parts) if parts else fleet.devices_.get(device.name)
 
 
 def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
