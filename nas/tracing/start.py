@@ -6,7 +6,7 @@ import torch
 
 from nas.supernet import Supernet
 from nas.tracing.adopt import Adopted
-from search_spaces import get_space
+from search_spaces import SearchSpace
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Start:
 
 
 @torch.no_grad()
-def start_from(adopted: Adopted, num_classes: int, seed: int = 0) -> Start:
-    """The adopted network for images of `num_classes` classes.
+def start_from(adopted: Adopted, space: SearchSpace, seed: int = 0) -> Start:
+    """The adopted network in `space`, which may have other classes than its own.
 
     Channels are sorted by importance, by the weights that read them; the max net stays what it was. Where the number
     of classes differs, the classifier is drawn anew.
@@ -33,14 +33,15 @@ def start_from(adopted: Adopted, num_classes: int, seed: int = 0) -> Start:
     Parameters
     ----------
     adopted : its own supernet is left as it is.
-    num_classes : of the images to train on.
+    space : that of `adopted`, but for the number of classes.
     seed : of the new classifier.
 
     Raises
     ------
-    ValueError : fewer than one class, or a classifier without weights of its own.
+    ValueError : the space of another network.
     """
-    space = get_space(adopted.space.name, **adopted.space.options | {"num_classes": num_classes})
+    if space.name != adopted.space.name:
+        raise ValueError(f"{space.name} is not the space of {adopted.space.name}")
     torch.manual_seed(seed)
     supernet = Supernet(space)
     given, own = adopted.supernet.state_dict(), supernet.state_dict()

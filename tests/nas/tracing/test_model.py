@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nas.tracing import adopt, load_model, start_from
+from search_spaces import get_space
 from tests.nas.tracing.user_networks import ForSmallImages, Small
 
 OWN = "tests.nas.tracing.user_networks"
@@ -65,12 +66,13 @@ def test_a_users_own_network_with_its_weights(tmp_path: Path) -> None:
 
 def test_training_starts_from_what_is_there() -> None:
     adopted = adopt(load_model(f"{OWN}:small", resolution=SIDE))
-    same = start_from(adopted, 4)
+    same = start_from(adopted, adopted.space)
     assert same.new == ()
     with torch.inference_mode():
         given = adopted.supernet(images())
         torch.testing.assert_close(same.supernet.eval()(images()), given, rtol=1e-4, atol=1e-5)
-    other = start_from(adopted, 7)
+    space = adopted.space
+    other = start_from(adopted, get_space(space.name, **space.options | {"num_classes": 7}))
     assert [name.rsplit(".", 3)[-3:] for name in other.new] == [
         ["classify", "linear", "weight"],
         ["classify", "linear", "bias"],
