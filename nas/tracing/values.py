@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx
 
-Layout = Literal["map", "last", "flat", "apart", "swapped"]
+Layout = Literal["map", "last", "flat", "row", "apart", "swapped"]
 
 
 class NotTraceable(ValueError):
@@ -21,7 +21,8 @@ class Map:
     ----------
     name : of the layer that writes it.
     channels, size : of the feature map.
-    layout : ``map`` is (B, C, H, W), ``last`` is (B, H, W, C), ``flat`` is (B, C * H * W); in a channel shuffle,
+    layout : ``map`` is (B, C, H, W), ``last`` is (B, H, W, C), ``flat`` is (B, C * H * W),
+        ``row`` is (B, C, 1); in a channel shuffle,
         ``apart`` is (B, groups, C / groups, H, W) and ``swapped`` is (B, C / groups, groups, H, W).
     groups : of a shuffle.
     """

@@ -1,6 +1,7 @@
 """Weights of a given network from a file: a state dict as safetensors, or as torch saves it without pickled code."""
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,7 +88,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def _unsafe(path: Path, error: Exception) -> str:
     text = str(error)
-    if "Unsupported" in text or "unsafe" in text.lower() or "GLOBAL" in text:
+    if re.search(r"[Uu]nsupported (global|class)|allowed global|Trying to (call|instantiate)", text):
         return (
             f"{path} holds pickled code, which is never executed here; save the weights alone: "
             "torch.save(model.state_dict(), 'weights.pth')"

@@ -71,7 +71,7 @@ def _channel_shuffle(graph: "Graph", node: fx.Node, x: Value, groups: int) -> Ma
 
 @operator("view", "_unsafe_view", "reshape", "flatten", "squeeze", "unsqueeze", "as_strided")
 def _view(graph: "Graph", node: fx.Node, x: Value, *rest: Any) -> Value:
-    source = feature_map(node, x, "map", "last", "flat", "apart", "swapped")
+    source = feature_map(node, x, "map", "last", "flat", "row", "apart", "swapped")
     shape = tuple(int(n) for n in node.meta["val"].shape)[1:]
     channels, size = source.channels, source.size
     if operator_is(node, "as_strided") and size > 1:
@@ -87,8 +87,8 @@ def _view(graph: "Graph", node: fx.Node, x: Value, *rest: Any) -> Value:
         return source.as_layout("map")
     elif shape == (channels * size * size,):
         return source.as_layout("flat")
-    elif size == 1 and shape == (1, 1, channels):
-        return source.as_layout("last")
+    elif size == 1 and shape in ((1, 1, channels), (channels, 1)):
+        return source.as_layout("last" if shape[0] == 1 else "row")
     elif len(shape) == 4 and shape[2:] == (size, size) and shape[0] * shape[1] == channels and source.layout == "map":
         return source.as_layout("apart", shape[0])
     before = " x ".join(map(str, node.all_input_nodes[0].meta["val"].shape))

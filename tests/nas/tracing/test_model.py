@@ -1,0 +1,230 @@
+"""What ``--model`` and ``--weights`` take, and what they refuse in one sentence."""
+
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from nas.tracing import adopt, load_model
+from tests.nas.tracing.user_networks import ForSmallImages, Small
+
+OWN = "tests.nas.tracing.user_networks"
+SIDE = 64
+
+
+class Payload:
+    """Pickled, it would write a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.write_text, (self.path, "executed")
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """A file that exists where pickled code was executed."""
+    return tmp_path / "executed"
+
+
+def export(path: Path, module: nn.Module, batch: int = 1, **options: object) -> Path:
+    program = torch.export.export(module.eval(), (torch.randn(batch, 3, SIDE, SIDE),), **options)  # type: ignore[arg-type]
+    torch.export.save(program, path)
+    return path
+
+
+def images(side: int = SIDE) -> torch.Tensor:
+    return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(3))
+
+
+def test_a_users_own_network_with_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    module = Small().eval()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}, "epoch": 3}, tmp_path / "a.pth")
+    save_file(module.state_dict(), tmp_path / "a.safetensors")
+    for file in ("a.pth", "a.safetensors"):
+        model = load_model(f"{OWN}:small", tmp_path / file, resolution=SIDE)
+        assert model.trained
+        adopted = adopt(model)
+        with torch.inference_mode():
+            torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
+    kinds = {gene.kind for gene in adopted.space.genes if len(gene.values) > 1}
+    assert kinds == {"resolution", "depth", "expansion"}
+    assert adopted.space.costs(adopted.space.max).params[0] == sum(p.numel() for p in module.parameters())
+
+
+def test_a_network_for_one_size_says_so_once() -> None:
+    adopted = adopt(load_model(f"{OWN}:for_small_images", resolution=32))
+    assert adopted.space.resolutions == (32,)
+    (note,) = adopted.notes
+    assert "cannot take images of 20, 24, 28 pixels" in note
+    assert (adopted.space.n_choices > 1).sum() >= 2
+    assert adopted.space.costs(adopted.space.max).params[0] == sum(p.numel() for p in ForSmallImages().parameters())
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_exported_program(tmp_path: Path, batch: int) -> None:
+    module = Small().eval()
+    model = load_model(str(export(tmp_path / "net.pt2", module, batch)))
+    assert (model.label, model.resolution) == ("net", SIDE)
+    adopted = adopt(model)
+    with torch.inference_mode():
+        torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
+
+
+def test_an_exported_program_of_any_batch_or_in_basic_operators(tmp_path: Path) -> None:
+    module = Small().eval()
+    batch = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+    program = torch.export.export(module, (images(),)).run_decompositions()
+    torch.export.save(program, tmp_path / "basic.pt2")
+    for path in (export(tmp_path / "any.pt2", module, 2, **batch), tmp_path / "basic.pt2"):
+        adopted = adopt(load_model(str(path)))
+        with torch.inference_mode():
+            torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("resnet18", r"'resnet18' names no network; known forms: torchvision:NAME"),
+        ("torchvision:resnet17", r"torchvision has no classification network 'resnet17'; similar: resnet18"),
+        ("torchvision:deeplabv3_resnet50", "torchvision has no classification network"),
+        ("nowhere.at_all:build", "there is no Python module nowhere.at_all"),
+        ("../evil:build", "names no network"),
+        (f"{OWN}:missing", "has no function missing"),
+        (f"{OWN}:not_a_function", "has no function not_a_function"),
+        (f"{OWN}:raising", r"could not be made: RuntimeError: the licence file is missing$"),
+        (f"{OWN}:no_network", "gave a int, not a torch.nn.Module"),
+        (f"{OWN}:with_argument", "could not be made: TypeError"),
+        (f"{OWN}:deciding", r"cannot be exported \(module inner\): .*data-dependent"),
+        (f"{OWN}:two_inputs", "fails on images of 64 pixels: TypeError: .*missing 1 required positional argument"),
+        (f"{OWN}:two_outputs", "gives a tuple, not one tensor of class scores"),
+        (f"{OWN}:dense_labels", "output is not one row of class scores an image"),
+        (f"{OWN}:softmax", r"module last \(Softmax\) uses the operator aten.softmax.int, which cannot be made elastic"),
+        ("net.pt2", "there is no file net.pt2"),
+    ],
+)
+def test_what_cannot_become_elastic_is_said_in_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        adopt(load_model(text, resolution=SIDE))
+    assert "\n" not in str(raised.value)
+
+
+def test_timm_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.errors import MissingExtra
+
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    with pytest.raises(MissingExtra, match=r"timm is not installed; .*\[timm\]"):
+        load_model("timm:mobilenetv4_conv_small")
+
+
+def test_weights_of_another_network_are_refused_key_by_key(tmp_path: Path) -> None:
+    state = Small(7).state_dict()
+    del state["stem.0.weight"]
+    state["extra"] = torch.zeros(3)
+    torch.save(state, tmp_path / "w.pth")
+    expected = (
+        r"1 are missing \(stem.0.weight\); 1 are not in the network \(extra\); 2 have another shape "
+        r"\(classify.bias: 7 in the file, 4 in the network, classify.weight: 7x64 in the file, 4x64 in the network\)"
+    )
+    with pytest.raises(ValueError, match=expected):
+        load_model(f"{OWN}:small", tmp_path / "w.pth")
+    save_file({key: tensor * float("nan") for key, tensor in Small().state_dict().items()}, tmp_path / "n.safetensors")
+    with pytest.raises(ValueError, match="weights that are not finite numbers"):
+        load_model(f"{OWN}:small", tmp_path / "n.safetensors")
+
+
+@pytest.mark.parametrize("name", ["missing.pth", "garbage.pth", "garbage.safetensors", "list.pth", "empty.pth"])
+def test_what_is_no_file_of_weights_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.startswith("garbage"):
+        path.write_bytes(b"not weights at all" * 10)
+    elif name.startswith("list"):
+        torch.save([torch.zeros(3)], path)
+    elif name.startswith("empty"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="there is no weights file|damaged|holds no state dict") as raised:
+        load_model(f"{OWN}:small", path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("how", ["torch.save", "pickle"])
+def test_pickled_code_among_weights_is_not_executed(tmp_path: Path, mark: Path, how: str) -> None:
+    path = tmp_path / "w.pth"
+    if how == "torch.save":
+        torch.save({"state_dict": Small().state_dict(), "callback": Payload(mark)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Payload(mark)))
+    with pytest.raises(ValueError, match="holds pickled code|damaged or was not written"):
+        load_model(f"{OWN}:small", path)
+    whole = tmp_path / "whole.pth"
+    torch.save(Small(), whole)
+    with pytest.raises(ValueError, match=r"holds pickled code, which is never executed here; .*state_dict"):
+        load_model(f"{OWN}:small", whole)
+    assert not mark.exists()
+
+
+def changed(path: Path, **parts: bytes | Callable[[bytes], bytes]) -> Path:
+    """The archive with some parts, named by their last word, replaced or added."""
+    result = path.with_name(f"changed{len(list(path.parent.iterdir()))}.pt2")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(result, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            for key, part in parts.items():
+                if name.endswith(key.replace("__", "/") + Path(name).suffix) and callable(part):
+                    content = part(content)
+            new.writestr(name, content)
+        for key, part in parts.items():
+            if not callable(part):
+                new.writestr(f"net/{key.replace('__', '/')}", part)
+    return result
+
+
+def test_pickled_code_in_an_exported_program_is_not_executed(tmp_path: Path, mark: Path) -> None:
+    path = export(tmp_path / "net.pt2", Small())
+    buffer = io.BytesIO()
+    torch.save((Payload(mark),), buffer)
+    code = pickle.dumps(Payload(mark), protocol=0)
+
+    def pickled_weight(content: bytes) -> bytes:
+        table = json.loads(content)
+        next(iter(table["config"].values()))["use_pickle"] = True
+        return json.dumps(table).encode()
+
+    def called_size(content: bytes) -> bytes:
+        model = json.loads(content)
+        model["range_constraints"] = {}
+        model["extra"] = {"expr_str": "__import__('os').system('touch x')"}
+        return json.dumps(model).encode()
+
+    def called_target(content: bytes) -> bytes:
+        return content.replace(b"torch.ops.aten.cat.default", b"torch.os.system")
+
+    for archive, message in (
+        (changed(path, data__sample_inputs__model=lambda _: buffer.getvalue()), "holds pickled code"),
+        (changed(path, data__sample_inputs__model=lambda _: code), "holds pickled code"),
+        (changed(path, data__weights__model_weights_config=pickled_weight), "holds pickled code"),
+        (changed(path, **{"data__constants__custom_obj_0": code}), "holds pickled code"),
+        (changed(path, **{"data__aotinductor__net.so": b"\x7fELF"}), "holds pickled code"),
+        (changed(path, models__model=called_size), "symbolic size that is no plain sum"),
+        (changed(path, models__model=called_target), "not one of torch's own operators"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_model(str(archive))
+    torch.save(Small(), tmp_path / "whole.pt2")
+    with pytest.raises(ValueError, match="holds pickled code"):
+        load_model(str(tmp_path / "whole.pt2"))
+    (tmp_path / "text.pt2").write_text("nothing")
+    with pytest.raises(ValueError, match="no file written by torch.export.save"):
+        load_model(str(tmp_path / "text.pt2"))
+    with pytest.raises(ValueError, match="brings its own weights"):
+        load_model(str(path), tmp_path / "w.pth")
+    assert not mark.exists()

@@ -1,0 +1,141 @@
+"""Networks as users write them: good ones, and ones that cannot become elastic."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Small(nn.Module):
+    """Pooling, splitting, a gate through fully connected layers, hand-written hard-swish, flattening by view."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU(inplace=True))
+        self.left = nn.Conv2d(16, 32, 3, padding=2, dilation=2)
+        self.right = nn.Conv2d(16, 32, 5, padding="same", groups=4)
+        self.norm = nn.BatchNorm2d(64, affine=False)
+        self.squeeze = nn.Sequential(nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 64), nn.Sigmoid())
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(64, 96, 1), nn.SiLU(), nn.Conv2d(96, 64, 3, padding=1)) for _ in range(3)
+        )
+        self.pool = nn.AvgPool2d(3, 2, 1)
+        self.classify = nn.Linear(64, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem((images - 0.5) / 0.25)
+        a, b = x.chunk(2, dim=1)
+        x = self.norm(torch.cat([self.left(a), self.right(b)], 1))
+        gate = self.squeeze(x.mean((2, 3)))
+        x = x * gate[:, :, None, None]
+        x = x * torch.clamp(x + 3, 0, 6) / 6
+        x = self.pool(x)
+        for block in self.blocks:
+            x = x + block(x)
+        x = nn.functional.adaptive_avg_pool2d(x, 1)
+        return self.classify(x.view(x.shape[0], -1))
+
+
+class ForSmallImages(nn.Module):
+    """Flattens a map of several pixels, so that it takes images of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU()
+        )
+        self.head = nn.Sequential(
+            nn.MaxPool2d(4), nn.Flatten(), nn.Linear(64 * 16, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 4)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+
+class Deciding(nn.Module):
+    """Does one thing or another, by the values of its input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.conv(images)
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+class Wrapped(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.inner(images)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return first + second
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.conv(images).mean((2, 3))
+        return x, x
+
+
+class Softmax(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.last = nn.Softmax(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.conv(images).mean((2, 3)))
+
+
+def small() -> nn.Module:
+    return Small()
+
+
+def for_small_images() -> nn.Module:
+    return ForSmallImages()
+
+
+def deciding() -> nn.Module:
+    return Wrapped(Deciding())
+
+
+def two_inputs() -> nn.Module:
+    return TwoInputs()
+
+
+def two_outputs() -> nn.Module:
+    return TwoOutputs()
+
+
+def dense_labels() -> nn.Module:
+    return nn.Conv2d(3, 8, 3)
+
+
+def softmax() -> nn.Module:
+    return Softmax()
+
+
+def raising() -> nn.Module:
+    raise RuntimeError("the licence file is missing\nand so is the rest")
+
+
+def no_network() -> int:
+    return 3
+
+
+def with_argument(width: int) -> nn.Module:
+    return nn.Conv2d(3, width, 3)
+
+
+not_a_function = 5
