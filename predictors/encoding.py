@@ -60,10 +60,10 @@ class ArchitectureEncoding:
 
     ``positions`` is one-hot: operators at their places, and the context genes; for accuracy those that move MACs and
     parameters weigh more. ``counts`` says how often each operator occurs, wherever it stands. Both are scaled to unit
-    length. Then, for latency, ``launches`` of each class
-    of layers and ``work``, their MACs, elements moved and weights, as fractions of what the average network has
-    of the quantity (latency is about linear in them), and ``dead``: the part of both that no output depends on. Or,
-    for accuracy, ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
+    length. Then, for latency, ``launches`` of each class of layers and ``work``, their MACs, elements moved and
+    weights, as fractions of what the average network has of the quantity (latency is about linear in them), ``dead``:
+    the part of both that no output depends on, and ``unfed``: the part that is needed and works on zeros only. Or, for
+    accuracy, ``costs``: logarithms of MACs, parameters, peak activation and number of blocks.
 
     Parameters
     ----------
@@ -116,7 +116,8 @@ class ArchitectureEncoding:
             return groups | {
                 "launches": totals[:, :launches],
                 "work": totals[:, launches:WIDTH],
-                "dead": totals[:, :WIDTH] - totals[:, WIDTH:],
+                "dead": totals[:, :WIDTH] - totals[:, WIDTH : 2 * WIDTH],
+                "unfed": totals[:, WIDTH : 2 * WIDTH] - totals[:, 2 * WIDTH :],
             }
         costs = self.space.costs(population)
         on_paper = np.stack([costs.macs, costs.params, costs.peak_activation_bytes, counts.sum(axis=1)], axis=1)
@@ -146,9 +147,34 @@ class ArchitectureEncoding:
                 totals = np.concatenate([raw["launches"], raw["work"]], axis=1)
                 average = totals.mean(axis=0).reshape(len(QUANTITIES), len(CLASSES)).sum(axis=1)
                 factor = np.repeat(1 / np.maximum(average, 1e-9), len(CLASSES)).astype(np.float32)
-                factor = {"launches": factor[: len(CLASSES)], "work": factor[len(CLASSES) :], "dead": factor}[name]
+                factor = {"launches": factor[: len(CLASSES)], "work": factor[len(CLASSES) :]}.get(name, factor)
             standards[name] = _Standard(columns, centre[columns], factor[columns])
         return standards
+
+    def weights_of_prices(self, prices: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What working layers cost, as a linear function of feature rows; only where the target is latency.
+
+        Parameters
+        ----------
+        prices : shape (WIDTH, m), what one unit of each total of `predictors.operators` costs.
+
+        Returns
+        -------
+        ndarray of shape (1 + width, m): a constant and the weights of the columns, divided by the cost of the mean
+        network of the reference.
+        """
+        totals = self._totals(self.reference)[:, 2 * WIDTH :].astype(np.float64).mean(axis=0)
+        prices = prices / np.maximum(totals @ prices, 1e-30)
+        split = len(CLASSES)
+        # Working layers are all layers (launches, work) without the others.
+        groups = {"launches": prices[:split], "work": prices[split:], "dead": -prices, "unfed": -prices}
+        weights = [np.ones((1, prices.shape[1]))]
+        for name, standard in self._standards.items():
+            if name in groups:
+                weights.append(groups[name][standard.columns] / standard.factor[:, None])
+            else:
+                weights.append(np.zeros((len(standard.columns), prices.shape[1])))
+        return np.concatenate(weights)
 
     def __call__(self, population: NDArray[Any]) -> Rows:
         """Feature rows, shape ``(n, sum of widths)``, float32."""

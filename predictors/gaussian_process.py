@@ -7,6 +7,20 @@ What comes out is a mean and a covariance of the weights, so predicting 100,000 
 
 Gaussian Processes for Machine Learning (Rasmussen and Williams, 2006), https://gaussianprocess.org/gpml/,
 chapters 2 and 5. Unitless: the caller scales targets to about 1.
+
+Notation
+--------
+n         rows: observations
+width     columns of all features together
+terms     groups of columns; ``g`` is one of them
+F_g       features of group g, shape (n, width of g)
+s_g       scale of group g: standard deviation of its weights
+draw      one setting of all hyper-parameters: the variances ``s_g^2`` of every term, and of the noise
+grams     ``F_g F_g'`` of every group and, last, the noise's diagonal: shape (terms + 1, n, n)
+K         kernel of a draw, noise included: ``sum_g s_g^2 grams_g``, shape (n, n)
+target    y, shape (n,)
+weights   of draws: their posterior probability; of features: what multiplies a column (`WeightPosterior`)
+left out  row i predicted from all rows but i, from ``K^-1`` alone (chapter 5.4.2)
 """
 
 from collections.abc import Sequence
@@ -157,39 +171,44 @@ class GroupedGaussianProcess:
         """
         features = np.asarray(features, dtype=np.float64)
         relative = np.ones(len(target)) if noise_scale is None else np.asarray(noise_scale, dtype=np.float64)
-        self._fit(features, target, relative, relative)
+        grams = np.stack([features[:, g] @ features[:, g].T for g in self.groups] + [np.diag(relative**2)])
+        state = self._learn(grams, target, relative, relative)
         if self._heavy_tailed:
             # Student's t as a scale mixture of normals, by expectation maximisation. The distance is that of a
             # row from what the others say: with few rows an outlier drags the fit to itself.
             for _ in range(OUTLIER_ROUNDS):
                 distance = (target - self.left_out_.mean) / self.left_out_.std
                 weights = (self.degrees_of_freedom + 1) / (self.degrees_of_freedom + distance**2)
-                self._fit(features, target, relative, relative / np.sqrt(weights))
+                grams[-1] = np.diag(relative**2 / weights)
+                state = self._learn(grams, target, relative, relative / np.sqrt(weights))
+        self._set_posterior(features, target, *state)
         return self
 
-    def _fit(self, features: Floats, target: Floats, nominal: Floats, noise_scale: Floats) -> None:
+    def _learn(
+        self, grams: Floats, target: Floats, nominal: Floats, noise_scale: Floats
+    ) -> tuple[Floats, Floats, Floats, float]:
+        """Draws ``(draws, terms + 1)``, their weights, inverse kernels ``(draws, n, n)`` and the noise."""
         from scipy.special import ndtr, stdtrit
 
-        grams = np.stack([features[:, g] @ features[:, g].T for g in self.groups] + [np.diag(noise_scale**2)])
         rows = np.linspace(0, len(target) - 1, min(len(target), MAX_ROWS_FOR_HYPERPARAMETERS)).astype(int)
         draws, weights = self._weigh_draws(grams[:, rows[:, None], rows], target[rows])
-        self.posterior_, left_out = self._posterior(features, target, grams, draws, weights)
         self.term_scales_ = np.sqrt(weights @ draws[:, :-1])
+        inverses = np.asarray(np.linalg.inv(np.tensordot(draws, grams, axes=1)), dtype=np.float64)
         # The normal distribution that has 68 % within one deviation where Student's t has them.
         widening = float(stdtrit(self.degrees_of_freedom, ndtr(1))) if self._heavy_tailed else 1.0
-        self.posterior_ = self.posterior_._replace(noise=widening * self.posterior_.noise)
+        # The median of the noise, not its mean square: the typical row should be within one deviation.
+        noise = widening * float(np.exp(weights @ np.log(draws[:, -1]) / 2))
+        left_out = _leave_one_out(inverses, target, weights)
         # A row that counts less is still expected to have the noise of its kind.
-        noise = self.posterior_.noise**2
-        variance = left_out.std**2 - noise * (np.square(noise_scale / widening) - nominal**2)
-        self.left_out_ = LeftOut(left_out.mean, np.sqrt(np.maximum(variance, noise * nominal**2)))
+        variance = left_out.std**2 - noise**2 * (np.square(noise_scale / widening) - nominal**2)
+        self.left_out_ = LeftOut(left_out.mean, np.sqrt(np.maximum(variance, (noise * nominal) ** 2)))
+        return draws, weights, inverses, noise
 
-    def _posterior(
-        self, features: Floats, target: Floats, grams: Floats, draws: Floats, weights: Floats
-    ) -> tuple[WeightPosterior, LeftOut]:
+    def _set_posterior(
+        self, features: Floats, target: Floats, draws: Floats, weights: Floats, inverses: Floats, noise: float
+    ) -> None:
         """Mean and covariance of a mixture: mean of the covariances plus covariance of the means."""
         spread_out = np.repeat(np.eye(len(self.terms)), [t.width for t in self.terms], axis=1)  # (terms, width)
-        kernels = np.tensordot(draws, grams, axes=1)  # (draws, n, n)
-        inverses = np.asarray(np.linalg.inv(kernels), dtype=np.float64)
         means = (draws[:, :-1] @ spread_out) * (inverses @ target @ features)  # (draws, width)
         mean = weights @ means
         covariance = np.diag(weights @ draws[:, :-1] @ spread_out)
@@ -199,9 +218,7 @@ class GroupedGaussianProcess:
                 covariance[columns_a, columns_b] -= features[:, columns_a].T @ joint @ features[:, columns_b]
         centred = means - mean
         covariance += (weights[:, None] * centred).T @ centred
-        # The median of the noise, not its mean square: the typical row should be within one deviation.
-        noise = float(np.exp(weights @ np.log(draws[:, -1]) / 2))
-        return WeightPosterior(mean, covariance, noise), _leave_one_out(inverses, target, weights)
+        self.posterior_ = WeightPosterior(mean, covariance, noise)
 
 
 def _leave_one_out(inverses: Floats, target: Floats, weights: Floats) -> LeftOut:

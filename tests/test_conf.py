@@ -23,9 +23,8 @@ def hydra():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_configuration_of_its_own_type(verb):
-    assert from_plain(
-        SETTINGS[verb], OmegaConf.to_container(compose(verb, ["run=x"] if VERBS[verb].positional else []), resolve=True)
-    )
+    config = compose(verb, ["run=x"] if VERBS[verb].positional else [])
+    assert from_plain(SETTINGS[verb], OmegaConf.to_container(config, resolve=True))
 
 
 @pytest.mark.parametrize("name", SPACES)

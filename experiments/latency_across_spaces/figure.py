@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from latency_tables.files import atomic_path
 
-COLOURS = {"operator costs": "#0072B2", "MACs line": "#D55E00"}
+COLOURS = {"latency predictor": "#009E73", "operator costs": "#0072B2", "MACs line": "#D55E00"}
 TITLES = {"pixel1": "Pixel 1, ProxylessNAS space", "note10": "Note 10, once-for-all w1.2 space"}
 
 

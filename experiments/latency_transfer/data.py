@@ -69,6 +69,10 @@ _HELP_TRAIN = "1080ti_1 1080ti_32 1080ti_{b} silver_4114 silver_4210r samsung_a5
 _GPUS = "1080ti 2080ti titan_rtx titanx titanxp"
 
 
+def _nasbench201(name: str, train: str, test: str) -> Split:
+    return Split(name, "nasbench201", tuple(train.split()), tuple(test.split()), 900, 1900)
+
+
 def _fbnet(name: str, train: str, test: str) -> Split:
     return Split(name, "fbnet", tuple(train.split()), tuple(test.split()), 4000, 5000)
 
@@ -76,13 +80,16 @@ def _fbnet(name: str, train: str, test: str) -> Split:
 SPLITS = {
     split.name: split
     for split in (
-        Split(
-            "nasbench201",
-            "nasbench201",
-            tuple(_HELP_TRAIN.format(b=256).split()),
-            ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss"),
-            900,
-            1900,
+        _nasbench201("nasbench201", _HELP_TRAIN.format(b=256), "titan_rtx_256 gold_6226 fpga pixel2 raspi4 eyeriss"),
+        _nasbench201("N1", "eyeriss pixel3", "1080ti_1 titan_rtx_32 titanxp_1 2080ti_32 titan_rtx_1"),
+        _nasbench201("N2", "1080ti_1 1080ti_32 titanx_32 titanxp_1 titanxp_32", "pixel3"),
+        _nasbench201("N3", "eyeriss", "1080ti_1 2080ti_1 titanxp_1 2080ti_32 titanxp_32"),
+        _nasbench201("N4", "eyeriss pixel2", "1080ti_1 2080ti_1 titan_rtx_1"),
+        _nasbench201(
+            "NA",
+            " ".join(f"{gpu}_{batch}" for gpu in _GPUS.split() for batch in (1, 32))
+            + " gold_6226 gold_6240 silver_4114 silver_4210r samsung_s7 samsung_a50 pixel2",
+            "eyeriss",
         ),
         _fbnet("fbnet", _HELP_TRAIN.format(b=64), "fpga raspi4 eyeriss pixel2 titan_rtx_64 gold_6226"),
         _fbnet(
@@ -112,5 +119,13 @@ SPLITS = {
         ),
     )
 }
+INCOMPLETE = {
+    "N1": "2 of 5, 5 of 5",
+    "N2": "5 of 5, 1 of 5",
+    "N3": "1 of 5, 5 of 5",
+    "N4": "2 of 10, 3 of 3",
+    "NA": "17 of 17, 1 of 3",
+}
+"""NASFLAT's sets of NAS-Bench-201 name devices that are not in the public tables: training and test devices at hand."""
 FBNET_THREE = ("fpga", "raspi4", "eyeriss")
 """The FBNet test devices of HELP's own table."""

@@ -5,7 +5,7 @@ latencies on the device. The error is that of the split's test architectures, no
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -18,43 +18,57 @@ from predictors.latency import LatencyPredictor
 N_CANDIDATES = 600
 NEEDED = "needed_factor"
 """Column: what one deviation has to be multiplied by so that 68 % of the networks lie within."""
+METHODS = ("fleet", "alone", "random")
+"""With the fleet; without any; with the fleet, and networks at random instead of chosen ones."""
+RANDOM_COUNTS = (5, 10, 20)
 
 
 def adapt_all(
-    fleet: Fleet, predictor: LatencyPredictor, split: Split, counts: Sequence[int], seeds: int
+    fleet: Fleet,
+    predictor: LatencyPredictor,
+    split: Split,
+    counts: Sequence[int],
+    seeds: int,
+    methods: Collection[str] = METHODS,
 ) -> Iterator[dict[str, object]]:
-    """One row of results for each device, n and seed."""
+    """One row of results for each method, device, n and seed."""
     learn = np.flatnonzero(fleet.usable[: split.n_train])
     held_out = split.n_train + np.flatnonzero(fleet.usable[split.n_train : split.n_stop])
     for seed in range(seeds):
         pool = np.random.default_rng(seed).permutation(learn)[:N_CANDIDATES]
-        # Latencies play no part in the choice, so it is the same for every device, and the first n of the
-        # longest list are what would be chosen with n.
-        fresh = predictor.for_new_device()
-        order = pool[fresh.suggest(fleet.population[pool], max(counts))]
-        for device in split.test:
-            latency = fleet.latency_ms[device]
-            for n in counts:
-                measured = order[:n]
-                start = time.process_time()
-                fresh.adapt(fleet.population[measured], latency[measured])
-                seconds = time.process_time() - start
-                mean, std = fresh.predict(fleet.population[held_out], return_std=True)
-                errors = asdict(latency_errors(latency[held_out], mean, std))
-                needed = np.quantile(np.abs(latency[held_out] - mean) / std, 0.6827)
-                known = fresh.errors_
-                yield {
-                    "split": split.name,
-                    "device": device,
-                    "simulated": device in SIMULATED,
-                    "n": n,
-                    "seed": seed,
-                    "held_out": errors.pop("n"),
-                    **errors,
-                    NEEDED: float(needed),
-                    "claimed_mape": known.mape,
-                    "adapt_s": round(seconds, 4),
-                }
+        for method in methods:
+            fresh = predictor.for_new_device(without=predictor.devices_ if method == "alone" else ())
+            # Latencies play no part in the choice, so it is the same for every device, and the first n of the
+            # longest list are what would be chosen with n.
+            chosen = np.arange(max(counts))
+            if method != "random":
+                chosen = fresh.suggest(fleet.population[pool], max(counts))
+            for device in split.test:
+                latency = fleet.latency_ms[device]
+                for n in counts if method != "random" else sorted(set(counts) & set(RANDOM_COUNTS)):
+                    measured = pool[chosen[:n]]
+                    start = time.process_time()
+                    fresh.adapt(fleet.population[measured], latency[measured])
+                    seconds = time.process_time() - start
+                    mean, std = fresh.predict(fleet.population[held_out], return_std=True)
+                    errors = asdict(latency_errors(latency[held_out], mean, std))
+                    needed = np.quantile(np.abs(latency[held_out] - mean) / std, 0.6827)
+                    yield {
+                        "split": split.name,
+                        "method": method,
+                        "device": device,
+                        "simulated": device in SIMULATED,
+                        "n": n,
+                        "seed": seed,
+                        "held_out": errors.pop("n"),
+                        **errors,
+                        NEEDED: float(needed),
+                        "claimed_mape": fresh.errors_.mape,
+                        "claimed_over_true": fresh.errors_.mape / errors["mape"],
+                        "doubted": len(fresh.suspicious_),
+                        "share_of_fleet": fresh.shares_.get("fleet", 0.0),
+                        "adapt_s": round(seconds, 4),
+                    }
 
 
 def transfer(names: Sequence[str], counts: Sequence[int], seeds: int) -> pd.DataFrame:

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 # In a pipe or a file there is no terminal to be narrower than the table.
-output = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-remarks = Console(stderr=True, highlight=False, soft_wrap=True)
+# Text from outside (paths, names) is shown as it is: nothing in it is markup or the name of a picture.
+output = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 160)
+remarks = Console(highlight=False, markup=False, emoji=False, stderr=True, soft_wrap=True)
 
 
 def table(name: str, *numbers: str, words: tuple[str, ...] = ()) -> Table:
@@ -29,5 +31,5 @@ def table(name: str, *numbers: str, words: tuple[str, ...] = ()) -> Table:
 def track(title: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr (nothing where that is no terminal); gives a function of things done and of all."""
     with Progress(console=remarks, transient=True, disable=not remarks.is_terminal) as bars:
-        bar = bars.add_task(title, total=None)
+        bar = bars.add_task(escape(title), total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)

@@ -4,10 +4,10 @@ Only what is typed daily has a flag; everything else is a Hydra override on the 
 """
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,10 @@ FLAGS = {
             "500img/s|150%",
             "images a second at --batch, or a share of the max net's",
         ),
-        Flag("batch", "batch", "N", "images an inference takes (default 1)"),
-        Flag("threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise"),
+        Flag("batch", "batch", "N", "images an inference takes (default 1)", text=False),
+        Flag(
+            "threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise", text=False
+        ),
         Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
@@ -65,7 +67,13 @@ FLAGS = {
         Flag("weights", "weights", "FILE", "the network's weights: a state dict, .pth or .safetensors"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
-        Flag("resolution", "data.resolution", "96", "side in pixels at which images are kept and networks read them"),
+        Flag(
+            "resolution",
+            "data.resolution",
+            "96",
+            "side in pixels at which images are kept and networks read them",
+            text=False,
+        ),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(
@@ -172,7 +180,7 @@ def parse(argv: Sequence[str], allowed: Sequence[str]) -> CommandLine:
             given.append((flag, value if flag.value else "true"))
         elif word.startswith("-") and len(word) > 1:
             raise ValueError(f"unknown flag {word}; flags are written out, like --{allowed[0] if allowed else 'help'}")
-        elif "=" in word or word.startswith(("+", "~")):
+        elif "=" in word or word.startswith("+") or (word.startswith("~") and "/" not in word):
             line.overrides.append(word)
         else:
             line.positional.append(word)
@@ -220,7 +228,7 @@ def _belongs_together(line: CommandLine, flag: Flag, value: str) -> bool:
 
 
 def _data_overrides(value: str) -> list[str]:
-    if "/" in value or value.startswith((".", "~")) or Path(value).is_dir():
+    if "/" in value or value.startswith((".", "~")) or os.path.isdir(value):
         return ["data=folder", f"data.root={quote(value)}"]
     return [f"data={quote(value)}"]
 

@@ -8,8 +8,7 @@ import importlib
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.pipeline.check import check_request
 from nas.pipeline.request import SearchRequest, moved_images
-from nas.pipeline.run_folder import in_use, keep_settings, new_run_folder, remove_if_unused
+from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
 
 CODES_FILE = "NAS_EXIT_CODES"
@@ -105,25 +104,9 @@ class Job:
             return code
         named = Path(hydra_config.runtime.output_dir) if hydra_config.mode == RunMode.MULTIRUN else self.out
         run = RunSettings(self.verb, settings, call.command)
-        with _run_folder(run, self.resume, named) as folder:
+        with held_run_folder(run, named, self.resume) as folder:
             folders.append(folder)
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
-
-
-@contextmanager
-def _run_folder(run: RunSettings[Any], resume: Path | None, named: Path | None) -> Iterator[Path]:
-    """The run folder, held for this run; removed where nothing was made in it."""
-    folder = resume or named or new_run_folder(Path(run.settings.runs) / run.verb, run.settings.name)
-    if int(os.environ.get("RANK") or 0) > 0:  # of processes that train together the first holds the folder
-        yield folder
-        return
-    try:
-        with in_use(folder, f"nas {run.verb}"):
-            keep_settings(run, folder, changed=resume is not None)
-            yield folder
-    finally:
-        if resume is None:
-            remove_if_unused(folder)
 
 
 def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:

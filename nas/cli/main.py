@@ -1,4 +1,4 @@
-"""Entry points of the console scripts `nas` and `search`.
+"""Entry point of the console script `nas`.
 
 Help, listing of flags and their mistakes need no heavy import, so they answer at once.
 """
@@ -13,7 +13,19 @@ from nas.cli.verb import VERBS, overview, usage
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `nas VERB ...` and return the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except Exception as error:
+        from nas.cli.outcome import fail, outcome
+
+        code, sentence = outcome(error)
+        return fail("", sentence, code)
+
+
+def _run(words: list[str]) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a letter that an ASCII terminal lacks must not end a run
+            stream.reconfigure(errors="backslashreplace")
     if not words or words[0] in ("--help", "-h", "help"):
         print(overview(), end="")
         return 0
@@ -22,13 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     verb = VERBS.get(words[0])
     if verb is None:
-        print(f"nas: unknown verb {words[0]!r}; known: {', '.join(VERBS)}", file=sys.stderr)
+        print(f"nas: unknown verb {words[0][:60]!r}; known: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     try:
         line = parse(words[1:], verb.flags)
     except ValueError as error:
-        print(f"nas {verb.name}: {error}", file=sys.stderr)
-        return 2
+        from nas.cli.outcome import EXIT_BAD_ARGUMENT, fail
+
+        return fail(verb.name, str(error), EXIT_BAD_ARGUMENT)
     if line.help:
         print(usage(verb), end="")
         return 0
@@ -38,6 +51,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_verb(verb, line)
 
 
-def search(argv: Sequence[str] | None = None) -> int:
-    """Run `search ...`, short for `nas search ...`."""
-    return main(["search", *(sys.argv[1:] if argv is None else argv)])
+if __name__ == "__main__":
+    sys.exit(main())

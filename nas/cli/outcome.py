@@ -11,7 +11,7 @@ from latency_tables.files import shown
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 
 EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
-LONGEST = 2_000
+LONGEST = 1_200
 """Characters of a sentence; a longer one holds something that was read from outside."""
 
 
@@ -42,7 +42,7 @@ def fail(verb: str, message: str, code: int) -> int:
     if os.environ.get("NAS_DEBUG"):
         traceback.print_exc()
     sentence = shown(" ".join(message.splitlines()), LONGEST)
-    print(f"nas {verb}: {sentence}", file=sys.stderr)
+    print(f"{'nas ' + verb if verb else 'nas'}: {sentence}", file=sys.stderr)
     return code
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import OverrideParseException
+from hydra.errors import HydraException
 
 from latency_tables.files import shown
 
@@ -31,8 +31,11 @@ def parse_override(text: str) -> Override:
     ValueError : it is not ``key=value``.
     """
     try:
-        return OverridesParser.create().parse_override(text)
-    except (OverrideParseException, ValueError) as error:
+        override = OverridesParser.create().parse_override(text)
+        if not override.key_or_group:
+            raise ValueError("no key")
+        return override
+    except (HydraException, ValueError) as error:
         raise ValueError(f"{shown(text)} is not key=value as Hydra reads it; put quotes around the value") from error
 
 

@@ -78,7 +78,7 @@ def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int 
     return data
 
 
-_IN_WORDS = {"train": "for training", "validation": "for search-validation", "test": "for the test"}
+_IN_WORDS = {"train": "to train on", "validation": "for search-validation", "test": "for the test"}
 
 
 def _imbalance(data: ImageData) -> str:
@@ -89,5 +89,5 @@ def _imbalance(data: ImageData) -> str:
         return ""
     return (
         f"; the classes are far from equal: {counts[most]:,} of {data.classes[most]!r}, "
-        f"{counts[rare]:,} of {data.classes[rare]!r} for training"
+        f"{counts[rare]:,} of {data.classes[rare]!r} to train on"
     )

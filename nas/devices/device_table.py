@@ -26,6 +26,8 @@ DEVICES_FOLDER = Path("runs/devices")
 SHIPPED_TABLES = Path(latency_tables.__file__).parent
 SESSIONS_KEPT = 20
 """Sessions whose conditions the card keeps: the latest ones."""
+CONFIRMED = "measured twice"
+"""What the column ``source`` says of a surprising latency that was measured again and was the same."""
 WAIT_S = 3600
 """How long a process waits for another one that measures on the same device."""
 MACHINE_FACTS = ("gpu", "cpu", "cores", "governor", "system", "python")
@@ -109,6 +111,29 @@ class DeviceTable:
                     latencies.append(latency_ms)
         population = np.array(rows, dtype=np.int16).reshape(len(rows), len(space.genes))
         return population, np.array(latencies, dtype=np.float64)
+
+    def confirm(self, space: SearchSpace, architectures: Sequence[str]) -> None:
+        """Mark networks of `space` whose latency was measured twice and was the same."""
+        if not architectures:
+            return
+        with self.locked():
+            table = self.measured()
+            if table is not None:
+                about = {"space": space.name, "batch": self.batch, "precision": self.spec.precision}
+                rows = table.rows["architecture"].isin(architectures)
+                for column, value in about.items():
+                    rows &= table.rows[column] == value
+                table.rows.loc[rows, "source"] = CONFIRMED
+                write_table(self.path, table)
+
+    def confirmed(self, space: SearchSpace, population: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of `population` are so marked, shape ``(n,)``."""
+        table = self.read()
+        if table is None or not len(population):
+            return np.zeros(len(population), dtype=bool)
+        rows = self.select(table, space)
+        marked = set(rows.loc[rows["source"] == CONFIRMED, "architecture"])
+        return np.array([name in marked for name in space.format(population)])
 
     def select(self, table: LatencyTable, space: SearchSpace) -> pd.DataFrame:
         """The rows of `space` in the device's precision, at this batch."""

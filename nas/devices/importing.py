@@ -12,8 +12,11 @@ from latency_tables.card import Card, device_name, read_card
 from latency_tables.table import COLUMNS, LatencyTable, merge_repeats, read_rows, write_table
 from nas.devices.block_table import read_block_table
 from nas.devices.device_table import DEVICES_FOLDER, DeviceTable
+from nas.devices.learning import fleet_predictor
 from nas.devices.spec import DeviceSpec
+from nas.devices.throttling import describe_slowdown, find_slowdown
 from nas.progress import SILENT, Listener
+from predictors.latency.slowdown import find_slowdown_of_device
 from search_spaces import SearchSpace, get_space
 
 SAMPLES = 300
@@ -44,7 +47,9 @@ def import_table(
 
     Returns
     -------
-    The device's table as written.
+    The device's table as written. Whether the device slowed down is said where a column ``order`` numbers the rows as
+    they were measured: told from ``reference_ms``, the latency of one same network beside each, else from the latencies
+    themselves.
 
     Raises
     ------
@@ -69,6 +74,7 @@ def import_table(
         rows = _sums(paths, space, samples, seed)
     else:
         raise ValueError(f"{first} is neither a CSV file nor a YAML block table")
+    warnings = _slowdowns(rows, first)
     # What a foreign card says was run has not been shown to the user of this one.
     conditions = {key: value for key, value in card.conditions.items() if key != "programs"}
     card = replace(card, name=name, date=card.date or datetime.date.today().isoformat(), conditions=conditions)
@@ -78,7 +84,37 @@ def import_table(
             rows = merge_repeats(pd.concat([read_rows(stored.path), rows], ignore_index=True), stored.path)
         table = LatencyTable(rows, card)
         write_table(stored.path, table)
+    for warning in warnings:
+        listener.say(f"warning: {warning}")
     return table
+
+
+def _slowdowns(rows: pd.DataFrame, path: Path) -> list[str]:
+    """A sentence for each space while whose networks were measured the device slowed down."""
+    if "order" not in rows:
+        return []
+    order = pd.to_numeric(rows["order"], errors="coerce")
+    if order.isna().any():
+        wrong = rows.loc[order.isna(), "order"].iloc[0]
+        raise ValueError(f"{path}: {wrong!r} in column order is no number; it numbers the rows as they were measured")
+    rows = rows.iloc[np.argsort(order.to_numpy(), kind="stable")]
+    if "reference_ms" in rows:
+        found = find_slowdown(rows["reference_ms"].to_numpy(dtype=np.float64))
+        return [] if found is None else [describe_slowdown(found, len(rows), "network")]
+    sentences = []
+    for label, group in rows.groupby("space", sort=False):
+        space = get_space(str(label))
+        try:
+            population = np.stack([space.parse(text) for text in group["architecture"]])
+        except ValueError:
+            continue  # of a space with other options than usual
+        slow = find_slowdown_of_device(fleet_predictor(space), population, group["latency_ms"].to_numpy(np.float64))
+        if slow is not None:
+            sentences.append(
+                f"the device seems to have slowed down while it was measured: from network {slow.after + 1} of "
+                f"{len(group)} on, networks of {label} took about {slow.factor:g} times as long as the others speak for"
+            )
+    return sentences
 
 
 def _sums(paths: Sequence[Path], space: SearchSpace, samples: int, seed: int) -> pd.DataFrame:

@@ -5,16 +5,18 @@ published networks of other spaces or from the fleet's own measurements. Latenci
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 import latency_tables
 from nas.devices.device import Device
-from nas.progress import SILENT, Listener
+from nas.devices.suspicious import measure_suspicious_again
+from nas.progress import SILENT, Listener, Progress
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
@@ -69,9 +71,13 @@ def learn_device(
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
             device.measure(space, informative_sample(space, samples, seed), progress=progress)
-        predictor = device_predictor(device, space)
+        predictor, sentences = check_again(device, space)
+        for sentence in sentences:
+            listener.say(sentence)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
+    if (need := describe_need(predictor, device, space)) is not None:
+        listener.say(need)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
 
     def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
@@ -85,45 +91,100 @@ def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     predictor = fleet_predictor(space)
     population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
-        predictor.adapt(population, latency_ms)
+        elsewhere = device_costs(device, without=space)
+        if elsewhere is not None and elsewhere.batch == device.batch:
+            predictor.know_costs(own=elsewhere.single_prices)
+        predictor.adapt(population, latency_ms, device.table.confirmed(space, population))
     return predictor
 
 
+def check_again(
+    device: Device, space: SearchSpace, progress: Progress | None = None
+) -> tuple[LatencyPredictor, list[str]]:
+    """A device's predictor after its suspicious networks were measured again, and a sentence on each of them."""
+    predictor = device_predictor(device, space)
+    sentences = measure_suspicious_again(device, space, predictor, progress)
+    return (device_predictor(device, space) if sentences else predictor), sentences
+
+
+def describe_need(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> str | None:
+    """What to type where too few networks were measured; None where they are enough, or more would not help."""
+    more = predictor.further_measurements_
+    if not more:
+        return None
+    errors = predictor.errors_
+    return (
+        f"{errors.n} networks are too few for {device.name}: an error of {errors.mape:.0%} is to be "
+        f"expected; measure {more} more: nas measure {device.flags} --space {space.name} --suggest --samples {more}"
+    )
+
+
 def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredictor:
-    """A latency predictor that knows what is shipped of other devices in `space`, and no device yet."""
+    """A latency predictor that knows the shipped devices, and this one not yet.
+
+    Where none was measured in `space`, what operators cost them in other spaces plays the part of measurements.
+    """
     shipped = SHIPPED / "fleets" / f"{space.name}.json"
     if shipped.is_file():
         predictor = LatencyPredictor.load(shipped)
         # The number of classes may differ, which costs next to nothing; what can be chosen may not.
         if predictor.space.genes == space.genes:
             return predictor
-    return LatencyPredictor(space, random_state).fit()
+    known = OperatorCosts.load(OPERATOR_COSTS).devices_.values()
+    prices = np.stack([costs.single_prices for costs in known], axis=1)
+    return LatencyPredictor(space, random_state).know_costs(others=prices)
 
 
 def describe_errors(predictor: LatencyPredictor) -> str:
-    """The held-out errors of a latency predictor in a few words."""
+    """The errors to expect of a latency predictor in a few words."""
     errors = predictor.errors_
     fleet = f" and {len(predictor.devices_)} other devices" if predictor.devices_ else ""
+    left_out = len(predictor.suspicious_) if hasattr(predictor, "suspicious_") else 0
+    doubted = f"; {left_out} left out, for the others speak against it" if left_out else ""
     return (
-        f"error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
-        f"{errors.spearman:.2f}, each of {errors.n} networks predicted from the others{fleet}"
+        f"expected error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
+        f"{errors.spearman:.2f}, learnt from {errors.n} networks{fleet}{doubted}"
     )
 
 
-def device_costs(device: Device) -> DeviceCosts | None:
-    """What operators cost a device: from its published networks, else as one of the fleet; None if unknown."""
+def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCosts | None:
+    """What operators cost a device, from the networks in its table, else as one of the fleet; None if unknown.
+
+    A device at another batch is another device: where nothing was measured at the batch asked for, the costs are those
+    of the batch that most was measured at, and say so.
+
+    Parameters
+    ----------
+    device : whose table is read.
+    without : networks of this space are left out: a latency predictor is adapted to them by itself.
+    """
     fleet = OperatorCosts.load(OPERATOR_COSTS)
     table = device.table.read()
-    if table is None:
+    rows = pd.DataFrame() if table is None else table.select(precision=device.spec.precision)
+    if len(rows):  # the layers of a traced network are known to its own weights only
+        rows = rows[~rows["space"].str.startswith(TRACED)]
+    if without is not None and len(rows):
+        rows = rows[[not _holds(without, *row) for row in zip(rows["space"], rows["architecture"], strict=True)]]
+    if not len(rows):
         return fleet.devices_.get(device.name)
+    counts = rows["batch"].value_counts()
+    batch = device.batch if device.batch in counts else int(counts.index[0])
     parts = []
-    for row in table.rows.to_dict("records"):
-        if row["space"].startswith(TRACED):  # its layers are known to its own weights only
-            continue
+    for row in rows[rows["batch"] == batch].to_dict("records"):
         # Published networks have resolutions of their own; each is a part with a space just for it.
         space = get_space(row["space"], resolutions=(int(row["resolution"]),))
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
-    return fleet.adapt(parts) if parts else fleet.devices_.get(device.name)
+    return replace(fleet.adapt(parts), batch=batch)
+
+
+def _holds(space: SearchSpace, name: str, architecture: str) -> bool:
+    if name != space.name:
+        return False
+    try:
+        space.parse(architecture)
+    except ValueError:
+        return False
+    return True
 
 
 def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
@@ -136,12 +197,12 @@ def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
 
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
-    if device.batch > 1:
+    costs = device_costs(device)
+    if device.batch > 1 and (costs is None or costs.batch != device.batch):
         raise ValueError(
             f"nothing is known of {device.name} at {device.batch} images an inference in space {space.name}; type: "
             f"nas measure {device.flags} --space {space.name}"
         )
-    costs = device_costs(device)
     if costs is None:
         raise ValueError(
             f"nothing is known of the latency of {device.name} in space {space.name}; type: "
@@ -149,8 +210,9 @@ def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
         )
     predictor = costs.for_space(space)
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"
+    images = "" if costs.batch == 1 else f", in batches of {costs.batch} images, which is what these latencies are of"
     evidence = (
-        f"predicted from what operators cost, learnt from {costs.n:,} networks of {' and '.join(costs.spaces)}{here}; "
-        f"expected error {predictor.relative_std:.0%}"
+        f"predicted from what operators cost, learnt from {costs.n:,} networks of {' and '.join(costs.spaces)}{here}"
+        f"{images}; expected error {predictor.expected_error:.0%}"
     )
     return KnownLatency(predictor, evidence)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.devices.events import Machine, Report, Start
+from nas.devices.throttling import describe_slowdown, find_slowdown
 
 NOISE_LIMIT = 0.15
 DRIFT_LIMIT = 0.08
@@ -131,7 +132,10 @@ def conditions(batches: Sequence[Rounds], threads: int) -> tuple[dict[str, Any],
     warnings = []
     if found["noise"] > NOISE_LIMIT:
         warnings.append(f"noisy: the same network varied by {found['noise']:.0%} from round to round")
-    if found["drift"] > DRIFT_LIMIT:
+    slowdown = find_slowdown(reference)
+    if slowdown is not None:
+        warnings.append(describe_slowdown(slowdown, len(reference), "round"))
+    elif found["drift"] > DRIFT_LIMIT:
         warnings.append(f"throttling or a growing load: the reference slowed down by {found['drift']:.0%} on the way")
     if threads == 1 and found["waited"] > WAIT_LIMIT:
         warnings.append(f"the core was shared: {found['waited']:.0%} of the time went to other processes")

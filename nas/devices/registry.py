@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import conf
 from latency_tables.card import Card
 from latency_tables.files import MAX_NAME, shown
 from nas.devices.device import Device
 from nas.devices.device_table import DEVICES_FOLDER, SHIPPED_TABLES, DeviceTable, card_of
 from nas.devices.spec import DeviceSpec, read_spec
 from nas.progress import SILENT, Listener
+from nas.shipped.conf import CONF
 
 OWN_CARDS = Path("devices")
 _BASE = re.compile(r"-(\d{1,4})threads$")
-SHIPPED_CARDS = Path(conf.__file__).parent / "devices"
+SHIPPED_CARDS = CONF / "devices"
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,11 @@ class TrainRequest:
         if self.train_time is not None:
             parse_duration(self.train_time)
 
+    @property
+    def label(self) -> str:
+        """What the run is called where it has no name."""
+        return self.data.name
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRequest(TrainRequest):
@@ -185,6 +190,11 @@ class SearchRequest(TrainRequest):
     def supernet_name(self) -> str:
         """What `nas.pipeline.train.TrainedSupernet.open` finds the supernet by."""
         return self.supernet or str(self.training_folder)
+
+    @property
+    def label(self) -> str:
+        """What the run is called where it has no name."""
+        return self.data.name if self.supernet is None else Path(self.supernet).name
 
     @property
     def limits(self) -> dict[str, str | None]:

@@ -25,6 +25,38 @@ MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
 """Settings that a run may be continued with whatever they were."""
 
 
+@contextmanager
+def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Path | None = None) -> Iterator[Path]:
+    """The folder of a run with its settings in it, held while the context lasts; removed if nothing was made in it.
+
+    Parameters
+    ----------
+    named : the folder, which may hold the same run, killed earlier; a new one below ``runs/<verb>`` if None.
+    resume : the folder of the run that is continued.
+
+    Raises
+    ------
+    ValueError : another run has or holds the folder, or it cannot be written.
+    """
+    if named is not None:
+        check_writable(named)
+    folder = (
+        resume
+        or named
+        or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
+    )
+    if int(os.environ.get("RANK") or 0) > 0:  # of processes that train together the first holds the folder
+        yield folder
+        return
+    try:
+        with in_use(folder, f"nas {run.verb}"):
+            keep_settings(run, folder, changed=resume is not None)
+            yield folder
+    finally:
+        if resume is None:
+            remove_if_unused(folder)
+
+
 def new_run_folder(parent: Path, name: str) -> Path:
     """Create ``parent/<date>_<time>_<name>`` for one run; a number is put behind it where another run has it.
 

@@ -128,8 +128,8 @@ class Limit:
         if unit != "%" and unit not in metric.units:
             raise ValueError(f"--{flag} {text!r} has an unknown unit; known: {units}, or % of the max net")
         value = number * (0.01 if unit == "%" else metric.units[unit])
-        if not (value > 0 and math.isfinite(value)):
-            raise ValueError(f"--{flag} {text!r} must be a positive, finite amount, like 20{metric.suggestion}")
+        if not LEAST <= value <= MOST:
+            raise ValueError(f"--{flag} {text!r} is not an amount that can be had; type one like 20{metric.suggestion}")
         if unit == "%" and number > 100:
             raise ValueError(f"--{flag} {text!r} is more than the max net needs; type a percentage up to 100%")
         return cls(metric, value, text, unit == "%", device)
@@ -140,6 +140,8 @@ class Limit:
         return f"{self.title} at most {self.metric.format(self.value)}"
 
 
+LEAST, MOST = 1e-12, 1e18
+"""Of an amount in its unit (ms, bytes, pieces); what is beyond is a slip, and its ratios overflow."""
 _SHOWN = {"ms": ("us", "ms", "s"), "KB": ("B", "KB", "MB", "KiB", "MiB"), "M": ("K", "M", "G")}
 
 

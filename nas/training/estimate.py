@@ -203,9 +203,9 @@ class Plan:
         until = (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M")
         shorter = "" if self.train_time else f"; to shorten it: --train-time {_half(seconds)}, or fewer epochs"
         return (
-            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {evaluations} evaluations take about "
-            f"{show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
-            f"{recipe.epochs:g} epochs of {schedule.n_images:,} images{shorter}"
+            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {_counted(evaluations, 'evaluation')} take "
+            f"about {show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
+            f"{_counted(recipe.epochs, 'epoch')} of {schedule.n_images:,} images{shorter}"
         )
 
 
@@ -214,6 +214,10 @@ def training_digest(identity: Mapping[str, Any]) -> str:
     recipe = {key: value for key, value in identity["recipe"].items() if key != "epochs"}
     text = json.dumps({**identity, "recipe": recipe}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _counted(n: float, thing: str) -> str:
+    return f"{n:g} {thing}{'' if n == 1 else 's'}"
 
 
 def _half(seconds: float) -> str:

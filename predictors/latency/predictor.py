@@ -1,9 +1,10 @@
 """The latency of any network of a space on one device, from a handful of measured ones.
 
-Meta-fitted over a fleet: the prior mean is the fleet's average device; how the new device departs from it is a
-mixture of how the fleet's devices depart, and of what operators cost by kind, by place and by amount of work.
-All is linear in the features, so everything is in closed form (`predictors.gaussian_process`), and with an
-empty fleet the same model is fitted to a few dozen measurements of the device alone.
+Meta-fitted over a fleet: a device departs from the fleet's average device as the fleet's devices depart, and in what
+operators cost by kind, by place and by amount of work. Where no device was measured in the space, what operators
+cost the known devices plays the part of a fleet; what they cost this device in other spaces is one more start. Each
+is averaged with the model that knows of no other device (`predictors.latency.models`). All is linear in the features,
+so everything is in closed form.
 
 The problem: HELP, hardware-adaptive efficient latency prediction (NeurIPS 2021),
 https://arxiv.org/abs/2106.08630. Latencies are milliseconds.
@@ -18,43 +19,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.encoding import ArchitectureEncoding, Rows, pieces
-from predictors.gaussian_process import GroupedGaussianProcess, Term
-from predictors.held_out import LatencyErrors, latency_errors
+from predictors.held_out import LatencyErrors, coverage
+from predictors.latency.expectation import MEAN_DISTANCE, expected_errors, further_measurements
+from predictors.latency.models import (
+    LEAST_RELATIVE,
+    MODELS,
+    NOISE,
+    Average,
+    average_models,
+    model_columns,
+    model_terms,
+    prior_mean,
+)
 from predictors.latency.profile import fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
 from predictors.latency.suggestion import a_optimal
+from predictors.latency.suspicious import DOUBTFUL, fit_without_suspicious, left_out_of_all
 from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
 
-# Priors (median and spread), as fractions of the average network's latency: how far a device departs from the
-# fleet's average. Chosen by leaving devices out of training fleets, never by looking at a test device.
-WIDE = 1.5  # a factor of 4.5 either way: the measurements, not the prior, say how quiet or odd a device is
-WITH_FLEET = {"level": (0.3, 0.5), "slope": (0.15, 0.5), "sources": (1.0, WIDE)}
-WITH_FLEET_ENCODING = {
-    "positions": (0.025, WIDE),
-    "counts": (0.03, WIDE),
-    "launches": (0.2, WIDE),
-    "work": (0.2, WIDE),
-    "dead": (0.2, WIDE),
-}
-# Without a fleet all that operators cost is still to be learnt.
-ALONE = {"level": (0.3, 0.5)}
-ALONE_ENCODING = {
-    "positions": (0.1, WIDE),
-    "counts": (0.1, WIDE),
-    "launches": (0.3, WIDE),
-    "work": (0.3, WIDE),
-    "dead": (0.3, WIDE),
-}
-NOISE = (0.04, WIDE)
-DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
 CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
-MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
-
-LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
+NARROWER = ((3, 5, 10), (0.48, 0.6, 1.0)), ((3, 5, 10), (0.7, 0.9, 1.0))
+"""Measurements, and how much narrower than the model's the intervals of left-out training devices should be: a device
+departs less from a fleet than the priors allow, and few measurements cannot tell. For a fleet that was measured in the
+space, and for one that is known by what operators cost."""
+REFERENCE_ROWS = 400  # networks that stand for the space
 MIN_MEASUREMENTS = 3
-MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms"}  # arrays of a profile
+MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms", "suspicious"}  # arrays of a profile
 LARGEST_POOL = 1000  # candidates considered at once; a pool of more is sampled
 
 
@@ -70,8 +62,10 @@ class LatencyPredictor:
     ----------
     devices_ : names of the fleet's devices.
     measured_, latency_ms_ : what it was adapted to.
+    suspicious_ : numbers of the measurements that were left out, because the others speak against them.
+    shares_ : how much each model of `predictors.latency.models` counts.
     left_out_ms_, left_out_std_ms_ : every measured network predicted from all the others.
-    errors_ : the errors of these held-out predictions.
+    errors_ : the errors to expect of other networks of the space (`predictors.latency.expectation`).
     """
 
     def __init__(self, space: SearchSpace, random_state: int = 0) -> None:
@@ -88,7 +82,8 @@ class LatencyPredictor:
         for device in fleet:
             _check(self.space, device.population, device.latency_ms, device.device)
         self.devices_ = tuple(device.device for device in fleet)
-        self._sources = SourceDevices.fit(self._encoding, fleet) if fleet else None
+        self._sources: SourceDevices | None = SourceDevices.fit(self._encoding, fleet) if fleet else None
+        self._own: SourceDevices | None = None
         return self
 
     def for_new_device(self, without: Collection[str] = ()) -> "LatencyPredictor":
@@ -98,39 +93,72 @@ class LatencyPredictor:
         keep = [i for i, device in enumerate(self.devices_) if device not in without]
         fresh.devices_ = tuple(self.devices_[i] for i in keep)
         fresh._sources = self._sources.of(keep) if self._sources is not None and keep else None
+        fresh._own = None
         return fresh
 
     @cached_property
     def _encoding(self) -> ArchitectureEncoding:
         return ArchitectureEncoding(self.space, target="latency")
 
-    def _terms(self) -> list[Term]:
-        widths = self._encoding.widths
-        if self._sources is None:
-            priors, encoding, fleet_widths = ALONE, ALONE_ENCODING, [1]
-        else:
-            priors, encoding, fleet_widths = WITH_FLEET, WITH_FLEET_ENCODING, [1, 1, len(self.devices_)]
-        terms = [Term(width, *prior) for width, prior in zip(fleet_widths, priors.values(), strict=True)]
-        return terms + [Term(width, *encoding[name]) for name, width in widths.items()]
+    def know_costs(self, others: Floats | None = None, own: Floats | None = None) -> "LatencyPredictor":
+        """Take in what operators cost, as learnt in other spaces; to be called before `adapt`.
 
-    def _features(self, rows: NDArray[Any]) -> tuple[Rows, Rows]:
-        """Prior mean, shape ``(n,)`` and relative to the average network, and features ``(n, width)``."""
+        Parameters
+        ----------
+        others : milliseconds for one unit of each total of `predictors.operators` on known devices, shape
+            (WIDTH, n_devices); used where the fleet is empty.
+        own : the same of the device itself, shape (WIDTH,).
+        """
+        if not hasattr(self, "devices_"):
+            self.fit()
+        if others is not None and not self.devices_:
+            self._sources = SourceDevices.priced(self._encoding, others)
+        if own is not None:
+            self._own = SourceDevices.priced(self._encoding, own[:, None])
+        return self
+
+    @property
+    def _groups(self) -> dict[str, slice]:
+        """Where each group of features stands."""
+        widths = {"level": 1}
+        if self._sources is not None:
+            widths |= {"fleet": 1, "departures": self._sources.n_devices}
+        if self._own is not None:
+            widths["own"] = 1
+        widths |= self._encoding.widths
+        ends = np.cumsum(list(widths.values())).tolist()
+        return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+
+    @property
+    def _models(self) -> list[str]:
+        """Names of the models that can be told from what is known."""
+        groups = self._groups
+        return [name for name, model in MODELS.items() if all(group in groups for group in model.priors)]
+
+    def _features(self, rows: NDArray[Any]) -> Rows:
+        """Feature rows, shape ``(n, width)``, in the order of `_groups`."""
         encoded = self._encoding(rows)
-        level = np.ones((len(rows), 1), dtype=np.float32)
-        if self._sources is None:
-            return level[:, 0], np.concatenate([level, encoded], axis=1)
-        sources = self._sources(encoded)
-        mean = sources.mean(axis=1, keepdims=True)
-        departures = (sources - mean) / np.float32(np.sqrt(sources.shape[1]))
-        return mean[:, 0], np.concatenate([level, mean - 1, departures, encoded], axis=1)
+        features = [np.ones((len(rows), 1), dtype=np.float32)]
+        if self._sources is not None:
+            sources = self._sources(encoded)
+            mean = sources.mean(axis=1, keepdims=True)
+            features += [mean - 1, (sources - mean) / np.float32(np.sqrt(sources.shape[1]))]
+        if self._own is not None:
+            features.append(self._own(encoded) - 1)
+        return np.concatenate([*features, encoded], axis=1)
 
-    def adapt(self, population: NDArray[Any], latency_ms: NDArray[Any]) -> "LatencyPredictor":
+    def adapt(
+        self, population: NDArray[Any], latency_ms: NDArray[Any], trusted: NDArray[np.bool_] | None = None
+    ) -> "LatencyPredictor":
         """Learn a device from all that was measured on it so far; replaces what it was adapted to before.
+
+        A measurement that lies far from what all the others say is left out (`predictors.latency.suspicious`).
 
         Parameters
         ----------
         population : int array of shape (n, n_genes), at least 3 networks.
         latency_ms : shape (n,).
+        trusted : shape (n,); measurements that are never left out. None by default.
 
         Raises
         ------
@@ -139,24 +167,32 @@ class LatencyPredictor:
         if not hasattr(self, "devices_"):
             self.fit()
         rows, latency = _check(self.space, population, latency_ms, "the device")
-        mean, features = self._features(rows)
-        prior = np.maximum(mean.astype(np.float64), LEAST_RELATIVE)
-        self._unit_ms = float(latency.mean() / prior.mean())
-        process = GroupedGaussianProcess(
-            self._terms(), noise_scale=NOISE[0], noise_spread=NOISE[1], degrees_of_freedom=DEGREES_OF_FREEDOM
-        )
-        # Noise grows with latency: by the fleet's average where there is one, else by what was measured.
-        relative = prior if self._sources is not None else np.maximum(latency / self._unit_ms, LEAST_RELATIVE)
-        process.fit(features.astype(np.float64), latency / self._unit_ms - mean, relative)
-        self.left_out_ms_ = self._unit_ms * (mean + process.left_out_.mean)
-        stretch = _stretch((latency - self.left_out_ms_) / (self._unit_ms * process.left_out_.std))
+        features = self._features(rows)
+        models, groups = self._models, self._groups
+
+        def fit(kept: NDArray[np.intp]) -> Average:
+            return average_models(models, features[kept], latency[kept], groups)
+
+        never = np.zeros(len(rows), dtype=bool) if trusted is None else np.asarray(trusted, dtype=bool)
+        average, self.suspicious_ = fit_without_suspicious(fit, features, latency, never)
+        kept = np.setdiff1d(np.arange(len(rows)), self.suspicious_)
+        left_out, left_out_std = left_out_of_all(average, features, self.suspicious_)
+        # What was left out shows that measurements of this device go wrong, by how much it does not.
+        distances = (latency - left_out) / left_out_std
+        stretch = _stretch(np.clip(distances, -DOUBTFUL, DOUBTFUL) if len(self.suspicious_) else distances)
+        if self._sources is not None:
+            measured_here, priced = NARROWER
+            stretch *= float(np.interp(len(kept), *(measured_here if self.devices_ else priced)))
         jitter = 1e-9 * np.eye(features.shape[1])
-        self._weights = process.posterior_.mean.astype(np.float32)
-        self._factor = (stretch * np.linalg.cholesky(process.posterior_.covariance + jitter)).astype(np.float32)
-        self._noise = float(stretch * process.posterior_.noise)
+        self._unit_ms = average.unit_ms
+        self._weights = average.weights.astype(np.float32)
+        self._factor = (stretch * np.linalg.cholesky(average.covariance + jitter)).astype(np.float32)
+        self._noise = stretch * average.noise
+        self.shares_ = average.shares
         self.measured_, self.latency_ms_ = rows, latency
-        self.left_out_std_ms_ = stretch * self._unit_ms * process.left_out_.std
-        self.errors_: LatencyErrors = latency_errors(latency, self.left_out_ms_, self.left_out_std_ms_)
+        self.left_out_ms_, self.left_out_std_ms_ = left_out, stretch * left_out_std
+        within = coverage(latency[kept], left_out[kept], self.left_out_std_ms_[kept])
+        self.errors_: LatencyErrors = expected_errors(*self._reference(), self._noise, len(kept), within)
         return self
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
@@ -172,9 +208,9 @@ class LatencyPredictor:
         relative, variance = np.empty(len(rows)), np.zeros(len(rows))
         start = 0
         for piece in pieces(rows):
-            mean, features = self._features(piece)
+            features = self._features(piece)
             stop = start + len(piece)
-            relative[start:stop] = mean + features @ self._weights
+            relative[start:stop] = features @ self._weights
             if return_std:
                 variance[start:stop] = np.square(features @ self._factor).sum(axis=1)
             start = stop
@@ -188,6 +224,16 @@ class LatencyPredictor:
     def noise_(self) -> float:
         """Standard deviation of a measurement's noise, relative to the latency; no prediction is surer than that."""
         return float(self._noise)
+
+    def _reference(self) -> tuple[Floats, Floats]:
+        """Relative latency of a fair sample of the space, and a root of its covariance ``(n, width)``."""
+        features = self._features(self._encoding.reference[:REFERENCE_ROWS]).astype(np.float64)
+        return np.maximum(features @ self._weights, LEAST_RELATIVE), features @ self._factor
+
+    @property
+    def further_measurements_(self) -> int:
+        """How many more networks should be measured; 0 where those measured are enough, or more would not help."""
+        return further_measurements(*self._reference(), self._noise)
 
     def suggest(self, pool: NDArray[Any], n: int) -> NDArray[np.intp]:
         """Which networks of `pool` to measure next, most telling first; never one that was measured already.
@@ -222,15 +268,17 @@ class LatencyPredictor:
         if len(candidates) > LARGEST_POOL:
             rng = np.random.default_rng(self.random_state)
             candidates = np.sort(rng.choice(candidates, LARGEST_POOL, replace=False))
-        mean, features = self._features(rows[candidates])
+        features = self._features(rows[candidates])
         if hasattr(self, "_weights"):
             spread = features @ self._factor
-            noise, level = self._noise, mean + features @ self._weights
+            noise, level = self._noise, features @ self._weights
         else:
-            spread = features * np.sqrt(
-                np.repeat([t.scale**2 for t in self._terms()], [t.width for t in self._terms()])
-            )
-            noise, level = NOISE[0], mean
+            # Before anything is measured: by the model that knows most.
+            model, groups = MODELS[self._models[0]], self._groups
+            terms = model_terms(model, groups)
+            scales = np.repeat([term.scale for term in terms], [term.width for term in terms])
+            spread = features[:, model_columns(model, groups)] * scales
+            noise, level = NOISE[0], prior_mean(model, features, groups)
         spread = spread.astype(np.float64)
         noise_variance = np.square(noise * np.maximum(level, LEAST_RELATIVE))
         chosen = a_optimal(spread @ spread.T, noise_variance, n, np.zeros(len(candidates), dtype=bool))
@@ -253,7 +301,12 @@ class LatencyPredictor:
             "devices": list(self.devices_),
             "encoding": fingerprint(self._encoding),
         }
-        arrays = {} if self._sources is None else {f"sources.{k}": v for k, v in self._sources.arrays.items()}
+        arrays = {
+            f"{name}.{key}": array
+            for name, devices in (("sources", self._sources), ("own", self._own))
+            if devices is not None
+            for key, array in devices.arrays.items()
+        }
         adapted = hasattr(self, "_weights")
         if adapted:
             description |= {"unit_ms": self._unit_ms, "noise": self._noise}
@@ -276,10 +329,12 @@ class LatencyPredictor:
         if fingerprint(predictor._encoding) != description["encoding"]:
             raise ValueError(f"{path} was made when networks were encoded differently; fit the device again")
         predictor.devices_ = tuple(description["devices"])
-        predictor._sources = None
-        if predictor.devices_:
-            numbers = {name: arrays[f"sources.{name}"] for name in ("landmarks", "weights")}
-            predictor._sources = SourceDevices(predictor._encoding, **numbers)
+        predictor._sources, predictor._own = (
+            SourceDevices(predictor._encoding, arrays[f"{name}.landmarks"], arrays[f"{name}.weights"])
+            if f"{name}.weights" in arrays
+            else None
+            for name in ("sources", "own")
+        )
         if errors is not None:
             predictor._unit_ms, predictor._noise = description["unit_ms"], description["noise"]
             predictor._weights, predictor._factor = arrays["weights"], arrays["factor"]

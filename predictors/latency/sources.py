@@ -94,6 +94,23 @@ class SourceDevices:
             weights[:, members] = np.concatenate([smoothed[:linear], whiten @ smoothed[linear:]])
         return cls(encoding, landmarks, weights.astype(np.float32))
 
+    @classmethod
+    def priced(cls, encoding: ArchitectureEncoding, prices: Floats) -> "SourceDevices":
+        """Devices that were measured in other spaces only, by what operators cost them.
+
+        Parameters
+        ----------
+        encoding : of the space to predict.
+        prices : shape (WIDTH, n_devices), in the order of `predictors.operators`, for one launch, MAC, element, weight.
+        """
+        nothing = np.empty((0, len(encoding.space.genes)), dtype=np.int16)
+        return cls(encoding, nothing, encoding.weights_of_prices(prices).astype(np.float32))
+
+    @property
+    def n_devices(self) -> int:
+        """How many there are."""
+        return int(self.weights.shape[1])
+
     def __call__(self, encoded: Rows) -> Rows:
         """Relative latency of encoded networks on every device, shape ``(n, n_devices)``."""
         width = encoded.shape[1]

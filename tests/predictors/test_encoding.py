@@ -17,7 +17,9 @@ def test_totals_agree_with_the_costs_on_paper(name: str) -> None:
     np.testing.assert_allclose(
         totals[:, macs : macs + len(CLASSES)].sum(axis=1), space.costs(population).macs, rtol=1e-6
     )
-    assert (totals[:, WIDTH:] <= totals[:, :WIDTH]).all()
+    everything, needed, working = np.split(totals, 3, axis=1)
+    assert (needed <= everything).all()
+    assert (working <= needed).all()
 
 
 @pytest.mark.parametrize("name", list(SPACES))
@@ -40,6 +42,17 @@ def test_a_convolution_that_nothing_reads_is_dead() -> None:
     totals = OperatorTotals(space)(unread)[0]
     dense_macs = QUANTITIES.index("macs") * len(CLASSES) + CLASSES.index("dense")
     assert totals[dense_macs] - totals[WIDTH + dense_macs] > 0
+
+
+def test_a_convolution_fed_by_zeros_only_does_no_work() -> None:
+    space = get_space("nasbench201")
+    # Node 1 is empty; a convolution takes it to node 3, beside one that reads the cell's input.
+    fed_by_zeros = space.from_values(np.array([[0, 0, 0, 3, 3, 0]]))
+    needed, working = np.split(OperatorTotals(space)(fed_by_zeros)[0], 3)[1:]
+    plain = OperatorTotals(space)(space.from_values(np.array([[0, 0, 0, 3, 0, 0]])))[0, -WIDTH:]
+    macs = slice(len(CLASSES), 2 * len(CLASSES))
+    assert needed[macs].sum() > working[macs].sum()
+    np.testing.assert_array_equal(working[macs], plain[macs])
 
 
 def test_rows_have_unit_length_and_no_mean_over_the_space() -> None:

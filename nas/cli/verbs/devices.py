@@ -39,7 +39,7 @@ def run(config: ListConfig, call: Call) -> int:
         )
     output.print(shown)
     output.print(
-        "error: of held-out networks of a space; elsewhere: expected in a space that was never measured on the device"
+        "error: expected of other networks of a space; elsewhere: in a space that was never measured on the device"
     )
     return 0
 
@@ -58,7 +58,7 @@ def _row(known: KnownDevice, device: Device) -> dict[str, Any]:
     else:
         costs = device_costs(device)
         if costs is not None:
-            errors = {"here": round(costs.error, 4), "elsewhere": round(costs.error_elsewhere, 4)}
+            errors = {"here": round(costs.expected_error, 4), "elsewhere": round(costs.expected_error_elsewhere, 4)}
             networks = networks or {space: costs.n // len(costs.spaces) for space in costs.spaces}
         ours = card is not None and card.provenance == "measured"
         figures = "measured elsewhere" if ours else "published" if known.spaces else "operator costs"

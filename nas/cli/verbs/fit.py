@@ -10,7 +10,7 @@ from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
-from nas.devices.learning import device_predictor
+from nas.devices.learning import describe_need, device_predictor
 from nas.progress import Listener
 from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
@@ -18,7 +18,7 @@ from predictors.latency import MIN_MEASUREMENTS
 
 
 def run(config: FitConfig, call: Call) -> int:
-    """Fit, save the device profile, show the held-out error and plot it."""
+    """Fit, save the device profile, show the error to expect, and plot what was left out against its prediction."""
     device = get_device(
         config.device,
         folder=Path(config.runs) / "devices",
@@ -41,19 +41,31 @@ def run(config: FitConfig, call: Call) -> int:
     )
     with atomic_path(call.folder / "parity.png") as temporary:
         temporary.write_bytes(png(figure))
+    doubted = space.format(predictor.measured_[predictor.suspicious_]) if len(predictor.suspicious_) else []
     if config.json:
         figures = {name: None if isnan(value) else value for name, value in asdict(errors).items()}
-        record = {"device": device.name, "space": space.name, "profile": str(profile), "errors": figures}
+        record = {
+            "device": device.name,
+            "space": space.name,
+            "profile": str(profile),
+            "errors": figures,
+            "left_out": doubted,
+            "measure_more": predictor.further_measurements_,
+        }
         print(json.dumps(record))
         return 0
-    shown = table(f"{device.name}, {space.name}", "held out")
+    shown = table(f"{device.name}, {space.name}", "expected")
     shown.add_row("networks", str(errors.n))
     shown.add_row("mean absolute error", f"{errors.mape:.1%}")
     shown.add_row("within 10 %", f"{errors.within_10:.0%}")
     rank = "unknown" if isnan(errors.spearman) else f"{errors.spearman:.3f}"
     shown.add_row("rank correlation (Spearman)", rank)
-    shown.add_row("inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
+    shown.add_row("measured ones inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
+    for name in doubted:
+        remarks.print(f"left out, for the others speak against it: {name}")
+    if (need := describe_need(predictor, device, space)) is not None:
+        remarks.print(need)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
     remarks.print(f"next: nas search {device.flags} --latency 60%")
     return 0

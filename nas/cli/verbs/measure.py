@@ -10,7 +10,7 @@ from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import import_table
-from nas.devices.learning import POOL, device_predictor
+from nas.devices.learning import POOL, check_again, describe_need, device_predictor
 from nas.progress import Listener
 
 
@@ -37,8 +37,14 @@ def run(config: MeasureConfig, call: Call) -> int:
         population = space.sample(config.samples, rng, tilt=1.5)
     with track(f"measuring on {device.name}") as progress:
         measured = device.measure(space, population, progress=progress)
-    for warning in measured.card.conditions["warnings"]:
+        warnings = measured.card.conditions["warnings"]
+        predictor, again = check_again(device, space, progress)
+        if again:
+            measured = device.measure(space, population)
+    for warning in warnings:
         remarks.print(f"warning: {warning}")
+    for sentence in again:
+        remarks.print(sentence)
     latency = measured.rows["latency_ms"]
     known = len(device.table.known(space)[0])
     if config.json:
@@ -63,7 +69,8 @@ def run(config: MeasureConfig, call: Call) -> int:
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
-    remarks.print(f"next: nas fit {device.flags}")
+    need = describe_need(predictor, device, space) if hasattr(predictor, "errors_") else None
+    remarks.print(need or f"next: nas fit {device.flags}")
     return 0
 
 

@@ -28,10 +28,6 @@ def test_help_needs_no_torch_and_no_hydra(verb):
     assert done.stderr == ""
 
 
-def test_the_alias_is_nas_search(tmp_path):
-    assert nas("--help", cwd=tmp_path, script="search").stdout == nas("search", "--help", cwd=tmp_path).stdout
-
-
 def test_spaces_as_json(tmp_path):
     done = nas("spaces", "--json", cwd=tmp_path)
     rows = {row["name"]: row for row in json.loads(done.stdout)}

@@ -1,6 +1,7 @@
 import pytest
 
 from nas.cli.arguments import hydra_arguments
+from nas.cli.config import SETTINGS, text_keys
 from nas.cli.flags import FLAGS, parse, quote
 from nas.cli.verb import VERBS
 
@@ -71,3 +72,11 @@ def test_a_search_that_says_nothing_of_its_start_takes_the_shipped_supernet(word
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "supernet.json").touch()
     assert ("supernet=cifar10" in hydra_arguments(search, parse(words, search.flags))) == begins
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_flag_is_text_where_its_setting_is(verb):
+    for name in VERBS[verb].flags:
+        flag = FLAGS[name]
+        if flag.key and flag.key != "space":  # names a group
+            assert flag.text == (flag.key in text_keys(SETTINGS[verb])), name

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_run import tiny_data, tiny_recipe, tiny_run
 
-from nas.data import DataSettings
+from nas.data.settings import DataSettings
 from nas.evaluation import calibration_batches, evaluate_on_test
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.evaluation.confusion import standard_error
@@ -77,10 +77,8 @@ def test_the_table_is_kept_apart_from_what_searches_read(trained: TrainedSuperne
 
 
 def test_command(tmp_path: Path) -> None:
-    space = SpaceSettings.from_dict({
-        "name": "mobilenet_v3_small_images", "depths": [1], "expansions": [2, 3], "resolutions": [16], "width_mult": 0.5
-    })  # fmt: skip
-    data = DataSettings(name="digits", resolution=16, test_fraction=0.1)
+    space = SpaceSettings(depths=(1,), expansions=(2, 3), resolutions=(16,), width_mult=0.5)
+    data = DataSettings(resolution=16, test_fraction=0.1)
     recipe = tiny_recipe(epochs=1, batch_size=256)
     train_supernet(TrainRequest(space=space, data=data, recipe=recipe, threads=1), tmp_path)
     nas = str(Path(sys.executable).with_name("nas"))

@@ -23,10 +23,11 @@ from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
+from search_spaces.settings import SpaceSettings
 
 SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
 QUICK = SearchSettings(EvolutionSettings(200), EvolutionSettings(200), finalists=2)
-REQUEST = SearchRequest(budget=Limits(latency="60%"), space={"name": SPACE.name, "depths": [1, 2]}, data={"name": "x"})
+REQUEST = SearchRequest(budget=Limits(latency="60%"), space=SpaceSettings(depths=(1, 2)))
 
 
 @pytest.mark.parametrize(

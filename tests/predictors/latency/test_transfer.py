@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from scipy.optimize import nnls
 
-from predictors.latency.transfer import OperatorCosts, Part, _features, non_negative_least_squares
+from predictors.latency.transfer import OperatorCosts, Part, _features
 from predictors.operators import WIDTH
 from search_spaces import get_space
 
@@ -85,12 +84,3 @@ def test_nothing_measured_is_refused(fitted):
         OperatorCosts().fit({})
     with pytest.raises(ValueError, match="at least one"):
         fitted.adapt([])
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_non_negative_least_squares_are_those_of_scipy(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n, m = 3 + seed, 2 + seed
-    design = np.concatenate([rng.random((n, m)) * rng.choice([1, 30]), np.eye(m)])
-    target = np.concatenate([rng.normal(1, 1, n), np.full(m, 1 / m)])
-    np.testing.assert_allclose(non_negative_least_squares(design, target), nnls(design, target)[0], atol=1e-9)

@@ -1,0 +1,56 @@
+"""Devices that slow down while they are measured: phones that grow warm, machines that get other work.
+
+What tells is one reference network, timed in every round or beside every network: its latency should not change.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+LEAST_FACTOR = 1.15
+"""Two stretches whose references differ by less are taken to be equal: that is noise."""
+LEAST_STRETCH = 2
+CLEAR = 4.0  # the step, in robust standard deviations of the reference around it
+
+
+class Slowdown(NamedTuple):
+    """A device took `factor` times as long from the measurement numbered `after` (from 0) on."""
+
+    after: int
+    factor: float
+
+
+def find_slowdown(reference_ms: NDArray[np.float64]) -> Slowdown | None:
+    """The clearest lasting step of a reference's latency, in the order of measuring; None where there is none.
+
+    Parameters
+    ----------
+    reference_ms : shape (n,), latencies of the same network.
+    """
+    level: Floats = np.log(np.asarray(reference_ms, dtype=np.float64))
+    if len(level) < 2 * LEAST_STRETCH:
+        return None
+    splits = range(LEAST_STRETCH, len(level) - LEAST_STRETCH + 1)
+    errors = [_spread(level[:k]).sum() + _spread(level[k:]).sum() for k in splits]
+    after = splits[int(np.argmin(errors))]
+    step = float(np.median(level[after:]) - np.median(level[:after]))
+    noise = 1.4826 * float(np.median(np.concatenate([_spread(level[:after]), _spread(level[after:])])))
+    if step < np.log(LEAST_FACTOR) or step < CLEAR * noise:
+        return None
+    return Slowdown(after, float(np.exp(step)))
+
+
+def describe_slowdown(found: Slowdown, n: int, what: str) -> str:
+    """One sentence: what happened and what to do."""
+    return (
+        f"throttling: the device slowed down while it was measured: from {what} {found.after + 1} of {n} on, the "
+        f"reference network took {found.factor:.2f} times as long; let it cool down, and measure these again"
+    )
+
+
+def _spread(level: Floats) -> Floats:
+    distance: Floats = np.abs(level - np.median(level))
+    return distance

@@ -1,0 +1,193 @@
+"""`nas.search` and `nas.train`: what the command line does, from Python, with the same defaults."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nas.data.settings import NAMES, DataSettings
+from nas.pipeline.check import check_request
+from nas.pipeline.precisions import AUTO, search_precisions
+from nas.pipeline.request import Limits, SearchRequest, TrainRequest, moved_images
+from nas.pipeline.run_folder import held_run_folder
+from nas.pipeline.search import search as search_request
+from nas.pipeline.settings import RunSettings
+from nas.progress import SILENT, Listener
+from nas.search.result import SearchResult
+from nas.shipped import DEFAULT
+from nas.shipped.conf import read_choice
+from nas.training import Recipe, load_recipe
+from search_spaces.settings import SpaceSettings
+
+Images = str | os.PathLike[str] | DataSettings
+
+
+def search(
+    *,
+    data: Images | None = None,
+    device: str = SearchRequest.device,
+    latency: str | Mapping[str, str] | None = None,
+    memory: str | None = None,
+    size: str | None = None,
+    macs: str | None = None,
+    params: str | None = None,
+    throughput: str | None = None,
+    device_threads: int | None = SearchRequest.device_threads,
+    supernet: str | os.PathLike[str] | None = None,
+    space: str | SpaceSettings | None = None,
+    recipe: str | Recipe | None = None,
+    resolution: int | None = None,
+    train_time: str | None = None,
+    shared: bool = SearchRequest.shared,
+    confidence: float = SearchRequest.confidence,
+    samples: int | None = SearchRequest.samples,
+    evaluations: int = SearchRequest.evaluations,
+    strategy: str = SearchRequest.strategy,
+    format: str | None = SearchRequest.format,
+    precision: str | None = SearchRequest.precision,
+    max_accuracy_drop: float = SearchRequest.max_accuracy_drop,
+    batch: int | None = SearchRequest.batch,
+    storage: str | None = SearchRequest.storage,
+    seed: int = SearchRequest.seed,
+    threads: int | None = SearchRequest.threads,
+    accelerator: str = SearchRequest.accelerator,
+    runs: str | os.PathLike[str] = SearchRequest.runs,
+    out: str | os.PathLike[str] | None = None,
+    listener: Listener = SILENT,
+) -> SearchResult:
+    """Find the most accurate network that keeps a budget, measure it, and export it into a run folder.
+
+    Parameters
+    ----------
+    data : a folder of images with one sub-folder a class, ``digits``, or `nas.data.DataSettings`. Without it, and
+        without `supernet`, `space`, `recipe` and `train_time`, the search starts from the shipped supernet.
+    device : whose latency it is; a name, or several with commas between and `shared`.
+    latency : of one image, like ``20ms`` or ``60%`` of the max net's; with several devices also a mapping by name.
+    memory, size, macs, params, throughput : other limits, like ``512KB``, ``2MB``, ``10M``, ``60%``, ``500img/s``.
+    supernet : a training run's folder or the name of a shipped supernet; one is trained (or found) if not given.
+    space, recipe : by name, or made by hand.
+    resolution : side in pixels at which networks read images.
+    train_time : how long the training may take, like ``20min``.
+    device_threads, shared, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
+storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
+    out : the run folder; one below `runs` if not given. A killed search called again goes on there.
+    listener : is told how it goes.
+
+    Returns
+    -------
+    The result; ``result.about["folder"]`` is its run folder.
+
+    Raises
+    ------
+    ValueError : something asked for cannot work; nothing is measured or trained then.
+    InfeasibleBudget : no network of the space can keep the budget.
+    BudgetMissed : no finalist kept it when measured.
+    """
+    if supernet is None and data is None and space is None and recipe is None and train_time is None:
+        supernet = DEFAULT
+    if isinstance(latency, Mapping):
+        latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
+    request = SearchRequest(
+        **_training(data, space, recipe, resolution),
+        budget=Limits(latency=latency, memory=memory, size=size, macs=macs, params=params, throughput=throughput),
+        device=device,
+        supernet=None if supernet is None else os.fspath(supernet),
+        train_time=train_time,
+        device_threads=device_threads,
+        shared=shared,
+        confidence=confidence,
+        samples=samples,
+        evaluations=evaluations,
+        strategy=strategy,
+        format=format,
+        precision=precision,
+        max_accuracy_drop=max_accuracy_drop,
+        batch=batch,
+        storage=storage,
+        seed=seed,
+        threads=threads,
+        accelerator=accelerator,
+        runs=os.fspath(runs),
+    )
+    if supernet is not None and data is not None:
+        given = request.data.as_dict()
+        known = {"name", "root"} if not isinstance(data, DataSettings) else given.keys()
+        request = replace(request, moved_data=moved_images(request, {name: given[name] for name in known}))
+    if "," in device and not shared:
+        raise ValueError(
+            f"{device} are several devices; give shared=True for one network, or call search once for each of them"
+        )
+    find = search_precisions if precision == AUTO else search_request
+    with _run_folder("search", request, out) as folder:
+        result = find(request, folder, listener, "nas.search")
+    result.about["folder"] = str(folder)
+    return result
+
+
+def train(
+    *,
+    data: Images | None = None,
+    space: str | SpaceSettings | None = None,
+    recipe: str | Recipe | None = None,
+    resolution: int | None = None,
+    train_time: str | None = None,
+    seed: int = TrainRequest.seed,
+    threads: int | None = TrainRequest.threads,
+    accelerator: str = TrainRequest.accelerator,
+    runs: str | os.PathLike[str] = TrainRequest.runs,
+    out: str | os.PathLike[str] | None = None,
+    listener: Listener = SILENT,
+) -> Path:
+    """Train a supernet that searches start from; parameters as of `search`.
+
+    Returns
+    -------
+    The run folder, which is what `search` takes as `supernet`.
+
+    Raises
+    ------
+    ValueError : something asked for cannot work; nothing is trained then.
+    """
+    request = TrainRequest(
+        **_training(data, space, recipe, resolution),
+        train_time=train_time,
+        seed=seed,
+        threads=threads,
+        accelerator=accelerator,
+        runs=os.fspath(runs),
+    )
+    from nas.pipeline.train import train_supernet  # torch
+
+    with _run_folder("train", request, out) as folder:
+        return train_supernet(request, folder, listener)
+
+
+def _training(
+    data: Images | None, space: str | SpaceSettings | None, recipe: str | Recipe | None, resolution: int | None
+) -> dict[str, Any]:
+    """The fields of a `TrainRequest` that may be given by name."""
+    if not isinstance(data, DataSettings):
+        word = "digits" if data is None else os.fspath(data)
+        data = DataSettings.from_dict(
+            read_choice("data", word) if word in NAMES and word != "folder" else {"name": "folder", "root": word}
+        )
+    if resolution is not None:
+        data = replace(data, resolution=resolution)
+    made: dict[str, Any] = {"data": data}
+    if isinstance(space, str):
+        made["space"] = SpaceSettings.from_dict(read_choice("space", space))
+    elif space is not None:
+        made["space"] = space
+    if recipe is not None:
+        made["recipe"] = load_recipe(recipe) if isinstance(recipe, str) else recipe
+    return made
+
+
+@contextmanager
+def _run_folder(verb: str, request: TrainRequest, out: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """The run folder of a request that has been judged, held while the context lasts."""
+    check_request(request)
+    with held_run_folder(RunSettings(verb, request, f"nas.{verb}"), None if out is None else Path(out)) as folder:
+        yield folder

@@ -1,0 +1,193 @@
+"""What may be assumed of a device before it is measured, and the average over these assumptions.
+
+Each model is a regression on some groups of features, with a prior of how much each group matters
+(`predictors.gaussian_process`). Which model is right for a device only its measurements can tell: each is given
+weight by how well it predicts the measured networks that were left out. So a fleet that resembles the device helps,
+and one that does not does no harm.
+
+Pseudo Bayesian model averaging: Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian
+predictive distributions, https://doi.org/10.1214/17-BA1091. Latencies are milliseconds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.gaussian_process import GroupedGaussianProcess, LeftOut, Term
+
+Floats = NDArray[np.float64]
+
+WIDE = 1.5  # a factor of 4.5 either way: the measurements, not the prior, say how quiet or odd a device is
+ENCODED = ("positions", "counts", "launches", "work", "dead", "unfed")
+UNFED = (0.02, 0.5)  # most devices work on zeros as on anything else; more freedom cost half a point of error
+NOISE = (0.04, WIDE)
+DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
+LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
+TEMPER = 0.5  # of the evidence that left-out networks give: ten of them are few
+EVEN_ODDS = 10.0  # measurements with which a model that knows of no device is as likely as one that does; fewer: less
+
+
+@dataclass(frozen=True)
+class Model:
+    """One assumption of what a device's latency is made of.
+
+    Attributes
+    ----------
+    start : the feature that latency is proportional to before anything is measured.
+    priors : median and spread of each group's scale, as fractions of the average network's latency.
+    informed : knows of other devices, or of this one in other spaces.
+    """
+
+    start: str
+    priors: Mapping[str, tuple[float, float]]
+    informed: bool = True
+
+
+# Priors were chosen by leaving devices out of training fleets, never by looking at a test device.
+_LITTLE = dict(zip(ENCODED, ((0.025, WIDE), (0.03, WIDE), (0.2, WIDE), (0.2, WIDE), (0.2, WIDE), UNFED), strict=True))
+_LESS = {name: (scale / 2, spread) for name, (scale, spread) in _LITTLE.items()}
+_MUCH = dict(zip(ENCODED, ((0.1, WIDE), (0.1, WIDE), (0.3, WIDE), (0.3, WIDE), (0.3, WIDE), UNFED), strict=True))
+_LEVEL = {"level": (0.3, 0.5)}
+MODELS = {
+    "fleet": Model("fleet", _LEVEL | {"fleet": (0.15, 0.5), "departures": (1.0, WIDE)} | _LITTLE),
+    "own": Model("own", _LEVEL | {"own": (0.075, 0.5), "departures": (0.5, WIDE)} | _LESS),
+    "alone": Model("level", _LEVEL | _MUCH, informed=False),
+}
+"""``fleet`` departs from the average of the known devices in the manner of one of them, or in what operators cost.
+``own`` departs likewise from what operators cost this very device in other spaces.
+``alone`` knows of no device: all that operators cost is to be learnt."""
+
+
+class Average(NamedTuple):
+    """The average over models of what a device's latency is, as a linear function of features.
+
+    Attributes
+    ----------
+    unit_ms : latency of the average network; all else is relative to it.
+    weights, covariance : of the features, shapes ``(width,)`` and ``(width, width)``.
+    noise : standard deviation of a measurement, relative to its latency.
+    left_out : every network predicted from the others.
+    shares : how much each model counts.
+    """
+
+    unit_ms: float
+    weights: Floats
+    covariance: Floats
+    noise: float
+    left_out: LeftOut
+    shares: dict[str, float]
+
+    def predict(self, row: NDArray[Any]) -> float:
+        """Milliseconds of one network with the features `row`."""
+        return self.unit_ms * max(float(row @ self.weights), LEAST_RELATIVE)
+
+    def std(self, row: NDArray[Any]) -> float:
+        """Standard deviation of a measurement of it, milliseconds."""
+        variance = (self.unit_ms**2) * float(row @ self.covariance @ row)
+        return float(np.sqrt(variance + (self.noise * self.predict(row)) ** 2))
+
+
+class _Fitted(NamedTuple):
+    """One model, in the units of latency over `unit_ms` of all models."""
+
+    unit_ms: float
+    weights: Floats
+    covariance: Floats
+    noise: float
+    left_out: LeftOut
+
+
+def model_terms(model: Model, groups: Mapping[str, slice]) -> list[Term]:
+    """The terms of `model` for features whose groups stand at `groups`; none for a group without columns."""
+    widths = {name: groups[name].stop - groups[name].start for name in model.priors}
+    return [Term(widths[name], *prior) for name, prior in model.priors.items() if widths[name]]
+
+
+def model_columns(model: Model, groups: Mapping[str, slice]) -> NDArray[np.intp]:
+    """The columns that `model` reads, in the order of its terms."""
+    return np.concatenate([np.arange(groups[name].start, groups[name].stop) for name in model.priors])
+
+
+def prior_mean(model: Model, features: NDArray[Any], groups: Mapping[str, slice]) -> Floats:
+    """Relative latency before anything is measured, shape ``(n,)``."""
+    mean = np.ones(len(features))
+    if model.start != "level":
+        mean += features[:, groups[model.start].start]
+    return mean
+
+
+def average_models(
+    names: Sequence[str], features: NDArray[Any], latency_ms: Floats, groups: Mapping[str, slice]
+) -> Average:
+    """Fit the models `names` of `MODELS` to measured networks and average over them.
+
+    Parameters
+    ----------
+    names : models whose groups are all in `groups`.
+    features : shape (n, width).
+    latency_ms : shape (n,).
+    groups : columns of each group. ``level`` is one column of ones, a start is relative to the average network's
+        latency, less one.
+    """
+    features = np.asarray(features, dtype=np.float64)
+    fitted = [_fit(MODELS[name], features, latency_ms, groups) for name in names]
+    scores = [_score(MODELS[name], one, latency_ms) for name, one in zip(names, fitted, strict=True)]
+    shares = np.exp(np.array(scores) - max(scores))
+    shares /= shares.sum()
+    unit_ms = float(shares @ [one.unit_ms for one in fitted])
+    scale = [one.unit_ms / unit_ms for one in fitted]
+    weights = np.stack([s * one.weights for s, one in zip(scale, fitted, strict=True)])
+    mean = shares @ weights
+    covariance = np.zeros((len(mean), len(mean)))
+    for share, s, one, own in zip(shares, scale, fitted, weights, strict=True):
+        if share > 1e-6:
+            covariance += share * (s**2 * one.covariance + np.outer(own - mean, own - mean))
+    left_out = np.stack([one.left_out.mean for one in fitted])
+    left_out_mean = shares @ left_out
+    variance = shares @ (np.square([one.left_out.std for one in fitted]) + np.square(left_out - left_out_mean))
+    noise = float(np.exp(shares @ np.log([one.noise for one in fitted])))
+    return Average(
+        unit_ms,
+        mean,
+        covariance,
+        noise,
+        LeftOut(left_out_mean, np.sqrt(variance)),
+        dict(zip(names, shares.tolist(), strict=True)),
+    )
+
+
+def _fit(model: Model, features: Floats, latency_ms: Floats, groups: Mapping[str, slice]) -> _Fitted:
+    mean = prior_mean(model, features, groups)
+    least = np.maximum(mean, LEAST_RELATIVE)
+    unit_ms = float(latency_ms.mean() / least.mean())
+    columns = model_columns(model, groups)
+    process = GroupedGaussianProcess(
+        model_terms(model, groups),
+        noise_scale=NOISE[0],
+        noise_spread=NOISE[1],
+        degrees_of_freedom=DEGREES_OF_FREEDOM,
+    )
+    # Noise grows with latency: by what is expected of it, or by what was measured where all are expected alike.
+    relative = least if model.start != "level" else np.maximum(latency_ms / unit_ms, LEAST_RELATIVE)
+    process.fit(features[:, columns], latency_ms / unit_ms - mean, relative)
+    weights = np.zeros(features.shape[1])
+    weights[columns] = process.posterior_.mean
+    weights[groups["level"]] += 1
+    if model.start != "level":
+        weights[groups[model.start]] += 1
+    covariance = np.zeros((features.shape[1], features.shape[1]))
+    covariance[np.ix_(columns, columns)] = process.posterior_.covariance
+    left_out = LeftOut(unit_ms * (mean + process.left_out_.mean), unit_ms * process.left_out_.std)
+    return _Fitted(unit_ms, weights, covariance, process.posterior_.noise, left_out)
+
+
+def _score(model: Model, fitted: _Fitted, latency_ms: Floats) -> float:
+    """Logarithm of a model's weight: its odds beforehand, and the density of what was left out."""
+    distance = (latency_ms - fitted.left_out.mean) / fitted.left_out.std
+    # Student's t, without the constant.
+    heavy = (DEGREES_OF_FREEDOM + 1) / 2 * np.log1p(distance**2 / DEGREES_OF_FREEDOM)
+    density = float(-(heavy + np.log(fitted.left_out.std)).sum())
+    return TEMPER * density + (2 * np.log(EVEN_ODDS / len(latency_ms)) if model.informed else 0.0)

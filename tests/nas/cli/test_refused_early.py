@@ -1,0 +1,132 @@
+"""A wrong request is refused before anything is measured or trained, and leaves nothing behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nas.cli.main import main
+
+
+def images(root: Path, classes: dict[str, int]) -> Path:
+    for name, n in classes.items():
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            Image.new("RGB", (16, 16), (i, 0, len(name))).save(root / name / f"{i}.png")
+    return root
+
+
+MISTAKES = [
+    ("search --data ./nonexistent --latency 60%", "the image folder"),
+    ("train --data ./nonexistent", "the image folder"),
+    ("search --data ./empty --latency 60%", "class"),
+    ("train --data ./one", "class"),
+    ("search --data digits --latency 60% recipe.epochs=-1", "epochs must be a number above 0"),
+    ("search --data digits --latency 60% recipe.dropout=2", "dropout"),
+    ("search --data digits --latency 60% recipe=foo", "unknown recipe 'foo'"),
+    ("search --data digits --latency 60% +recipe.foo=1", "foo"),
+    ("search --data digits --latency 60% space.depths=[0]", "depths must be"),
+    ("search --data digits --latency 60% space.kernels=[x]", "kernels"),
+    ("search --data digits --latency 60% --space nowhere", "unknown space 'nowhere'"),
+    ("search --data digits --latency 60% data.resolution=4", "at least 8"),
+    ("search --data digits --latency 60% data.flip=maybe", "data.flip"),
+    ("search --data digits --latency 60% --storage nonsense", "--storage takes the URL"),
+    ("search --data digits --latency 60% --supernet nowhere", "nowhere is no trained supernet"),
+    ("search --data digits --latency 60% --format foo", "unknown format 'foo'"),
+    ("search --data digits --latency 60% --precision int4", "unknown precision 'int4'"),
+    ("search --data ./few --latency 60% --precision int8", "int8 needs at least 16 training images"),
+    ("search --data ./few --latency 60% --device cpu-int8", "int8 needs at least 16 training images"),
+    ("search --data ./few --latency 60% --precision auto", "int8 needs at least 16 training images"),
+    ("search --data digits --latency 60% --out file", "is a file"),
+    ("search --data digits --latency 60% --out /proc/x", "/proc"),
+    ("search --data digits --latency 60% runs=file", "Not a directory"),
+    ("search --data digits --latency null", "'null' is not a budget"),
+    ("search --data digits --latency 1e-320ms", "1e-320ms"),
+    ("search --data digits --latency 60% batch=0", "batch must be at least 1"),
+    ("search --data digits --latency 60% batch=100000000", "batch must be at most"),
+    ("search --data digits --latency 60% samples=0", "samples must be at least 1"),
+    ("search --data digits --latency 60% finalists=0", "finalists must be at least 1"),
+    ("search --data digits --latency 60% max_accuracy_drop=nan", "max_accuracy_drop"),
+    ("search --data digits --latency 60% accelerator=tpu", "accelerator must be"),
+    ("search --data digits --latency 60% --seed -1", "--seed must be at least 0"),
+    ("search experiment=dmeo", "unknown experiment 'dmeo'; known: demo"),
+    ("train data.root=./few", "--data ./few"),
+    ("train threads=0", "threads must be at least 1"),
+    ("train threads=true", "threads"),
+    ("train name=../../evil", "must be a plain name"),
+    ("train hydra=null", "refused"),
+    ("train +=1", "is not key=value"),
+    ("train =1", "is not key=value"),
+    ("train sed=1", "no setting 'sed'"),
+]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    images(home / "few", {"a": 6, "b": 6})
+    images(home / "one", {"a": 6})
+    (home / "empty").mkdir()
+    (home / "file").touch()
+    return home
+
+
+@pytest.mark.parametrize(("line", "said"), MISTAKES)
+def test_refused(
+    line: str, said: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*arguments: object, **settings: object) -> None:
+        raise AssertionError("something was measured or trained")
+
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("nas.pipeline.search.learn_device", never)
+    monkeypatch.setattr("nas.pipeline.search.get_supernet", never)
+    monkeypatch.setattr("sys.argv", ["nas"])
+    before = sorted(home.rglob("*"))
+    code = main(line.split())
+    captured = capsys.readouterr()
+    assert code == 2, captured.err
+    assert said in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert len(captured.err) < 1_500
+    assert captured.out == ""
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_long_value_is_cut(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(home)
+    for words in (["search", "--device", "x" * 10_000, "--macs", "1M"], ["train", "--data", "x" * 300], ["x" * 10_000]):
+        assert main(words) == 2
+        assert len(capsys.readouterr().err) < 1_500
+
+
+def test_markup_in_a_path_is_shown_as_it_is(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("nas")), "search", "--device", "pixel", "--latency", "2ms"]
+    done = subprocess.run(
+        [*command, "--out", "out[red]y:smile:[/x]", "candidates=300"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "out[red]y:smile:[/x]/report.html" in done.stdout
+
+
+def test_the_module_runs_too(tmp_path: Path) -> None:
+    for module in ("nas", "nas.cli.main"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "sarch"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "unknown verb 'sarch'" in done.stderr

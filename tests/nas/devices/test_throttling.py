@@ -1,0 +1,130 @@
+"""Slow stretches, told from the reference; suspicious networks, measured again."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latency_tables.table import read_rows
+from nas.devices.device import Device
+from nas.devices.events import Machine, Start
+from nas.devices.importing import import_table
+from nas.devices.learning import check_again, device_predictor
+from nas.devices.protocol import Protocol, Rounds, conditions
+from nas.devices.spec import DeviceSpec
+from nas.devices.throttling import find_slowdown
+from nas.devices.transport import Transport
+from nas.progress import Listener
+from search_spaces import get_space
+
+SPACE = get_space("mobilenet_v3_small_images")
+
+
+@pytest.mark.parametrize("after", [3, 5, 7])
+@pytest.mark.parametrize("factor", [1.2, 1.4, 2.0])
+def test_a_step_of_the_reference_is_found_where_it_is(after: int, factor: float) -> None:
+    reference = 3.0 * np.random.default_rng(after).normal(1, 0.01, 10)
+    assert find_slowdown(reference) is None
+    reference[after:] *= factor
+    found = find_slowdown(reference)
+    assert found is not None
+    assert found.after == after
+    assert found.factor == pytest.approx(factor, rel=0.05)
+
+
+def test_one_disturbed_moment_and_a_device_that_speeds_up_are_no_slowdown() -> None:
+    reference = np.full(10, 3.0)
+    reference[4] *= 3
+    assert find_slowdown(reference) is None
+    assert find_slowdown(np.r_[np.full(5, 3.0), np.full(5, 2.0)]) is None
+
+
+def test_rounds_that_slow_down_in_the_middle_are_said() -> None:
+    ms = np.full((30, 3), 2.0) * np.random.default_rng(0).normal(1, 0.01, (30, 3))
+    ms[12:] *= 1.4
+    rounds = Rounds(Start(Machine(load_average=0.2)), ms, (8,) * 3, (0.0,) * 30, 0.3)
+    (warning,) = [w for w in conditions([rounds], 1)[1] if w.startswith("throttling")]
+    assert "from round 13 of 30 on" in warning
+    assert "1.4" in warning
+
+
+def table(folder: Path, latency: np.ndarray, order: np.ndarray, **columns: np.ndarray) -> Path:
+    population = SPACE.sample(len(latency), np.random.default_rng(0), tilt=1.5)
+    names = ["space", "architecture", "latency_ms", "order", *columns]
+    rows = zip(SPACE.format(population), latency, order, *columns.values(), strict=True)
+    lines = [",".join(map(str, (SPACE.name, *row))) for row in rows]
+    path = folder / "phone.csv"
+    path.write_text("\n".join([",".join(names), *lines]) + "\n")
+    return path
+
+
+def macs(n: int) -> np.ndarray:
+    population = SPACE.sample(n, np.random.default_rng(0), tilt=1.5)
+    return 1 + 4 * SPACE.costs(population).macs / SPACE.costs(SPACE.max).macs
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_an_imported_file_that_says_its_order_tells_of_a_slowdown(tmp_path: Path, reference: bool) -> None:
+    order = np.random.default_rng(3).permutation(10)
+    slow = np.where(order < 5, 1.0, 1.4)
+    extra = {"reference_ms": 2.0 * slow} if reference else {}
+    path = table(tmp_path, macs(10) * slow, order + 1, **extra)
+    said: list[str] = []
+    listener = Listener(say=said.append)
+    import_table([path], "phone", folder=tmp_path / "devices", listener=listener)
+    (warning,) = said
+    assert "slowed down" in warning
+    assert "from network 6 of 10 on" in warning
+    assert "1.4" in warning
+    steady = table(tmp_path, macs(10), order + 1, **({"reference_ms": np.full(10, 2.0)} if reference else {}))
+    import_table([steady], "other", folder=tmp_path / "devices", listener=listener)
+    assert said == [warning]
+
+
+def test_an_order_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
+    path = table(tmp_path, macs(4), np.array(["first", "2", "3", "4"]))
+    with pytest.raises(ValueError, match="'first' in column order is no number"):
+        import_table([path], "phone", folder=tmp_path / "devices")
+
+
+class Board(Transport):
+    """Takes a millisecond for a megabyte; the sixth network is interrupted as often as `interrupted` says."""
+
+    def __init__(self, interrupted: int) -> None:
+        self.interrupted = interrupted
+        self.asked: list[int] = []
+
+    def run(self, job, models, *, silence_s, limit_s):
+        self.asked.append(len(models) - 1)
+        bad = self.asked[-1] == 1 or len(self.asked) == 1
+        slow = f"net{0 if len(self.asked) > 1 else 5}" if bad and len(self.asked) <= self.interrupted else ""
+        yield {"event": "start", "machine": {"cpu": "Fake", "cores": 4}, "runtime_version": "1.0", "cores": [0]} | {
+            "machine": {"cpu": "Fake", "cores": 4, "load_average": 0.0}
+        }
+        for _ in range(job["rounds"]):
+            ms = {key: (3 if key == slow else 1) * path.stat().st_size / 1e6 for key, path in models.items()}
+            yield {"event": "round", "ms": ms, "runs": dict.fromkeys(models, job["runs"]), "waited": 0.0}
+        yield {"event": "end", "load_average": 0.1}
+
+
+@pytest.mark.parametrize("interrupted", [1, 2])
+def test_a_suspicious_network_is_measured_again_before_it_is_doubted(tmp_path: Path, interrupted: int) -> None:
+    board = Board(interrupted)
+    device = Device(
+        DeviceSpec("cpu"), folder=tmp_path, protocol=Protocol(rounds=5, runs=2, batch_of_nets=12), transport=board
+    )
+    population = SPACE.sample(12, np.random.default_rng(1), tilt=1.5)
+    device.measure(SPACE, population)
+    assert device_predictor(device, SPACE).suspicious_.tolist() == [5]
+    predictor, (sentence,) = check_again(device, SPACE)
+    assert board.asked == [12, 1]
+    assert SPACE.format(population[5]) in sentence
+    assert len(predictor.suspicious_) == 0
+    rows = read_rows(device.table.path)
+    if interrupted == 1:
+        assert "which counts from now on" in sentence
+        assert (rows["source"] == "measured").all()
+    else:
+        assert "as before, so it counts" in sentence
+        assert (rows["source"] == "measured twice").sum() == 1
+        assert check_again(device, SPACE)[1] == []

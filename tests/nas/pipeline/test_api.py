@@ -1,0 +1,67 @@
+"""From Python as from the command line: the same settings, the same defaults."""
+
+import inspect
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import nas
+from nas.cli.config import SearchConfig, TrainConfig
+from nas.pipeline import api
+from nas.pipeline.request import Limits, SearchRequest, TrainRequest
+from nas.pipeline.settings import from_plain, to_plain
+from nas.shipped.conf import choices
+from nas.training import load_recipe
+
+GIVEN_OTHERWISE = {"budget", "moved_data", "former", "candidates", "finalists", "rounds"}
+
+
+@pytest.mark.parametrize(("function", "request_class"), [(api.search, SearchRequest), (api.train, TrainRequest)])
+def test_every_setting_is_an_argument_with_its_default(function, request_class) -> None:
+    arguments = inspect.signature(function).parameters
+    names = {f.name for f in fields(request_class)} - GIVEN_OTHERWISE
+    names |= {f.name for f in fields(Limits)} if request_class is SearchRequest else set()
+    assert names <= arguments.keys()
+    default = request_class()
+    for name in names & {f.name for f in fields(request_class)} - {"data", "space", "recipe"}:
+        assert arguments[name].default == getattr(default, name), name
+
+
+def test_the_command_line_has_the_same_defaults() -> None:
+    for ours, typed in ((TrainRequest, TrainConfig), (SearchRequest, SearchConfig)):
+        there = to_plain(typed())
+        assert to_plain(ours()) == {name: there[name] for name in to_plain(ours())}
+
+
+@pytest.mark.parametrize("recipe", choices("recipe"))
+def test_settings_come_back_from_plain_data(recipe: str) -> None:
+    request = SearchRequest(recipe=load_recipe(recipe), budget=Limits(latency="60%"), device="a${b}")
+    assert from_plain(SearchRequest, to_plain(request)) == request
+
+
+def test_importing_is_light_and_the_package_can_be_called(tmp_path: Path) -> None:
+    program = """
+import sys, nas
+assert not {"torch", "numpy", "pandas", "hydra"} & set(sys.modules)
+import nas.search.budget
+for _ in range(2):
+    try:
+        nas.search(data="./nonexistent", latency="60%")
+    except ValueError as error:
+        assert "does not exist" in str(error), error
+    else:
+        raise AssertionError
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=100)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_from_the_shipped_supernet(tmp_path: Path) -> None:
+    result = nas.search(device="pixel", latency="2ms", runs=tmp_path / "runs")
+    folder = Path(result.about["folder"])
+    assert folder.parent == tmp_path / "runs" / "search"
+    assert nas.load_subnet(folder / "subnet.safetensors").resolution == 32

@@ -1,0 +1,124 @@
+"""A run folder belongs to one run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nas.pipeline.request import TrainRequest
+from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
+from nas.pipeline.settings import RunSettings
+from nas.progress import Listener
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from nas.pipeline.run_folder import in_use
+with in_use(Path(sys.argv[1]), "nas train"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def holder(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def run(seed: int = 0) -> RunSettings[TrainRequest]:
+    return RunSettings("train", TrainRequest(seed=seed))
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    folders = [new_run_folder(tmp_path, "x") for _ in range(5)]
+    assert len(set(folders)) == 5
+    assert all(folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "..", "a\nb", "x" * 300])
+def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be a"):
+        new_run_folder(tmp_path / "runs", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_run_is_told_who_has_the_folder(tmp_path: Path) -> None:
+    process = holder(tmp_path / "run", 60)
+    try:
+        said = rf"in use by nas train \(process {process.pid} on .*, since 20"
+        with pytest.raises(ValueError, match=said), in_use(tmp_path / "run", "nas train"):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+    with in_use(tmp_path / "run", "nas train"):  # a dead process holds nothing
+        pass
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_waiting_is_said_and_ends(tmp_path: Path) -> None:
+    process, said = holder(tmp_path / "run", 1.5), []
+    began = time.monotonic()
+    with in_use(tmp_path / "run", "nas train", wait=True, listener=Listener(say=said.append)):
+        assert time.monotonic() - began > 0.5
+    assert len(said) == 1
+    assert f"waiting for nas train (process {process.pid}" in said[0]
+    process.wait()
+
+
+def test_a_run_in_which_nothing_was_made_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="refused"), held_run_folder(run(), tmp_path / "runs" / "train" / "x"):
+        raise ValueError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_run_goes_on_and_another_is_refused(tmp_path: Path) -> None:
+    with held_run_folder(run(), tmp_path / "x") as folder:
+        (folder / "weights").touch()
+    with held_run_folder(run(), tmp_path / "x") as folder:
+        assert (folder / "weights").exists()
+    with (
+        pytest.raises(ValueError, match="holds another run, with another seed"),
+        held_run_folder(run(1), tmp_path / "x"),
+    ):
+        pass
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "x", Path("/proc/x"), tmp_path / ("x" * 300)):
+        with pytest.raises(ValueError, match="name (another|one)|takes 255"), held_run_folder(run(), place):
+            pass
+
+
+def test_two_searches_train_their_supernet_once(tmp_path: Path) -> None:
+    words = ["--data", "digits", "--macs", "90%", "space.depths=[1]", "space.width_mult=0.5", "data.resolution=16"]
+    words += ["recipe.epochs=2", "evaluations=6", "candidates=300", "finalists=2", "threads=1", "samples=3"]
+    words += ["--device", "pixel"]
+    command = [str(Path(sys.executable).with_name("nas")), "search", *words]
+    both = [
+        subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=250)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("training a supernet" in text for text in said) == 1
+    assert len(list((tmp_path / "runs" / "train").iterdir())) == 1
+    assert len(list((tmp_path / "runs" / "search").iterdir())) == 2
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_a_killed_run_is_taken_over(tmp_path: Path) -> None:
+    process = holder(tmp_path / "run", 60)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    with in_use(tmp_path / "run", "nas train"):
+        pass

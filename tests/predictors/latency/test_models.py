@@ -1,0 +1,81 @@
+"""The average over what may be assumed of a device."""
+
+import numpy as np
+import pytest
+
+from predictors.encoding import ArchitectureEncoding
+from predictors.latency import LatencyPredictor, Measurements
+from predictors.latency.sources import SourceDevices
+from predictors.latency.transfer import DeviceCosts
+from predictors.operators import WIDTH
+from search_spaces import SearchSpace, get_space
+
+
+@pytest.fixture(scope="module")
+def space() -> SearchSpace:
+    return get_space("mobilenet_v3_small_images")
+
+
+def priced(space: SearchSpace, prices: np.ndarray, population: np.ndarray) -> np.ndarray:
+    return DeviceCosts(prices, 0.1, 0.1, (), 1).for_space(space).predict(population)
+
+
+def mean_error(predictor: LatencyPredictor, population: np.ndarray, latency_ms: np.ndarray) -> float:
+    return float(np.abs(predictor.predict(population) / latency_ms - 1).mean())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small_images", "nasbench201", "fbnet"])
+def test_prices_are_linear_in_the_features(name: str) -> None:
+    space = get_space(name)
+    prices = np.random.default_rng(0).gamma(1.0, 0.05, size=(WIDTH, 3))
+    population = space.sample(300, np.random.default_rng(1))
+    encoding = ArchitectureEncoding(space, "latency")
+    singles = np.stack([DeviceCosts(p, 0.1, 0.1, (), 1).single_prices for p in prices.T], axis=1)
+    relative = SourceDevices.priced(encoding, singles)(encoding(population))
+    for device, price in enumerate(prices.T):
+        latency = priced(space, price, population)
+        scale = latency.mean() / relative[:, device].mean()
+        np.testing.assert_allclose(scale * relative[:, device], latency, rtol=2e-3)
+
+
+def test_a_misleading_fleet_does_no_harm(space: SearchSpace) -> None:
+    """Every device of the fleet is slow where the new one is fast."""
+    rng = np.random.default_rng(0)
+    prices = rng.gamma(0.3, 0.2, size=WIDTH)
+    train, test = space.sample(300, rng), space.sample(300, rng)
+    true = priced(space, prices, np.concatenate([train, test]))
+    against = true.max() + true.min() - true
+    fleet = [Measurements(f"d{i}", train, against[:300] * rng.normal(1, 0.01, 300)) for i in range(4)]
+    over_fleet, alone = LatencyPredictor(space).fit(fleet), LatencyPredictor(space).fit()
+    errors = []
+    for n in (10, 20):
+        for predictor in (over_fleet, alone):
+            predictor.adapt(train[:n], true[:n] * np.random.default_rng(n).normal(1, 0.02, n))
+            errors.append(mean_error(predictor, test, true[300:]))
+        assert errors[-2] < 1.15 * errors[-1] + 0.002
+
+
+def test_costs_of_the_device_in_other_spaces_are_not_dropped_for_three_measurements(space: SearchSpace) -> None:
+    rng = np.random.default_rng(3)
+    own, others = rng.gamma(1.0, 0.05, size=WIDTH), rng.gamma(1.0, 0.05, size=(WIDTH, 5))
+    test = space.sample(300, rng)
+    chosen = space.sample(3, rng)
+    singles = DeviceCosts(own, 0.1, 0.1, (), 1).single_prices
+    informed = LatencyPredictor(space).know_costs(others=others, own=singles)
+    latency = priced(space, own, chosen) * np.array([1.03, 0.97, 1.0])
+    informed.adapt(chosen, latency)
+    alone = LatencyPredictor(space).fit().adapt(chosen, latency)
+    true = priced(space, own, test)
+    assert mean_error(informed, test, true) < 0.04
+    assert mean_error(informed, test, true) < 0.5 * mean_error(alone, test, true)
+
+
+def test_shares_add_up_and_fewer_measurements_trust_the_fleet_more(space: SearchSpace) -> None:
+    rng = np.random.default_rng(0)
+    train = space.sample(200, rng)
+    macs = space.costs(train).macs / 1e6
+    predictor = LatencyPredictor(space).fit([Measurements(f"d{i}", train, macs + rng.random()) for i in range(3)])
+    shares = [predictor.adapt(train[:n], macs[:n] * rng.normal(1, 0.05, n)).shares_ for n in (3, 30)]
+    for share in shares:
+        assert sum(share.values()) == pytest.approx(1)
+    assert shares[0]["fleet"] > 0.8
