@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nas.data import load_data
-from nas.pipeline.given import space_to_train, supernet_to_train
+from nas.pipeline.given import adopted, space_to_train, supernet_to_train
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
 from nas.training import train
@@ -27,6 +27,8 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     ValueError : the images cannot be read as asked; nothing is written then.
     """
     judged = space_to_train(request)
+    for note in adopted(request).notes if request.model is not None else ():
+        listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
     made = space_to_train(request, len(images.classes))
     train(
