@@ -26,8 +26,8 @@ from nas.progress import SILENT, Listener, Progress
 
 Rows = NDArray[np.int64]
 
-_CHUNK, _CHUNK_BYTES = 16, 2**20
-"""Pictures that a process decodes at a time, where all of a set are decoded: so many, or more that need these bytes."""
+_CHUNK = 16
+"""Pictures that a process decodes at a time, where all of a set are decoded."""
 _FEW = 128
 """So many pictures are decoded sooner than processes are started."""
 
@@ -141,9 +141,8 @@ def decode_all(files: PictureFiles, workers: int, done: Progress | None = None) 
     pixels = np.frombuffer(room, dtype=np.uint8, count=prod(shape)).reshape(shape)
     digests = np.empty((n, 16), dtype=np.uint8)
     faults: dict[int, str] = {}
-    size = max(_CHUNK, _CHUNK_BYTES // (3 * files.side**2))
-    starts = range(0, n, size)
-    chunks = [range(start, min(start + size, n)) for start in starts]
+    starts = range(0, n, _CHUNK)
+    chunks = [range(start, min(start + _CHUNK, n)) for start in starts]
     for start, part in zip(starts, loader(_Into(files, pixels), chunks, workers), strict=True):
         digests[start : start + len(part.digests)] = part.digests
         faults |= {start + place: fault for place, fault in part.faults.items()}
