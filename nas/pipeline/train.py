@@ -16,7 +16,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     ----------
     request : what is asked for. Its seed is that of weights, order, augmentation and sampled subnets; the splits have
         their own. A resolution of the images is also that of the space.
-    listener : is told how it goes.
+    listener : receives messages and progress.
 
     Returns
     -------
