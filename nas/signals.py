@@ -12,7 +12,7 @@ PATIENCE_S = 1.0
 class Interruption:
     """While entered, SIGINT and SIGTERM are noted, and obeyed between two steps, or after a while within one.
 
-    A second one is obeyed at once. Outside the main thread, where Python lets no one handle signals, it notes nothing.
+    A second one is obeyed at once. Outside the main thread, where Python allows no signal handlers, nothing is noted.
 
     Parameters
     ----------

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nas.data.folder import read_layout
-from nas.data.resolution import space_with_resolution
 from nas.data.settings import DataSettings
 from nas.launched import launched
+from nas.pipeline.given import space_to_train
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
 from nas.shipped.card import read_card
-from search_spaces import get_space
 
 
 def check_request(request: object) -> None:
@@ -37,8 +36,7 @@ def check_training(request: TrainRequest) -> None:
     """Judge the processes, the images, the space that reads them, and the accelerator; see `check_request`."""
     launched()
     count_images(request.data)
-    space = {"name": request.space.name, **request.space.options}
-    get_space(**space_with_resolution(space, request.data.resolution))
+    space_to_train(request)
     if request.accelerator == "cuda":
         import torch  # takes seconds, but nothing else knows
 

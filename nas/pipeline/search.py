@@ -15,11 +15,11 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
+from nas.pipeline.given import space_to_train
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
@@ -34,7 +34,7 @@ from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
-from search_spaces import Population, SearchSpace, get_space
+from search_spaces import Population, SearchSpace
 from search_spaces.recorded import recorded_space
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ----------
     request : what is asked for; several devices share the network.
     folder : the run folder; a killed run of the same request in it is continued.
-    listener : is told how it goes.
+    listener : receives messages and progress.
     command : what was typed, for the record.
 
     Returns
@@ -138,7 +138,7 @@ def prepare_task(
     request : what is asked for.
     devices : one, or several that share the network.
     budget : parsed.
-    listener : is told how it goes.
+    listener : receives messages and progress.
     learnt : latency of devices that is known already, by name.
 
     Raises
@@ -310,9 +310,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = read_card(request.training_folder)["space"]
         return recorded_space(record["name"], record["options"], card)
-    return get_space(
-        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
-    )
+    return space_to_train(request)
 
 
 def why_anew(request: SearchRequest) -> str:

@@ -31,6 +31,7 @@ class Progress:
     seconds : time spent in them, however often the run was interrupted.
     threads : CPU threads; the same number gives the same result.
     bfloat16 : whether forward passes run in it; None before that was decided.
+    pooled : whether random subnets come from a pool (see `nas.training.pool`); None before that was decided.
     initial_weights : SHA-256 of the weights that the run began with.
     sums : of losses and correct answers since the last log record.
     validation : accuracy of the max and the min net when last evaluated.
@@ -40,6 +41,7 @@ class Progress:
     seconds: float = 0.0
     threads: int = 1
     bfloat16: bool | None = None
+    pooled: bool | None = None
     initial_weights: str = ""
     sums: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)

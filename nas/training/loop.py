@@ -141,7 +141,15 @@ def train(
             progress.bfloat16 = precision == "bfloat16"
         elif progress.bfloat16 is None:
             progress.bfloat16 = processes.any(bfloat16_pays(network, place), torch.device(place))
-        chosen: dict[str, Any] = {"seed": seed, "device": place, "bfloat16": progress.bfloat16, "processes": processes}
+        if progress.pooled is None:
+            progress.pooled = recipe.cuda_graphs == "auto" and place.startswith("cuda") and processes.n == 1
+        chosen: dict[str, Any] = {
+            "seed": seed,
+            "device": place,
+            "bfloat16": progress.bfloat16,
+            "processes": processes,
+            "pooled": progress.pooled,
+        }
         wanted = seconds is not None or listener is not SILENT
         if wanted and processes.any(plan is None, torch.device(place)):
             costs = measure_costs(network, data, recipe, teacher=teacher, **chosen)

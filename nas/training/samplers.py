@@ -88,12 +88,26 @@ DRAWS: dict[str, Callable[[SearchSpace, NDArray[np.int16], int, np.random.Genera
 }
 
 
-def sample_step(space: SearchSpace, phase: Phase, rng: np.random.Generator) -> Population:
-    """The subnets of one step, canonical, the max net first where the sampler includes it."""
-    lowest = smallest_open(space, phase)
-    fixed = {"max": [space.max], "min": [lowest], "random": [], "sandwich": [space.max, lowest]}[phase.sampler]
-    random = [DRAWS[phase.draw](space, lowest, phase.n_random, rng)] if phase.n_random else []
-    return space.canonical(np.concatenate([*(row[None] for row in fixed), *random]))
+def draw_random(space: SearchSpace, phase: Phase, n: int, rng: np.random.Generator) -> Population:
+    """`n` random subnets as `phase` draws them, canonical."""
+    return space.canonical(DRAWS[phase.draw](space, smallest_open(space, phase), n, rng))
+
+
+def sample_step(
+    space: SearchSpace, phase: Phase, rng: np.random.Generator, random: Population | None = None
+) -> Population:
+    """The subnets of one step, canonical, the max net first where the sampler includes it.
+
+    Parameters
+    ----------
+    random : the step's random subnets; by default they are drawn.
+    """
+    fixed = {"max": [space.max], "min": [smallest_open(space, phase)], "random": []}
+    fixed["sandwich"] = [*fixed["max"], *fixed["min"]]
+    rows = [row[None] for row in fixed[phase.sampler]]
+    if phase.n_random:
+        rows.append(draw_random(space, phase, phase.n_random, rng) if random is None else random)
+    return space.canonical(np.concatenate(rows))
 
 
 def check_space(space: SearchSpace, recipe: Recipe) -> None:

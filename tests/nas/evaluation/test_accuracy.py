@@ -6,6 +6,7 @@ import torch
 from tiny_run import tiny_data, tiny_recipe, tiny_supernet
 
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test, evaluate_subnets, evaluate_subnets_on_test
+from nas.evaluation.accuracy import BATCH, MOST_IMAGES, evaluation_batch, images_within
 from nas.supernet import calibrate_batch_norm
 from nas.training import Trainer
 
@@ -54,3 +55,19 @@ def test_evaluation_repeats_and_leaves_training_as_it_was() -> None:
 def test_evaluate_refuses_the_test_split() -> None:
     with pytest.raises(ValueError, match="not 'test'; see evaluate_on_test"):
         evaluate(tiny_supernet(), "test", tiny_data())  # type: ignore[arg-type]
+
+
+def test_the_batch_changes_rounding_only_and_follows_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    supernet, data = tiny_supernet(), tiny_data()
+    assert evaluation_batch(supernet, data.validation) == BATCH  # on a CPU
+    an_image = int(supernet.space.costs(supernet.space.max).peak_activation_bytes[0])
+    assert images_within(0, supernet) == BATCH
+    assert images_within(500.5 * an_image, supernet) == 500
+    assert images_within(1e12, supernet) == MOST_IMAGES
+    supernet.activate(supernet.space.min)
+    assert images_within(500.5 * an_image, supernet) > 500
+    by_size = set()
+    for size in (7, 40, 2048):
+        monkeypatch.setattr("nas.evaluation.accuracy.evaluation_batch", lambda *_, size=size: size)
+        by_size.add(tuple(evaluate_subnets(supernet, supernet.space.sample(3, np.random.default_rng(0)), data)))
+    assert len(by_size) == 1
