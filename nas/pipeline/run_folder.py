@@ -23,6 +23,8 @@ from nas.progress import SILENT, Listener
 
 LOCK = ".lock"
 OWNER = ".in_use.json"
+TRAINING = ("train", "search", "finetune")
+"""Verbs whose work several processes may share; the first of them holds the folder."""
 MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
 """Settings that a run may be continued with whatever they were."""
 
@@ -57,7 +59,7 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
         or named
         or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
     )
-    if is_helper():
+    if run.verb in TRAINING and is_helper():
         yield folder
         return
     try:

@@ -41,16 +41,19 @@ def test_a_leftover_number_of_processes_is_named_before_the_work(left: str, copy
     assert not (copy / "new").exists()
 
 
-@pytest.mark.parametrize("after_s", [0.5, 5.0])
+@pytest.mark.parametrize("after_s", [0.0, 5.0])
 def test_control_c_ends_soon_and_says_how_to_go_on(after_s: float, copy: Path) -> None:
     words = [word for word in TRAIN if "epochs" not in word]
     process = start(copy, "train", *words, "recipe.epochs=200", "--out", "new")
+    while not (copy / "new" / "settings.json").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
     time.sleep(after_s)
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    # Two seconds where nothing else runs; where tests run side by side it takes longer.
-    assert time.monotonic() - began < 10
+    # Two seconds where nothing else runs; an interpreter that has torch needs many to end on a busy machine.
+    assert time.monotonic() - began < 30
     assert process.returncode == 1, said
     assert "interrupted; what was finished is kept" in said
     assert "Traceback" not in said
