@@ -58,6 +58,13 @@ FLAGS = {
             text=False,
         ),
         Flag("supernet", "supernet", "RUN", "a `nas train` run folder, or the name of a shipped supernet"),
+        Flag(
+            "model",
+            "model",
+            "NETWORK",
+            "start from a network: torchvision:NAME, timm:NAME, package.module:function or net.pt2",
+        ),
+        Flag("weights", "weights", "FILE", "the network's weights: a state dict, .pth or .safetensors"),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
         Flag(

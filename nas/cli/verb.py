@@ -52,6 +52,8 @@ VERBS = {
                 "params",
                 "confidence",
                 "supernet",
+                "model",
+                "weights",
                 "data",
                 "resolution",
                 "space",
@@ -85,11 +87,12 @@ VERBS = {
         Verb(
             "train",
             "Train the supernet that searches start from.",
-            ("data", "resolution", "space", "train-time", "out", "seed", "resume"),
+            ("model", "weights", "data", "resolution", "space", "train-time", "out", "seed", "resume"),
             (
                 ("nas train --data ./photos", "the default recipe on your own images"),
                 ("nas train --data digits recipe.epochs=5", "a short one"),
                 ("nas train --data ./photos --train-time 20min", "as many epochs as fit"),
+                ("nas train --data ./photos --model torchvision:mobilenet_v2", "a given network made elastic"),
                 ("nas train --resume RUN", "go on where it was stopped"),
             ),
             run_folder=True,

@@ -10,12 +10,11 @@ from typing import Any
 
 from latency_tables.files import read_json
 from nas.data.folder import read_layout
-from nas.data.resolution import space_with_resolution
 from nas.data.settings import DataSettings
+from nas.pipeline.given import space_to_train
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
-from search_spaces import get_space
 
 
 def check_request(request: object) -> None:
@@ -36,8 +35,7 @@ def check_request(request: object) -> None:
 def check_training(request: TrainRequest) -> None:
     """Judge the images, the space that reads them, and the accelerator; see `check_request`."""
     count_images(request.data)
-    space = {"name": request.space.name, **request.space.options}
-    get_space(**space_with_resolution(space, request.data.resolution))
+    space_to_train(request)
     if request.accelerator == "cuda":
         import torch  # takes seconds, but nothing else knows
 

@@ -52,6 +52,9 @@ class TrainRequest:
     Attributes
     ----------
     space : what can be built; the number of classes follows from the images.
+    model : the network to start from, in place of a space: ``torchvision:NAME``, ``timm:NAME``,
+        ``package.module:function`` or an exported program ``net.pt2``; see `nas.tracing`.
+    weights : of the model: a file with its state dict.
     recipe : how it is trained.
     data : the images.
     seed : of everything random.
@@ -70,9 +73,15 @@ class TrainRequest:
     accelerator: str = "auto"
     train_time: str | None = None
     runs: str = "runs"
+    model: str | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         check_work(self.seed, self.threads, self.accelerator)
+        if self.model is None and self.weights is not None:
+            raise ValueError("--weights are those of a network: name it, like --model torchvision:mobilenet_v2")
+        if self.model is not None and self.space != SpaceSettings():
+            raise ValueError("--model makes a search space of its own; leave --space out")
         if self.train_time is not None:
             parse_duration(self.train_time)
 
@@ -138,6 +147,8 @@ class SearchRequest(TrainRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.model is not None and (self.supernet is not None or self.former is not None):
+            raise ValueError("--model is what a training starts from; leave --supernet and --from out")
         if not (isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
                 f"--max-accuracy-drop is in points of accuracy, at least 0, got {self.max_accuracy_drop:g}"
@@ -168,6 +179,10 @@ class SearchRequest(TrainRequest):
         }
         if self.train_time is not None:
             settings["train_time"] = self.train_time
+        if self.model is not None:
+            from nas.pipeline.given import weights_digest
+
+            settings |= {"model": self.model, "weights": weights_digest(self.weights)}
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data.name}_{digest[:10]}"
 

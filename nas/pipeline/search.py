@@ -16,11 +16,11 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nas.data.resolution import space_with_resolution
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
+from nas.pipeline.given import space_to_train
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
@@ -306,9 +306,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = json.loads(card.read_text(encoding="utf-8"))["space"]
         return get_space(record["name"], **record["options"])
-    return get_space(
-        **space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
-    )
+    return space_to_train(request)
 
 
 def why_anew(request: SearchRequest) -> str:

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from nas.data import load_data
-from nas.data.resolution import space_with_resolution
+from nas.pipeline.given import space_to_train, supernet_to_train
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
-from nas.training import make_supernet, train
-from search_spaces import get_space
+from nas.training import train
 
 
 def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SILENT) -> Path:
@@ -27,12 +26,11 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     ------
     ValueError : the images cannot be read as asked; nothing is written then.
     """
-    options = space_with_resolution({"name": request.space.name, **request.space.options}, request.data.resolution)
-    judged = get_space(**options)
+    judged = space_to_train(request)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
-    made = get_space(**options | {"num_classes": len(images.classes)})
+    made = space_to_train(request, len(images.classes))
     train(
-        make_supernet(made, request.recipe, request.seed),
+        supernet_to_train(request, made),
         images,
         request.recipe,
         folder,

@@ -6,6 +6,7 @@ these into slots where a single tensor crosses, `nas.tracing.genes` finds what c
 
 from nas.tracing.adopt import Adopted, adopt
 from nas.tracing.model import Model, load_model
+from nas.tracing.start import Start, start_from
 from nas.tracing.weights import load_weights
 
-__all__ = ["Adopted", "Model", "adopt", "load_model", "load_weights"]
+__all__ = ["Adopted", "Model", "Start", "adopt", "load_model", "load_weights", "start_from"]

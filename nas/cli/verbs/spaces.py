@@ -1,19 +1,23 @@
 """`nas spaces`: the search spaces."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from latency_tables.files import read_json
 from nas.cli.call import Call
 from nas.cli.config import ListConfig
 from nas.cli.console import output, table
+from nas.shipped import CARD
 from search_spaces import SPACES, SearchSpace, get_space
+from search_spaces.traced import PREFIX
 
 
 def run(config: ListConfig, call: Call) -> int:
-    """Print a table, or a JSON list, of the registered spaces."""
-    spaces = [get_space(name) for name in SPACES]
+    """Print a table, or a JSON list, of the registered spaces and of the networks that trainings adopted."""
+    spaces = [*(get_space(name) for name in SPACES), *adopted_spaces(Path(config.runs))]
     if config.json:
         print(json.dumps([_row(space) for space in spaces]))
         return 0
@@ -27,6 +31,19 @@ def run(config: ListConfig, call: Call) -> int:
         )
     output.print(shown)
     return 0
+
+
+def adopted_spaces(runs: Path) -> list[SearchSpace]:
+    """The traced networks that supernets among the runs are of; what cannot be read is left out."""
+    found: dict[str, SearchSpace] = {}
+    for card in sorted(runs.glob(f"train/*/{CARD}")):
+        try:
+            record = read_json(card, dict[str, Any])["space"]
+            if str(record["name"]).startswith(PREFIX):
+                found[record["name"]] = get_space(record["name"], **record["options"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return list(found.values())
 
 
 def _row(space: SearchSpace) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nas.tracing import adopt, load_model
+from nas.tracing import adopt, load_model, start_from
+from search_spaces import get_space
 from tests.nas.tracing.user_networks import ForSmallImages, Small
 
 OWN = "tests.nas.tracing.user_networks"
@@ -48,7 +49,9 @@ def images(side: int = SIDE) -> torch.Tensor:
 def test_a_users_own_network_with_its_weights(tmp_path: Path) -> None:
     torch.manual_seed(1)
     module = Small().eval()
-    torch.save({"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}, "epoch": 3}, tmp_path / "a.pth")
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in module.state_dict().items()}, "epoch": 3}, tmp_path / "a.pth"
+    )
     save_file(module.state_dict(), tmp_path / "a.safetensors")
     for file in ("a.pth", "a.safetensors"):
         model = load_model(f"{OWN}:small", tmp_path / file, resolution=SIDE)
@@ -59,6 +62,27 @@ def test_a_users_own_network_with_its_weights(tmp_path: Path) -> None:
     kinds = {gene.kind for gene in adopted.space.genes if len(gene.values) > 1}
     assert kinds == {"resolution", "depth", "expansion"}
     assert adopted.space.costs(adopted.space.max).params[0] == sum(p.numel() for p in module.parameters())
+
+
+def test_training_starts_from_what_is_there() -> None:
+    adopted = adopt(load_model(f"{OWN}:small", resolution=SIDE))
+    same = start_from(adopted, adopted.space)
+    assert same.new == ()
+    with torch.inference_mode():
+        given = adopted.supernet(images())
+        torch.testing.assert_close(same.supernet.eval()(images()), given, rtol=1e-4, atol=1e-5)
+    space = adopted.space
+    other = start_from(adopted, get_space(space.name, **space.options | {"num_classes": 7}))
+    assert [name.rsplit(".", 3)[-3:] for name in other.new] == [
+        ["classify", "linear", "weight"],
+        ["classify", "linear", "bias"],
+    ]
+    assert other.supernet.eval()(images()).shape == (2, 7)
+    assert other.supernet.space.num_classes == 7
+    kept = {key: tensor for key, tensor in other.supernet.state_dict().items() if key not in other.new}
+    assert all(
+        torch.equal(tensor, same.supernet.state_dict()[key]) for key, tensor in kept.items() if "head" not in key
+    )
 
 
 def test_a_network_for_one_size_says_so_once() -> None:

@@ -150,7 +150,8 @@ def test_names_parse_back_and_saving_keeps_the_outputs(adopted: Adopted, genotyp
 def test_files_compute_the_same(adopted: Adopted, genotypes: np.ndarray, format_: str, tmp_path: Path) -> None:
     if format_ == "tflite":
         pytest.importorskip("ai_edge_quantizer", reason="needs the extra tflite")
-    for number, genotype in enumerate(genotypes):
+    chosen = genotypes if N_SUBNETS > 1 else genotypes[[0, 2]]
+    for number, genotype in enumerate(chosen):
         subnet = adopted.supernet.extract(genotype).eval()
         x = images(subnet.resolution)
         with torch.inference_mode():
@@ -160,7 +161,7 @@ def test_files_compute_the_same(adopted: Adopted, genotypes: np.ndarray, format_
         found = open_file(path)(x.numpy())
         assert np.abs(found - expected).max() <= 1e-3 * max(1.0, np.abs(expected).max())
         assert network_layers(subnet.space, genotype)
-        if number == len(genotypes) - 1:
+        if number == len(chosen) - 1:
             path.write_bytes(network_file(subnet, FileKind(format_, "int8"), calibration=x.repeat(8, 1, 1, 1).numpy()))
             int8 = open_file(path)(x.numpy())
             assert np.isfinite(int8).all()

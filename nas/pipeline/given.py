@@ -1,0 +1,70 @@
+"""The network that a training starts from where one is given (``--model``), and the space of a training either way."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.data.resolution import space_with_resolution
+from nas.pipeline.request import TrainRequest
+from search_spaces import SearchSpace, get_space
+
+if TYPE_CHECKING:
+    from nas.supernet import Supernet
+    from nas.tracing import Adopted
+
+
+def adopted(request: TrainRequest) -> Adopted:
+    """The given network made elastic; once in a process.
+
+    Raises
+    ------
+    ValueError : there is no such network, or it cannot be made elastic; see `nas.tracing`.
+    """
+    assert request.model is not None
+    return _adopted(request.model, request.weights, request.data.resolution, weights_digest(request.weights))
+
+
+@lru_cache(maxsize=2)
+def _adopted(model: str, weights: str | None, resolution: int | None, _digest: str) -> Adopted:
+    from nas.tracing import adopt, load_model  # torch's import takes seconds
+
+    path = None if weights is None else Path(weights).expanduser()
+    return adopt(load_model(model, path, resolution=resolution))
+
+
+def weights_digest(weights: str | None) -> str:
+    """Of the file's content, so that changed weights are another training; empty for no file."""
+    path = None if weights is None else Path(weights).expanduser()
+    if path is None or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def space_to_train(request: TrainRequest, num_classes: int | None = None) -> SearchSpace:
+    """The space of a request, with the classes of its images where they are known.
+
+    Raises
+    ------
+    ValueError : it cannot be made.
+    """
+    classes: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
+    if request.model is not None:
+        space = adopted(request).space
+        return get_space(space.name, **space.options | classes)
+    settings = {"name": request.space.name, **request.space.options}
+    return get_space(**space_with_resolution(settings, request.data.resolution) | classes)
+
+
+def supernet_to_train(request: TrainRequest, space: SearchSpace) -> Supernet:
+    """The supernet that training begins with: random weights, or those of the given network."""
+    from nas.training import make_supernet
+
+    if request.model is None:
+        return make_supernet(space, request.recipe, request.seed)
+    from nas.tracing import start_from
+
+    return start_from(adopted(request), space, request.seed).supernet

@@ -1,0 +1,51 @@
+"""Where training starts from an adopted network: all that was trained is kept, and the classifier fits the classes."""
+
+from dataclasses import dataclass
+
+import torch
+
+from nas.supernet import Supernet
+from nas.tracing.adopt import Adopted
+from search_spaces import SearchSpace
+
+
+@dataclass(frozen=True)
+class Start:
+    """A supernet to begin training with.
+
+    Attributes
+    ----------
+    supernet : in training mode; its max net computes the features of the given network.
+    new : names of the parameters that were drawn anew (the classifier's); empty where the classes are the same.
+    """
+
+    supernet: Supernet
+    new: tuple[str, ...]
+
+
+@torch.no_grad()
+def start_from(adopted: Adopted, space: SearchSpace, seed: int = 0) -> Start:
+    """The adopted network in `space`, which may have other classes than its own.
+
+    Channels are sorted by importance, by the weights that read them; the max net stays what it was. Where the number
+    of classes differs, the classifier is drawn anew.
+
+    Parameters
+    ----------
+    adopted : its own supernet is left as it is.
+    space : that of `adopted`, but for the number of classes.
+    seed : of the new classifier.
+
+    Raises
+    ------
+    ValueError : the space of another network.
+    """
+    if space.name != adopted.space.name:
+        raise ValueError(f"{space.name} is not the space of {adopted.space.name}")
+    torch.manual_seed(seed)
+    supernet = Supernet(space)
+    given, own = adopted.supernet.state_dict(), supernet.state_dict()
+    new = tuple(key for key in own if own[key].shape != given[key].shape)
+    supernet.load_state_dict({key: own[key] if key in new else given[key] for key in own})
+    supernet.sort_channels()
+    return Start(supernet.train(), new)

@@ -1,0 +1,57 @@
+"""A training and a search that start from a given network."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.cli.verbs.spaces import adopted_spaces
+from nas.data.settings import DataSettings
+from nas.pipeline.given import adopted, space_to_train, weights_digest
+from nas.pipeline.request import Limits, SearchRequest, TrainRequest
+from nas.pipeline.search import search
+from nas.training.recipes import load_recipe
+from search_spaces.settings import SpaceSettings
+from tests.nas.tracing.user_networks import Small
+
+MODEL = "tests.nas.tracing.user_networks:small"
+
+
+def test_a_search_starts_from_a_given_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(Small(10).state_dict(), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="2 have another shape"):
+        adopted(TrainRequest(model=MODEL, weights=str(tmp_path / "w.pth")))
+    torch.save(Small().state_dict(), tmp_path / "w.pth")
+    request = SearchRequest(
+        model=MODEL,
+        weights=str(tmp_path / "w.pth"),
+        data=DataSettings(name="digits", resolution=32),
+        recipe=replace(load_recipe("delayed_sandwich"), epochs=0.1),
+        budget=Limits(macs="70%"),
+        evaluations=5,
+        finalists=2,
+        rounds=1,
+        runs=str(tmp_path / "runs"),
+    )
+    result = search(request, tmp_path / "run")
+    space = space_to_train(request, 10)
+    assert space.parse(str(result.architecture)) is not None
+    record = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert record["space"]["name"] == space.name
+    (listed,) = adopted_spaces(tmp_path / "runs")
+    assert (listed.name, listed.num_classes, listed.genes) == (space.name, 10, space.genes)
+    before = weights_digest(request.weights)
+    torch.save(Small().state_dict(), tmp_path / "w.pth")
+    assert weights_digest(request.weights) != before
+
+
+def test_what_does_not_go_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="--weights are those of a network"):
+        TrainRequest(weights="w.pth")
+    with pytest.raises(ValueError, match="--model makes a search space of its own"):
+        TrainRequest(model=MODEL, space=SpaceSettings(name="fbnet"))
+    with pytest.raises(ValueError, match="--model is what a training starts from"):
+        SearchRequest(model=MODEL, supernet="cifar10")
