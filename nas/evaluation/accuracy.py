@@ -22,8 +22,16 @@ from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 CALIBRATION_IMAGES = 2048
 """Training images that batch-norm is calibrated on: .35 points more accuracy on average than 512 on the shipped
 supernet, .6 for its max net. Each evaluation of a subnet runs forward over them once, besides the validation images:
-with 5,000 of those it takes 28 % longer than with 512."""
+with 5,000 of those it takes 28 % longer than with 512. Fewer at more than `CALIBRATION_SIDE` pixels."""
+CALIBRATION_SIDE, LEAST_CALIBRATION_IMAGES = 64, 256
+"""A statistic is a mean over pixels: larger images have more of them, and cost more."""
 BATCH = 128
+
+
+def calibration_size(resolution: int) -> int:
+    """Training images that batch-norm is calibrated on at `resolution` pixels: as many pixels at any, 256 at least."""
+    share = min(1.0, (CALIBRATION_SIDE / resolution) ** 2)
+    return max(LEAST_CALIBRATION_IMAGES, round(share * CALIBRATION_IMAGES))
 
 
 def calibration_images(data: ImageData, n_images: int = CALIBRATION_IMAGES) -> Tensor:
@@ -38,7 +46,7 @@ def calibration_batches(
     data: ImageData,
     resolution: int,
     device: torch.device | str = "cpu",
-    n_images: int = CALIBRATION_IMAGES,
+    n_images: int | None = None,
     *,
     images: Tensor | None = None,
 ) -> Iterator[Tensor]:
@@ -48,10 +56,13 @@ def calibration_batches(
 
     Parameters
     ----------
-    images : what `calibration_images` gave, where it is used several times.
+    n_images : None for `calibration_size`.
+    images : what `calibration_images` gave, at least as many, where it is used several times.
     """
+    wanted = calibration_size(resolution) if n_images is None else n_images
     if images is None:
-        images = calibration_images(data, n_images)
+        images = calibration_images(data, wanted)
+    images = images[: max(wanted, BATCH)]
     for batch in torch.split(images, min(BATCH, len(images))):
         yield prepare(batch.to(device), resolution, data.mean, data.std)
 
@@ -124,7 +135,7 @@ def _scores(
     rows = supernet.space.canonical(population)
     scores = np.empty(len(rows))
     device = next(supernet.parameters()).device
-    images = calibration_images(data)
+    images = calibration_images(data, max(map(calibration_size, supernet.space.resolution(rows).tolist()), default=1))
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
         calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))

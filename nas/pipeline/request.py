@@ -55,6 +55,9 @@ class TrainRequest:
     model : the network to start from, in place of a space: ``torchvision:NAME``, ``timm:NAME``,
         ``package.module:function`` or an exported program ``net.pt2``; see `nas.tracing`.
     weights : of the model: a file with its state dict.
+    init : trained weights to start from, the classifier excepted where the classes differ: a trained network by name
+        (``efficientnet_lite0``), the run folder of an earlier training, or a file of once-for-all's weights. The space
+        is theirs.
     recipe : how it is trained.
     data : the images.
     seed : of everything random.
@@ -75,6 +78,7 @@ class TrainRequest:
     runs: str = "runs"
     model: str | None = None
     weights: str | None = None
+    init: str | None = None
 
     def __post_init__(self) -> None:
         check_work(self.seed, self.threads, self.accelerator)
@@ -82,6 +86,8 @@ class TrainRequest:
             raise ValueError("--weights are those of a network: name it, like --model torchvision:mobilenet_v2")
         if self.model is not None and self.space != SpaceSettings():
             raise ValueError("--model makes a search space of its own; leave --space out")
+        if self.model is not None and self.init is not None:
+            raise ValueError("--model and --init are both what a training starts from; leave one out")
         if self.train_time is not None:
             parse_duration(self.train_time)
 
@@ -147,8 +153,9 @@ class SearchRequest(TrainRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model is not None and (self.supernet is not None or self.former is not None):
-            raise ValueError("--model is what a training starts from; leave --supernet and --from out")
+        for name, given in (("model", self.model), ("init", self.init)):
+            if given is not None and (self.supernet is not None or self.former is not None):
+                raise ValueError(f"--{name} is what a training starts from; leave --supernet and --from out")
         if not (isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
                 f"--max-accuracy-drop is in points of accuracy, at least 0, got {self.max_accuracy_drop:g}"
@@ -183,6 +190,10 @@ class SearchRequest(TrainRequest):
             from nas.pipeline.given import weights_digest
 
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
+        if self.init is not None:
+            from nas.pipeline.initial import initial_digest
+
+            settings["init"] = initial_digest(self.init)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data.name}_{digest[:10]}"
 

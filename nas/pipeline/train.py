@@ -1,9 +1,10 @@
 """Training a supernet from settings, into a folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from nas.data import load_data
-from nas.pipeline.given import space_to_train, supernet_to_train
+from nas.pipeline.given import normalisation, space_to_train, supernet_to_train
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
 from nas.training import train
@@ -28,6 +29,8 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     """
     judged = space_to_train(request)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
+    if (expected := normalisation(request)) is not None:
+        images = replace(images, mean=expected[0], std=expected[1])
     made = space_to_train(request, len(images.classes))
     train(
         supernet_to_train(request, made),

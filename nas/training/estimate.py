@@ -22,7 +22,7 @@ from torch import nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData, prepare
-from nas.evaluation.accuracy import BATCH, CALIBRATION_IMAGES
+from nas.evaluation.accuracy import BATCH, calibration_size
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
@@ -151,7 +151,7 @@ def _evaluation_seconds(trainer: Trainer) -> float:
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
     logits.sum().item()  # waits for a GPU
     an_image = (perf_counter() - began) / len(images)
-    return share * an_image * (len(data.validation) + min(CALIBRATION_IMAGES, len(data.train)))
+    return share * an_image * (len(data.validation) + min(calibration_size(net.resolution), len(data.train)))
 
 
 @dataclass(frozen=True)
