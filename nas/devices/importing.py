@@ -47,9 +47,9 @@ def import_table(
 
     Returns
     -------
-    The device's table as written; its card's conditions hold ``warnings`` of this call. Whether the device slowed down
-    is told where a column ``order`` numbers the rows as they were measured: from ``reference_ms``, the latency of one
-    same network beside each, else from the latencies themselves.
+    The device's table as written. Whether the device slowed down is said where a column ``order`` numbers the rows as
+    they were measured: told from ``reference_ms``, the latency of one same network beside each, else from the latencies
+    themselves.
 
     Raises
     ------
@@ -84,7 +84,9 @@ def import_table(
             rows = merge_repeats(pd.concat([read_rows(stored.path), rows], ignore_index=True), stored.path)
         table = LatencyTable(rows, card)
         write_table(stored.path, table)
-    return replace(table, card=replace(card, conditions={**card.conditions, "warnings": warnings}))
+    for warning in warnings:
+        listener.say(f"warning: {warning}")
+    return table
 
 
 def _slowdowns(rows: pd.DataFrame, path: Path) -> list[str]:

@@ -161,6 +161,8 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
     fleet = OperatorCosts.load(OPERATOR_COSTS)
     table = device.table.read()
     rows = pd.DataFrame() if table is None else table.select(precision=device.spec.precision)
+    if len(rows):  # the layers of a traced network are known to its own weights only
+        rows = rows[~rows["space"].str.startswith(TRACED)]
     if without is not None and len(rows):
         rows = rows[[not _holds(without, *row) for row in zip(rows["space"], rows["architecture"], strict=True)]]
     if not len(rows):

@@ -81,8 +81,6 @@ def _import(config: MeasureConfig) -> int:
     folder = Path(config.runs) / "devices"
     table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder, listener=listener)
     counts = {str(name): int(count) for name, count in table.rows["space"].value_counts().items()}
-    for warning in table.card.conditions["warnings"]:
-        remarks.print(f"warning: {warning}")
     if config.json:
         print(json.dumps({"device": config.device, "networks": counts}))
         return 0

@@ -14,6 +14,7 @@ from nas.devices.protocol import Protocol, Rounds, conditions
 from nas.devices.spec import DeviceSpec
 from nas.devices.throttling import find_slowdown
 from nas.devices.transport import Transport
+from nas.progress import Listener
 from search_spaces import get_space
 
 SPACE = get_space("mobilenet_v3_small_images")
@@ -68,13 +69,16 @@ def test_an_imported_file_that_says_its_order_tells_of_a_slowdown(tmp_path: Path
     slow = np.where(order < 5, 1.0, 1.4)
     extra = {"reference_ms": 2.0 * slow} if reference else {}
     path = table(tmp_path, macs(10) * slow, order + 1, **extra)
-    imported = import_table([path], "phone", folder=tmp_path / "devices")
-    (warning,) = imported.card.conditions["warnings"]
+    said: list[str] = []
+    listener = Listener(say=said.append)
+    import_table([path], "phone", folder=tmp_path / "devices", listener=listener)
+    (warning,) = said
     assert "slowed down" in warning
     assert "from network 6 of 10 on" in warning
     assert "1.4" in warning
     steady = table(tmp_path, macs(10), order + 1, **({"reference_ms": np.full(10, 2.0)} if reference else {}))
-    assert import_table([steady], "other", folder=tmp_path / "devices").card.conditions["warnings"] == []
+    import_table([steady], "other", folder=tmp_path / "devices", listener=listener)
+    assert said == [warning]
 
 
 def test_an_order_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
