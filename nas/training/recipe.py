@@ -14,7 +14,7 @@ from nas.training.augmentation import Augmentation, Flip, PadCrop, read_augmenta
 from nas.training.checks import check_boolean, check_choice, check_fields, check_number
 
 GENE_KINDS = ("resolution", "depth", "kernel", "expansion", "width", "operator")
-Sampler = Literal["max", "min", "random", "sandwich"]
+Sampler = Literal["max", "min", "random", "sandwich", "widest"]
 Draw = Literal["uniform", "coupled", "budget"]
 Target = Literal["labels", "max_net", "teacher", "external"]
 Distillation = Literal["kl", "alpha"]
@@ -41,12 +41,13 @@ class Phase:
         (0 for all of them). A kind that is not named stays at its largest choice; one that the space does
         not have is ignored. Empty: everything stays at its largest; null: everything is open.
     sampler : which subnets a step trains: ``max``; ``min`` (the smallest open one); ``random`` (`n_random`
-        random ones); ``sandwich`` (max, min and `n_random` random ones).
+        random ones); ``sandwich`` (max, min and `n_random` random ones); ``widest`` (the max net at a random open
+        resolution and `n_random` random ones).
     n_random : random subnets a step.
     draw : how random ones are drawn: ``uniform`` (every open gene for itself); ``coupled`` (a stage's expansions
         follow from its depth, deep is wide); ``budget`` (MACs first, then a network that costs about that).
-    target : what they learn from: ``labels``; ``max_net`` (in-place distillation: the max net learns from
-        labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
+    target : what they learn from: ``labels``; ``max_net`` (in-place distillation: the max net, at its resolution,
+        learns from labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
         was at the start of this phase, or of the first of several such phases in a row; one network alone, from
         itself as it was then); ``external`` (all learn from the network given to `nas.training.train` as teacher).
     distillation : the loss towards a target that is not labels: ``kl``, the Kullback-Leibler divergence; or
@@ -112,8 +113,8 @@ class Phase:
             raise ValueError(f"{where}: draw {self.draw} draws random subnets; set n_random to 1 or more")
         if self.sampler in ("max", "min") and self.n_random:
             raise ValueError(f"{where}: the sampler {self.sampler} trains no random subnets; set n_random to 0")
-        if self.target == "max_net" and self.sampler != "sandwich":
-            raise ValueError(f"{where}: target max_net needs the max net in every step; use sampler sandwich")
+        if self.target == "max_net" and self.sampler not in ("sandwich", "widest"):
+            raise ValueError(f"{where}: target max_net needs the max net in every step; use sampler sandwich or widest")
 
 
 DELAYED_SANDWICH = (

@@ -88,10 +88,27 @@ DRAWS: dict[str, Callable[[SearchSpace, NDArray[np.int16], int, np.random.Genera
 }
 
 
+def widest(space: SearchSpace, lowest: NDArray[np.int16], rng: np.random.Generator) -> Population:
+    """The max net at a random open resolution, shape ``(1, n_genes)``."""
+    row = space.max.copy()
+    for column, gene in enumerate(space.genes):
+        if gene.kind == "resolution":
+            row[column] = rng.integers(lowest[column], space.n_choices[column])
+    return row[None]
+
+
+def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:
+    """Which networks are the max net, at whatever resolution; shape ``(n,)``."""
+    others = np.array([gene.kind != "resolution" for gene in space.genes])
+    return np.asarray((population == space.max)[:, others].all(axis=1))
+
+
 def sample_step(space: SearchSpace, phase: Phase, rng: np.random.Generator) -> Population:
     """The subnets of one step, canonical, the max net first where the sampler includes it."""
     lowest = smallest_open(space, phase)
-    fixed = {"max": [space.max], "min": [lowest], "random": [], "sandwich": [space.max, lowest]}[phase.sampler]
+    fixed = {"max": [space.max], "min": [lowest], "sandwich": [space.max, lowest]}.get(phase.sampler, [])
+    if phase.sampler == "widest":
+        fixed = list(widest(space, lowest, rng))
     random = [DRAWS[phase.draw](space, lowest, phase.n_random, rng)] if phase.n_random else []
     return space.canonical(np.concatenate([*(row[None] for row in fixed), *random]))
 

@@ -24,7 +24,7 @@ from nas.training.ema import MovingAverage
 from nas.training.losses import accuracy, cross_entropy, distillation
 from nas.training.optimizer import gradient_descent
 from nas.training.recipe import Phase, Recipe
-from nas.training.samplers import check_space, sample_step, smallest_open
+from nas.training.samplers import check_space, is_widest, sample_step, smallest_open
 from nas.training.schedule import Schedule
 from search_spaces import Population, SearchSpace
 
@@ -310,7 +310,7 @@ class Trainer:
             return ["max"]
         space = self.network.space
         smallest = space.canonical(smallest_open(space, phase))[0]
-        is_max, is_min = (subnets == space.max).all(axis=1), (subnets == smallest).all(axis=1)
+        is_max, is_min = is_widest(space, subnets), (subnets == smallest).all(axis=1)
         return ["max" if a else "min" if b else "random" for a, b in zip(is_max, is_min, strict=True)]
 
     def _autocast(self) -> torch.autocast:
