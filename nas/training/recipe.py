@@ -132,6 +132,8 @@ class TrainingSettings:
     epochs : length of the whole run, in passes over the train split; a fraction ends within one.
     batch_size : images a step, for each of its subnets.
     learning_rate : peak; rises linearly over `warmup`, then falls to 0 along a cosine.
+    trained_share : of the learning rate, for all weights but the classifier's: below 1 where the others are trained
+        already.
     warmup : share of the run (of the phase, where a phase has its own learning rate).
     least_learning_rate : share of the peak below which the cosine does not fall.
     momentum, nesterov : as in `torch.optim.SGD`.
@@ -155,6 +157,7 @@ class TrainingSettings:
     epochs: float = 28
     batch_size: int = 64
     learning_rate: float = 0.1
+    trained_share: float = 1.0
     warmup: float = 0.05
     least_learning_rate: float = 0.0
     momentum: float = 0.9
@@ -181,6 +184,7 @@ class TrainingSettings:
         check_number(where, "epochs", self.epochs, above=0)
         check_number(where, "batch_size", self.batch_size, least=2, integer=True)
         check_number(where, "learning_rate", self.learning_rate, above=0)
+        check_number(where, "trained_share", self.trained_share, above=0, most=1)
         check_number(where, "warmup", self.warmup, least=0, most=1)
         check_number(where, "least_learning_rate", self.least_learning_rate, least=0, most=1)
         check_number(where, "momentum", self.momentum, least=0, below=1)

@@ -109,6 +109,8 @@ class Trainer:
             recipe.weight_decay,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
+            classifier=self.network.classifier_parameters(),
+            trained_share=recipe.trained_share,
         )
         self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
 
@@ -165,9 +167,10 @@ class Trainer:
         if self.recipe.clip_norm is not None and gradient_norm > self.recipe.clip_norm:
             torch._foreach_mul_(gradients, self.recipe.clip_norm / gradient_norm)
         decays = self.recipe.regularise == "all" or "max" in roles
-        self.optimizer.param_groups[0]["weight_decay"] = self.recipe.weight_decay if decays else 0.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate(step)
+            group["lr"] = group["share"] * self.schedule.learning_rate(step)
+            if group["decays"]:
+                group["weight_decay"] = self.recipe.weight_decay if decays else 0.0
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.schedule.ema_decay(step))
