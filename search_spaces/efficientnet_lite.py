@@ -90,6 +90,4 @@ def efficientnet_lite0(
     num_classes: int = 1000,
 ) -> EfficientNetLite0:
     """EfficientNet-Lite0, elastic; for photographs, with the weights of the extra ``pretrained``."""
-    return EfficientNetLite0(
-        kernels=kernels, expansions=expansions, resolutions=resolutions, num_classes=num_classes
-    )
+    return EfficientNetLite0(kernels=kernels, expansions=expansions, resolutions=resolutions, num_classes=num_classes)

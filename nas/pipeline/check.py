@@ -47,10 +47,12 @@ def check_search(request: SearchRequest) -> None:
     """Judge what a search starts from, its devices and its files; see `check_request`."""
     if request.former is not None:  # answered by what a finished search learnt
         return
+    from nas.pipeline.at_hand import baseline_names
     from nas.pipeline.precisions import AUTO
     from nas.pipeline.search import file_kinds_of, named_devices
 
     check_objective(request.objective)
+    baseline_names(request.baselines)
     devices = named_devices(request)
     if request.supernet is None:
         check_training(request)

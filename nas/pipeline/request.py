@@ -126,6 +126,8 @@ class SearchRequest(TrainRequest):
     batch : images an inference takes, when it is measured and in the exported files; None leaves it open in ONNX,
         which is 1 in TFLite and when it is measured.
     device_threads : CPU threads of one inference, where it is not what the device's card says.
+    baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
+        for those at hand (photographs only), ``none``, or names with commas between.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
@@ -149,6 +151,7 @@ class SearchRequest(TrainRequest):
     max_accuracy_drop: float = 1.0
     batch: int | None = 1
     device_threads: int | None = None
+    baselines: str = "auto"
     former: str | None = None
 
     def __post_init__(self) -> None:

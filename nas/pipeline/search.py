@@ -208,6 +208,7 @@ def run_task(
     command: str = "",
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
+    from nas.pipeline.baselines import baselines_of, compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.remarks import data_remarks, file_remarks
     from nas.report.html import write_report
@@ -269,6 +270,26 @@ def run_task(
         device=devices[0] if alone else None,
         known=result.measured,
     )
+    names = baselines_of(request, trained.space, trained.data.labelled, len(devices))
+    baselines = {}
+    if names:
+        baselines = compare(
+            names,
+            trained,
+            devices[0],
+            feasibility.budget,
+            {
+                "accuracy": float(trained.evaluated(result.genotype[None])[0]),
+                "test_accuracy": deployed["test_accuracy"],
+                "subnet": trained.subnet(result.genotype),
+            },
+            folder,
+            task.kinds,
+            seed=request.seed,
+            threads=request.threads,
+            accelerator=request.accelerator,
+            listener=listener,
+        )
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
@@ -285,6 +306,7 @@ def run_task(
         ],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
+        "baselines": baselines,
         **deployed,
         "seconds": round(time.perf_counter() - task.began, 1),
     }

