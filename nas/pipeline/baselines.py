@@ -33,6 +33,7 @@ from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, Supernet, load_subnet, save_subnet
 from nas.tracing import adopt, load_model, start_from
 from nas.training import Phase, Recipe, load_recipe, train
+from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
 
@@ -306,6 +307,7 @@ def _finetuned(
     usual = load_recipe("adapt")
     recipe: Recipe = replace(usual, phases=(Phase(name="fine-tuning", share=1.0),))
     subnet = candidate.at(side)
+    fit_classifier(subnet, candidate.data, listener=listener)
     result = train(
         subnet,
         candidate.data,

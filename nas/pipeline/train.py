@@ -8,6 +8,8 @@ from nas.pipeline.given import normalisation, space_to_train, supernet_to_train
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
 from nas.training import train
+from nas.training.checkpoint import FILE as CHECKPOINT
+from nas.training.classifier import fit_classifier
 
 
 def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SILENT) -> Path:
@@ -29,11 +31,15 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     """
     judged = space_to_train(request)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
-    if (expected := normalisation(request)) is not None:
+    expected = normalisation(request)
+    if expected is not None:
         images = replace(images, mean=expected[0], std=expected[1])
     made = space_to_train(request, len(images.classes))
+    supernet = supernet_to_train(request, made)
+    if expected is not None and not (folder / CHECKPOINT).is_file():
+        fit_classifier(supernet, images, listener=listener)
     train(
-        supernet_to_train(request, made),
+        supernet,
         images,
         request.recipe,
         folder,

@@ -109,7 +109,7 @@ class Trainer:
             recipe.weight_decay,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
-            classifier=self.network.classifier_parameters(),
+            classifier=list(self.network.classifier().parameters()),
             trained_share=recipe.trained_share,
         )
         self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
