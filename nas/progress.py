@@ -1,23 +1,23 @@
-"""Who is told how long work goes; by default nobody."""
+"""The one channel for messages and progress of long work; by default nothing is shown."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 Progress = Callable[[int, int], None]
-"""Called with the number of things done and of all that there are to do."""
+"""Called with the number of steps done and the number of all steps."""
 Track = Callable[[str], AbstractContextManager[Progress]]
-"""Takes what is being done; gives a context in which its progress can be reported."""
+"""Takes a title; gives a context in which progress is reported by calling a `Progress`."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told how it goes.
+    """Where messages and progress go.
 
     Attributes
     ----------
-    say : takes a sentence about what happens next.
-    track : takes what is being done; gives a context in which progress can be reported.
+    say : shows a sentence about what happens next.
+    track : shows the progress of a piece of work; see `Track`.
     """
 
     say: Callable[[str], None] = lambda sentence: None

@@ -9,7 +9,7 @@ from typing import Any, Self
 class Interruption:
     """While entered, SIGINT and SIGTERM are noted instead of obeyed; a second one is obeyed at once.
 
-    Outside the main thread, where Python lets no one handle signals, it notes nothing.
+    Outside the main thread, where Python allows no signal handlers, nothing is noted.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)

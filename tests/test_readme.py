@@ -1,4 +1,4 @@
-"""Every command line of the README can be typed: its verb, flags and overrides exist."""
+"""Every command line of the READMEs can be typed: its verb, flags and overrides exist."""
 
 import re
 import shlex
@@ -15,9 +15,11 @@ from nas.cli.verb import VERBS
 from nas.pipeline.settings import from_plain
 from nas.shipped.conf import CONF
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"^    (?:torchrun .*)?(nas .+?)(?:\s+#.*)?$", README, flags=re.MULTILINE)
-PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *ROOT.glob("nas/*/README.md"), *ROOT.glob("search_spaces/README.md")]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+COMMANDS = sorted(set(re.findall(r"^    (?:torchrun .*)?(nas .+?)(?:\s+#.*)?$", TEXT, flags=re.MULTILINE)))
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

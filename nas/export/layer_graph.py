@@ -23,7 +23,7 @@ def network_layers(space: SearchSpace, genotype: NDArray[Any]) -> dict[str, tupl
 def walk(layers: Layers, tensor: Any, write: Callable[[str, LayerSpec, list[Any]], Any]) -> Any:
     """Call ``write(name, spec, inputs)`` for every layer in order; it returns what later layers read.
 
-    Layers whose output nobody reads are left out: they compute nothing, and converters stumble over them.
+    Layers whose output is not read are left out: they compute nothing, and converters fail on them.
 
     Parameters
     ----------

@@ -182,11 +182,14 @@ def _slice(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -
 
 
 def _upsample(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
-    scale = np.array([1, 1, *[spec.target / spec.size] * 2], dtype=np.float32)
+    # The size is given, not the factor: rounded to float32 that may be a pixel short.
+    first = [writer.constant(f"{name}/{key}", np.array([value])) for key, value in (("from", 0), ("to", 2))]
+    kept = writer.node("Slice", f"{name}/kept", [writer.node("Shape", f"{name}/shape", inputs), *first])
+    sides = writer.constant(f"{name}/sides", np.full(2, spec.target))
     return writer.node(
         "Resize",
         name,
-        [*inputs, "", writer.constant(f"{name}/scale", scale)],
+        [*inputs, "", "", writer.node("Concat", f"{name}/sizes", [kept, sides], axis=0)],
         mode="nearest",
         coordinate_transformation_mode="asymmetric",
         nearest_mode="floor",

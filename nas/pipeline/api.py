@@ -78,7 +78,7 @@ def search(
     device_threads, shared, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
 storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
-    listener : is told how it goes.
+    listener : receives messages and progress.
 
     Returns
     -------

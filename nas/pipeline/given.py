@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from nas.pipeline.initial import (
     initial_space,
     initial_supernet,
 )
-from nas.pipeline.request import TrainRequest
+from nas.pipeline.request import TrainRequest, weights_digest
 from search_spaces import SearchSpace, get_space
 
 if TYPE_CHECKING:
@@ -41,15 +40,6 @@ def _adopted(model: str, weights: str | None, resolution: int | None, _digest: s
 
     path = None if weights is None else Path(weights).expanduser()
     return adopt(load_model(model, path, resolution=resolution))
-
-
-def weights_digest(weights: str | None) -> str:
-    """Of the file's content, so that changed weights are another training; empty for no file."""
-    path = None if weights is None else Path(weights).expanduser()
-    if path is None or not path.is_file():
-        return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def space_to_train(request: TrainRequest, num_classes: int | None = None) -> SearchSpace:

@@ -28,6 +28,8 @@ R = TypeVar("R", bound=TrainRequest)
 def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, Any] | None = None) -> tuple[R, str]:
     """The request with what is usual for photographs, and a sentence that says so; as it is for other images.
 
+    Given weights get the recipe that adapts them, whatever the images.
+
     Parameters
     ----------
     request : as asked for.
@@ -39,6 +41,8 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
     ValueError : the folder of the images cannot be read.
     """
     groups = {key.partition(".")[0] for key in typed if not key.startswith("recipe.")}
+    if (request.weights or request.init) and "recipe" not in groups:
+        request = replace(request, recipe=_adapt(recipe))
     data = request.data
     asked = data.resolution
     if data.name != "folder" or groups & set(CHOSEN_BY_HAND) or (asked is not None and asked < LEAST_SIDE // 2):
@@ -54,16 +58,21 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
             f"space {request.space.name}"
         )
     changed: dict[str, Any] = {"init": DEFAULT, "space": SpaceSettings(name=card.space)}
-    changed["recipe"] = Recipe.from_dict(load_recipe("adapt").as_dict() | dict(recipe or {}))
+    changed["recipe"] = _adapt(recipe)
     if request.train_time is None and "epochs" not in (recipe or {}):
         changed["train_time"] = TRAIN_TIME
     if isinstance(request, SearchRequest):
         usual = {"evaluations": EVALUATIONS, "finalists": FINALISTS, "rounds": ROUNDS}
         changed |= {name: value for name, value in usual.items() if name not in typed}
     made = replace(request, **changed)
-    length = f"{made.train_time} of training" if made.train_time else f"{made.recipe.epochs:g} epochs of training"
+    length = f"{made.train_time} of training" if made.train_time else f"{made.recipe.epochs:g} passes over the images"
     return made, (
         f"photographs ({side} px): starts from {card.title}, elastic in resolution, width and depth, recipe "
         f"{made.recipe.name}, {length}; otherwise: --train-time 30min, --resolution 160, --model NETWORK, or "
         f"--space mobilenet_v3_small_images from random weights"
     )
+
+
+def _adapt(fields: Mapping[str, Any] | None) -> Recipe:
+    """The recipe for trained weights, with these fields changed."""
+    return Recipe.from_dict(load_recipe("adapt").as_dict() | dict(fields or {}))

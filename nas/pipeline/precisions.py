@@ -41,7 +41,7 @@ def search_precisions(
         the device as named, for both precisions.
     folder : the run folder; each search leaves its own in a sub-folder of its precision's name, and what the better
         one left is found in `folder` itself too.
-    listener : is told how it goes.
+    listener : receives messages and progress.
     command : what was typed, for the record.
 
     Returns

@@ -16,6 +16,7 @@ from typing import Any
 from latency_tables.files import read_json
 from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
+from nas.pipeline.initial import initial_digest
 from nas.search.throughput import as_latency
 from nas.shipped import CARD, find_supernet
 from nas.training import Recipe
@@ -190,12 +191,8 @@ class SearchRequest(TrainRequest):
         if self.train_time is not None:
             settings["train_time"] = self.train_time
         if self.model is not None:
-            from nas.pipeline.given import weights_digest
-
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
         if self.init is not None:
-            from nas.pipeline.initial import initial_digest
-
             settings["init"] = initial_digest(self.init)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data.name}_{digest[:10]}"
@@ -217,6 +214,15 @@ class SearchRequest(TrainRequest):
         if (throughput := typed.pop("throughput")) is not None:
             typed["latency"] = as_latency(throughput, self.batch or 1, typed["latency"])
         return typed
+
+
+def weights_digest(weights: str | None) -> str:
+    """Of the file's content, so that changed weights are another training; empty for no file."""
+    path = None if weights is None else Path(weights).expanduser()
+    if path is None or not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def moved_images(request: SearchRequest, typed: Mapping[str, Any]) -> DataSettings | None:

@@ -78,7 +78,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ----------
     request : what is asked for; several devices share the network.
     folder : the run folder; a killed run of the same request in it is continued.
-    listener : is told how it goes.
+    listener : receives messages and progress.
     command : what was typed, for the record.
 
     Returns
@@ -137,7 +137,7 @@ def prepare_task(
     request : what is asked for.
     devices : one, or several that share the network.
     budget : parsed.
-    listener : is told how it goes.
+    listener : receives messages and progress.
     learnt : latency of devices that is known already, by name.
 
     Raises

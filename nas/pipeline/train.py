@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nas.data import load_data
-from nas.pipeline.given import normalisation, space_to_train, supernet_to_train
+from nas.pipeline.given import adopted, normalisation, space_to_train, supernet_to_train
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
 from nas.training import train
@@ -19,7 +19,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     ----------
     request : what is asked for. Its seed is that of weights, order, augmentation and sampled subnets; the splits have
         their own. A resolution of the images is also that of the space.
-    listener : is told how it goes.
+    listener : receives messages and progress.
 
     Returns
     -------
@@ -30,6 +30,8 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     ValueError : the images cannot be read as asked; nothing is written then.
     """
     judged = space_to_train(request)
+    for note in adopted(request).notes if request.model is not None else ():
+        listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
     expected = normalisation(request)
     if expected is not None:

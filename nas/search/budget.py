@@ -129,7 +129,9 @@ class Limit:
             raise ValueError(f"--{flag} {text!r} has an unknown unit; known: {units}, or % of the max net")
         value = number * (0.01 if unit == "%" else metric.units[unit])
         if not LEAST <= value <= MOST:
-            raise ValueError(f"--{flag} {text!r} is not an amount that can be had; type one like 20{metric.suggestion}")
+            raise ValueError(
+                f"--{flag} {text!r} must be positive and of a usual size; type one like 20{metric.suggestion}"
+            )
         if unit == "%" and number > 100:
             raise ValueError(f"--{flag} {text!r} is more than the max net needs; type a percentage up to 100%")
         return cls(metric, value, text, unit == "%", device)

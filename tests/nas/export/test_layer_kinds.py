@@ -46,6 +46,7 @@ CASES = {
     "slice": LayerSpec("layer", "slice", 8, 3, SIDE, start=4),
     "shuffle": layer("shuffle", groups=4),
     "upsample": layer("upsample", target=21),
+    "upsample by 2.33": layer("upsample", size=SIDE, target=SIDE * 7 // 3),
     "pad": layer("pad", padding=(1, 2, 0, 1)),
     "layer_norm": layer("layer_norm", epsilon=1e-6),
     "scale": layer("scale"),

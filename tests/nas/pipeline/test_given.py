@@ -9,8 +9,8 @@ import torch
 
 from nas.cli.verbs.spaces import adopted_spaces
 from nas.data.settings import DataSettings
-from nas.pipeline.given import adopted, space_to_train, weights_digest
-from nas.pipeline.request import Limits, SearchRequest, TrainRequest
+from nas.pipeline.given import adopted, space_to_train
+from nas.pipeline.request import Limits, SearchRequest, TrainRequest, weights_digest
 from nas.pipeline.search import search
 from nas.training.recipes import load_recipe
 from search_spaces.settings import SpaceSettings
