@@ -37,12 +37,15 @@ def search(
     throughput: str | None = None,
     device_threads: int | None = SearchRequest.device_threads,
     supernet: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     init: str | os.PathLike[str] | None = None,
     space: str | SpaceSettings | None = None,
     recipe: str | Recipe | None = None,
     resolution: int | None = None,
     train_time: str | None = None,
     shared: bool = SearchRequest.shared,
+    objective: str = SearchRequest.objective,
     confidence: float = SearchRequest.confidence,
     samples: int | None = SearchRequest.samples,
     evaluations: int = SearchRequest.evaluations,
@@ -70,12 +73,13 @@ def search(
     latency : of one image, like ``20ms`` or ``60%`` of the max net's; with several devices also a mapping by name.
     memory, size, macs, params, throughput : other limits, like ``512KB``, ``2MB``, ``10M``, ``60%``, ``500img/s``.
     supernet : a training run's folder or the name of a shipped supernet; one is trained (or found) if not given.
+    model, weights : a network to start from, like ``torchvision:mobilenet_v2``, and the file of its weights.
     init : trained weights to start from: a run's folder, ``efficientnet_lite0``, or a file of once-for-all's.
     space, recipe : by name, or made by hand. Without these, `init` and `supernet`, photographs start from
         EfficientNet-Lite0 (`nas.pipeline.photographs`).
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
-    device_threads, shared, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
+    device_threads, shared, objective, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
 storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress.
@@ -91,7 +95,7 @@ storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request
     BudgetMissed : no finalist kept it when measured.
     """
     if supernet is None and data is None and space is None and recipe is None and train_time is None:
-        supernet = None if init is not None else DEFAULT
+        supernet = None if init is not None or model is not None else DEFAULT
     if isinstance(latency, Mapping):
         latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
     request = SearchRequest(
@@ -100,9 +104,12 @@ storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request
         device=device,
         supernet=None if supernet is None else os.fspath(supernet),
         train_time=train_time,
+        model=model,
+        weights=None if weights is None else os.fspath(weights),
         init=None if init is None else os.fspath(init),
         device_threads=device_threads,
         shared=shared,
+        objective=objective,
         confidence=confidence,
         samples=samples,
         evaluations=evaluations,
@@ -138,6 +145,8 @@ storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request
 def train(
     *,
     data: Images | None = None,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
     init: str | os.PathLike[str] | None = None,
     space: str | SpaceSettings | None = None,
     recipe: str | Recipe | None = None,
@@ -163,6 +172,8 @@ def train(
     request = TrainRequest(
         **_training(data, space, recipe, resolution),
         train_time=train_time,
+        model=model,
+        weights=None if weights is None else os.fspath(weights),
         init=None if init is None else os.fspath(init),
         seed=seed,
         threads=threads,

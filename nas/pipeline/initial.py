@@ -90,6 +90,7 @@ def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
         given = from_efficientnet_lite(read_state_dict(card.path()), get_space(card.space))
     else:
         given = from_once_for_all(read_state_dict(found), _width(found))
+    given.sort_channels()  # before the classifier that was trained with them is gone
     torch.manual_seed(seed)
     supernet = Supernet(space, given.kernel_transform)
     weights, own = given.state_dict(), supernet.state_dict()
@@ -97,7 +98,6 @@ def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
     if own.keys() != weights.keys() or len({key.rsplit(".", 1)[0] for key in classifier}) > 1:
         raise ValueError(f"the weights of {init} do not fit the space {space.name} with these options")
     supernet.load_state_dict({key: own[key] if key in classifier else weights[key] for key in own})
-    supernet.sort_channels()
     return supernet.train()
 
 

@@ -40,10 +40,13 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     supernet = supernet_to_train(request, made)
     if expected is not None and not (folder / CHECKPOINT).is_file():
         fit_classifier(supernet, images, listener=listener)
+    recipe = request.recipe
+    if request.init is not None:  # the weights say whether they have these matrices
+        recipe = replace(recipe, kernel_transform=supernet.kernel_transform)
     train(
         supernet,
         images,
-        request.recipe,
+        recipe,
         folder,
         seed=request.seed,
         threads=request.threads,
