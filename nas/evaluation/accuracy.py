@@ -28,6 +28,11 @@ CALIBRATION_SIDE, LEAST_CALIBRATION_IMAGES = 64, 256
 BATCH = 128
 
 
+def batch_size(resolution: int) -> int:
+    """Images at once: `BATCH` thumbnails, fewer photographs, whose activations would take gigabytes."""
+    return max(BATCH // 4, min(BATCH, BATCH * CALIBRATION_SIDE**2 // resolution**2))
+
+
 def calibration_size(resolution: int) -> int:
     """Training images that batch-norm is calibrated on at `resolution` pixels: as many pixels at any, 256 at least."""
     share = min(1.0, (CALIBRATION_SIDE / resolution) ** 2)
@@ -62,8 +67,9 @@ def calibration_batches(
     wanted = calibration_size(resolution) if n_images is None else n_images
     if images is None:
         images = calibration_images(data, wanted)
-    images = images[: max(wanted, BATCH)]
-    for batch in torch.split(images, min(BATCH, len(images))):
+    size = min(batch_size(resolution), len(images))
+    images = images[: max(min(wanted, len(images)) // size, 1) * size]
+    for batch in torch.split(images, size):
         yield prepare(batch.to(device), resolution, data.mean, data.std)
 
 
@@ -152,7 +158,7 @@ def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confu
     training, device, predicted = net.training, next(net.parameters()).device, []
     net.eval()
     try:
-        for images, _ in split.batches(BATCH):
+        for images, _ in split.batches(batch_size(net.resolution)):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
             predicted.append(logits.argmax(1).cpu())
     finally:

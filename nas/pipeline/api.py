@@ -79,7 +79,8 @@ def search(
         EfficientNet-Lite0 (`nas.pipeline.photographs`).
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
-    device_threads, shared, objective, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
+    device_threads, shared, objective, confidence, samples, evaluations, \
+strategy, format, precision, max_accuracy_drop, batch, \
 storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress.

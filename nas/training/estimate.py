@@ -22,7 +22,7 @@ from torch import nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData, prepare
-from nas.evaluation.accuracy import BATCH, calibration_size
+from nas.evaluation.accuracy import batch_size, calibration_size
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
@@ -153,7 +153,7 @@ def _evaluation_seconds(trainer: Trainer) -> float:
         net.activate(net.space.max)
     if not len(data.validation):
         return 0.0
-    images, _ = next(iter(data.validation.batches(BATCH)))
+    images, _ = next(iter(data.validation.batches(batch_size(net.resolution))))
     net.eval()
     began = perf_counter()
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
