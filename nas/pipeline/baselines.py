@@ -35,7 +35,7 @@ from nas.tracing import adopt, load_model, start_from
 from nas.training import Phase, Recipe, load_recipe, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
-from search_spaces import SearchSpace, get_space
+from search_spaces import Population, get_space
 
 RESOLUTIONS = (96, 128, 160, 192, 224)
 """At which hand-made networks are usually run."""
@@ -83,51 +83,45 @@ class Judged:
         return f"{self.name} at {self.resolution} px"
 
 
-def baselines_of(request: SearchRequest, space: SearchSpace, labelled: bool, n_devices: int) -> list[str]:
-    """Names of the networks that a search compares with.
-
-    Raises
-    ------
-    ValueError : see `baseline_names`.
-    """
-    names = baseline_names(request.baselines)
-    if request.baselines != AUTO:
-        return names
-    side = int(space.resolution(space.max)[0])
-    return names if labelled and n_devices == 1 and side >= LEAST_SIDE else []
-
-
 def compare(
-    names: Sequence[str],
+    request: SearchRequest,
     trained: TrainedSupernet,
-    device: Device,
+    devices: Sequence[Device],
     budget: Budget,
-    chosen: Mapping[str, Any],
+    genotype: Population,
+    deployed: Mapping[str, Any],
     folder: Path,
     kinds: Sequence[FileKind],
-    *,
-    seed: int = 0,
-    threads: int | None = None,
-    accelerator: str = "auto",
     listener: Listener = SILENT,
 ) -> dict[str, Any]:
     """Fine-tune and measure the baselines, and say which is the better choice.
 
     Parameters
     ----------
-    names : as `baseline_names` gave them.
+    request : says which baselines; `nas.pipeline.at_hand` finds them.
     trained : what the chosen network comes from; the same images, and as long a training as `SHARE` says.
-    device : whose latency counts.
+    devices : whose latency counts; of several that share a network, none is compared on.
     budget : resolved.
-    chosen : accuracy, test_accuracy and subnet of the network that was chosen.
+    genotype, deployed : the chosen network, and what is known of its files.
     folder : of the run; a baseline that is better is exported below it.
     kinds : of exported files.
 
     Returns
     -------
-    JSON-able: ``networks``, ``verdict`` (a sentence), ``better`` (a name, or None) and ``files`` of the better one.
+    JSON-able: ``chosen`` (its latency in the same session), ``networks``, ``verdict`` (a sentence), ``better`` (a name,
+    or None) and ``files`` of the better one. Empty where nothing is compared.
     """
-    seconds = SHARE * float(trained.card["seconds"]) / max(1, len(names))
+    names = baseline_names(request.baselines)
+    photographs = int(trained.space.resolution(trained.space.max)[0]) >= LEAST_SIDE
+    if not names or not trained.data.labelled or len(devices) > 1 or (request.baselines == AUTO and not photographs):
+        return {}
+    (device,), seed = devices, request.seed
+    chosen = {
+        "accuracy": float(trained.evaluated(genotype[None])[0]),
+        "test_accuracy": deployed["test_accuracy"],
+        "subnet": trained.subnet(genotype),
+    }
+    seconds = SHARE * float(trained.card["seconds"]) / len(names)
     candidates = [_Candidate.make(name, trained.data, seed) for name in names]
     sides = _largest_within(candidates, device, budget, trained, listener)
     found: list[tuple[_Candidate, Subnet, float]] = []
@@ -139,10 +133,10 @@ def compare(
             continue
         place = Path(trained.evaluated.folder) / FOLDER / f"{candidate.name}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
-        subnet, took = _finetuned(candidate, side, place, seconds, seed, threads, accelerator, listener)
+        subnet, took = _finetuned(candidate, side, place, seconds, request, listener)
         found.append((candidate, subnet, took))
     if not found:
-        return {"networks": [], "verdict": "", "better": None, "files": {}, "share": SHARE}
+        return {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget.", "better": None, "files": {}}
     measured = _measure_together(
         [chosen["subnet"], *(subnet for _, subnet, _ in found)], device, trained.data, listener
     )
@@ -294,9 +288,7 @@ def _finetuned(
     side: int,
     place: Path,
     seconds: float,
-    seed: int,
-    threads: int | None,
-    accelerator: str,
+    request: SearchRequest,
     listener: Listener,
 ) -> tuple[Subnet, float]:
     """The network fine-tuned; one that was fine-tuned before for as long is read back."""
@@ -313,9 +305,9 @@ def _finetuned(
         candidate.data,
         recipe,
         place,
-        seed=seed,
-        threads=threads,
-        device=accelerator,
+        seed=request.seed,
+        threads=request.threads,
+        device=request.accelerator,
         evaluations=1,
         train_time=wanted,
         listener=listener,
