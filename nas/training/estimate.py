@@ -22,7 +22,7 @@ from torch import nn
 
 from latency_tables.files import write_text
 from nas.data import ImageData, prepare
-from nas.evaluation.accuracy import CALIBRATION_IMAGES, evaluation_batch
+from nas.evaluation.accuracy import calibration_size, evaluation_batch
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
@@ -44,6 +44,10 @@ ENOUGH_S = 10.0
 """When this much of a phase has been measured, no further step of it is."""
 
 
+EVALUATION_SHARE = 0.1
+"""Of the time of a training, at most, where that is given."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a training takes.
@@ -63,6 +67,10 @@ class Costs:
         """Seconds of the training after `done` steps."""
         starts = np.maximum(schedule.starts, done)
         return float(np.diff(starts) @ np.array(self.steps)) + evaluations * self.evaluation
+
+    def evaluations_within(self, seconds: float, wanted: int) -> int:
+        """How many evaluations of `wanted` take at most `EVALUATION_SHARE` of `seconds`; one at least."""
+        return max(1, min(wanted, int(EVALUATION_SHARE * seconds / max(self.evaluation, 1e-9))))
 
     def epochs_within(self, seconds: float, recipe: Recipe, n_images: int, evaluations: int) -> float:
         """How many epochs of `recipe` take `seconds`, to the hundredth.
@@ -161,7 +169,7 @@ def _evaluation_seconds(trainer: Trainer) -> float:
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
     logits.sum().item()  # waits for a GPU
     an_image = (perf_counter() - began) / len(images)
-    return share * an_image * (len(data.validation) + min(CALIBRATION_IMAGES, len(data.train)))
+    return share * an_image * (len(data.validation) + min(calibration_size(net.resolution), len(data.train)))
 
 
 @dataclass(frozen=True)
