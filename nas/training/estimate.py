@@ -14,13 +14,16 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
+from pydantic import ConfigDict
 from torch import nn
+from typing_extensions import TypedDict
 
-from latency_tables.files import write_text
+from latency_tables.files import read_json, write_text
 from nas.data import ImageData, prepare
 from nas.evaluation.accuracy import calibration_size, evaluation_batch
 from nas.supernet import Subnet, Supernet
@@ -32,6 +35,7 @@ from nas.training.schedule import Schedule
 from nas.training.step import Trainer
 
 FILE = "schedule.json"
+Seconds = Annotated[float, Ge(0)]
 
 MOST_STEPS, SHARE = 4, 1 / 20
 """Steps of a phase that are measured after the first one: at most so many, and at most this share of the phase."""
@@ -172,6 +176,21 @@ def _evaluation_seconds(trainer: Trainer) -> float:
     return share * an_image * (len(data.validation) + min(calibration_size(net.resolution), len(data.train)))
 
 
+class _Costs(TypedDict):
+    steps: list[Seconds]
+    evaluation: Seconds
+    memory_gb: Annotated[float, Ge(0)]
+
+
+class _Schedule(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    training: str
+    train_time: str | None
+    epochs: Annotated[float, Gt(0)]
+    costs: _Costs
+
+
 @dataclass(frozen=True)
 class Plan:
     """The length of a training, as kept in its run folder.
@@ -202,11 +221,11 @@ class Plan:
     def read(cls, folder: Path, training: str) -> Self | None:
         """The plan of that training in `folder`; None where there is none, or one of another training."""
         try:
-            found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            costs = Costs(tuple(map(float, found["costs"].pop("steps"))), **found["costs"])
-            plan = cls(found["training"], found["train_time"], float(found["epochs"]), costs)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = read_json(folder / FILE, _Schedule)
+        except ValueError:  # it is made anew
             return None
+        costs = Costs(tuple(found["costs"]["steps"]), found["costs"]["evaluation"], found["costs"]["memory_gb"])
+        plan = cls(found["training"], found["train_time"], found["epochs"], costs)
         return plan if plan.training == training else None
 
     def sentence(self, recipe: Recipe, schedule: Schedule, evaluations: int, done: int = 0) -> str:
