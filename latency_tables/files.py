@@ -1,14 +1,17 @@
 """Files that are safe to write and safe to read.
 
-Writing: a temporary file, fsync, rename, so that a reader never sees half of one. Reading: whatever lies at a path,
+Writing: a temporary file, fsync, rename, so that a reader never sees half of one; what killed processes leave is
+removed by the next one. Reading: whatever lies at a path,
 the caller gets a value of the type it asked for, or a `ValueError` of one sentence that names the file, the field and
 what is wrong. pydantic checks the types (https://docs.pydantic.dev).
 
 Lives in the lowest package because every other one reads and writes files.
 """
 
+import fcntl
 import json
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +34,8 @@ MAX_INTEGER = 10**300
 """Search spaces have more than 2**63 networks; larger integers than this are no floats either."""
 MAX_SHOWN = 60
 MAX_NAME = 100
+_PARTIAL = ".partial"
+_MARK = ".scratch"
 
 
 @contextmanager
@@ -41,20 +46,90 @@ def atomic_path(path: Path) -> Iterator[Path]:
     ------
     OSError : the folder is not writable, or the disk is full; `path` is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with atomic_paths(path) as (temporary,):
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+
+
+@contextmanager
+def atomic_paths(*paths: Path) -> Iterator[tuple[Path, ...]]:
+    """As `atomic_path`, of files in one folder that belong together.
+
+    All are written before the first appears. The last one says that the others are there: the old one goes before they
+    change, and the new one appears after them. So whoever finds the last one finds all, whenever the writer was killed.
+    """
+    folder = paths[0].parent
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder)
+    made: list[tuple[Path, int]] = []
+    try:
+        for path in paths:
+            made.append(_locked_file(path))
+        temporaries = tuple(temporary for temporary, _ in made)
+        yield temporaries
+        for temporary in temporaries:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+        if len(paths) > 1:
+            paths[-1].unlink(missing_ok=True)
+            _sync_folder(folder)
+        for temporary, path in zip(temporaries, paths, strict=True):
+            temporary.replace(path)
+        _sync_folder(folder)
     except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
+        for temporary, _ in made:
+            with suppress(OSError):
+                temporary.unlink()
         raise
+    finally:
+        for _, handle in made:
+            os.close(handle)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in `folder`; those of others are locked and stay."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(_PARTIAL) and entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                with suppress(OSError), open(entry.path, "rb+") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for temporary files, removed in the end; those that killed processes left are removed first."""
+    for mark in Path(tempfile.gettempdir()).glob(f"nas-*/{_MARK}"):
+        with suppress(OSError), mark.open("rb+") as file:
+            if mark.parent.lstat().st_uid == os.getuid() and not mark.parent.is_symlink():
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(mark.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="nas-") as name, (Path(name) / "new").open("wb") as file:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        (Path(name) / "new").rename(Path(name) / _MARK)  # locked when it appears
+        yield Path(name)
+
+
+def _locked_file(path: Path) -> tuple[Path, int]:
+    """A new temporary file beside `path`, and its open handle: the lock says that its writer lives."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PARTIAL)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:  # else it was taken for an abandoned one before it was locked
+            return Path(name), handle
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make sure that a rename survives a loss of power."""
+    with suppress(OSError):  # not every file system can
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -71,10 +146,8 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
     ValueError : it is not there, not readable, no regular file (a folder, a pipe, a device), larger than `max_bytes`,
         or not UTF-8.
     """
+    check_regular(path)
     try:
-        # Opening a pipe or a device may wait for ever or do something, so its kind is looked at first.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ValueError(f"{path} is not a regular file")
         with path.open("rb") as file:
             content = file.read(max_bytes + 1)
     except OSError as error:
@@ -85,6 +158,22 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}") from error
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no file with contents: opening a pipe or a device may wait for ever, or do something.
+
+    Raises
+    ------
+    ValueError : it is not there, or is a folder, a pipe or a device.
+    """
+    try:
+        regular = stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise ValueError(f"{shown(str(path), 200)} cannot be read: {reason}") from error
+    if not regular:
+        raise ValueError(f"{path} is not a regular file")
 
 
 def read_json(path: Path, model: type[T], *, max_bytes: int = MAX_BYTES) -> T:

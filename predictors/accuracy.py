@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from latency_tables.files import atomic_path
+from latency_tables.files import atomic_path, check_regular
 from predictors.encoding import ArchitectureEncoding, pieces
 from predictors.gaussian_process import GroupedGaussianProcess, Term
 from predictors.held_out import concordance, coverage
-from predictors.latency.profile import fingerprint
+from predictors.latency.profile import checked_array, fingerprint
 from search_spaces import SearchSpace
 
 Floats = NDArray[np.float64]
@@ -156,6 +156,7 @@ class AccuracyPredictor:
         ------
         ValueError : nothing there, damaged, or of another space or encoding.
         """
+        check_regular(path)
         try:
             with safe_open(path, "numpy") as file:
                 about = file.metadata()
@@ -166,6 +167,9 @@ class AccuracyPredictor:
         made._encoding = ArchitectureEncoding(space, target="accuracy")
         if about != {"space": space.name, "encoding": fingerprint(made._encoding)}:
             raise ValueError(f"{path} was made for another space, or when networks were encoded differently")
+        width = 1 + sum(made._encoding.widths.values())
+        for name, shape in (("mean", (width,)), ("factor", (width, width)), ("numbers", (8,))):
+            checked_array(arrays, name, shape, path)
         made._mean, made._factor = arrays["mean"], arrays["factor"]
         made._centre, made._unit, made._noise, observations, made.rmse_, made.kendall_tau_, *within = map(
             float, arrays["numbers"]

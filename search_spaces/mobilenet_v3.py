@@ -52,8 +52,14 @@ def mobilenet_v3(
     resolutions: Sequence[int] = tuple(range(128, 225, 4)),
     width_mult: float = 1.0,
     num_classes: int = 1000,
+    strides: Sequence[int] | None = None,
+    stem_stride: int | None = None,
 ) -> StagedSpace:
-    """Once-for-all's MobileNetV3 space (7371^5 networks for one resolution)."""
+    """Once-for-all's MobileNetV3 space (7371^5 networks for one resolution).
+
+    For images of 32 pixels, `DεpS <https://arxiv.org/abs/2407.06167>`_ has it with a stem of stride 1, strides
+    1, 2, 2, 1, 2 and kernel 7: ``stem_stride=1, strides=(1, 2, 2, 1, 2), kernels=(7,), resolutions=(32,)``.
+    """
     return StagedSpace(
         "mobilenet_v3",
         ONCE_FOR_ALL,
@@ -63,6 +69,8 @@ def mobilenet_v3(
         resolutions=resolutions,
         width_mult=width_mult,
         num_classes=num_classes,
+        strides=strides,
+        stem_stride=stem_stride,
     )
 
 
@@ -74,6 +82,8 @@ def mobilenet_v3_small_images(
     resolutions: Sequence[int] = (32,),
     width_mult: float = 1.0,
     num_classes: int = 10,
+    strides: Sequence[int] | None = None,
+    stem_stride: int | None = None,
 ) -> StagedSpace:
     """The same family for images of about 32 x 32 pixels, small enough to train on a CPU."""
     return StagedSpace(
@@ -85,4 +95,6 @@ def mobilenet_v3_small_images(
         resolutions=resolutions,
         width_mult=width_mult,
         num_classes=num_classes,
+        strides=strides,
+        stem_stride=stem_stride,
     )

@@ -35,6 +35,8 @@ def proxylessnas(
     resolutions: Sequence[int] = tuple(range(128, 225, 4)),
     width_mult: float = 1.0,
     num_classes: int = 1000,
+    strides: Sequence[int] | None = None,
+    stem_stride: int | None = None,
 ) -> StagedSpace:
     """Five stages of elastic depth and a last one of a single block.
 
@@ -50,4 +52,6 @@ def proxylessnas(
         resolutions=resolutions,
         width_mult=width_mult,
         num_classes=num_classes,
+        strides=strides,
+        stem_stride=stem_stride,
     )

@@ -32,8 +32,8 @@ def get_space(name: str, **options: Any) -> SearchSpace:
 
     Parameters
     ----------
-    name : a key of `SPACES`, or one with a width multiplier behind it: ``mobilenet_v3_w1.2``; or the name of a
-        traced network, whose options then hold its description.
+    name : a key of `SPACES`, or one with strides (the stem's first) or a width multiplier or both behind it:
+        ``mobilenet_v3_s112212_w1.2``; or the name of a traced network, whose options then hold its description.
     **options : what the space lets one choose (resolutions, num_classes, ...); see its function.
 
     Raises
@@ -42,6 +42,9 @@ def get_space(name: str, **options: Any) -> SearchSpace:
     """
     if name not in SPACES and (widened := re.fullmatch(r"((?!traced_).+)_w(\d+(?:\.\d+)?)", name)):
         name, options = widened[1], {"width_mult": float(widened[2])} | options
+    if name not in SPACES and (strided := re.fullmatch(r"((?!traced_).+)_s(\d)(\d+)", name)):
+        strides = tuple(map(int, strided[3]))
+        name, options = strided[1], {"stem_stride": int(strided[2]), "strides": strides} | options
     if name.startswith(PREFIX) and "description" not in options:
         raise ValueError(f"search space {name}: it is a traced network, known to its own weights; give it by --model")
     if name not in SPACES and not name.startswith(PREFIX):

@@ -32,6 +32,8 @@ class SpaceSettings:
     expansions : ratios of inner to outer width.
     resolutions : sides of the images that a network may read, in pixels.
     width_mult : of all widths.
+    strides, stem_stride : of the first block of each stage and of the stem, each 1 or 2. The defaults are for
+        photographs; images of 32 pixels want fewer twos.
     channels, cells : width of the first stage and cells a stage, of NAS-Bench-201.
 
     Raises
@@ -45,6 +47,8 @@ class SpaceSettings:
     expansions: tuple[int, ...] | None = None
     resolutions: tuple[int, ...] | None = None
     width_mult: float | None = None
+    strides: tuple[int, ...] | None = None
+    stem_stride: int | None = None
     channels: int | None = None
     cells: int | None = None
 

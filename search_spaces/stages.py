@@ -6,7 +6,7 @@ activation are fixed by stage. Sizes are pixels.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces.blocks import mbconv, mobile_head, stem
@@ -54,17 +54,21 @@ class StagedSpace(SearchSpace):
 
     Parameters
     ----------
-    name : the registered name; another width than 1.0 is appended to it, as in ``mobilenet_v3_w1.2``.
+    name : the registered name; other strides than the macro's and another width than 1.0 are appended to it, as in
+        ``mobilenet_v3_s112212_w1.2`` (stem first), for a network of such a space has other costs.
     macro : the fixed part.
     depths : blocks a stage may have, ascending.
     kernels, expansions : choices of every block, ascending.
     resolutions : sides of the input image in pixels, ascending.
     width_mult : multiplies all channel numbers, each then made a multiple of eight.
     num_classes : outputs of the classifier.
+    strides : of the first block of each stage, 1 or 2; None for the macro's.
+    stem_stride : of the stem, 1 or 2; None for the macro's.
 
     Raises
     ------
-    ValueError : an empty or unsorted list of choices, an even kernel, a number that is not positive.
+    ValueError : an empty or unsorted list of choices, an even kernel, a number that is not positive, a stride that is
+        not 1 or 2, not one stride for each stage.
     """
 
     def __init__(
@@ -78,8 +82,13 @@ class StagedSpace(SearchSpace):
         resolutions: Sequence[int],
         width_mult: float,
         num_classes: int,
+        strides: Sequence[int] | None = None,
+        stem_stride: int | None = None,
     ) -> None:
-        self.macro = macro
+        self.macro = _with_strides(macro, strides, stem_stride)
+        self.own_strides = self.macro != macro
+        if self.own_strides:
+            name = f"{name}_s{self.macro.stem_stride}{''.join(str(stage.stride) for stage in self.macro.stages)}"
         self.depths = ascending("depths", depths)
         self.kernels = ascending("kernels", kernels)
         self.expansions = ascending("expansions", expansions)
@@ -112,6 +121,7 @@ class StagedSpace(SearchSpace):
     @property
     def options(self) -> dict[str, Any]:
         """See `SearchSpace.options`."""
+        strides = {"strides": [s.stride for s in self.macro.stages], "stem_stride": self.macro.stem_stride}
         return {
             "depths": list(self.depths),
             "kernels": list(self.kernels),
@@ -119,6 +129,7 @@ class StagedSpace(SearchSpace):
             "resolutions": list(self.resolutions),
             "width_mult": self.width_mult,
             "num_classes": self.num_classes,
+            **(strides if self.own_strides else {}),
         }
 
     def _width(self, channels: int) -> int:
@@ -165,6 +176,18 @@ class StagedSpace(SearchSpace):
             activation=stage.activation,
             squeeze_excite=stage.squeeze_excite,
         )
+
+
+def _with_strides(macro: Macro, strides: Sequence[int] | None, stem_stride: int | None) -> Macro:
+    """`macro` with other strides, where they are given."""
+    stem = macro.stem_stride if stem_stride is None else stem_stride
+    own = [stage.stride for stage in macro.stages] if strides is None else list(strides)
+    if len(own) != len(macro.stages) or any(stride not in (1, 2) for stride in own):
+        raise ValueError(f"strides must be {len(macro.stages)} numbers, one for each stage, each 1 or 2, got {own}")
+    if stem not in (1, 2):
+        raise ValueError(f"stem_stride must be 1 or 2, got {stem}")
+    stages = tuple(replace(stage, stride=int(stride)) for stage, stride in zip(macro.stages, own, strict=True))
+    return replace(macro, stem_stride=int(stem), stages=stages)
 
 
 def ascending(name: str, values: Sequence[int]) -> tuple[int, ...]:

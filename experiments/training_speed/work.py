@@ -104,21 +104,13 @@ def once_for_all(step: Step, channels_last: bool) -> Work:
     teacher = OFAMobileNetV3(n_classes=n_classes, dropout_rate=0, ks_list=7, expand_ratio_list=6, depth_list=4)
     teacher = teacher.to(memory_format=layout).train()
     optimizer = optimizer_of(net, step.trainer.recipe.weight_decay)
-    names = [gene.name for gene in space.genes]
     resolution = step.trainer.network.resolution
     batch = step.trainer.schedule.batch_size
     images = _prepared(step.trainer.data, batch, resolution).contiguous(memory_format=layout)
     labels = step.trainer.data.train.labels[:batch]
 
     def activate(row: Population) -> None:
-        values = dict(zip(names, space.gene_values(row)[0].tolist(), strict=True))
-        places = [(stage, block) for stage in range(1, 6) for block in range(1, 5)]
-        # Genes of absent blocks are set, but not read.
-        net.set_active_subnet(
-            ks=[values[f"stage{s}_block{b}_kernel"] for s, b in places],
-            e=[values[f"stage{s}_block{b}_expansion"] for s, b in places],
-            d=[values[f"stage{s}_depth"] for s in range(1, 6)],
-        )
+        set_active(net, space, row)
 
     check_same_function(net, activate, space)
     net.train()
@@ -140,6 +132,19 @@ def once_for_all(step: Step, channels_last: bool) -> Work:
         return train
 
     return work
+
+
+def set_active(net: nn.Module, space: SearchSpace, row: Population) -> None:
+    """Make the subnet of a genotype the active one of an ``OFAMobileNetV3``."""
+    names = [gene.name for gene in space.genes]
+    values = dict(zip(names, space.gene_values(row)[0].tolist(), strict=True))
+    places = [(stage, block) for stage in range(1, 6) for block in range(1, 5)]
+    # Genes of absent blocks are set, but not read.
+    net.set_active_subnet(
+        ks=[values[f"stage{s}_block{b}_kernel"] for s, b in places],
+        e=[values[f"stage{s}_block{b}_expansion"] for s, b in places],
+        d=[values[f"stage{s}_depth"] for s in range(1, 6)],
+    )
 
 
 def check_same_function(net: nn.Module, activate: Callable[[Population], None], space: SearchSpace) -> None:

@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 
 import hydra
@@ -17,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from latency_tables.files import scratch_folder
 from nas.cli.arguments import hydra_arguments, recorded_settings, sets
 from nas.cli.config import SETTINGS, defaults
 from nas.cli.flags import CommandLine, quote
@@ -54,8 +54,8 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
         code, sentence = outcome(error)
         return fail(verb.name, sentence, code)
     register_settings()
-    with tempfile.TemporaryDirectory() as folder:
-        codes = Path(folder) / "codes"
+    with scratch_folder() as folder:
+        codes = folder / "codes"
         os.environ[CODES_FILE] = str(codes)
         # Hydra then raises instead of printing a page and exiting with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"

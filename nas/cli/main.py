@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run `nas VERB ...` and return the exit code."""
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         from nas.cli.outcome import fail, outcome
 
         code, sentence = outcome(error)

@@ -26,6 +26,8 @@ Hashes = NDArray[np.uint8]
 """Of files, shape (n, 16)."""
 
 _BYTES = 16
+_TOGETHER = 256
+"""Files that a thread hashes at a time: one task for each would take longer than hashing a thumbnail."""
 _KEPT_FROM_S = 1.0
 """Hashes that took longer than this, in seconds, are kept."""
 _SETTLED_NS = 2_000_000_000
@@ -45,9 +47,11 @@ def hash_files(paths: list[str], root: str) -> Hashes:
     stats = np.array([_stat(path) for path in paths], dtype=np.int64).reshape(-1, 2)
     new = kept.fill(paths, stats, hashes)
     if new:
+        parts = [new[start : start + _TOGETHER] for start in range(0, len(new), _TOGETHER)]
         with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing lets go of Python's lock
-            for row, digest in zip(new, threads.map(_digest, (paths[row] for row in new), chunksize=64), strict=True):
-                hashes[row] = np.frombuffer(digest, dtype=np.uint8)
+            found = threads.map(lambda rows: b"".join(_digest(paths[row]) for row in rows), parts)
+            for rows, digests in zip(parts, found, strict=True):
+                hashes[rows] = np.frombuffer(digests, dtype=np.uint8).reshape(-1, _BYTES)
         if perf_counter() - began > _KEPT_FROM_S:
             kept.write(paths, stats, hashes)
     return hashes

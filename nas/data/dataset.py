@@ -97,8 +97,12 @@ class BatchReader:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Uint8 images and labels of a step, on the device."""
         rows = torch.from_numpy(self._rows_of(step))
-        images = self._streamed(step) if self._images is None else self._images[rows.to(self._images.device)]
-        return images.to(self._device), self._labels[rows.to(self._device)]
+        there = rows.to(self._device, non_blocking=True)
+        if self._images is None:
+            images = self._streamed(step)
+        else:
+            images = self._images[there if self._images.device.type == self._device.type else rows]
+        return images.to(self._device, non_blocking=True), self._labels[there]
 
     def _streamed(self, step: int) -> Tensor:
         assert isinstance(self._split.images, StreamedImages)

@@ -43,7 +43,10 @@ class Layout:
 
     def name(self, path: str) -> str:
         """A file's path below the root, as text."""
-        return printable(os.path.relpath(path, self.root).replace(os.sep, "/"))
+        below = path.removeprefix(
+            os.path.join(self.root, "")
+        )  # `os.path.relpath` takes as long as decoding a thumbnail
+        return printable((os.path.relpath(path, self.root) if below == path else below).replace(os.sep, "/"))
 
 
 def read_layout(root: str) -> Layout:

@@ -4,6 +4,7 @@ Training, evaluation, calibration of batch-norm and the parity check of an expor
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +33,13 @@ def prepare(images: Tensor, resolution: int, mean: Sequence[float], std: Sequenc
     Float32 tensor of shape (n, 3, resolution, resolution), channels-last in memory.
     """
     pixels = resize(images, resolution).to(torch.float32, memory_format=torch.channels_last)
-    scale = torch.tensor([1 / (255 * s) for s in std], device=images.device).view(1, 3, 1, 1)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=images.device).view(1, 3, 1, 1)
+    scale, shift = _normalisation(tuple(mean), tuple(std), images.device)
     return torch.addcmul(shift, pixels, scale).contiguous(memory_format=torch.channels_last)
+
+
+@lru_cache(maxsize=16)
+def _normalisation(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """What pixels are multiplied by, and what is then added; kept, for every copy to a GPU waits for it."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(1, 3, 1, 1)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device).view(1, 3, 1, 1)
+    return scale, shift

@@ -1,7 +1,6 @@
 """A device to measure on: networks in, measured latencies out. What is measured is stored after every few networks."""
 
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.files import atomic_path
+from latency_tables.files import atomic_path, scratch_folder
 from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
 from nas.devices.device_table import DeviceTable
@@ -223,8 +222,7 @@ class Device:
         done: list[Rounds] = []
         warnings: list[str] = []
         progress(0, len(rows))
-        with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
-            folder = Path(scratch)
+        with scratch_folder() as folder:
             reference = self._write(space, space.max, folder, "reference")
             for start in range(0, len(rows), self.protocol.batch_of_nets):
                 nets = rows[start : start + self.protocol.batch_of_nets]

@@ -174,7 +174,8 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
         if row["space"].startswith(TRACED):  # its layers are known to its own weights only
             continue
         # Published networks have resolutions of their own; each is a part with a space just for it.
-        space = get_space(row["space"], resolutions=(int(row["resolution"]),))
+        own = {"resolutions": (int(row["resolution"]),)} if row["resolution"] else {}  # 0: nothing is said of it
+        space = get_space(row["space"], **own)
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
     return replace(fleet.adapt(parts), batch=batch) if parts else fleet.devices_.get(device.name)
 

@@ -26,6 +26,9 @@ with 5,000 of those it takes 28 % longer than with 512. Fewer at more than `CALI
 CALIBRATION_SIDE, LEAST_CALIBRATION_IMAGES = 64, 256
 """A statistic is a mean over pixels: larger images have more of them, and cost more."""
 BATCH = 128
+"""Images at a time where statistics of batches count, and on a CPU, whose caches hold few more."""
+MOST_IMAGES = 2048
+"""Images at a time on a GPU: more would not make the start of kernels count less."""
 
 
 def batch_size(resolution: int) -> int:
@@ -151,16 +154,36 @@ def _scores(
     return scores
 
 
+def evaluation_batch(net: Subnet | Supernet, split: Split) -> int:
+    """How many images to evaluate `net` on at a time.
+
+    On a GPU as many as an eighth of its free memory holds, at most `MOST_IMAGES`; see `batch_size` elsewhere, and for
+    images that are read from their files, several batches ahead. The logits of an image depend on it to rounding only.
+    """
+    device = next(net.parameters()).device
+    if device.type != "cuda" or split.streamed:
+        return batch_size(net.resolution)
+    free, _ = torch.cuda.mem_get_info(device)
+    return images_within(free / 8, net)
+
+
+def images_within(n_bytes: float, net: Subnet | Supernet) -> int:
+    """From `BATCH` to `MOST_IMAGES`: how many images' activations in float32 fit into `n_bytes`."""
+    genotype = net.active if isinstance(net, Supernet) else net.genotype
+    an_image = int(net.space.costs(genotype).peak_activation_bytes[0])
+    return int(np.clip(n_bytes // an_image, BATCH, MOST_IMAGES))
+
+
 @torch.no_grad()
 def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confusion:
-    """Predictions of `net` on a split, as it is."""
+    """Predictions of `net` on a split, as it is; a GPU is waited for once, at the end."""
     data.require_labels("the accuracy of a network")
     training, device, predicted = net.training, next(net.parameters()).device, []
     net.eval()
     try:
-        for images, _ in split.batches(batch_size(net.resolution)):
+        for images, _ in split.batches(evaluation_batch(net, split)):
             logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
-            predicted.append(logits.argmax(1).cpu())
+            predicted.append(logits.argmax(1))
     finally:
         net.train(training)
-    return Confusion.of(split.labels.numpy(), torch.cat(predicted).numpy(), len(data.classes))
+    return Confusion.of(split.labels.numpy(), torch.cat(predicted).cpu().numpy(), len(data.classes))

@@ -7,8 +7,8 @@ calibrated on training images.
 """
 
 import csv
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +17,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from latency_tables.files import read_json, read_text, shown, write_text
+from latency_tables.files import read_text, shown, write_text
 from nas.data import ImageData
 from nas.errors import Failure
 from nas.evaluation.accuracy import evaluate_subnets
 from nas.progress import SILENT, Listener, Progress
 from nas.search.objectives import check_objective
+from nas.shipped.card import read_card
 from nas.supernet import Supernet
-from nas.supernet.storage import CARD
 from search_spaces import Population
 
 if TYPE_CHECKING:
@@ -32,13 +32,6 @@ if TYPE_CHECKING:
 
 FILE = "accuracy.csv"
 _LOCK_S = 30
-
-
-@dataclass(frozen=True)
-class _Card:
-    """What is read of a supernet's card."""
-
-    sha256: str
 
 
 class EvaluatedSubnets:
@@ -78,10 +71,14 @@ class EvaluatedSubnets:
         self.data = data
         self.objective = check_objective(objective)
         self._path = (notes or folder) / (FILE if objective == "accuracy" else f"{objective}.csv")
-        weights = read_json(folder / CARD, _Card).sha256
+        weights = read_card(folder)["sha256"]
         self.folder, self._weights = folder.resolve(), weights
         self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}"]
         self._known = self._read()
+        existing = next(path for path in (self._path.parent, *self._path.absolute().parents) if path.exists())
+        self._can_keep = os.access(existing, os.W_OK | os.X_OK)
+        if not self._can_keep:
+            listener.say(f"nothing can be written into {existing}: accuracies are evaluated again next time")
         self._queue = None if storage is None else _queue(storage, self.identity, listener)
 
     def __call__(self, population: NDArray[Any], progress: Progress | None = None) -> NDArray[np.float64]:
@@ -150,6 +147,8 @@ class EvaluatedSubnets:
     def _keep(self, name: str, accuracy: float) -> None:
         """Add an accuracy to the file, together with those that other searches have added since it was read."""
         self._known[name] = accuracy
+        if not self._can_keep:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self._path.with_name(f".{self._path.name}.lock"), timeout=_LOCK_S)
         try:

@@ -5,7 +5,6 @@ Accuracy is a fraction in [0, 1]; drops are fractions too.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from latency_tables.files import atomic_path, write_text
+from latency_tables.files import atomic_path, scratch_folder, write_text
 from nas.data import ImageData, Split, prepare
 from nas.evaluation import calibration_batches
 from nas.evaluation.confusion import Confusion
@@ -70,8 +69,8 @@ def export_checked(
     """
     facts = about(data) | dict(provenance or {})
     content = calibrated_file(subnet, kind, data, batch=batch, metadata=facts)
-    with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
-        candidate = Path(scratch) / path.name
+    with scratch_folder() as scratch:
+        candidate = scratch / path.name
         candidate.write_bytes(content)
         judged: dict[str, Any]
         accepted = True

@@ -7,18 +7,17 @@ onnxruntime's (QDQ form, unsigned activations: signed ones are slow on x86) and 
 import contextlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from latency_tables.files import scratch_folder
 from nas.errors import MissingExtra
 from nas.export.onnx_graph import INPUT
 from nas.export.tflite_graph import SIGNATURE
@@ -38,8 +37,8 @@ def quantize_onnx(model: onnx.ModelProto, images: NDArray[np.float32]) -> onnx.M
     from onnxruntime import quantization
 
     metadata = {entry.key: entry.value for entry in model.metadata_props}
-    with tempfile.TemporaryDirectory(prefix="nas-") as scratch, _Quiet():
-        source, result = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
+    with scratch_folder() as scratch, _Quiet():
+        source, result = scratch / "float.onnx", scratch / "int8.onnx"
         onnx.save(model, source)  # given the model itself, the tool would empty it
         # The usual pre-processing (folding, shapes) has been done by the graph's builder.
         quantization.quantize_static(

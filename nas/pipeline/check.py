@@ -4,14 +4,13 @@ Values are judged where they are given (`nas.pipeline.request`); here is judged 
 devices, storage, accelerator.
 """
 
-from typing import Any
-
-from latency_tables.files import read_json
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import count_images
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
-from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
+from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
+from nas.shipped.card import read_card
+from nas.training.launched import launched
 
 
 def check_request(request: object) -> None:
@@ -30,7 +29,8 @@ def check_request(request: object) -> None:
 
 
 def check_training(request: TrainRequest) -> None:
-    """Judge the images, the space that reads them, and the accelerator; see `check_request`."""
+    """Judge the processes, the images, the space that reads them, and the accelerator; see `check_request`."""
+    launched()
     count_images(request.data)
     space_to_train(request)
     if request.accelerator == "cuda":
@@ -55,8 +55,8 @@ def check_search(request: SearchRequest) -> None:
         check_training(request)
         images = count_images(request.data)
     else:
-        card = read_json(find_supernet(request.supernet) / CARD, dict[str, Any])
-        images = (card.get("card") or card).get("data", {}).get("sizes", {}).get("train")
+        data = read_card(find_supernet(request.supernet))["card"].get("data")
+        images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
         elif request.objective != "accuracy" and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():

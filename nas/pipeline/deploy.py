@@ -4,7 +4,6 @@ Latency is measured on the exported file with its trained weights, in the runtim
 where that is int8, accuracy is the int8 file's. Accuracy is a fraction in [0, 1]; drops are fractions too.
 """
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from latency_tables.files import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
@@ -37,8 +37,8 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
 
     def measure(population: Population) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
-        with tempfile.TemporaryDirectory(prefix="nas-") as scratch, track("measuring finalists") as progress:
-            paths = [Path(scratch) / f"finalist{i}{runtime.suffix}" for i in range(len(population))]
+        with scratch_folder() as scratch, track("measuring finalists") as progress:
+            paths = [scratch / f"finalist{i}{runtime.suffix}" for i in range(len(population))]
             for path, genotype in zip(paths, population, strict=True):
                 if kind is None:
                     content = runtime.precisions[spec.precision](trained.space, genotype, device.batch)
@@ -66,8 +66,8 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | No
     def evaluate(population: Population) -> NDArray[np.float64]:
         found = []
         for genotype in population:
-            with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
-                path = Path(scratch) / kind.file_name
+            with scratch_folder() as scratch:
+                path = scratch / kind.file_name
                 path.write_bytes(_file(trained, genotype, kind))
                 judged = judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)
                 found.append(judged.int8.score(trained.evaluated.objective))

@@ -13,12 +13,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from latency_tables.files import read_json
 from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
 from nas.pipeline.initial import initial_digest
 from nas.search.throughput import as_latency
-from nas.shipped import CARD, find_supernet
+from nas.shipped import find_supernet
+from nas.shipped.card import read_card
 from nas.training import Recipe
 from nas.training.duration import parse_duration
 from search_spaces.settings import SpaceSettings
@@ -238,9 +238,8 @@ def moved_images(request: SearchRequest, typed: Mapping[str, Any]) -> DataSettin
     """
     if not typed:
         return request.moved_data
-    path = find_supernet(str(request.supernet)) / CARD
-    card = read_json(path, dict[str, Any])
-    trained = request.moved_data.as_dict() if request.moved_data else card.get("data_settings") or {}
+    card = read_card(find_supernet(str(request.supernet)))["card"]
+    trained = request.moved_data.as_dict() if request.moved_data else card.get("data_settings", {})
     return DataSettings.from_dict({**trained, **typed})
 
 

@@ -9,20 +9,32 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from latency_tables.files import plain_name, write_text
+from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings, to_plain
 from nas.progress import SILENT, Listener
+from nas.training.launched import is_helper
 
 LOCK = ".lock"
 OWNER = ".in_use.json"
 MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
 """Settings that a run may be continued with whatever they were."""
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Who holds a folder, for others to read."""
+
+    pid: int
+    host: str
+    since: str
+    what: str
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
         or named
         or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
     )
-    if int(os.environ.get("RANK") or 0) > 0:  # of processes that train together the first holds the folder
+    if is_helper():
         yield folder
         return
     try:
@@ -81,8 +93,12 @@ def new_run_folder(parent: Path, name: str) -> Path:
             return folder
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, hint: str = "name another place with --out PATH") -> None:
     """See that a run folder could be made at `folder`; nothing is made.
+
+    Parameters
+    ----------
+    hint : what to do where it could not.
 
     Raises
     ------
@@ -98,7 +114,7 @@ def check_writable(folder: Path) -> None:
     if longest > 255:
         raise ValueError(f"a part of {str(folder)[:60]}... is {longest} bytes long, a file system takes 255")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"nothing can be written into {existing}; name another place with --out PATH")
+        raise ValueError(f"nothing can be written into {existing}; {hint}")
 
 
 @contextmanager
@@ -128,8 +144,9 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
         raise ValueError(_not_writable(folder, error)) from error
     try:
         with suppress(OSError):  # a full disk is noticed by what the folder is for
-            owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%F %T}", "what": what}
-            write_text(folder / OWNER, json.dumps(owner) + "\n")
+            owner = _Owner(os.getpid(), socket.gethostname(), f"{datetime.now():%F %T}", what)
+            write_text(folder / OWNER, json.dumps(asdict(owner)) + "\n")
+        remove_abandoned(folder)
         yield
     finally:
         with suppress(OSError):
@@ -150,10 +167,10 @@ def remove_if_unused(folder: Path) -> None:
 
 def _owner(folder: Path) -> str:
     try:
-        owner = json.loads((folder / OWNER).read_text(encoding="utf-8"))
-        return f"{owner['what']} (process {owner['pid']} on {owner['host']}, since {owner['since']})"
-    except (OSError, ValueError, KeyError, TypeError):
+        owner = read_json(folder / OWNER, _Owner)
+    except ValueError:
         return "another run"
+    return f"{owner.what} (process {owner.pid} on {owner.host}, since {owner.since})"
 
 
 def _not_writable(folder: Path, error: OSError) -> str:

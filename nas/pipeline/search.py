@@ -7,7 +7,6 @@ device or for several that share it is `search`; a network for each of several d
 `nas.pipeline.fleet.search_fleet`, made of the same three steps.
 """
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,9 @@ from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
-from search_spaces import Population, SearchSpace, get_space
+from nas.shipped.card import read_card
+from search_spaces import Population, SearchSpace
+from search_spaces.recorded import recorded_space
 
 if TYPE_CHECKING:
     from nas.evaluation.trained import TrainedSupernet
@@ -251,12 +252,15 @@ def run_task(
         seed=request.seed,
         settings=settings_of(request),
         folder=folder,
+        record=False,
         device=task.name,
         measure=one_or_each(devices, measure),
         evaluate=evaluate_exported(trained, devices[0]),
         refit=one_or_each(devices, refit),
         listener=listener,
     )
+    if result.interrupted:
+        raise KeyboardInterrupt  # nothing was measured, and exporting would take longer than one waits
     if not trained.data.labelled and objectives.precision == "float32":
         # What the chosen network had when the supernet was made, where it was among those evaluated.
         (known,) = trained.evaluated(result.genotype[None]).tolist()
@@ -297,7 +301,6 @@ def run_task(
         **deployed,
         "seconds": round(time.perf_counter() - task.began, 1),
     }
-    result.write(folder)
     facts = {
         "device": task.name,
         "supernet": str(request.training_folder),
@@ -305,6 +308,7 @@ def run_task(
         "objective": request.objective,
     }
     save_run(folder, objectives, names_of(devices), facts, request.strategy)
+    result.write(folder)  # last: whoever finds the verdict finds all that it speaks of
     write_report(folder)
     return result
 
@@ -313,8 +317,8 @@ def space_of(request: SearchRequest) -> SearchSpace:
     """The space of the supernet, from its card alone where there is one."""
     card = request.training_folder / CARD
     if card.is_file():
-        record = json.loads(card.read_text(encoding="utf-8"))["space"]
-        return get_space(record["name"], **record["options"])
+        record = read_card(request.training_folder)["space"]
+        return recorded_space(record["name"], record["options"], card)
     return space_to_train(request)
 
 
@@ -323,13 +327,16 @@ def why_anew(request: SearchRequest) -> str:
     data = request.data
     told = data.portable()
     for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            record = read_card(path.parent)
+        except ValueError:  # the sentence is only a remark
+            continue
         card = record["card"]
         then = card.get("data_settings", {})
         if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
             record["space"]["name"],
-            card["recipe"]["name"],
-            card["seed"],
+            card["recipe"]["name"] if "recipe" in card else None,
+            card.get("seed"),
         ) == (request.space.name, request.recipe.name, request.seed):
             return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
     return ""

@@ -14,6 +14,8 @@ from latency_tables.files import PlainName, plain_name, read_json
 from nas.search.latency import latencies_of
 
 FILE = "result.json"
+IDENTITY = "search.json"
+"""Which search a folder is of, written when it begins."""
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0)]
@@ -207,7 +209,11 @@ def read_record(folder: Path) -> SearchRecord:
     """
     path = folder / FILE
     if not path.exists():
-        raise ValueError(f"{folder} is not the folder of a finished search: it has no {FILE}")
+        begun = (folder / IDENTITY).exists()
+        why = (
+            "that search was stopped before its end; repeat its command to finish it" if begun else f"it has no {FILE}"
+        )
+        raise ValueError(f"{folder} is not the folder of a finished search: {why}")
     record = read_json(path, SearchRecord)
     _check_latencies(record, path)
     for export in record.get("exports", []):

@@ -103,10 +103,14 @@ class SearchResult:
         return record | {"genotype": self.genotype.tolist()} | self.about
 
     def write(self, folder: Path) -> None:
-        """Write ``result.json`` and the tables into `folder`."""
+        """Write the tables and, last, ``result.json`` into `folder`."""
+        self.write_tables(folder)
+        write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def write_tables(self, folder: Path) -> None:
+        """Write the tables into `folder`, which no record calls finished yet."""
         for table, name in self.FILES.items():
             write_text(folder / name, getattr(self, table).to_csv(index=False))
-        write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2) + "\n")
 
 
 def assemble(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_tables.files import write_text
+from latency_tables.files import read_json, shown, write_text
 from nas.errors import BudgetMissed
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
@@ -27,6 +27,7 @@ from nas.search.finalists.measurements import Ledger, measured_columns
 from nas.search.finalists.proof import Evaluate, Measure, Refit, verify
 from nas.search.latency import Latency, by_latency
 from nas.search.objectives import Objectives, check_objective
+from nas.search.record import IDENTITY
 from nas.search.result import SearchResult, assemble
 from search_spaces import Population
 
@@ -74,6 +75,7 @@ def run_search(
     seed: int = 0,
     settings: SearchSettings = SearchSettings(),
     folder: Path | None = None,
+    record: bool = True,
     device: str | None = None,
     measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
@@ -90,6 +92,8 @@ def run_search(
     settings : see `SearchSettings`.
     folder : where ``result.json``, the tables and the measurements go; a killed run of the same search in it is
         continued.
+    record : whether ``result.json`` is written also where the budget is kept. If not, the caller does it
+        (`SearchResult.write`) when all is done that belongs to the search.
     device : the device's name, for the record.
     measure, evaluate, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several devices share
         the network, `measure` and `refit` are mappings by the device's name; those not named are predicted only.
@@ -167,9 +171,12 @@ def run_search(
         slack=settings.slack,
     )
     result = assemble(objectives, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
-    if folder is not None:
+    missed = verdict.status == "missed"
+    if folder is not None and (record or missed):
         result.write(folder)
-    if verdict.status == "missed":
+    elif folder is not None:
+        result.write_tables(folder)
+    if missed:
         raise BudgetMissed(_missed(result, budget))
     return result
 
@@ -195,15 +202,14 @@ def _identity(
 
 def _claim(folder: Path, identity: dict[str, Any]) -> None:
     """Refuse to mix two searches in one folder."""
-    path = folder / "search.json"
+    path = folder / IDENTITY
     text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
-    if path.exists() and (old := path.read_text(encoding="utf-8")) != text:
-        try:
-            other = json.loads(old)
-            changed = [key for key in identity if other.get(key) != identity[key]]
-        except json.JSONDecodeError:
-            changed = ["an unreadable search.json"]
-        raise ValueError(f"{folder} holds another search (it differs in {', '.join(changed)}); choose another folder")
+    if path.exists():
+        other, own = read_json(path, dict[str, Any]), json.loads(text)
+        if changed := [key for key in {**own, **other} if other.get(key) != own.get(key)]:
+            raise ValueError(
+                f"{folder} holds another search (it differs in {shown(', '.join(changed))}); choose another folder"
+            )
     write_text(path, text)
 
 

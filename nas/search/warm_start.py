@@ -6,31 +6,62 @@ answer may. Accuracies are fractions, latencies milliseconds.
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
+from annotated_types import Gt, Lt
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
-from latency_tables.files import write_text
+from latency_tables.files import PlainName, check_regular, plain_name, read_json, read_text, shown, write_text
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
-from nas.search.evolution.strategies import DEFAULT, run_strategy
+from nas.search.evolution.strategies import DEFAULT, require_strategy, run_strategy
 from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency, latencies_of
 from nas.search.objectives import Objectives, Predictor
+from nas.search.record import FILE as RECORD
+from nas.search.record import SearchRecord, read_record
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor
 from predictors.latency.transfer import OperatorCosts, SpaceLatency
-from search_spaces import Population, get_space
+from search_spaces import Population
+from search_spaces.recorded import recorded_space
 
-STATE = "state"
+STATE, FILE = "state", "state.json"
+PROFILE = "profile"
 QUICK = EvolutionSettings(evaluations=2_500, parents=40, children=100)
 """Enough next to a front that is known already."""
 GAIN = 0.0005
 """Predicted accuracy by which a network that was never measured must exceed one that was proved."""
+
+
+class _About(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    supernet: NotRequired[str]
+
+
+class _State(TypedDict):
+    """``state.json``; see `save_run`."""
+
+    space: str
+    options: dict[str, Any]
+    confidence: Annotated[float, Gt(0), Lt(1)]
+    precision: Literal["float32", "int8"]
+    latency_scale: dict[str, Annotated[float, Gt(0)]]
+    latencies: dict[str, Literal["profile", "operators"]]
+    devices: dict[PlainName, list[str]]
+    about: _About
+    strategy: str
+    files: dict[PlainName, str]
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -94,7 +125,7 @@ def save_run(
     for key, predictor in objectives.latencies.items():
         name = key.column()
         if isinstance(predictor, LatencyPredictor):
-            kinds[name] = "profile"
+            kinds[name] = PROFILE
             predictor.save(where / f"{name}.json", measurements=False)
         elif isinstance(predictor, SpaceLatency):
             kinds[name] = "operators"
@@ -114,8 +145,10 @@ def save_run(
         "about": dict(about),
         "strategy": strategy,
     }
+    names = [*(f"{name}.json" for name in kinds), *(f"{name}.safetensors" for name in kinds if kinds[name] == PROFILE)]
+    document["files"] = {name: _digest(where / name) for name in ["accuracy.safetensors", *names]}
     # Last, so that a state is never there in part.
-    write_text(where / "state.json", json.dumps(document, indent=1) + "\n")
+    write_text(where / FILE, json.dumps(document | {"sha256": _digest_of(document)}, indent=1) + "\n")
 
 
 def load_run(folder: Path) -> PreviousRun:
@@ -125,52 +158,57 @@ def load_run(folder: Path) -> PreviousRun:
     ------
     ValueError : `folder` is not that of a finished search, or its state is of another version.
     """
-    try:
-        document = json.loads((folder / STATE / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        several = sorted(path.parent.parent.name for path in folder.glob(f"*/{STATE}/state.json"))
+    path = folder / STATE / FILE
+    if not path.exists():
+        several = sorted(path.parent.parent.name for path in folder.glob(f"*/{STATE}/{FILE}"))
         hint = f"; it holds several, name one: {folder / several[0]}" if several else ""
-        raise ValueError(f"{folder} is not the folder of a finished search whose state was kept{hint}") from error
-    space = get_space(document["space"], **document["options"])
+        raise ValueError(f"{folder} is not the folder of a finished search whose state was kept{hint}")
+    state = read_json(path, _State)
+    _check_digests(state, path)
+    space = recorded_space(state["space"], state["options"], path)
     latencies: dict[str, Predictor] = {}
-    for key in latencies_of(document["latencies"]):
-        path = folder / STATE / f"{key.column()}.json"
-        if document["latencies"][key.column()] == "profile":
-            latencies[key.device] = LatencyPredictor.load(path)
+    for key in latencies_of(state["latencies"]):
+        name = plain_name(key.column())
+        if state["latencies"][name] == PROFILE:
+            profile = LatencyPredictor.load(path.parent / f"{name}.json")
+            if profile.space.genes != space.genes:
+                raise ValueError(f"{path.parent / name}.json is of another space")
+            latencies[key.device] = profile
         else:
-            latencies[key.device] = OperatorCosts.load(path).devices_[key.column()].for_space(space)
+            latencies[key.device] = OperatorCosts.load(path.parent / f"{name}.json").of(name).for_space(space)
     alone = list(latencies) == [""]
     objectives = Objectives(
         space,
-        AccuracyPredictor.load(folder / STATE / "accuracy.safetensors", space),
+        AccuracyPredictor.load(path.parent / "accuracy.safetensors", space),
         latencies[""] if alone else latencies,
-        document["confidence"],
-        document["precision"],
-        {key: document["latency_scale"][key.column()] for key in latencies_of(document["latency_scale"])},
+        state["confidence"],
+        state["precision"],
+        {key: state["latency_scale"][key.column()] for key in latencies_of(state["latency_scale"])},
     )
     finalists = _rows(folder / "finalists.csv")
     names = [row["architecture"] for row in [*_rows(folder / "pareto.csv"), *finalists]]
     measured = {
         row["architecture"]: {
-            column.removeprefix("measured_"): float(value)
+            column.removeprefix("measured_"): _number(value, folder / "finalists.csv", column)
             for column, value in row.items()
             if column.startswith("measured_") and value
         }
         for row in finalists
     }
-    record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    proof = record["proof"]
-    bounds = {key: float(proof[key.column("bound_ms")]) for key in latencies_of(proof, "bound_ms")}
+    record = read_record(folder)
+    space.parse(record["architecture"])
+    bounds = {key: _bound(record, key, folder) for key in latencies_of(record["proof"], "bound_ms")}
     proved = (record["architecture"], bounds if record["status"] != "missed" else {})
-    devices = {name: tuple(others) for name, others in document["devices"].items()}
+    require_strategy(state["strategy"])
+    devices = {name: tuple(others) for name, others in state["devices"].items()}
     return PreviousRun(
         objectives,
         devices,
-        document["about"],
+        dict(state["about"]),
         np.stack([space.parse(name) for name in names]),
         measured,
         proved,
-        document.get("strategy", DEFAULT),
+        state["strategy"],
     )
 
 
@@ -226,9 +264,55 @@ def answer_from(previous: PreviousRun, budget: Budget, seed: int = 0) -> Answer:
     return Answer(name, row[0], "met" if met else "predicted", predicted, measured, costs, budget)
 
 
+def _check_digests(state: "_State", path: Path) -> None:
+    """The state and its files are those that were written together."""
+    if state["sha256"] != _digest_of({name: value for name, value in state.items() if name != "sha256"}):
+        raise ValueError(f"{path} is damaged: its contents are not the ones that were saved; search again")
+    for name, digest in state["files"].items():
+        check_regular(path.parent / name)
+        if _digest(path.parent / name) != digest:
+            raise ValueError(f"{path.parent / name} is damaged: it is not the file that {FILE} was written for")
+    needed = {f"{name}.json" for name in state["latencies"]} | {"accuracy.safetensors"}
+    if missing := needed - state["files"].keys():
+        raise ValueError(f"{path}: files.{min(missing)} is missing")
+    if wrong := state["latency_scale"].keys() - state["latencies"].keys():
+        raise ValueError(f"{path}: latency_scale.{shown(min(wrong))} is of no latency")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _bound(record: SearchRecord, key: Latency, folder: Path) -> float:
+    bound = record["proof"][key.column("bound_ms")]
+    if not isinstance(bound, int | float):
+        raise ValueError(f"{folder / RECORD}: proof.{shown(key.column('bound_ms'))} must be a number")
+    return float(bound)
+
+
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise ValueError(f"{path.parent} is not the folder of a finished search: {error}") from error
+        rows = list(csv.DictReader(read_text(path).splitlines(), strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table: {error}") from error
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values() or "architecture" not in row:
+            raise ValueError(f"{path} is damaged in line {number}")
+    if not rows:
+        raise ValueError(f"{path} has no rows")
+    return rows
+
+
+def _number(text: str, path: Path, column: str) -> float:
+    try:
+        found = float(text)
+    except ValueError:
+        found = nan
+    if not 0 <= found < inf:
+        raise ValueError(f"{path} has a value that is no finite number in column {shown(column)}: {shown(text)}")
+    return found

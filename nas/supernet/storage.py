@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save  # to bytes: `save_file` hides a full disk in an error of its own
 from torch import Tensor
 
-from latency_tables.files import atomic_path
+from latency_tables.files import atomic_path, atomic_paths, check_value
+from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
+from nas.shipped import CARD
+from nas.shipped.card import read_card
 from nas.supernet.network import Network
 from nas.supernet.subnet import Subnet
 from nas.supernet.supernet import Supernet
-from search_spaces import SearchSpace, get_space
+from search_spaces import Population, SearchSpace
+from search_spaces.recorded import recorded_space
 
-WEIGHTS, CARD = "supernet.safetensors", "supernet.json"
+WEIGHTS = "supernet.safetensors"
 
 
 def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any]) -> None:
@@ -34,7 +36,7 @@ def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any]) -> 
     OSError : the folder cannot be written; what was there is as it was.
     """
     folder = Path(folder)
-    with atomic_path(folder / WEIGHTS) as weights, atomic_path(folder / CARD) as description:
+    with atomic_paths(folder / WEIGHTS, folder / CARD) as (weights, description):
         weights.write_bytes(save(_weights(supernet)))
         record = {
             "space": {"name": supernet.space.name, "options": supernet.space.options},
@@ -56,17 +58,14 @@ def load_supernet(folder: Path) -> tuple[Supernet, dict[str, Any]]:
     for path in (weights, description):
         if not path.is_file():
             raise ValueError(f"{folder} is no trained supernet: {path.name} is missing")
-    try:
-        record = json.loads(description.read_text(encoding="utf-8"))
-        space = get_space(record["space"]["name"], **record["space"]["options"])
-        digest, kernel_transform, card = record["sha256"], bool(record["kernel_transform"]), dict(record["card"])
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{description} is damaged: {_one_line(error)}") from error
-    if _file_digest(weights) != digest:
+    record = read_card(Path(folder))
+    space = recorded_space(record["space"]["name"], record["space"]["options"], description)
+    if _file_digest(weights) != record["sha256"]:
         raise ValueError(f"{weights} is damaged: it is not the file that {CARD} was written for")
-    supernet = Supernet(space, kernel_transform)
+    _check_size(space, weights)
+    supernet = Supernet(space, record["kernel_transform"])
     _load(supernet, load_file(weights), weights)
-    return supernet, card
+    return supernet, dict(record["card"])
 
 
 def save_subnet(path: Path, subnet: Subnet, metadata: Mapping[str, Any]) -> None:
@@ -82,11 +81,12 @@ def save_subnet(path: Path, subnet: Subnet, metadata: Mapping[str, Any]) -> None
         "space": subnet.space.name,
         "space_options": json.dumps(subnet.space.options),
         "architecture": subnet.architecture,
-        "sha256": _tensor_digest(tensors),
+        KEY: BLANK,
         "metadata": json.dumps(dict(metadata)),
     }
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, metadata=header))
+        seal(temporary)
 
 
 def load_subnet(path: Path) -> Subnet:
@@ -97,12 +97,12 @@ def load_subnet(path: Path) -> Subnet:
     ValueError : the file is missing, truncated, edited, or not a subnet.
     """
     header = _header(path)
-    space = _space(header, path)
-    tensors = load_file(path)
-    if _tensor_digest(tensors) != header["sha256"]:
-        raise ValueError(f"{path} is damaged: its weights are not the ones that were saved")
-    subnet = Subnet(space, space.parse(header["architecture"]))
-    _load(subnet, tensors, path)
+    options = check_value(_from_json(header["space_options"], path), dict[str, Any], f"{path}: space_options")
+    space = recorded_space(header["space"], options, path)
+    genotype = space.parse(header["architecture"])
+    _check_size(space, path, genotype)
+    subnet = Subnet(space, genotype)
+    _load(subnet, load_file(path), path)
     return subnet
 
 
@@ -113,29 +113,31 @@ def subnet_metadata(path: Path) -> dict[str, Any]:
     ------
     ValueError : the file is missing, truncated, or not a subnet.
     """
-    metadata: dict[str, Any] = json.loads(_header(path)["metadata"])
-    return metadata
+    return check_value(_from_json(_header(path)["metadata"], path), dict[str, Any], f"{path}: metadata")
 
 
 def _header(path: Path) -> dict[str, str]:
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise ValueError(f"there is no subnet at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header: dict[str, str] = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file: {_one_line(error)}") from error
-    missing = {"space", "space_options", "architecture", "sha256", "metadata"} - header.keys()
+    header = sealed_metadata(Path(path))
+    missing = {"space", "space_options", "architecture", "metadata"} - header.keys()
     if missing:
         raise ValueError(f"{path} is no saved subnet: its header lacks {', '.join(sorted(missing))}")
     return header
 
 
-def _space(header: Mapping[str, str], path: Path) -> SearchSpace:
+def _from_json(text: str, path: Path) -> Any:
     try:
-        return get_space(header["space"], **json.loads(header["space_options"]))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: {_one_line(error)}") from error
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _check_size(space: SearchSpace, path: Path, genotype: Population | None = None) -> None:
+    """Refuse weights that are too few, before memory is taken for those of the network."""
+    needed = int(space.costs((space.max if genotype is None else genotype)[None]).params[0])
+    if not 0 <= 4 * needed <= path.stat().st_size:
+        raise ValueError(f"{path} does not fit space {space.name}, whose network has {needed:,} parameters")
 
 
 def _load(net: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -144,6 +146,8 @@ def _load(net: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
     wrong += [key for key in expected.keys() & tensors.keys() if expected[key].shape != tensors[key].shape]
     if wrong:
         raise ValueError(f"{path} does not fit space {net.space.name}: {len(wrong)} weights differ, first {wrong[0]}")
+    if any(tensor.is_floating_point() != expected[key].is_floating_point() for key, tensor in tensors.items()):
+        raise ValueError(f"{path} is damaged: a tensor is of another type")
     net.load_state_dict(tensors)
 
 
@@ -155,15 +159,3 @@ def _weights(net: Network) -> dict[str, Tensor]:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _tensor_digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for key in sorted(tensors):
-        digest.update(key.encode())
-        digest.update(tensors[key].contiguous().view(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -1,7 +1,7 @@
 """The state of a run in one file, so that a killed run goes on to the identical result.
 
-`checkpoint.safetensors` holds the tensors, and in its header one JSON text: the step, the sums since the last
-log record, and what run it belongs to. One file is replaced atomically; two could disagree.
+`checkpoint.safetensors` holds the tensors, and in its header one JSON text (the step, the sums since the last
+log record, and what run it belongs to) and the digest of all. One file is replaced atomically; two could disagree.
 """
 
 import hashlib
@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, uint8
 
-from latency_tables.files import atomic_path
+from latency_tables.files import atomic_path, check_value, shown
+from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
 
 FILE = "checkpoint.safetensors"
 
@@ -30,6 +31,7 @@ class Progress:
     seconds : time spent in them, however often the run was interrupted.
     threads : CPU threads; the same number gives the same result.
     bfloat16 : whether forward passes run in it; None before that was decided.
+    pooled : whether random subnets come from a pool (see `nas.training.pool`); None before that was decided.
     initial_weights : SHA-256 of the weights that the run began with.
     sums : of losses and correct answers since the last log record.
     validation : accuracy of the max and the min net when last evaluated.
@@ -39,9 +41,16 @@ class Progress:
     seconds: float = 0.0
     threads: int = 1
     bfloat16: bool | None = None
+    pooled: bool | None = None
     initial_weights: str = ""
     sums: dict[str, float] = field(default_factory=dict)
     validation: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Header:
+    progress: Progress
+    identity: dict[str, Any]
 
 
 def save_checkpoint(
@@ -62,7 +71,8 @@ def save_checkpoint(
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         with atomic_path(folder / FILE) as temporary:
-            save_file(plain, temporary, metadata={"run": header})
+            save_file(plain, temporary, metadata={"run": header, KEY: BLANK})
+            seal(temporary)
     except (OSError, SafetensorError) as error:
         kept = "the previous checkpoint is intact" if (folder / FILE).is_file() else "there is no earlier one"
         raise OSError(
@@ -79,17 +89,16 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
     ValueError : it is damaged, or belongs to a run with another identity (says in what they differ).
     """
     path = folder / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
     start_anew = "give another folder, or start anew with resume=false"
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["run"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-        progress, found = Progress(**header["progress"]), header["identity"]
-    except (SafetensorError, OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        detail = " ".join(str(error).split())
+        header = check_value(json.loads(sealed_metadata(path).get("run", "null")), _Header, "its header")
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        detail = shown(" ".join(str(error).split()), 300)
         raise ValueError(f"the checkpoint {path} is damaged ({detail}); {start_anew}") from error
+    progress, found = header.progress, header.identity
     wanted = json.loads(json.dumps(dict(identity)))
     for name in wanted:
         if found.get(name) != wanted[name]:

@@ -9,9 +9,11 @@ must be able to read.
 """
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import MethodType
 from typing import Any
@@ -23,7 +25,10 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from nas.elastic import ElasticBatchNorm2d
+from nas.training.launched import NEEDED, Launched, launched
 
+MEET_S = 120
+"""How long processes wait for each other at the start, in seconds."""
 OWN_STATISTICS = 32
 """From this many images a process on, each normalises by its own part of the batch; fewer are too noisy."""
 
@@ -92,14 +97,14 @@ ALONE = Processes()
 @contextmanager
 def joined(on_gpu: bool) -> Iterator[Processes]:
     """Join the processes that torchrun started beside this one; alone where it did not."""
-    n = int(os.environ.get("WORLD_SIZE", "1"))
-    if n == 1:
+    told = launched()
+    if told.n == 1:
         yield ALONE
         return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local = told.local
     if on_gpu:
         torch.cuda.set_device(local)
-    store, rank, n = next(rendezvous("env://"))
+    store, rank, n = _meet(told)
     if os.environ.get("GROUP_WORLD_SIZE") == "1":
         # torchrun keeps the store of a killed group, with the addresses of processes that have ended. Several machines
         # count their restarts apart; there TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 gives every group a new store.
@@ -109,6 +114,35 @@ def joined(on_gpu: bool) -> Iterator[Processes]:
         yield Processes(rank, n, local)
     finally:
         dist.destroy_process_group()
+
+
+def _meet(told: Launched) -> tuple[Any, int, int]:
+    """The store through which the processes find each other, this one's number, and how many there are.
+
+    Raises
+    ------
+    ValueError : the others do not come within `MEET_S`.
+    """
+    found: list[tuple[Any, int, int]] = []
+    failures: list[Exception] = []
+
+    def meet() -> None:
+        try:
+            found.append(next(rendezvous("env://", timeout=timedelta(seconds=MEET_S))))
+        except Exception as error:
+            failures.append(error)
+
+    # In a thread, as the main thread would not listen to Ctrl-C meanwhile.
+    thread = threading.Thread(target=meet, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failures:
+        raise ValueError(
+            f"WORLD_SIZE={told.n} says that {told.n} processes train together, but they did not meet within {MEET_S} "
+            f"s; start them with torchrun, or type: unset {' '.join(NEEDED)}"
+        ) from failures[0]
+    return found[0]
 
 
 class _Sum(torch.autograd.Function):

@@ -14,26 +14,35 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt
+from pydantic import ConfigDict
 from torch import nn
+from typing_extensions import TypedDict
 
-from latency_tables.files import write_text
+from latency_tables.files import read_json, write_text
 from nas.data import ImageData, prepare
-from nas.evaluation.accuracy import batch_size, calibration_size
+from nas.evaluation.accuracy import calibration_size, evaluation_batch
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
+from nas.training.pool import RENEW_EVERY, SIZE
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
 from nas.training.step import Trainer
 
 FILE = "schedule.json"
+Seconds = Annotated[float, Ge(0)]
 
 MOST_STEPS, SHARE = 4, 1 / 20
 """Steps of a phase that are measured after the first one: at most so many, and at most this share of the phase."""
+
+RECORDING, RECORDED = 2 * SIZE, 2 * RENEW_EVERY
+"""Where subnets run as CUDA graphs: steps in which most of the pool is recorded, and steps measured after them, among
+which as many subnets are recorded as later on."""
 
 ENOUGH_S = 10.0
 """When this much of a phase has been measured, no further step of it is."""
@@ -98,6 +107,7 @@ def measure_costs(
     bfloat16: bool,
     teacher: nn.Module | None,
     processes: Processes,
+    pooled: bool = False,
 ) -> Costs:
     """Measure steps of every phase and a forward pass; `network` and all random numbers stay as they are."""
     probe = replace(
@@ -107,9 +117,8 @@ def measure_costs(
         learning_rate=1e-12,
         phases=tuple(replace(phase, learning_rate=None) for phase in recipe.phases),
     )
-    trainer = Trainer(
-        copy.deepcopy(network), data, probe, seed=seed, device=device, bfloat16=bfloat16, external=teacher
-    )
+    settings: dict[str, Any] = {"seed": seed, "device": device, "bfloat16": bfloat16, "pooled": pooled}
+    trainer = Trainer(copy.deepcopy(network), data, probe, external=teacher, **settings)
     starts = trainer.schedule.starts
     seconds = [_phase_seconds(trainer, start, end) for start, end in zip(starts, starts[1:], strict=False)]
     # What process 0 measured holds for all, or they would plan different lengths.
@@ -134,9 +143,14 @@ def _phase_seconds(trainer: Trainer, start: int, end: int) -> float:
         return perf_counter() - began
 
     first = timed(start)  # also does what happens once in the phase
-    n = min(MOST_STEPS, round(SHARE * (end - start)) or 1, end - start - 1)
+    begin, most = start + 1, MOST_STEPS
+    if trainer.recorded is not None:
+        begin, most = begin + min(RECORDING, (end - begin) // 2), RECORDED
+        for step in range(start + 1, begin):
+            trainer.train_step(step)
+    n = min(most, round(SHARE * (end - start)) or 1, end - begin)
     seconds: list[float] = []
-    for step in range(start + 1, start + 1 + n):  # in a row, as images are read ahead
+    for step in range(begin, begin + n):  # in a row, as images are read ahead
         seconds.append(timed(step))
         if sum(seconds) > ENOUGH_S:
             break
@@ -153,13 +167,28 @@ def _evaluation_seconds(trainer: Trainer) -> float:
         net.activate(net.space.max)
     if not len(data.validation):
         return 0.0
-    images, _ = next(iter(data.validation.batches(batch_size(net.resolution))))
+    images, _ = next(iter(data.validation.batches(evaluation_batch(net, data.validation))))
     net.eval()
     began = perf_counter()
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
     logits.sum().item()  # waits for a GPU
     an_image = (perf_counter() - began) / len(images)
     return share * an_image * (len(data.validation) + min(calibration_size(net.resolution), len(data.train)))
+
+
+class _Costs(TypedDict):
+    steps: list[Seconds]
+    evaluation: Seconds
+    memory_gb: Annotated[float, Ge(0)]
+
+
+class _Schedule(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    training: str
+    train_time: str | None
+    epochs: Annotated[float, Gt(0)]
+    costs: _Costs
 
 
 @dataclass(frozen=True)
@@ -192,11 +221,11 @@ class Plan:
     def read(cls, folder: Path, training: str) -> Self | None:
         """The plan of that training in `folder`; None where there is none, or one of another training."""
         try:
-            found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-            costs = Costs(tuple(map(float, found["costs"].pop("steps"))), **found["costs"])
-            plan = cls(found["training"], found["train_time"], float(found["epochs"]), costs)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = read_json(folder / FILE, _Schedule)
+        except ValueError:  # it is made anew
             return None
+        costs = Costs(tuple(found["costs"]["steps"]), found["costs"]["evaluation"], found["costs"]["memory_gb"])
+        plan = cls(found["training"], found["train_time"], found["epochs"], costs)
         return plan if plan.training == training else None
 
     def sentence(self, recipe: Recipe, schedule: Schedule, evaluations: int, done: int = 0) -> str:

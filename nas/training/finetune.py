@@ -8,8 +8,8 @@ import copy
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from latency_tables.files import scratch_folder
 from nas.data import ImageData
 from nas.evaluation.accuracy import evaluate, evaluate_on_test
 from nas.progress import SILENT, Listener
@@ -86,7 +86,7 @@ def finetune(
     """
     taught = teacher is not None and settings.label_weight < 1
     net = copy.deepcopy(subnet)
-    with nullcontext(str(folder)) if folder is not None else TemporaryDirectory() as place:
+    with nullcontext(folder) if folder is not None else scratch_folder() as place:
         result = train(
             net,
             data,

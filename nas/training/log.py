@@ -5,9 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from latency_tables.files import write_text
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from latency_tables.files import check_value, read_text, write_text
 
 FILE = "log.jsonl"
+MAX_BYTES = 256 * 2**20
+
+
+class _Record(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    step: int
 
 
 class RunLog:
@@ -25,14 +35,21 @@ class RunLog:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The whole records of a log, without a last line that a killed run left unfinished; empty if there is none."""
+    """The whole records of a log, without a last line that a killed run left unfinished; empty if there is none.
+
+    Raises
+    ------
+    ValueError : another line is no record.
+    """
     path = folder / FILE
     if not path.is_file():
         return []
+    lines = read_text(path, max_bytes=MAX_BYTES).splitlines()
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+            records.append(check_value(json.loads(line), _Record, f"{path}, line {number}"))
+        except (ValueError, RecursionError):
+            if number < len(lines):
+                raise ValueError(f"{path} is damaged in line {number}; remove the file") from None
+    return [dict(record) for record in records]

@@ -21,7 +21,7 @@ from nas.data import ImageData
 from nas.evaluation.accuracy import calibration_batches, evaluate, evaluate_subnets
 from nas.progress import SILENT, Listener
 from nas.progress import Progress as ShowProgress
-from nas.signals import Interruption
+from nas.signals import PATIENCE_S, Interruption
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, save_supernet
 from nas.training.augmentation.preview import write_preview
 from nas.training.checkpoint import FILE as CHECKPOINT
@@ -35,6 +35,9 @@ from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
 from nas.training.step import Trainer, TrainingDiverged, add, largest_resolution
+
+CHECKPOINT_S = 60.0
+"""A checkpoint is written at least so often, in seconds, however long steps take."""
 
 
 class NothingLearnt(RuntimeError):
@@ -98,7 +101,7 @@ def train(
         on a CPU where it is measured to be faster (see `nas.training.precision`), else float32.
     resume : go on from the checkpoint in `folder`, if there is one; else start anew over it.
     checkpoint_every, log_every : steps between two, counted from the start of each epoch; both also happen at
-        its end.
+        its end, and checkpoints at least once a minute.
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
         the end. Fewer where they would take too much of `train_time`.
     about : JSON-able facts to write into the supernet's card besides our own.
@@ -138,7 +141,15 @@ def train(
             progress.bfloat16 = precision == "bfloat16"
         elif progress.bfloat16 is None:
             progress.bfloat16 = processes.any(bfloat16_pays(network, place), torch.device(place))
-        chosen: dict[str, Any] = {"seed": seed, "device": place, "bfloat16": progress.bfloat16, "processes": processes}
+        if progress.pooled is None:
+            progress.pooled = recipe.cuda_graphs == "auto" and place.startswith("cuda") and processes.n == 1
+        chosen: dict[str, Any] = {
+            "seed": seed,
+            "device": place,
+            "bfloat16": progress.bfloat16,
+            "processes": processes,
+            "pooled": progress.pooled,
+        }
         wanted = seconds is not None or listener is not SILENT
         if wanted and processes.any(plan is None, torch.device(place)):
             costs = measure_costs(network, data, recipe, teacher=teacher, **chosen)
@@ -233,6 +244,7 @@ class _Run:
         ends_at = {end * schedule.steps_per_epoch for end in ends}
         self.evaluated = {step for step in ends_at if 0 < step < schedule.n_steps} | {schedule.n_steps}
         self.log = RunLog(folder, progress.step) if trainer.processes.leads else None
+        self.due = perf_counter() + CHECKPOINT_S
 
     def finish(self, listener: Listener) -> None:
         """Take all steps; see `train` for what is raised."""
@@ -240,7 +252,9 @@ class _Run:
         if self.plan is not None and progress.step < schedule.n_steps:
             to_come = sum(step > progress.step for step in self.evaluated)
             listener.say(self.plan.sentence(self.trainer.recipe, schedule, to_come, progress.step))
-        with Interruption() as interruption, listener.track("training") as show:
+        # Several processes end after the same step, or some would wait for the others.
+        patience_s = PATIENCE_S if processes.n == 1 else None
+        with Interruption(patience_s) as interruption, listener.track("training") as show:
             while progress.step < schedule.n_steps:
                 record = self._step()
                 self._show(show)
@@ -248,7 +262,7 @@ class _Run:
                     listener.say(_sentence(record, schedule))
                 if processes.any(interruption.noted is not None, self.trainer.device):
                     interruption.noted = interruption.noted or signal.SIGTERM
-                if self._every(self.checkpoint_every) or interruption.noted:
+                if self._every(self.checkpoint_every) or interruption.noted or perf_counter() > self.due:
                     self._checkpoint()
                 interruption.obey()
 
@@ -305,6 +319,7 @@ class _Run:
         if digest(self.trainer.parameters.values()) == self.progress.initial_weights:
             raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
         save_checkpoint(self.folder, tensors, self.progress, self.identity)
+        self.due = perf_counter() + CHECKPOINT_S
 
 
 def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) -> None:

@@ -19,6 +19,7 @@ Draw = Literal["uniform", "coupled", "budget"]
 Target = Literal["labels", "max_net", "teacher", "external"]
 Distillation = Literal["kl", "alpha"]
 Regularised = Literal["all", "max_net"]
+CudaGraphs = Literal["off", "auto"]
 
 MOST_EPOCHS = 25
 """Of fine-tuning."""
@@ -240,6 +241,9 @@ class Recipe(TrainingSettings):
     kernel_transform : learn matrices that turn large depthwise kernels into smaller ones.
     zero_init_residuals : let every residual block of a new supernet start as the identity (11 points on CIFAR-10
         after three epochs: experiments/recipes_cifar10).
+    cuda_graphs : ``auto`` runs the subnets of a step as CUDA graphs where one process trains on a GPU, and then draws
+        random subnets from a small pool that is renewed (`nas.training.pool`); elsewhere it changes nothing. ``off``
+        never does. This version of it has not been run on a GPU.
     """
 
     name: str = "delayed_sandwich"
@@ -249,6 +253,7 @@ class Recipe(TrainingSettings):
     phases: tuple[Phase, ...] = DELAYED_SANDWICH
     kernel_transform: bool = False
     zero_init_residuals: bool = True
+    cuda_graphs: CudaGraphs = "off"
 
     @property
     def _called(self) -> str:
@@ -256,6 +261,9 @@ class Recipe(TrainingSettings):
 
     def _check(self, where: str) -> None:
         super()._check(where)
+        if str(self.cuda_graphs) == "False":  # YAML reads a bare `off` as false
+            object.__setattr__(self, "cuda_graphs", "off")
+        check_choice(where, "cuda_graphs", self.cuda_graphs, get_args(CudaGraphs))
         check_boolean(where, "kernel_transform", self.kernel_transform)
         check_boolean(where, "zero_init_residuals", self.zero_init_residuals)
         if not self.phases:

@@ -103,14 +103,26 @@ def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:
     return np.asarray((population == space.max)[:, others].all(axis=1))
 
 
-def sample_step(space: SearchSpace, phase: Phase, rng: np.random.Generator) -> Population:
-    """The subnets of one step, canonical, the max net first where the sampler includes it."""
+def draw_random(space: SearchSpace, phase: Phase, n: int, rng: np.random.Generator) -> Population:
+    """`n` random subnets as `phase` draws them, canonical."""
+    return space.canonical(DRAWS[phase.draw](space, smallest_open(space, phase), n, rng))
+
+
+def sample_step(
+    space: SearchSpace, phase: Phase, rng: np.random.Generator, random: Population | None = None
+) -> Population:
+    """The subnets of one step, canonical, the max net first where the sampler includes it.
+
+    Parameters
+    ----------
+    random : the step's random subnets; by default they are drawn.
+    """
     lowest = smallest_open(space, phase)
     fixed = {"max": [space.max], "min": [lowest], "sandwich": [space.max, lowest]}.get(phase.sampler, [])
-    if phase.sampler == "widest":
-        fixed = list(widest(space, lowest, rng))
-    random = [DRAWS[phase.draw](space, lowest, phase.n_random, rng)] if phase.n_random else []
-    return space.canonical(np.concatenate([*(row[None] for row in fixed), *random]))
+    rows = [widest(space, lowest, rng)] if phase.sampler == "widest" else [row[None] for row in fixed]
+    if phase.n_random:
+        rows.append(draw_random(space, phase, phase.n_random, rng) if random is None else random)
+    return space.canonical(np.concatenate(rows))
 
 
 def check_space(space: SearchSpace, recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ https://arxiv.org/abs/1903.05134. Everything random follows from (seed, epoch) o
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,14 +19,16 @@ from nas.errors import Failure
 from nas.evaluation.accuracy import calibration_batches
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 from nas.training.batches import STEP, Batches
+from nas.training.cuda_graphs import RecordedPasses
 from nas.training.distributed import ALONE, Processes
-from nas.training.dropout import classifier_dropout
+from nas.training.dropout import dropout_factors
 from nas.training.ema import MovingAverage
-from nas.training.losses import accuracy, cross_entropy, distillation
 from nas.training.optimizer import gradient_descent
+from nas.training.pool import SubnetPool
 from nas.training.recipe import Phase, Recipe
 from nas.training.samplers import check_space, is_widest, sample_step, smallest_open
 from nas.training.schedule import Schedule
+from nas.training.subnet_pass import Inputs, SubnetPass
 from search_spaces import Population, SearchSpace
 
 
@@ -71,6 +74,8 @@ class Trainer:
         `resolution`, or at the space's largest where it has none, to logits of the same classes. Set to evaluation
         mode, never trained, never saved.
     processes : that train together, each on its part of every batch.
+    pooled : draw random subnets from a small pool (`nas.training.pool`); on a GPU, one process alone then runs subnets
+        as CUDA graphs (`nas.training.cuda_graphs`).
 
     Raises
     ------
@@ -88,6 +93,7 @@ class Trainer:
         bfloat16: bool = False,
         external: nn.Module | None = None,
         processes: Processes = ALONE,
+        pooled: bool = False,
     ) -> None:
         self.device = torch.device(device)
         # Typed as in torch's stubs: `to` cannot say that it keeps the module's class.
@@ -95,7 +101,7 @@ class Trainer:
         self.data = data
         self.recipe = recipe
         self.seed = seed
-        self.bfloat16 = bfloat16
+        self.pooled = pooled
         self.schedule = Schedule(recipe, len(data.train))
         self.processes = processes
         self.external = None if external is None else external.to(self.device).eval()
@@ -113,6 +119,11 @@ class Trainer:
             trained_share=recipe.trained_share,
         )
         self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
+        self.subnet_pass = SubnetPass(self.network, recipe, self.device, bfloat16)
+        self.recorded: RecordedPasses | None = None
+        if pooled and self.device.type == "cuda" and processes.n == 1:
+            self.recorded = RecordedPasses(self.subnet_pass, self.parameters)
+        self._pool: SubnetPool | None = None
 
     def _check(self) -> None:
         if isinstance(self.network, Supernet):
@@ -189,7 +200,7 @@ class Trainer:
         """
         phase = self.schedule.phase(step)
         rng = np.random.default_rng([self.seed, STEP, step])
-        subnets = self._subnets(phase, rng)
+        subnets = self._subnets(step, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         images, labels = self.batches.batch(step, generator)
         part = self.processes.part(len(labels))
@@ -204,34 +215,41 @@ class Trainer:
         target: Tensor | None = None
         teacher = self.external if phase.target == "external" else self.teacher
         if teacher is not None:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self.subnet_pass.autocast():
                 target = teacher(prepared(getattr(teacher, "resolution", largest_resolution(self.network))))
         self.network.train()
         roles = self._roles(subnets, phase)
         measured = []
+        if self.recorded is not None:
+            self.recorded.forget(subnets if self._pool is None else np.concatenate([subnets, self._pool.members(step)]))
+            self.recorded.begin()
         for role, genotype in zip(roles, subnets, strict=True):
-            if isinstance(self.network, Supernet):
-                self.network.activate(genotype)
+            activate = partial(self._activate, genotype)
+            if self.recorded is None or self.recipe.dropout:
+                activate()
             dropout = self.recipe.dropout if self.recipe.regularise == "all" or role == "max" else 0.0
-            dropped = classifier_dropout(self.network, dropout, generator, self.schedule.batch_size, part)
-            with self._autocast(), dropped:
-                logits = self.network(prepared(self.network.resolution))
-            if target is None:
-                loss = cross_entropy(logits, labels, self.recipe.label_smoothing)
+            inputs = Inputs(
+                images=prepared(self._resolution(genotype)),
+                labels=labels,
+                target=target,
+                factors=dropout_factors(self.network, dropout, generator, self.schedule.batch_size, part, self.device),
+                weight=1.0 if role == "max" else self.schedule.ramp(step),
+            )
+            if self.recorded is None:
+                logits, figures = self.subnet_pass.backward(phase, inputs)
             else:
-                loss = phase.distillation_weight * distillation(phase, logits, target)
-                if phase.label_weight:
-                    loss = loss + phase.label_weight * cross_entropy(logits, labels, self.recipe.label_smoothing)
-            (loss if role == "max" else loss * self.schedule.ramp(step)).backward()  # type: ignore[no-untyped-call]
+                logits, figures = self.recorded.backward(genotype, activate, phase, inputs)
             if phase.target == "max_net" and target is None:
-                target = logits.detach()  # the sandwich's first subnet is the max net
-            measured.append(torch.stack([loss.detach(), accuracy(logits, labels)]))
+                target = logits  # the sandwich's first subnet is the max net
+            measured.append(figures)
+        if self.recorded is not None:
+            self.recorded.assign()
         return roles, measured
 
     def preview(self) -> tuple[Tensor, Tensor]:
         """The stored images of the first step and the same ones augmented, as that step will see them."""
         rng = np.random.default_rng([self.seed, STEP, 0])
-        self._subnets(self.schedule.phase(0), rng)
+        self._subnets(0, rng)
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return self.batches.stored(0)[0], self.batches.batch(0, generator)[0]
 
@@ -284,6 +302,8 @@ class Trainer:
 
     def _enter(self, phase: Phase) -> None:
         """What happens once, before the first step of `phase`."""
+        if self.recorded is not None:
+            self.recorded.forget()  # each phase has its own loss
         if phase.sort_channels and isinstance(self.network, Supernet):
             self.network.sort_channels()
             self.optimizer.state.clear()  # momenta of channels that have moved
@@ -302,11 +322,26 @@ class Trainer:
             return copy.deepcopy(self.network)
         return self.network.extract(self.network.space.max)
 
-    def _subnets(self, phase: Phase, rng: np.random.Generator) -> Population:
+    def _subnets(self, step: int, rng: np.random.Generator) -> Population:
         """Genotypes that a step trains, shape ``(n, n_genes)``."""
         if isinstance(self.network, Subnet):
             return self.network.genotype[None]
-        return sample_step(self.network.space, phase, rng)
+        number = self.schedule.phase_number(step)
+        phase, start = self.recipe.phases[number], self.schedule.starts[number]
+        if not (self.pooled and phase.n_random):
+            self._pool = None
+            return sample_step(self.network.space, phase, rng)
+        if self._pool is None or self._pool.start != start:
+            self._pool = SubnetPool(self.network.space, phase, self.seed, start)
+        return sample_step(self.network.space, phase, rng, self._pool.draw(step, rng))
+
+    def _activate(self, genotype: Population) -> None:
+        if isinstance(self.network, Supernet):
+            self.network.activate(genotype)
+
+    def _resolution(self, genotype: Population) -> int:
+        """Side in pixels of the images that the subnet reads."""
+        return int(self.network.space.resolution(genotype)[0])
 
     def _roles(self, subnets: Population, phase: Phase) -> list[str]:
         if isinstance(self.network, Subnet):
@@ -315,6 +350,3 @@ class Trainer:
         smallest = space.canonical(smallest_open(space, phase))[0]
         is_max, is_min = is_widest(space, subnets), (subnets == smallest).all(axis=1)
         return ["max" if a else "min" if b else "random" for a, b in zip(is_max, is_min, strict=True)]
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16)

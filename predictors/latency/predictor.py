@@ -31,11 +31,12 @@ from predictors.latency.models import (
     model_terms,
     prior_mean,
 )
-from predictors.latency.profile import fingerprint, read_profile, write_profile
+from predictors.latency.profile import Arrays, checked_array, fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
 from predictors.latency.suggestion import a_optimal
 from predictors.latency.suspicious import DOUBTFUL, fit_without_suspicious, left_out_of_all
-from search_spaces import SearchSpace, get_space
+from search_spaces import SearchSpace
+from search_spaces.recorded import recorded_space
 
 Floats = NDArray[np.float64]
 
@@ -325,23 +326,41 @@ class LatencyPredictor:
         """
         path = Path(path)
         description, arrays, errors = read_profile(path)
-        predictor = cls(get_space(description["space"], **description["options"]), description["random_state"])
+        space = recorded_space(description["space"], description["options"], path)
+        predictor = cls(space, description["random_state"])
         if fingerprint(predictor._encoding) != description["encoding"]:
             raise ValueError(f"{path} was made when networks were encoded differently; fit the device again")
         predictor.devices_ = tuple(description["devices"])
         predictor._sources, predictor._own = (
-            SourceDevices(predictor._encoding, arrays[f"{name}.landmarks"], arrays[f"{name}.weights"])
-            if f"{name}.weights" in arrays
-            else None
+            predictor._read_sources(arrays, name, path) if f"{name}.weights" in arrays else None
             for name in ("sources", "own")
         )
         if errors is not None:
             predictor._unit_ms, predictor._noise = description["unit_ms"], description["noise"]
-            predictor._weights, predictor._factor = arrays["weights"], arrays["factor"]
+            width = max(group.stop for group in predictor._groups.values())
+            predictor._weights = checked_array(arrays, "weights", (width,), path)
+            predictor._factor = checked_array(arrays, "factor", (width, width), path)
             predictor.errors_ = errors
-            for name in arrays.keys() & MEASUREMENTS:
-                setattr(predictor, f"{name}_", arrays[name])
+            if arrays.keys() & MEASUREMENTS:
+                predictor._read_measurements(arrays, path)
         return predictor
+
+    def _read_sources(self, arrays: Arrays, name: str, path: Path) -> SourceDevices:
+        landmarks = checked_array(arrays, f"{name}.landmarks", (None, len(self.space.genes)), path)
+        rows = 1 + sum(self._encoding.widths.values()) + len(landmarks)
+        weights = checked_array(arrays, f"{name}.weights", (rows, None), path)
+        if not weights.shape[1]:
+            raise ValueError(f"{path}: it knows no device")
+        return SourceDevices(self._encoding, self.space.as_population(landmarks), weights)
+
+    def _read_measurements(self, arrays: Arrays, path: Path) -> None:
+        self.measured_ = self.space.canonical(checked_array(arrays, "measured", (None, len(self.space.genes)), path))
+        n = len(self.measured_)
+        for name in ("latency_ms", "left_out_ms", "left_out_std_ms"):
+            setattr(self, f"{name}_", checked_array(arrays, name, (n,), path))
+        self.suspicious_ = checked_array(arrays, "suspicious", (None,), path)
+        if not np.isin(self.suspicious_, np.arange(n)).all():
+            raise ValueError(f"{path}: a suspicious measurement is none of those that are kept")
 
 
 def _stretch(distances: Floats) -> float:

@@ -9,14 +9,16 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
+from typing_extensions import TypedDict
 
-from latency_tables.files import atomic_path, write_text
+from latency_tables.files import atomic_paths, check_regular, check_value, read_json, shown
 from predictors.encoding import ArchitectureEncoding
 from predictors.held_out import LatencyErrors
 
@@ -31,34 +33,49 @@ def fingerprint(encoding: ArchitectureEncoding) -> str:
     return hashlib.sha256(np.ascontiguousarray(encoded).tobytes()).hexdigest()[:16]
 
 
+class Description(TypedDict):
+    """The JSON file; see `LatencyPredictor.save`."""
+
+    format: str
+    space: str
+    options: dict[str, Any]
+    random_state: Annotated[int, Ge(0)]
+    devices: list[str]
+    encoding: str
+    unit_ms: NotRequired[Annotated[float, Gt(0)]]
+    noise: NotRequired[Annotated[float, Gt(0)]]
+    errors: dict[str, float | int | None] | None
+    sha256: str
+
+
 def write_profile(path: Path, description: dict[str, Any], arrays: Arrays, errors: LatencyErrors | None) -> None:
-    """Write both files, the numbers first, so that a description never stands without them."""
+    """Write both files; the description never stands without its numbers."""
     content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-    with atomic_path(_numbers(path)) as temporary:
-        temporary.write_bytes(content)
     report = None if errors is None else _without_nan(dataclasses.asdict(errors))
     digest = hashlib.sha256(content).hexdigest()
     document = {"format": FORMAT, **description, "errors": report, "sha256": digest}
-    write_text(path, json.dumps(document, indent=1) + "\n")
+    with atomic_paths(_numbers(path), path) as (numbers, text):
+        numbers.write_bytes(content)
+        text.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def read_profile(path: Path) -> tuple[dict[str, Any], Arrays, LatencyErrors | None]:
+def read_profile(path: Path) -> tuple[Description, Arrays, LatencyErrors | None]:
     """Read both files.
 
     Raises
     ------
     ValueError : a file is missing, damaged, not a profile, or the two do not belong together.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        content = _numbers(path).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"no device profile at {path}: {error.filename} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not path.exists():
+        raise ValueError(f"no device profile at {path}: it is missing")
+    found = read_json(path, dict[str, Any])
+    if found.get("format") != FORMAT:
         raise ValueError(f"{path} is not a device profile of this version ({FORMAT})")
-    if document.get("sha256") != hashlib.sha256(content).hexdigest():
+    document = check_value(found, Description, str(path))
+    check_regular(_numbers(path))
+    with _numbers(path).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if document["sha256"] != digest:
         raise ValueError(f"{_numbers(path)} does not belong to {path.name}, or is damaged; fit the device again")
     try:
         arrays = load_file(os.fspath(_numbers(path)))
@@ -67,8 +84,34 @@ def read_profile(path: Path) -> tuple[dict[str, Any], Arrays, LatencyErrors | No
     report = document["errors"]
     if report is None:
         return document, arrays, None
+    fields = {field.name for field in dataclasses.fields(LatencyErrors)}
+    if wrong := fields ^ report.keys():
+        raise ValueError(f"{path}: errors.{shown(min(wrong))} is missing or not known")
+    if "unit_ms" not in document or "noise" not in document or report["n"] is None:
+        raise ValueError(f"{path}: unit_ms, noise or errors.n is missing")
     values: dict[str, Any] = {key: float("nan") if value is None else value for key, value in report.items()}
     return document, arrays, LatencyErrors(**values)
+
+
+def checked_array(arrays: Arrays, name: str, shape: tuple[int | None, ...], path: Path) -> NDArray[Any]:
+    """One of the arrays, if it has that shape (None: any length) and its numbers are finite.
+
+    Raises
+    ------
+    ValueError : it is missing, or has another shape or an impossible number.
+    """
+    array = arrays.get(name)
+    where = f"{_numbers(path)}: the array {shown(name)}"
+    if array is None:
+        raise ValueError(f"{where} is missing")
+    alike = len(array.shape) == len(shape) and all(
+        n in (None, found) for n, found in zip(shape, array.shape, strict=True)
+    )
+    if not alike:
+        raise ValueError(f"{where} has the shape {array.shape}, not {shape}")
+    if array.dtype.kind not in "iufb" or not np.isfinite(array).all():
+        raise ValueError(f"{where} holds what is no finite number")
+    return array
 
 
 def _numbers(path: Path) -> Path:

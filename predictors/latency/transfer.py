@@ -11,16 +11,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Len
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
-from latency_tables.files import write_text
+from latency_tables.files import read_json, shown, write_text
 from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
 from search_spaces import SearchSpace
 
 Floats = NDArray[np.float64]
+NotNegative = Annotated[float, Ge(0)]
 
 UNITS = {"launches": 1.0, "macs": 1e6, "elements": 1e6, "weights": 1e6}
 """A price is milliseconds for so many: one launch, a million MACs, elements or weights."""
@@ -104,6 +107,23 @@ class SpaceLatency:
         """Milliseconds, shape ``(n,)``; with `return_std` also the standard deviation."""
         latency = _scaled(self._totals(population)) @ self.costs.prices
         return (latency, self.relative_std * latency) if return_std else latency
+
+
+class _DevicePrices(TypedDict):
+    prices_ms: Annotated[list[NotNegative], Len(WIDTH, WIDTH)]
+    error: NotNegative
+    spaces: list[str]
+    networks: Annotated[int, Ge(0)]
+
+
+class _Prices(TypedDict):
+    """What `OperatorCosts.save` writes."""
+
+    quantities: list[str]
+    classes: list[str]
+    units: dict[str, float]
+    across: NotNegative
+    devices: dict[str, _DevicePrices]
 
 
 class OperatorCosts:
@@ -215,27 +235,33 @@ class OperatorCosts:
         ------
         ValueError : no such file, a damaged one, or one with other operator classes than now.
         """
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            if (record["quantities"], record["classes"]) != (list(QUANTITIES), list(CLASSES)):
-                raise ValueError(f"{path} was made with other operator classes; fit it again")
-            made = cls()
-            made.across_ = float(record["across"])
-            made.devices_ = {
-                name: DeviceCosts(
-                    np.array(device["prices_ms"], dtype=np.float64),
-                    float(device["error"]),
-                    max(LEAST_ERROR, made.across_),
-                    tuple(device["spaces"]),
-                    int(device["networks"]),
-                )
-                for name, device in record["devices"].items()
-            }
-        except FileNotFoundError:
-            raise ValueError(f"there are no operator costs at {path}") from None
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        record = read_json(Path(path), _Prices)
+        if (record["quantities"], record["classes"]) != (list(QUANTITIES), list(CLASSES)):
+            raise ValueError(f"{path} was made with other operator classes; fit it again")
+        made = cls()
+        made.across_ = record["across"]
+        made.devices_ = {
+            name: DeviceCosts(
+                np.array(device["prices_ms"], dtype=np.float64),
+                device["error"],
+                max(LEAST_ERROR, made.across_),
+                tuple(device["spaces"]),
+                device["networks"],
+            )
+            for name, device in record["devices"].items()
+        }
         return made
+
+    def of(self, name: str) -> DeviceCosts:
+        """The costs of one device of the fleet.
+
+        Raises
+        ------
+        ValueError : it has no such device.
+        """
+        if name not in self.devices_:
+            raise ValueError(f"there are no operator costs of {shown(name)}; known: {shown(', '.join(self.devices_))}")
+        return self.devices_[name]
 
 
 def _features(part: Part) -> Floats:

@@ -141,6 +141,9 @@ def test_make_divisible(value: float, rounded: int) -> None:
         ({"resolutions": ()}, r"resolutions must be distinct positive integers in ascending order, got \[\]"),
         ({"expansions": (0, 2)}, r"expansions must be distinct positive integers"),
         ({"width_mult": 0}, "width_mult must be positive, got 0"),
+        ({"strides": (1, 2)}, r"strides must be 5 numbers, one for each stage, each 1 or 2, got \[1, 2\]"),
+        ({"strides": (1, 2, 3, 1, 2)}, r"each 1 or 2, got \[1, 2, 3, 1, 2\]"),
+        ({"stem_stride": 0}, "stem_stride must be 1 or 2, got 0"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], message: str) -> None:
@@ -154,3 +157,29 @@ def test_unknown_names_are_refused_and_widths_are_part_of_the_name() -> None:
     wide = get_space("mobilenet_v3_w1.2")
     assert (wide.name, wide.options["width_mult"]) == ("mobilenet_v3_w1.2", 1.2)
     assert get_space("mobilenet_v3", width_mult=1.2).name == wide.name
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3", "mobilenet_v3_small_images", "proxylessnas"])
+def test_strides_are_part_of_name_and_options(name: str) -> None:
+    plain = get_space(name)
+    strides = [1, 2, 2, 1, 2, 1][: len(plain.macro.stages)]  # type: ignore[attr-defined]
+    strided = get_space(name, strides=strides, stem_stride=1, width_mult=1.2)
+    assert strided.name == f"{name}_s1{''.join(map(str, strides))}_w1.2"
+    for again in (
+        get_space(strided.name),
+        get_space(strided.name, **strided.options),
+        get_space(name, **strided.options),
+    ):
+        assert (again.name, again.options, again.genes) == (strided.name, strided.options, strided.genes)
+    own = [stage.stride for stage in plain.macro.stages]  # type: ignore[attr-defined]
+    same = get_space(name, strides=own, stem_stride=plain.macro.stem_stride)  # type: ignore[attr-defined]
+    assert (same.name, same.options) == (plain.name, plain.options)
+
+
+def test_the_space_of_deps_for_small_images() -> None:
+    space = get_space("mobilenet_v3", strides=(1, 2, 2, 1, 2), stem_stride=1, kernels=(7,), resolutions=(32,),
+                      num_classes=10)  # fmt: skip
+    least, most = (space.costs(np.stack([space.min, space.max])).macs / 1e6).tolist()
+    assert (round(least), round(most)) == (45, 180)
+    sizes = [layers[0].size for layers in space.layers(space.max)]
+    assert (sizes[0], sizes[-1]) == (32, 4)

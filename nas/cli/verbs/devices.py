@@ -1,6 +1,7 @@
 """`nas devices`: the devices, and what is known of each."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,11 @@ def run(config: ListConfig, call: Call) -> int:
     rows = []
     with track("looking at devices") as progress:
         for number, device in enumerate(known):
-            rows.append(_row(device, Device(device.spec, folder=tables / device.spec.name)))
+            try:
+                rows.append(_row(device, Device(device.spec, folder=tables / device.spec.name)))
+            except ValueError as error:  # of its own files; the other devices are shown all the same
+                remarks.print(f"warning: {device.spec.name}: {error}")
+                rows.append(_row(replace(device, problem=str(error)), Device(device.spec)))
             progress(number + 1, len(known))
     if config.json:
         print(json.dumps(rows))

@@ -9,10 +9,12 @@ from nas.cli.config import EvaluateConfig
 from nas.cli.console import output, remarks, table, track
 from nas.evaluation.test_accuracy import evaluate_run, write_evaluated
 from nas.evaluation.trained import TrainedSupernet
+from nas.pipeline.run_folder import check_writable
 
 
 def run(config: EvaluateConfig, call: Call) -> int:
     """Evaluate subnets of all sizes on test, show and keep the table."""
+    check_writable(Path(config.run), "its table would lie there; copy the folder")
     trained = TrainedSupernet.open(Path(config.run))
     with track("evaluating on test") as progress:
         subnets = evaluate_run(trained, config.random, config.seed, progress)

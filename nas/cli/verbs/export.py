@@ -9,6 +9,7 @@ from nas.cli.console import output, remarks
 from nas.export.checked import rejections, sentence
 from nas.export.network_file import FORMATS, file_kinds
 from nas.pipeline.export import export_again
+from nas.pipeline.run_folder import check_writable
 
 
 def run(config: ExportConfig, call: Call) -> int:
@@ -27,6 +28,7 @@ def run(config: ExportConfig, call: Call) -> int:
         paths = [where]
     else:
         paths = [where / kind.file_name for kind in kinds]
+    check_writable(paths[0].parent)
     exports = export_again(
         source,
         paths,

@@ -5,6 +5,7 @@ from pathlib import Path
 from nas.cli.call import Call
 from nas.cli.config import ReportConfig
 from nas.cli.console import output
+from nas.pipeline.run_folder import check_writable
 from nas.report.html import write_report
 from nas.report.overview import SUMMARY, read_overview, run_record, write_overview_page
 
@@ -12,6 +13,7 @@ from nas.report.overview import SUMMARY, read_overview, run_record, write_overvi
 def run(config: ReportConfig, call: Call) -> int:
     """Write report.html and pareto.png into the run's folder."""
     source = Path(config.run)
+    check_writable(source, "the report would lie there; copy the folder")
     if not (source / SUMMARY).is_file():
         output.print(f"report   {write_report(source)}", soft_wrap=True)
         return 0

@@ -46,7 +46,8 @@ def run(config: SearchConfig, call: Call) -> int:
     show_figures(record)
     output.print(f"architecture {found.architecture}")
     if found.status == "predicted":
-        words = ["nas", "search", "--supernet", str(previous.about["supernet"]), "--device", ",".join(previous.devices)]
+        words = ["nas", "search", *(["--supernet", supernet] if (supernet := previous.about.get("supernet")) else [])]
+        words += ["--device", ",".join(previous.devices)]
         words += ["--shared"] if len(previous.devices) > 1 else []
         words += ["--batch", str(config.batch)] if config.batch not in (1, None) else []
         words += ["--threads", str(config.device_threads)] if config.device_threads is not None else []

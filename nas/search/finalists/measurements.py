@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from latency_tables.files import write_text
+from latency_tables.columns import numbers, read_columns, refuse
+from latency_tables.files import MAX_BYTES, write_text
 from nas.search.latency import ONLY_DEVICE, Latency
 
 EVALUATED = "measured_accuracy"
@@ -47,8 +48,7 @@ class Ledger:
         self.path = path
         table = pd.DataFrame(columns=self._KEY)
         if path is not None and path.exists():
-            # Through text: pandas before 3 does not read back exactly the float that was written.
-            table = pd.read_csv(path, dtype=str)
+            table = _read(path, self._KEY)
         self._table = table.astype({"session": np.int64}).set_index(self._KEY).astype(np.float64)
 
     def lookup(self, session: int, architectures: Sequence[str], columns: list[str]) -> Floats:
@@ -65,6 +65,29 @@ class Ledger:
         self._table.loc[keys, columns] = values
         if self.path is not None:
             write_text(self.path, self._table.to_csv())
+
+
+def _read(path: Path, key: list[str]) -> pd.DataFrame:
+    """The table of a killed search.
+
+    Raises
+    ------
+    ValueError : it cannot be read.
+    """
+    table = read_columns(path, key, key, max_bytes=MAX_BYTES)
+    table["session"] = numbers(path, table["session"], "session", whole=True, least=0)
+    for column in table.columns.difference(key):
+        given = table.loc[table[column] != "", column]
+        if column == EVALUATED:
+            found = pd.to_numeric(given, errors="coerce")
+            refuse(path, ~((found >= 0) & (found <= 1)), given, f"in {column} is no fraction")
+        else:
+            numbers(path, given, column)
+        # Not by pandas, which before 3 does not read back exactly the float that was written.
+        table[column] = given.map(float).reindex(table.index)
+    if (twice := table.duplicated(key)).any():
+        refuse(path, twice, table["architecture"], "was measured twice in one session")
+    return table.reset_index(drop=True)
 
 
 class Sessions:

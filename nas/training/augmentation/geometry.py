@@ -12,9 +12,11 @@ def pad_crop(images: Tensor, padding: int, generator: torch.Generator) -> Tensor
     """Shift every image by up to `padding` pixels, its border repeated; channels-last in memory."""
     n, _, height, width = images.shape
     device = images.device
-    top, left = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
-    rows = (torch.arange(height) + top - padding).clamp_(0, height - 1).to(device)  # (n, height), of the source image
-    columns = (torch.arange(width) + left - padding).clamp_(0, width - 1).to(device)
+    shifts = torch.randint(0, 2 * padding + 1, (2, n, 1), generator=generator)
+    top, left = shifts.to(device, non_blocking=True)
+    # (n, height) and (n, width), of the source image.
+    rows = (torch.arange(height, device=device) + top - padding).clamp_(0, height - 1)
+    columns = (torch.arange(width, device=device) + left - padding).clamp_(0, width - 1)
     picked = torch.arange(n, device=device)
     crops = images[picked[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # (n, height, width, 3)
     return crops.permute(0, 3, 1, 2)
@@ -25,7 +27,7 @@ def flip(images: Tensor, probability: float, generator: torch.Generator) -> Tens
     mirrored = torch.rand((len(images), 1), generator=generator) < probability  # (n, 1)
     if not mirrored.any():
         return images
-    return torch.where(mirrored.to(images.device)[:, :, None, None], images.flip(3), images)
+    return torch.where(mirrored.to(images.device, non_blocking=True)[:, :, None, None], images.flip(3), images)
 
 
 def random_resized_crop(

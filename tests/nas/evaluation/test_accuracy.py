@@ -6,7 +6,14 @@ import torch
 from tiny_run import tiny_data, tiny_recipe, tiny_supernet
 
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test, evaluate_subnets, evaluate_subnets_on_test
-from nas.evaluation.accuracy import batch_size, calibration_size
+from nas.evaluation.accuracy import (
+    BATCH,
+    MOST_IMAGES,
+    batch_size,
+    calibration_size,
+    evaluation_batch,
+    images_within,
+)
 from nas.supernet import calibrate_batch_norm
 from nas.training import Trainer
 
@@ -60,3 +67,19 @@ def test_evaluate_refuses_the_test_split() -> None:
 def test_larger_images_need_fewer_for_calibration_and_come_in_smaller_batches() -> None:
     assert [calibration_size(side) for side in (32, 64, 128, 224)] == [2048, 2048, 512, 256]
     assert [batch_size(side) for side in (32, 64, 96, 224)] == [128, 128, 56, 32]
+
+
+def test_the_batch_changes_rounding_only_and_follows_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    supernet, data = tiny_supernet(), tiny_data()
+    assert evaluation_batch(supernet, data.validation) == BATCH  # on a CPU
+    an_image = int(supernet.space.costs(supernet.space.max).peak_activation_bytes[0])
+    assert images_within(0, supernet) == BATCH
+    assert images_within(500.5 * an_image, supernet) == 500
+    assert images_within(1e12, supernet) == MOST_IMAGES
+    supernet.activate(supernet.space.min)
+    assert images_within(500.5 * an_image, supernet) > 500
+    by_size = set()
+    for size in (7, 40, 2048):
+        monkeypatch.setattr("nas.evaluation.accuracy.evaluation_batch", lambda *_, size=size: size)
+        by_size.add(tuple(evaluate_subnets(supernet, supernet.space.sample(3, np.random.default_rng(0)), data)))
+    assert len(by_size) == 1

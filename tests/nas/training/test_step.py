@@ -1,6 +1,5 @@
 """One step: what is differentiated, with what, and by how much."""
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tiny_run import in_files, shipped_recipe, tiny_data, tiny_recipe, tiny_supe
 from nas.data import prepare
 from nas.training import Trainer
 from nas.training.batches import STEP
-from nas.training.dropout import classifier_dropout
+from nas.training.dropout import dropout_factors, scaled_features
 from nas.training.losses import cross_entropy, kl_divergence
 from nas.training.recipe import Recipe
 from nas.training.samplers import sample_step
@@ -193,7 +192,8 @@ def test_dropout_scales_what_is_kept_and_repeats() -> None:
 
     def features(rate: float, part: slice = slice(0, 8)) -> torch.Tensor:
         generator = torch.Generator().manual_seed(0)
-        with classifier_dropout(supernet, rate, generator, batch=8, part=part):
+        factors = dropout_factors(supernet, rate, generator, batch=8, part=part, device=torch.device("cpu"))
+        with scaled_features(supernet, factors):
             handle = classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
             supernet(images)
             handle.remove()
@@ -211,11 +211,10 @@ def test_dropout_scales_what_is_kept_and_repeats() -> None:
 def test_dropout_and_weight_decay_of_the_max_net_alone(regularise: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
 
-    def recorded(net: torch.nn.Module, rate: float, *rest: object) -> AbstractContextManager[None]:
+    def recorded(net: torch.nn.Module, rate: float, *rest: object) -> None:
         rates.append(rate)
-        return nullcontext()
 
-    monkeypatch.setattr("nas.training.step.classifier_dropout", recorded)
+    monkeypatch.setattr("nas.training.step.dropout_factors", recorded)
     phases = [{"name": "a", "share": 0.5, "sampler": "sandwich", "n_random": 1, "target": "max_net"},
               {"name": "b", "share": 0.5, "sampler": "min"}]  # fmt: skip
     recipe = tiny_recipe(phases=phases, regularise=regularise, dropout=0.3, weight_decay=0.01)

@@ -1,0 +1,1 @@
+"""What happens to runs that are killed, and with files, databases and disks that fail."""
