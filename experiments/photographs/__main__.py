@@ -1,6 +1,9 @@
 """What makes subnets of a trained network good in minutes: ``python -m experiments.photographs --data FOLDER``.
 
-FOLDER holds photographs, a folder for each class. Two parts, each with ``--seeds``:
+FOLDER holds photographs, a folder for each class. Three parts, the last two with ``--seeds``:
+
+``classifier`` fits logistic regressions to the features of the trained max net at each resolution, by strength of the
+penalty: ``results/classifier.csv``.
 
 ``recipes`` trains EfficientNet-Lite0, elastic, in the same number of passes over the images with one thing changed at a
 time, and evaluates networks of several sizes with calibrated batch-norm: ``results/recipes.csv``.
@@ -33,13 +36,16 @@ from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
 from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
 from nas.supernet import Supernet
 from nas.training import Phase, Recipe, load_recipe, train
-from nas.training.classifier import fit_classifier
+from nas.training.classifier import features, fit_classifier, regression
 from search_spaces import SearchSpace, get_space
 
 RESULTS = Path(__file__).parent / "results"
 INIT = "efficientnet_lite0"
+PARTS = ["classifier", "recipes", "budgets"]
 WIDEST, SUBNETS = load_recipe("adapt").phases
 SANDWICH = Phase(name="sandwich", share=1.0, sampler="sandwich", n_random=1, draw="budget", target="max_net")
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 
 Change = Callable[[Recipe], Recipe]
 RECIPES: dict[str, tuple[bool, Change]] = {
@@ -100,6 +106,19 @@ def train_by(name: str, data: ImageData, epochs: float, seed: int, resolutions: 
         | {"test": round(float(test[i]), 4)}
         for i, network in enumerate(chosen)
     ]
+
+
+def classifiers(data: ImageData, side: int) -> list[dict[str, Any]]:
+    """Rows of the table of classifiers for one resolution."""
+    options = initial_space(INIT, {"resolutions": [side]})
+    supernet = initial_supernet(INIT, get_space(**options, num_classes=len(data.classes)))
+    read = {split: features(supernet, data, getattr(data, split)) for split in ("train", "validation", "test")}
+    rows = []
+    for c in STRENGTHS:
+        fitted = regression(*read["train"], c)
+        scores = {split: round(float(fitted.score(*part)), 4) for split, part in read.items()}
+        rows.append({"resolution": side, "c": c, **scores})
+    return rows
 
 
 def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str], work: Path) -> list[dict[str, Any]]:
@@ -164,7 +183,7 @@ def add(rows: list[dict[str, Any]], name: str, keys: list[str]) -> None:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["recipes", "budgets"], nargs="*", default=["recipes", "budgets"])
+    parser.add_argument("part", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
     parser.add_argument("--data", required=True, help="folder of photographs")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--recipes", default=",".join(RECIPES), help="names with commas between")
@@ -176,11 +195,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/photographs"), help="where the searches go")
     asked = parser.parse_args()
     sides = [int(side) for side in asked.resolutions.split(",")]
+    data = load_data(DataSettings(name="folder", root=asked.data, resolution=max(sides)))
+    mean, std = initial_normalisation(INIT)
+    data = replace(data, mean=mean, std=std)
+    for side in sides if "classifier" in asked.part else ():
+        add(classifiers(data, side), "classifier.csv", ["resolution", "c"])
     for seed in range(asked.seeds):
         if "recipes" in asked.part:
-            data = load_data(DataSettings(name="folder", root=asked.data, resolution=max(sides)))
-            mean, std = initial_normalisation(INIT)
-            data = replace(data, mean=mean, std=std)
             for name in asked.recipes.split(","):
                 add(
                     train_by(name, data, asked.epochs, seed, sides),
