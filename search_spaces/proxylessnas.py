@@ -18,7 +18,7 @@ PROXYLESS = Macro(
         Stage(80, 2, "relu6"),
         Stage(96, 1, "relu6"),
         Stage(192, 2, "relu6"),
-        Stage(320, 1, "relu6", depth=1),
+        Stage(320, 1, "relu6", depths=(1,)),
     ),
     head_expand=1280,
     head_features=None,

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from search_spaces.efficientnet_lite import efficientnet_lite0
 from search_spaces.fbnet import fbnet, fbnet_imagenet
 from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
 from search_spaces.nasbench201 import nasbench201
@@ -19,6 +20,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_small_images": mobilenet_v3_small_images,
     "proxylessnas": proxylessnas,
+    "efficientnet_lite0": efficientnet_lite0,
     "fbnet": fbnet,
     "fbnet_imagenet": fbnet_imagenet,
     "nasbench201": nasbench201,

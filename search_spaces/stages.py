@@ -17,13 +17,14 @@ from search_spaces.space import SearchSpace
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of blocks at one width; it has `depth` blocks, or by choice one of the space's depths."""
+    """A row of blocks at one width; `depths` and `kernels` are its own choices in place of the space's."""
 
     channels: int
     stride: int
     activation: Activation
     squeeze_excite: bool = False
-    depth: int | None = None
+    depths: tuple[int, ...] | None = None
+    kernels: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,13 @@ class StagedSpace(SearchSpace):
         self._blocks: dict[str, tuple[int, bool]] = {}
         for index, stage in enumerate(macro.stages):
             group = f"stage{index + 1}"
-            depths = (stage.depth,) if stage.depth else self.depths
-            if not stage.depth:
+            depths = stage.depths or self.depths
+            if len(depths) > 1:
                 genes.append(Gene(f"{group}_depth", "depth", "", depths))
             for block in range(1, depths[-1] + 1):
                 place = f"{group}_block{block}"
                 needs = (f"{group}_depth", block) if block > depths[0] else None
-                kernel = Gene(f"{place}_kernel", "kernel", "k", self.kernels, needs=needs)
+                kernel = Gene(f"{place}_kernel", "kernel", "k", stage.kernels or self.kernels, needs=needs)
                 expansion = Gene(f"{place}_expansion", "expansion", "e", self.expansions, needs=needs)
                 genes += [kernel, expansion]
                 same_as = f"{group}_block2" if block > 2 else ""

@@ -19,7 +19,7 @@ from nas.shipped import DEFAULT, shipped_supernets
 from nas.shipped.conf import choices
 
 # Whoever sets one of these has said what a search starts from.
-STARTS = {"supernet", "model", "data", "space", "recipe", "experiment", "evaluations", "storage"}
+STARTS = {"supernet", "model", "init", "data", "space", "recipe", "experiment", "evaluations", "storage"}
 GROUPS = ("data", "experiment", "recipe", "space")
 # Hydra's functions that make several values, each its own run.
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")

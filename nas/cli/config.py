@@ -204,7 +204,7 @@ SETTINGS: dict[str, Any] = {
 
 FOUND_OUT = ("moved_data",)
 """Settings that follow from others and are not typed."""
-PATHS = ("data.root", "supernet", "weights", "former", "source", "run", "out", "runs")
+PATHS = ("data.root", "supernet", "weights", "init", "former", "source", "run", "out", "runs")
 
 
 def check_name(name: str) -> None:

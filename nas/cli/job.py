@@ -19,11 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.cli.call import Call
 from nas.cli.config import SETTINGS
+from nas.cli.console import remarks
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.pipeline.check import check_request
-from nas.pipeline.request import SearchRequest, moved_images
+from nas.pipeline.photographs import with_usual_start
+from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
 from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
 
@@ -96,6 +98,11 @@ class Job:
                 call = replace(call, command=self.recorded.command)
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
             settings = replace(settings, moved_data=moved_images(settings, _data_typed(typed, plain)))
+        if isinstance(settings, TrainRequest) and self.recorded is None:
+            recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
+            settings, sentence = with_usual_start(settings, typed, recipe)
+            if sentence:
+                remarks.print(sentence, soft_wrap=True, markup=False)
         check_request(settings)
         # A search from a former one needs little of what a search imports, and is to be answered within a second.
         name = "search_from" if isinstance(settings, SearchRequest) and settings.former is not None else self.verb

@@ -54,6 +54,7 @@ VERBS = {
                 "supernet",
                 "model",
                 "weights",
+                "init",
                 "data",
                 "resolution",
                 "space",
@@ -87,7 +88,7 @@ VERBS = {
         Verb(
             "train",
             "Train the supernet that searches start from.",
-            ("model", "weights", "data", "resolution", "space", "train-time", "out", "seed", "resume"),
+            ("model", "weights", "init", "data", "resolution", "space", "train-time", "out", "seed", "resume"),
             (
                 ("nas train --data ./photos", "the default recipe on your own images"),
                 ("nas train --data digits recipe.epochs=5", "a short one"),

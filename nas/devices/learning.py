@@ -171,11 +171,13 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
     batch = device.batch if device.batch in counts else int(counts.index[0])
     parts = []
     for row in rows[rows["batch"] == batch].to_dict("records"):
+        if row["space"].startswith(TRACED):  # its layers are known to its own weights only
+            continue
         # Published networks have resolutions of their own; each is a part with a space just for it.
         own = {"resolutions": (int(row["resolution"]),)} if row["resolution"] else {}  # 0: nothing is said of it
         space = get_space(row["space"], **own)
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
-    return replace(fleet.adapt(parts), batch=batch)
+    return replace(fleet.adapt(parts), batch=batch) if parts else fleet.devices_.get(device.name)
 
 
 def _holds(space: SearchSpace, name: str, architecture: str) -> bool:

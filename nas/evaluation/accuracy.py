@@ -22,11 +22,24 @@ from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 CALIBRATION_IMAGES = 2048
 """Training images that batch-norm is calibrated on: .35 points more accuracy on average than 512 on the shipped
 supernet, .6 for its max net. Each evaluation of a subnet runs forward over them once, besides the validation images:
-with 5,000 of those it takes 28 % longer than with 512."""
+with 5,000 of those it takes 28 % longer than with 512. Fewer at more than `CALIBRATION_SIDE` pixels."""
+CALIBRATION_SIDE, LEAST_CALIBRATION_IMAGES = 64, 256
+"""A statistic is a mean over pixels: larger images have more of them, and cost more."""
 BATCH = 128
 """Images at a time where statistics of batches count, and on a CPU, whose caches hold few more."""
 MOST_IMAGES = 2048
 """Images at a time on a GPU: more would not make the start of kernels count less."""
+
+
+def batch_size(resolution: int) -> int:
+    """Images at once: `BATCH` thumbnails, fewer photographs, whose activations would take gigabytes."""
+    return max(BATCH // 4, min(BATCH, BATCH * CALIBRATION_SIDE**2 // resolution**2))
+
+
+def calibration_size(resolution: int) -> int:
+    """Training images that batch-norm is calibrated on at `resolution` pixels: as many pixels at any, 256 at least."""
+    share = min(1.0, (CALIBRATION_SIDE / resolution) ** 2)
+    return max(LEAST_CALIBRATION_IMAGES, round(share * CALIBRATION_IMAGES))
 
 
 def calibration_images(data: ImageData, n_images: int = CALIBRATION_IMAGES) -> Tensor:
@@ -41,7 +54,7 @@ def calibration_batches(
     data: ImageData,
     resolution: int,
     device: torch.device | str = "cpu",
-    n_images: int = CALIBRATION_IMAGES,
+    n_images: int | None = None,
     *,
     images: Tensor | None = None,
 ) -> Iterator[Tensor]:
@@ -51,11 +64,15 @@ def calibration_batches(
 
     Parameters
     ----------
-    images : what `calibration_images` gave, where it is used several times.
+    n_images : None for `calibration_size`.
+    images : what `calibration_images` gave, at least as many, where it is used several times.
     """
+    wanted = calibration_size(resolution) if n_images is None else n_images
     if images is None:
-        images = calibration_images(data, n_images)
-    for batch in torch.split(images, min(BATCH, len(images))):
+        images = calibration_images(data, wanted)
+    size = min(batch_size(resolution), len(images))
+    images = images[: max(min(wanted, len(images)) // size, 1) * size]
+    for batch in torch.split(images, size):
         yield prepare(batch.to(device), resolution, data.mean, data.std)
 
 
@@ -127,7 +144,7 @@ def _scores(
     rows = supernet.space.canonical(population)
     scores = np.empty(len(rows))
     device = next(supernet.parameters()).device
-    images = calibration_images(data)
+    images = calibration_images(data, max(map(calibration_size, supernet.space.resolution(rows).tolist()), default=1))
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
         calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
@@ -140,12 +157,12 @@ def _scores(
 def evaluation_batch(net: Subnet | Supernet, split: Split) -> int:
     """How many images to evaluate `net` on at a time.
 
-    On a GPU as many as an eighth of its free memory holds, at most `MOST_IMAGES`; `BATCH` elsewhere, and for images
-    that are read from their files, several batches ahead. The logits of an image depend on it to rounding only.
+    On a GPU as many as an eighth of its free memory holds, at most `MOST_IMAGES`; see `batch_size` elsewhere, and for
+    images that are read from their files, several batches ahead. The logits of an image depend on it to rounding only.
     """
     device = next(net.parameters()).device
     if device.type != "cuda" or split.streamed:
-        return BATCH
+        return batch_size(net.resolution)
     free, _ = torch.cuda.mem_get_info(device)
     return images_within(free / 8, net)
 

@@ -47,6 +47,10 @@ class EvaluatedSubnets:
         weights have changed.
     listener : is told when the database is waited for.
 
+    Attributes
+    ----------
+    folder : of the training run, absolute.
+
     Raises
     ------
     ValueError : a file is damaged, or there is no such objective.
@@ -68,7 +72,7 @@ class EvaluatedSubnets:
         self.objective = check_objective(objective)
         self._path = (notes or folder) / (FILE if objective == "accuracy" else f"{objective}.csv")
         weights = read_card(folder)["sha256"]
-        self._folder, self._weights = folder.resolve(), weights
+        self.folder, self._weights = folder.resolve(), weights
         self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}"]
         self._known = self._read()
         existing = next(path for path in (self._path.parent, *self._path.absolute().parents) if path.exists())
@@ -111,7 +115,7 @@ class EvaluatedSubnets:
         """Of the supernet, its images and the objective: what a worker must have."""
         from nas.evaluation.queue import SupernetIdentity
 
-        return SupernetIdentity(str(self._folder), self._weights, self.data.fingerprint, self.objective)
+        return SupernetIdentity(str(self.folder), self._weights, self.data.fingerprint, self.objective)
 
     @property
     def known(self) -> Population:

@@ -1,7 +1,7 @@
 """A trained supernet with its images: what searches, workers and test evaluations read of a training run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
 from typing import Any, Self
@@ -81,6 +81,8 @@ class TrainedSupernet:
         images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(_other_images(given, card, images))
+        # Trained weights that a training started from may expect other numbers than those of its images.
+        images = replace(images, mean=tuple(card["mean"]), std=tuple(card["std"]))
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
         kept = notes if calibration_file.is_file() else folder
         evaluated = EvaluatedSubnets(

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.data.settings import NAMES, DataSettings
 from nas.pipeline.check import check_request
+from nas.pipeline.photographs import R, with_usual_start
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest, moved_images
 from nas.pipeline.run_folder import held_run_folder
@@ -36,11 +37,15 @@ def search(
     throughput: str | None = None,
     device_threads: int | None = SearchRequest.device_threads,
     supernet: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | None = None,
     space: str | SpaceSettings | None = None,
     recipe: str | Recipe | None = None,
     resolution: int | None = None,
     train_time: str | None = None,
     shared: bool = SearchRequest.shared,
+    objective: str = SearchRequest.objective,
     confidence: float = SearchRequest.confidence,
     samples: int | None = SearchRequest.samples,
     evaluations: int = SearchRequest.evaluations,
@@ -50,6 +55,7 @@ def search(
     max_accuracy_drop: float = SearchRequest.max_accuracy_drop,
     batch: int | None = SearchRequest.batch,
     storage: str | None = SearchRequest.storage,
+    baselines: str = SearchRequest.baselines,
     seed: int = SearchRequest.seed,
     threads: int | None = SearchRequest.threads,
     accelerator: str = SearchRequest.accelerator,
@@ -67,11 +73,15 @@ def search(
     latency : of one image, like ``20ms`` or ``60%`` of the max net's; with several devices also a mapping by name.
     memory, size, macs, params, throughput : other limits, like ``512KB``, ``2MB``, ``10M``, ``60%``, ``500img/s``.
     supernet : a training run's folder or the name of a shipped supernet; one is trained (or found) if not given.
-    space, recipe : by name, or made by hand.
+    model, weights : a network to start from, like ``torchvision:mobilenet_v2``, and the file of its weights.
+    init : trained weights to start from: a run's folder, ``efficientnet_lite0``, or a file of once-for-all's.
+    space, recipe : by name, or made by hand. Without these, `init` and `supernet`, photographs start from
+        EfficientNet-Lite0 (`nas.pipeline.photographs`).
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
-    device_threads, shared, confidence, samples, evaluations, strategy, format, precision, max_accuracy_drop, batch, \
-storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
+    device_threads, shared, objective, confidence, samples, evaluations, \
+strategy, format, precision, max_accuracy_drop, batch, \
+storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress.
 
@@ -86,7 +96,7 @@ storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequ
     BudgetMissed : no finalist kept it when measured.
     """
     if supernet is None and data is None and space is None and recipe is None and train_time is None:
-        supernet = DEFAULT
+        supernet = None if init is not None or model is not None else DEFAULT
     if isinstance(latency, Mapping):
         latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
     request = SearchRequest(
@@ -95,8 +105,12 @@ storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequ
         device=device,
         supernet=None if supernet is None else os.fspath(supernet),
         train_time=train_time,
+        model=model,
+        weights=None if weights is None else os.fspath(weights),
+        init=None if init is None else os.fspath(init),
         device_threads=device_threads,
         shared=shared,
+        objective=objective,
         confidence=confidence,
         samples=samples,
         evaluations=evaluations,
@@ -106,11 +120,14 @@ storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequ
         max_accuracy_drop=max_accuracy_drop,
         batch=batch,
         storage=storage,
+        baselines=baselines,
         seed=seed,
         threads=threads,
         accelerator=accelerator,
         runs=os.fspath(runs),
     )
+    typed = {"evaluations"} if evaluations != SearchRequest.evaluations else set()
+    request = _usual(request, typed, space, recipe, listener)
     if supernet is not None and data is not None:
         given = request.data.as_dict()
         known = {"name", "root"} if not isinstance(data, DataSettings) else given.keys()
@@ -129,6 +146,9 @@ storage, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequ
 def train(
     *,
     data: Images | None = None,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    init: str | os.PathLike[str] | None = None,
     space: str | SpaceSettings | None = None,
     recipe: str | Recipe | None = None,
     resolution: int | None = None,
@@ -153,11 +173,15 @@ def train(
     request = TrainRequest(
         **_training(data, space, recipe, resolution),
         train_time=train_time,
+        model=model,
+        weights=None if weights is None else os.fspath(weights),
+        init=None if init is None else os.fspath(init),
         seed=seed,
         threads=threads,
         accelerator=accelerator,
         runs=os.fspath(runs),
     )
+    request = _usual(request, set(), space, recipe, listener)
     from nas.pipeline.train import train_supernet  # torch
 
     with _run_folder("train", request, out) as folder:
@@ -183,6 +207,17 @@ def _training(
     if recipe is not None:
         made["recipe"] = load_recipe(recipe) if isinstance(recipe, str) else recipe
     return made
+
+
+def _usual(request: R, typed: set[str], space: object, recipe: object, listener: Listener) -> R:
+    """With what is usual for photographs where nothing is said of it."""
+    said = {"space": space, "recipe": recipe, "init": request.init, "model": request.model}
+    if isinstance(request, SearchRequest):
+        said["supernet"] = request.supernet
+    request, sentence = with_usual_start(request, typed | {name for name, value in said.items() if value is not None})
+    if sentence:
+        listener.say(sentence)
+    return request
 
 
 @contextmanager

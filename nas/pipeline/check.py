@@ -4,17 +4,13 @@ Values are judged where they are given (`nas.pipeline.request`); here is judged 
 devices, storage, accelerator.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from nas.data.folder import read_layout
-from nas.data.settings import DataSettings
-from nas.launched import launched
 from nas.pipeline.given import space_to_train
+from nas.pipeline.images import count_images
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
 from nas.shipped.card import read_card
+from nas.training.launched import launched
 
 
 def check_request(request: object) -> None:
@@ -48,10 +44,12 @@ def check_search(request: SearchRequest) -> None:
     """Judge what a search starts from, its devices and its files; see `check_request`."""
     if request.former is not None:  # answered by what a finished search learnt
         return
+    from nas.pipeline.at_hand import baseline_names
     from nas.pipeline.precisions import AUTO
     from nas.pipeline.search import file_kinds_of, named_devices
 
     check_objective(request.objective)
+    baseline_names(request.baselines)
     devices = named_devices(request)
     if request.supernet is None:
         check_training(request)
@@ -79,31 +77,3 @@ def check_search(request: SearchRequest) -> None:
         from nas.evaluation.storage import Database  # Optuna
 
         Database(request.storage)
-
-
-def count_images(data: DataSettings) -> int | None:
-    """The number of training images, which are listed and not decoded; None where it is known to be enough.
-
-    Raises
-    ------
-    ValueError : the folder is missing, or cannot be read as classes of images.
-    """
-    if data.name == "digits" and data.root is not None:
-        raise ValueError(f"the digits come with scikit-learn and take no folder; type --data {data.root} for your own")
-    if data.name != "folder":
-        root = Path(str(data.root)).expanduser()
-        if data.name == "cifar10" and not root.is_dir():
-            raise ValueError(f"the folder {root} of CIFAR-10 does not exist; unpack cifar-10-binary.tar.gz there")
-        return None
-    layout = read_layout(str(data.root))
-    kept_back = [
-        fraction
-        for split, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction))
-        if split not in layout.files
-    ]
-    return sum(_left(of_class, kept_back) for of_class in layout.files["train"])
-
-
-def _left(of_class: Sequence[str], kept_back: Sequence[float]) -> int:
-    """Of the images of a class, those that stay for training; each other split gets one at least."""
-    return len(of_class) - sum(max(1, round(fraction * len(of_class))) for fraction in kept_back)

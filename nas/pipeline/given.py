@@ -1,4 +1,4 @@
-"""The network that a training starts from where one is given (``--model``), and the space of a training either way."""
+"""What a training starts from: random weights, a given network (``--model``) or given weights (``--init``)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.data.resolution import space_with_resolution
+from nas.pipeline.initial import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalisation,
+    initial_normalisation,
+    initial_space,
+    initial_supernet,
+)
 from nas.pipeline.request import TrainRequest, weights_digest
 from search_spaces import SearchSpace, get_space
 
@@ -46,15 +54,26 @@ def space_to_train(request: TrainRequest, num_classes: int | None = None) -> Sea
         space = adopted(request).space
         return get_space(space.name, **space.options | classes)
     settings = {"name": request.space.name, **request.space.options}
+    if request.init is not None:
+        settings = initial_space(request.init, request.space.options)
     return get_space(**space_with_resolution(settings, request.data.resolution) | classes)
 
 
 def supernet_to_train(request: TrainRequest, space: SearchSpace) -> Supernet:
-    """The supernet that training begins with: random weights, or those of the given network."""
+    """The supernet that training begins with: random weights, given ones, or those of the given network."""
     from nas.training import make_supernet
 
+    if request.init is not None:
+        return initial_supernet(request.init, space, request.seed)
     if request.model is None:
         return make_supernet(space, request.recipe, request.seed)
     from nas.tracing import start_from
 
     return start_from(adopted(request), space, request.seed).supernet
+
+
+def normalisation(request: TrainRequest) -> Normalisation | None:
+    """Mean and standard deviation of pixels, by channel, that trained weights expect; None where none are given."""
+    if request.init is not None:
+        return initial_normalisation(request.init)
+    return None if request.weights is None else (IMAGENET_MEAN, IMAGENET_STD)

@@ -15,6 +15,7 @@ from typing import Any
 
 from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
+from nas.pipeline.initial import initial_digest
 from nas.search.throughput import as_latency
 from nas.shipped import find_supernet
 from nas.shipped.card import read_card
@@ -57,6 +58,9 @@ class TrainRequest:
     model : the network to start from, in place of a space: ``torchvision:NAME``, ``timm:NAME``,
         ``package.module:function`` or an exported program ``net.pt2``; see `nas.tracing`.
     weights : of the model: a file with its state dict.
+    init : trained weights to start from, the classifier excepted where the classes differ: a trained network by name
+        (``efficientnet_lite0``), the run folder of an earlier training, or a file of once-for-all's weights. The space
+        is theirs.
     recipe : how it is trained.
     data : the images.
     seed : of everything random.
@@ -77,6 +81,7 @@ class TrainRequest:
     runs: str = "runs"
     model: str | None = None
     weights: str | None = None
+    init: str | None = None
 
     def __post_init__(self) -> None:
         check_work(self.seed, self.threads, self.accelerator)
@@ -84,6 +89,8 @@ class TrainRequest:
             raise ValueError("--weights are those of a network: name it, like --model torchvision:mobilenet_v2")
         if self.model is not None and self.space != SpaceSettings():
             raise ValueError("--model makes a search space of its own; leave --space out")
+        if self.model is not None and self.init is not None:
+            raise ValueError("--model and --init are both what a training starts from; leave one out")
         if self.train_time is not None:
             parse_duration(self.train_time)
 
@@ -122,6 +129,8 @@ class SearchRequest(TrainRequest):
     batch : images an inference takes, when it is measured and in the exported files; None leaves it open in ONNX,
         which is 1 in TFLite and when it is measured.
     device_threads : CPU threads of one inference, where it is not what the device's card says.
+    baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
+        for those at hand (photographs only), ``none``, or names with commas between.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
@@ -145,12 +154,14 @@ class SearchRequest(TrainRequest):
     max_accuracy_drop: float = 1.0
     batch: int | None = 1
     device_threads: int | None = None
+    baselines: str = "auto"
     former: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.model is not None and (self.supernet is not None or self.former is not None):
-            raise ValueError("--model is what a training starts from; leave --supernet and --from out")
+        for name, given in (("model", self.model), ("init", self.init)):
+            if given is not None and (self.supernet is not None or self.former is not None):
+                raise ValueError(f"--{name} is what a training starts from; leave --supernet and --from out")
         if not (isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
             raise ValueError(
                 f"--max-accuracy-drop is in points of accuracy, at least 0, got {self.max_accuracy_drop:g}"
@@ -185,6 +196,8 @@ class SearchRequest(TrainRequest):
             settings["train_time"] = self.train_time
         if self.model is not None:
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
+        if self.init is not None:
+            settings["init"] = initial_digest(self.init)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data.name}_{digest[:10]}"
 

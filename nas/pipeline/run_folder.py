@@ -17,9 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
-from nas.launched import is_helper
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings, to_plain
 from nas.progress import SILENT, Listener
+from nas.training.launched import is_helper
 
 LOCK = ".lock"
 OWNER = ".in_use.json"

@@ -93,6 +93,10 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request, listener)
+    if request.init is not None and request.train_time and not (request.training_folder / CARD).is_file():
+        from nas.pipeline.expected_time import expected_time  # torch
+
+        listener.say(expected_time(request, space_of(request)))
     limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
@@ -209,6 +213,7 @@ def run_task(
     command: str = "",
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
+    from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.remarks import data_remarks, file_remarks
     from nas.report.html import write_report
@@ -273,6 +278,9 @@ def run_task(
         device=devices[0] if alone else None,
         known=result.measured,
     )
+    baselines = compare(
+        request, trained, devices, feasibility.budget, result.genotype, deployed, folder, task.kinds, listener
+    )
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
@@ -289,6 +297,7 @@ def run_task(
         ],
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
+        "baselines": baselines,
         **deployed,
         "seconds": round(time.perf_counter() - task.began, 1),
     }

@@ -1,12 +1,15 @@
 """Training a supernet from settings, into a folder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from nas.data import load_data
-from nas.pipeline.given import adopted, space_to_train, supernet_to_train
+from nas.pipeline.given import adopted, normalisation, space_to_train, supernet_to_train
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
 from nas.training import train
+from nas.training.checkpoint import FILE as CHECKPOINT
+from nas.training.classifier import fit_classifier
 
 
 def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SILENT) -> Path:
@@ -30,11 +33,20 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     for note in adopted(request).notes if request.model is not None else ():
         listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
+    expected = normalisation(request)
+    if expected is not None:
+        images = replace(images, mean=expected[0], std=expected[1])
     made = space_to_train(request, len(images.classes))
+    supernet = supernet_to_train(request, made)
+    if expected is not None and not (folder / CHECKPOINT).is_file():
+        fit_classifier(supernet, images, listener=listener)
+    recipe = request.recipe
+    if request.init is not None:  # the weights say whether they have these matrices
+        recipe = replace(recipe, kernel_transform=supernet.kernel_transform)
     train(
-        supernet_to_train(request, made),
+        supernet,
         images,
-        request.recipe,
+        recipe,
         folder,
         seed=request.seed,
         threads=request.threads,

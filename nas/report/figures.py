@@ -9,6 +9,7 @@ import numpy as np
 
 from latency_tables.files import shown
 from nas.report.drawing import (
+    BLUE,
     GREEN,
     LIGHT,
     ORANGE,
@@ -47,6 +48,7 @@ def pareto_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     )
     if run.has_latency:
         _finalists_on_front(axes, run, theme)
+    _baselines(axes, run, theme)
     x, y = _position_of_chosen(run, scale)
     axes.scatter([x], [y], marker="*", s=330, color=GREEN, edgecolors=theme.ink, linewidths=0.9, zorder=6)
     # Both again for the legend, at sizes that show there.
@@ -123,6 +125,25 @@ def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
     axes.set_xlabel("networks evaluated by the predictors")
     axes.set_ylabel(f"best {run.accuracy_name} within\nthe budget, predicted (%)")
     return figure
+
+
+def _baselines(axes: Axes, run: SearchRun, theme: Theme) -> None:
+    """What one would have taken otherwise, as measured, with its accuracy on search-validation."""
+    found: Any = run.record.get("baselines") or {}
+    for number, network in enumerate(found.get("networks", ())):
+        at, ends = network["macs"] * 1e-6, None
+        if run.has_latency:
+            at = network["latency_ms"]
+            if at is None:
+                continue
+            ends = np.array([[at - network["p10_ms"]], [network["p90_ms"] - at]]).clip(0)
+        axes.errorbar(
+            [at],
+            [network["accuracy"] * 100],
+            xerr=ends,
+            label=None if number else "baselines, fine-tuned and measured",
+            **_error_style(theme, BLUE) | {"fmt": "D"},
+        )
 
 
 def _finalists_on_front(axes: Axes, run: SearchRun, theme: Theme) -> None:

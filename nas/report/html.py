@@ -7,6 +7,7 @@ text and checked when it is read. Accuracies are shown in percent, latencies in 
 from pathlib import Path
 
 from latency_tables.files import atomic_path, write_text
+from nas.report.baselines import baseline_section
 from nas.report.drawing import png
 from nas.report.figures import pareto_figure
 from nas.report.page import Cell, Items, Page, Section, Tile
@@ -59,6 +60,7 @@ def render(run: SearchRun, folder: Path) -> str:
         precision_section(run),
         budget_section(run),
         file_section(run),
+        baseline_section(run),
         class_section(run),
         *(finalist_section(run.on(device), device) for device in run.devices),
         *(latency_breakdown_section(run, device) for device in run.devices),

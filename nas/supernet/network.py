@@ -65,6 +65,11 @@ class Network(nn.Module):
             assert isinstance(slot, SlotModule)
             yield name, slot
 
+    def classifier(self) -> nn.Module:
+        """The last layer with weights."""
+        layers = [layer for _, slot in self.named_slots() for module in slot.values() for layer in module.children()]
+        return next(layer for layer in reversed(layers) if list(layer.parameters(recurse=False)))
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, n_classes)`` of prepared `images` ``(B, 3, resolution, resolution)``."""
         x = images

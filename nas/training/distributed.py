@@ -25,7 +25,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from nas.elastic import ElasticBatchNorm2d
-from nas.launched import NEEDED, Launched, launched
+from nas.training.launched import NEEDED, Launched, launched
 
 MEET_S = 120
 """How long processes wait for each other at the start, in seconds."""

@@ -25,7 +25,7 @@ from typing_extensions import TypedDict
 
 from latency_tables.files import read_json, write_text
 from nas.data import ImageData, prepare
-from nas.evaluation.accuracy import CALIBRATION_IMAGES, evaluation_batch
+from nas.evaluation.accuracy import calibration_size, evaluation_batch
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
@@ -48,6 +48,10 @@ ENOUGH_S = 10.0
 """When this much of a phase has been measured, no further step of it is."""
 
 
+EVALUATION_SHARE = 0.1
+"""Of the time of a training, at most, where that is given."""
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a training takes.
@@ -67,6 +71,10 @@ class Costs:
         """Seconds of the training after `done` steps."""
         starts = np.maximum(schedule.starts, done)
         return float(np.diff(starts) @ np.array(self.steps)) + evaluations * self.evaluation
+
+    def evaluations_within(self, seconds: float, wanted: int) -> int:
+        """How many evaluations of `wanted` take at most `EVALUATION_SHARE` of `seconds`; one at least."""
+        return max(1, min(wanted, int(EVALUATION_SHARE * seconds / max(self.evaluation, 1e-9))))
 
     def epochs_within(self, seconds: float, recipe: Recipe, n_images: int, evaluations: int) -> float:
         """How many epochs of `recipe` take `seconds`, to the hundredth.
@@ -165,7 +173,7 @@ def _evaluation_seconds(trainer: Trainer) -> float:
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
     logits.sum().item()  # waits for a GPU
     an_image = (perf_counter() - began) / len(images)
-    return share * an_image * (len(data.validation) + min(CALIBRATION_IMAGES, len(data.train)))
+    return share * an_image * (len(data.validation) + min(calibration_size(net.resolution), len(data.train)))
 
 
 class _Costs(TypedDict):

@@ -103,7 +103,7 @@ def train(
     checkpoint_every, log_every : steps between two, counted from the start of each epoch; both also happen at
         its end, and checkpoints at least once a minute.
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
-        the end.
+        the end. Fewer where they would take too much of `train_time`.
     about : JSON-able facts to write into the supernet's card besides our own.
     teacher : for phases with target ``external``; see `Trainer`.
     train_time : such as ``20min``; the number of epochs is then chosen by it, once, and kept in `folder`. Steps are
@@ -154,10 +154,13 @@ def train(
         if wanted and processes.any(plan is None, torch.device(place)):
             costs = measure_costs(network, data, recipe, teacher=teacher, **chosen)
             if seconds is not None:
+                evaluations = costs.evaluations_within(seconds, evaluations)
                 epochs = costs.epochs_within(seconds, recipe, len(data.train), evaluations)
                 recipe = replace(recipe, epochs=min(epochs, most_epochs or epochs))
                 identity["recipe"] = recipe.as_dict()
             plan = Plan(training_digest(identity), train_time, recipe.epochs, costs)
+        elif plan is not None and seconds is not None:
+            evaluations = plan.costs.evaluations_within(seconds, evaluations)
         trainer = Trainer(network, data, recipe, external=teacher, **chosen)
         if found:
             trainer.load(found[0])

@@ -3,21 +3,44 @@
 He et al., Bag of tricks for image classification with CNNs, https://arxiv.org/abs/1812.01187, section 3.1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import nn
 
 
 def gradient_descent(
-    parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float, *, momentum: float, nesterov: bool
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    weight_decay: float,
+    *,
+    momentum: float,
+    nesterov: bool,
+    classifier: Collection[nn.Parameter] = (),
+    trained_share: float = 1.0,
 ) -> torch.optim.SGD:
-    """Descend with `weight_decay` on weight matrices and kernels, and none on vectors and scalars."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    """Descend with `weight_decay` on weight matrices and kernels, and none on vectors and scalars.
+
+    Parameters
+    ----------
+    classifier : parameters that are not trained yet where the others are.
+    trained_share : of the learning rate, for all parameters but the classifier's. Each group has its share under
+        ``share``, and under ``decays`` whether its weights decay.
+    """
+    new = set(map(id, classifier))
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in parameters:
-        groups[parameter.ndim > 1].append(parameter)
+        groups.setdefault((parameter.ndim > 1, id(parameter) in new), []).append(parameter)
     return torch.optim.SGD(
-        [{"params": groups[True], "weight_decay": weight_decay}, {"params": groups[False], "weight_decay": 0.0}],
+        [
+            {
+                "params": members,
+                "weight_decay": weight_decay if decays else 0.0,
+                "decays": decays,
+                "share": 1.0 if is_new else trained_share,
+            }
+            for (decays, is_new), members in groups.items()
+        ],
         lr=learning_rate,
         momentum=momentum,
         nesterov=nesterov,

@@ -14,7 +14,7 @@ from nas.training.augmentation import Augmentation, Flip, PadCrop, read_augmenta
 from nas.training.checks import check_boolean, check_choice, check_fields, check_number
 
 GENE_KINDS = ("resolution", "depth", "kernel", "expansion", "width", "operator")
-Sampler = Literal["max", "min", "random", "sandwich"]
+Sampler = Literal["max", "min", "random", "sandwich", "widest"]
 Draw = Literal["uniform", "coupled", "budget"]
 Target = Literal["labels", "max_net", "teacher", "external"]
 Distillation = Literal["kl", "alpha"]
@@ -42,12 +42,13 @@ class Phase:
         (0 for all of them). A kind that is not named stays at its largest choice; one that the space does
         not have is ignored. Empty: everything stays at its largest; null: everything is open.
     sampler : which subnets a step trains: ``max``; ``min`` (the smallest open one); ``random`` (`n_random`
-        random ones); ``sandwich`` (max, min and `n_random` random ones).
+        random ones); ``sandwich`` (max, min and `n_random` random ones); ``widest`` (the max net at a random open
+        resolution and `n_random` random ones).
     n_random : random subnets a step.
     draw : how random ones are drawn: ``uniform`` (every open gene for itself); ``coupled`` (a stage's expansions
         follow from its depth, deep is wide); ``budget`` (MACs first, then a network that costs about that).
-    target : what they learn from: ``labels``; ``max_net`` (in-place distillation: the max net learns from
-        labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
+    target : what they learn from: ``labels``; ``max_net`` (in-place distillation: the max net, at its resolution,
+        learns from labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
         was at the start of this phase, or of the first of several such phases in a row; one network alone, from
         itself as it was then); ``external`` (all learn from the network given to `nas.training.train` as teacher).
     distillation : the loss towards a target that is not labels: ``kl``, the Kullback-Leibler divergence; or
@@ -113,8 +114,8 @@ class Phase:
             raise ValueError(f"{where}: draw {self.draw} draws random subnets; set n_random to 1 or more")
         if self.sampler in ("max", "min") and self.n_random:
             raise ValueError(f"{where}: the sampler {self.sampler} trains no random subnets; set n_random to 0")
-        if self.target == "max_net" and self.sampler != "sandwich":
-            raise ValueError(f"{where}: target max_net needs the max net in every step; use sampler sandwich")
+        if self.target == "max_net" and self.sampler not in ("sandwich", "widest"):
+            raise ValueError(f"{where}: target max_net needs the max net in every step; use sampler sandwich or widest")
 
 
 DELAYED_SANDWICH = (
@@ -132,6 +133,8 @@ class TrainingSettings:
     epochs : length of the whole run, in passes over the train split; a fraction ends within one.
     batch_size : images a step, for each of its subnets.
     learning_rate : peak; rises linearly over `warmup`, then falls to 0 along a cosine.
+    trained_share : of the learning rate, for all weights but the classifier's: below 1 where the others are trained
+        already.
     warmup : share of the run (of the phase, where a phase has its own learning rate).
     least_learning_rate : share of the peak below which the cosine does not fall.
     momentum, nesterov : as in `torch.optim.SGD`.
@@ -155,6 +158,7 @@ class TrainingSettings:
     epochs: float = 28
     batch_size: int = 64
     learning_rate: float = 0.1
+    trained_share: float = 1.0
     warmup: float = 0.05
     least_learning_rate: float = 0.0
     momentum: float = 0.9
@@ -181,6 +185,7 @@ class TrainingSettings:
         check_number(where, "epochs", self.epochs, above=0)
         check_number(where, "batch_size", self.batch_size, least=2, integer=True)
         check_number(where, "learning_rate", self.learning_rate, above=0)
+        check_number(where, "trained_share", self.trained_share, above=0, most=1)
         check_number(where, "warmup", self.warmup, least=0, most=1)
         check_number(where, "least_learning_rate", self.least_learning_rate, least=0, most=1)
         check_number(where, "momentum", self.momentum, least=0, below=1)

@@ -88,6 +88,21 @@ DRAWS: dict[str, Callable[[SearchSpace, NDArray[np.int16], int, np.random.Genera
 }
 
 
+def widest(space: SearchSpace, lowest: NDArray[np.int16], rng: np.random.Generator) -> Population:
+    """The max net at a random open resolution, shape ``(1, n_genes)``."""
+    row = space.max.copy()
+    for column, gene in enumerate(space.genes):
+        if gene.kind == "resolution":
+            row[column] = rng.integers(lowest[column], space.n_choices[column])
+    return row[None]
+
+
+def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:
+    """Which networks are the max net, at whatever resolution; shape ``(n,)``."""
+    others = np.array([gene.kind != "resolution" for gene in space.genes])
+    return np.asarray((population == space.max)[:, others].all(axis=1))
+
+
 def draw_random(space: SearchSpace, phase: Phase, n: int, rng: np.random.Generator) -> Population:
     """`n` random subnets as `phase` draws them, canonical."""
     return space.canonical(DRAWS[phase.draw](space, smallest_open(space, phase), n, rng))
@@ -102,9 +117,9 @@ def sample_step(
     ----------
     random : the step's random subnets; by default they are drawn.
     """
-    fixed = {"max": [space.max], "min": [smallest_open(space, phase)], "random": []}
-    fixed["sandwich"] = [*fixed["max"], *fixed["min"]]
-    rows = [row[None] for row in fixed[phase.sampler]]
+    lowest = smallest_open(space, phase)
+    fixed = {"max": [space.max], "min": [lowest], "sandwich": [space.max, lowest]}.get(phase.sampler, [])
+    rows = [widest(space, lowest, rng)] if phase.sampler == "widest" else [row[None] for row in fixed]
     if phase.n_random:
         rows.append(draw_random(space, phase, phase.n_random, rng) if random is None else random)
     return space.canonical(np.concatenate(rows))

@@ -26,7 +26,7 @@ from nas.training.ema import MovingAverage
 from nas.training.optimizer import gradient_descent
 from nas.training.pool import SubnetPool
 from nas.training.recipe import Phase, Recipe
-from nas.training.samplers import check_space, sample_step, smallest_open
+from nas.training.samplers import check_space, is_widest, sample_step, smallest_open
 from nas.training.schedule import Schedule
 from nas.training.subnet_pass import Inputs, SubnetPass
 from search_spaces import Population, SearchSpace
@@ -115,6 +115,8 @@ class Trainer:
             recipe.weight_decay,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov,
+            classifier=list(self.network.classifier().parameters()),
+            trained_share=recipe.trained_share,
         )
         self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
         self.subnet_pass = SubnetPass(self.network, recipe, self.device, bfloat16)
@@ -176,9 +178,10 @@ class Trainer:
         if self.recipe.clip_norm is not None and gradient_norm > self.recipe.clip_norm:
             torch._foreach_mul_(gradients, self.recipe.clip_norm / gradient_norm)
         decays = self.recipe.regularise == "all" or "max" in roles
-        self.optimizer.param_groups[0]["weight_decay"] = self.recipe.weight_decay if decays else 0.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate(step)
+            group["lr"] = group["share"] * self.schedule.learning_rate(step)
+            if group["decays"]:
+                group["weight_decay"] = self.recipe.weight_decay if decays else 0.0
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.schedule.ema_decay(step))
@@ -345,5 +348,5 @@ class Trainer:
             return ["max"]
         space = self.network.space
         smallest = space.canonical(smallest_open(space, phase))[0]
-        is_max, is_min = (subnets == space.max).all(axis=1), (subnets == smallest).all(axis=1)
+        is_max, is_min = is_widest(space, subnets), (subnets == smallest).all(axis=1)
         return ["max" if a else "min" if b else "random" for a, b in zip(is_max, is_min, strict=True)]

@@ -15,6 +15,8 @@ from nas.pipeline.fleet import search_fleet
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.search import search
 from nas.progress import Listener
+from nas.report.baselines import HEAD as HEAD_OF_BASELINES
+from nas.report.baselines import baseline_rows
 from nas.report.overview import HEAD, Entry, row, run_record, write_overview
 from nas.search.result import SearchResult
 
@@ -107,6 +109,14 @@ def _show(result: SearchResult, folder: Path) -> None:
     show_figures(record)
     output.print(f"architecture {result.architecture}")
     show_facts(record, folder)
+    if (record.get("baselines") or {}).get("networks"):
+        shown = table(HEAD_OF_BASELINES[0], *HEAD_OF_BASELINES[1:])
+        for cells in baseline_rows(record):
+            shown.add_row(*cells)
+        output.print(shown)
+        output.print(record["baselines"]["verdict"], soft_wrap=True, markup=False)
+        for file in record["baselines"]["files"].values():
+            output.print(f"baseline {folder / file}", soft_wrap=True)
     for note in result.about["notes"]:
         output.print(note, soft_wrap=True, markup=False)
     for file in result.about["exports"]:

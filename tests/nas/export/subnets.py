@@ -43,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "fbnet": {"resolutions": [16], "num_classes": 10},
     "fbnet_imagenet": {"resolutions": [32], "num_classes": 10},
     "nasbench201": {"resolutions": [8], "cells": 1, "channels": 8},
+    "efficientnet_lite0": {"resolutions": [32], "num_classes": 10},
 }
 
 

@@ -58,7 +58,7 @@ def test_bad_recipes_are_refused(changes: dict[str, Any], message: str) -> None:
     ("phase", "message"),
     [
         ({"share": 0.5}, "shares of its phases must sum to 1, they sum to 0.5"),
-        ({"sampler": "sandwhich"}, "sampler must be one of max, min, random, sandwich, got 'sandwhich'"),
+        ({"sampler": "sandwhich"}, "sampler must be one of max, min, random, sandwich, widest, got 'sandwhich'"),
         ({"target": "max_net"}, "target max_net needs the max net in every step"),
         ({"sampler": "random"}, "trains n_random subnets a step; set it"),
         ({"n_random": 2}, "trains no random subnets"),
@@ -91,7 +91,7 @@ def test_a_recipe_without_arguments_is_the_default_one() -> None:
 
 
 def test_an_unknown_recipe_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown recipe 'ofaa'; known: alphanet, bignas, compofa"):
+    with pytest.raises(ValueError, match="unknown recipe 'ofaa'; known: adapt, alphanet, bignas, compofa"):
         load_recipe("ofaa")
     assert recipe_names() == [file.stem for file in RECIPES]
 

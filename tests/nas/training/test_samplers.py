@@ -8,7 +8,7 @@ from tiny_run import tiny_data, tiny_recipe
 
 from nas.supernet import Supernet
 from nas.training import Phase, Trainer
-from nas.training.samplers import BUDGETS, sample_step, smallest_open
+from nas.training.samplers import BUDGETS, is_widest, sample_step, smallest_open
 from search_spaces import get_space
 
 
@@ -104,3 +104,13 @@ def test_budget_draws_spread_evenly_over_macs(opened: dict[str, int] | None) -> 
     crowded, _ = np.histogram((space.costs(uniform).macs - least) / (most - least), bins=5, range=(0, 1))
     assert crowded.min() < 0.1 * 400 / 5 < counts.min()
     assert BUDGETS > 5
+
+
+def test_widest_is_the_max_net_at_every_open_resolution() -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24, 32])
+    phase = Phase(name="p", share=1.0, sampler="widest", n_random=1, target="max_net")
+    steps = [sample_step(space, phase, np.random.default_rng(seed)) for seed in range(40)]
+    firsts = np.stack([rows[0] for rows in steps])
+    assert is_widest(space, firsts).all()
+    assert set(firsts[:, space.columns["resolution"]].tolist()) == {0, 1, 2}
+    assert not is_widest(space, np.stack([space.min]))[0]

@@ -1,4 +1,4 @@
-"""What a launcher such as torchrun says in the environment of each process that it starts; imports nothing heavy."""
+"""Which of several processes this one is, read from the environment that a launcher such as torchrun sets."""
 
 import os
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Launched:
 
 
 def launched() -> Launched:
-    """Which process this is; the only one where no launcher said anything else.
+    """Which process this is; the only one without a launcher.
 
     Raises
     ------

@@ -1,0 +1,221 @@
+"""What makes subnets of a trained network good in minutes: ``python -m experiments.photographs --data FOLDER``.
+
+FOLDER holds photographs, a folder for each class. Three parts, the last two with ``--seeds``:
+
+``classifier`` fits logistic regressions to the features of the trained max net at each resolution, by strength of the
+penalty: ``results/classifier.csv``.
+
+``recipes`` trains EfficientNet-Lite0, elastic, in the same number of passes over the images with one thing changed at a
+time, and evaluates networks of several sizes with calibrated batch-norm: ``results/recipes.csv``.
+
+``budgets`` runs ``nas search`` as it is typed, for several latency budgets, beside its baselines:
+``results/budgets.csv``. The test split is evaluated in both, and decides nothing.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from latency_tables.files import write_text
+from nas.data import DataSettings, ImageData, load_data
+from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
+from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
+from nas.supernet import Supernet
+from nas.training import Phase, Recipe, load_recipe, train
+from nas.training.classifier import features, fit_classifier, regression
+from search_spaces import SearchSpace, get_space
+
+RESULTS = Path(__file__).parent / "results"
+INIT = "efficientnet_lite0"
+PARTS = ["classifier", "recipes", "budgets"]
+WIDEST, SUBNETS = load_recipe("adapt").phases
+SANDWICH = Phase(name="sandwich", share=1.0, sampler="sandwich", n_random=1, draw="budget", target="max_net")
+
+STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
+
+Change = Callable[[Recipe], Recipe]
+RECIPES: dict[str, tuple[bool, Change]] = {
+    "adapt": (True, lambda recipe: recipe),
+    "classifier not fitted first": (False, lambda recipe: replace(recipe, learning_rate=0.1, trained_share=0.1)),
+    "trained weights learn as fast": (True, lambda recipe: replace(recipe, trained_share=1.0)),
+    "subnets from the first step": (True, lambda recipe: replace(recipe, phases=(replace(SUBNETS, share=1.0),))),
+    "max net at all resolutions only": (True, lambda recipe: replace(recipe, phases=(replace(WIDEST, share=1.0),))),
+    "sandwich at the largest resolution": (
+        True,
+        lambda recipe: replace(recipe, phases=(SANDWICH,)),
+    ),
+}
+"""By name: whether the classifier is fitted to the features first, and what is changed."""
+
+
+def networks(space: SearchSpace) -> dict[str, Any]:
+    """Genotypes by what they are: the max net at each resolution, narrower and shallower ones at the largest."""
+    found = {}
+    for index, side in enumerate(space.genes[0].values):
+        row = space.max.copy()
+        row[0] = index
+        found[f"max net at {side} px"] = row
+    for choice in range(int(space.n_choices[space.columns["stage1_block1_expansion"]]) - 1):
+        row = space.max.copy()
+        for column, gene in enumerate(space.genes):
+            if gene.kind == "expansion":
+                row[column] = choice
+        found[f"expansion {space.genes[space.columns['stage1_block1_expansion']].values[choice]}"] = row
+    row = space.max.copy()
+    for column, gene in enumerate(space.genes):
+        if gene.kind == "depth":
+            row[column] = 0
+    found["least depth"] = row
+    return found | {"min net": space.min}
+
+
+def train_by(name: str, data: ImageData, epochs: float, seed: int, resolutions: list[int]) -> list[dict[str, Any]]:
+    """Rows of the table of recipes for one of them."""
+    fitted, change = RECIPES[name]
+    options = initial_space(INIT, {"resolutions": resolutions})
+    supernet: Supernet = initial_supernet(INIT, get_space(**options, num_classes=len(data.classes)), seed)
+    began = time.perf_counter()
+    if fitted:
+        fit_classifier(supernet, data)
+    recipe = change(replace(load_recipe("adapt"), epochs=epochs))
+    with tempfile.TemporaryDirectory() as folder:
+        train(supernet, data, recipe, folder, seed=seed, evaluations=1)
+    seconds = time.perf_counter() - began
+    chosen = networks(supernet.space)
+    population = np.stack(list(chosen.values()))
+    macs = supernet.space.costs(population).macs
+    validation = evaluate_subnets(supernet, population, data)
+    test = evaluate_subnets_on_test(supernet, population, data)
+    return [
+        {"recipe": name, "seed": seed, "epochs": epochs, "seconds": round(seconds), "network": network}
+        | {"mmacs": round(int(macs[i]) / 1e6, 1), "validation": round(float(validation[i]), 4)}
+        | {"test": round(float(test[i]), 4)}
+        for i, network in enumerate(chosen)
+    ]
+
+
+def classifiers(data: ImageData, side: int) -> list[dict[str, Any]]:
+    """Rows of the table of classifiers for one resolution."""
+    options = initial_space(INIT, {"resolutions": [side]})
+    supernet = initial_supernet(INIT, get_space(**options, num_classes=len(data.classes)))
+    read = {split: features(supernet, data, getattr(data, split)) for split in ("train", "validation", "test")}
+    rows = []
+    for c in STRENGTHS:
+        fitted = regression(*read["train"], c)
+        scores = {split: round(float(fitted.score(*part)), 4) for split, part in read.items()}
+        rows.append({"resolution": side, "c": c, **scores})
+    return rows
+
+
+def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str], work: Path) -> list[dict[str, Any]]:
+    """Rows of the table of budgets for one search, as it is typed."""
+    out = work / f"{budget.rstrip('%')}_{seed}"
+    command = [sys.executable, "-m", "nas", "search", "--data", data, "--latency", budget, "--seed", str(seed)]
+    command += ["--train-time", train_time, "--out", str(out), *more]
+    began = time.perf_counter()
+    subprocess.run(command, cwd=work, check=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+    seconds = time.perf_counter() - began
+    memory_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    return rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
+
+
+def rows_of(
+    record: Mapping[str, Any], budget: str, train_time: str, seconds: float, memory_gb: float
+) -> list[dict[str, Any]]:
+    """Rows for the chosen network and the baselines of a finished search."""
+    limit = next(b["limit"] for b in record["budgets"] if b["key"] == "latency_ms")
+    common = {
+        "budget": budget,
+        "train_time": train_time,
+        "seed": record["seed"],
+        "limit_ms": round(limit, 3),
+        "status": record["status"],
+        "seconds": round(seconds),
+        "memory_gb": round(memory_gb, 2),
+    }
+    chosen = {
+        "name": "chosen network",
+        "resolution": record["resolution"],
+        "macs": record["costs"]["macs"],
+        "accuracy": record["measured"]["accuracy"],
+        "test_accuracy": record["test_accuracy"],
+        "test_error": record["test_accuracy_error"],
+        "latency_ms": record["measured"]["latency_ms"],
+    }
+    found = [chosen, *(record.get("baselines") or {}).get("networks", [])]
+    return [
+        common
+        | {"network": n["name"], "resolution": n["resolution"], "mmacs": round(n["macs"] / 1e6, 1)}
+        | {"validation": round(n["accuracy"], 4), "test": round(n["test_accuracy"], 4)}
+        | {"test_error": round(n["test_error"], 4), "latency_ms": round(n["latency_ms"], 3)}
+        for n in found
+    ]
+
+
+def add(rows: list[dict[str, Any]], name: str, keys: list[str]) -> None:
+    """Add rows to a table; those of the same keys are replaced."""
+    path, new = RESULTS / name, pd.DataFrame(rows)
+    if path.is_file():
+        old = pd.read_csv(path, dtype={key: new[key].dtype for key in keys})
+        same = old.set_index(keys).index.isin(new.set_index(keys).index)
+        new = pd.concat([old[~same], new], ignore_index=True)
+    RESULTS.mkdir(exist_ok=True)
+    write_text(path, new.to_csv(index=False))
+    facts = {"threads": torch.get_num_threads(), "cpu": platform.processor() or platform.machine()}
+    facts |= {"load": os.getloadavg()[1], "torch": torch.__version__}
+    write_text(RESULTS / f"{path.stem}_conditions.json", json.dumps(facts, indent=1) + "\n")
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--data", required=True, help="folder of photographs")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--recipes", default=",".join(RECIPES), help="names with commas between")
+    parser.add_argument("--epochs", type=float, default=6)
+    parser.add_argument("--resolutions", default="96,128,160,192,224")
+    parser.add_argument("--budgets", default="75%,60%,50%,35%")
+    parser.add_argument("--train-time", default="12min")
+    parser.add_argument("--more", default="", help="further words for nas search, with spaces between")
+    parser.add_argument("--work", type=Path, default=Path("runs/photographs"), help="where the searches go")
+    asked = parser.parse_args()
+    sides = [int(side) for side in asked.resolutions.split(",")]
+    data = load_data(DataSettings(name="folder", root=asked.data, resolution=max(sides)))
+    mean, std = initial_normalisation(INIT)
+    data = replace(data, mean=mean, std=std)
+    for side in sides if "classifier" in asked.part else ():
+        add(classifiers(data, side), "classifier.csv", ["resolution", "c"])
+    for seed in range(asked.seeds):
+        if "recipes" in asked.part:
+            for name in asked.recipes.split(","):
+                add(
+                    train_by(name, data, asked.epochs, seed, sides),
+                    "recipes.csv",
+                    ["recipe", "seed", "epochs", "network"],
+                )
+        if "budgets" in asked.part:
+            asked.work.mkdir(parents=True, exist_ok=True)
+            for budget in asked.budgets.split(","):
+                more = asked.more.split()
+                path = str(Path(asked.data).resolve())
+                rows = search_by(path, budget, asked.train_time, seed, more, asked.work.resolve())
+                add(rows, "budgets.csv", ["budget", "train_time", "seed", "network"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,345 @@
+"""What a user would take otherwise: trained networks at a lower resolution, fine-tuned and measured beside the answer.
+
+Each is fine-tuned on the same images by the same recipe, at the largest resolution at which it keeps the budget, for
+its part of `SHARE` of the supernet's training time; then measured in one session together with the chosen network.
+Accuracy on search-validation decides; the test split is for the final comparison. Latencies are milliseconds.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latency_tables.files import read_json, write_text
+from nas.data import ImageData
+from nas.devices import Device
+from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.evaluation.accuracy import evaluate, evaluate_on_test
+from nas.evaluation.confusion import standard_error
+from nas.evaluation.trained import TrainedSupernet
+from nas.export.checked import calibrated_file
+from nas.export.network_file import FileKind
+from nas.pipeline.at_hand import AUTO, baseline_names, weights_at_hand
+from nas.pipeline.deploy import deploy_subnet
+from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
+from nas.pipeline.request import SearchRequest
+from nas.progress import SILENT, Listener
+from nas.search.budget import Budget
+from nas.shipped.pretrained import pretrained, pretrained_names
+from nas.supernet import Subnet, Supernet, load_subnet, save_subnet
+from nas.tracing import adopt, load_model, start_from
+from nas.training import Phase, Recipe, load_recipe, train
+from nas.training.classifier import fit_classifier
+from nas.training.duration import show_duration
+from search_spaces import Population, get_space
+
+RESOLUTIONS = (96, 128, 160, 192, 224)
+"""At which hand-made networks are usually run."""
+SHARE = 0.5
+"""Of the supernet's training time that all baselines together get."""
+FOLDER = "baselines"
+LEAST_SIDE = 96
+"""Searches among networks that read fewer pixels have no usual baselines."""
+MEASURED_TWICE = 0.05
+"""A baseline that kept the budget when its resolution was chosen may exceed it by this share in the final session:
+measurements differ as much from one session to the next."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A baseline, fine-tuned and measured.
+
+    Attributes
+    ----------
+    name : of the network.
+    resolution : in pixels.
+    macs, params : of one image.
+    accuracy, test_accuracy, test_error : fractions, as of the chosen network; the last is a standard error.
+    latency_ms, p10_ms, p90_ms : in the session that also measured the chosen network; None where none could be.
+    keeps_budget : whether it does, as measured where it was.
+    seconds : of its fine-tuning.
+    """
+
+    name: str
+    resolution: int
+    macs: int
+    params: int
+    accuracy: float
+    test_accuracy: float
+    test_error: float
+    latency_ms: float | None
+    p10_ms: float | None
+    p90_ms: float | None
+    keeps_budget: bool
+    seconds: float
+
+    @property
+    def title(self) -> str:
+        """As it is called in sentences."""
+        return f"{self.name} at {self.resolution} px"
+
+
+def compare(
+    request: SearchRequest,
+    trained: TrainedSupernet,
+    devices: Sequence[Device],
+    budget: Budget,
+    genotype: Population,
+    deployed: Mapping[str, Any],
+    folder: Path,
+    kinds: Sequence[FileKind],
+    listener: Listener = SILENT,
+) -> dict[str, Any]:
+    """Fine-tune and measure the baselines, and say which is the better choice.
+
+    Parameters
+    ----------
+    request : says which baselines; `nas.pipeline.at_hand` finds them.
+    trained : what the chosen network comes from; the same images, and as long a training as `SHARE` says.
+    devices : whose latency counts; of several that share a network, none is compared on.
+    budget : resolved.
+    genotype, deployed : the chosen network, and what is known of its files.
+    folder : of the run; a baseline that is better is exported below it.
+    kinds : of exported files.
+
+    Returns
+    -------
+    JSON-able: ``chosen`` (its latency in the same session), ``networks``, ``verdict`` (a sentence), ``better`` (a name,
+    or None) and ``files`` of the better one. Empty where nothing is compared.
+    """
+    names = baseline_names(request.baselines)
+    photographs = int(trained.space.resolution(trained.space.max)[0]) >= LEAST_SIDE
+    if not names or not trained.data.labelled or len(devices) > 1 or (request.baselines == AUTO and not photographs):
+        return {}
+    (device,), seed = devices, request.seed
+    chosen = {
+        "accuracy": float(trained.evaluated(genotype[None])[0]),
+        "test_accuracy": deployed["test_accuracy"],
+        "subnet": trained.subnet(genotype),
+    }
+    seconds = SHARE * float(trained.card["seconds"]) / len(names)
+    candidates = [_Candidate.make(name, trained.data, seed) for name in names]
+    sides = _largest_within(candidates, device, budget, trained, listener)
+    found: list[tuple[_Candidate, Subnet, float]] = []
+    for candidate, side in zip(candidates, sides, strict=True):
+        if side is None:
+            listener.say(
+                f"baseline {candidate.name}: it keeps the budget at none of {', '.join(map(str, RESOLUTIONS))} px"
+            )
+            continue
+        place = Path(trained.evaluated.folder) / FOLDER / f"{candidate.name}_{side}_seed{seed}"
+        listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
+        subnet, took = _finetuned(candidate, side, place, seconds, request, listener)
+        found.append((candidate, subnet, took))
+    if not found:
+        return {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget.", "better": None, "files": {}}
+    measured = _measure_together(
+        [chosen["subnet"], *(subnet for _, subnet, _ in found)], device, trained.data, listener
+    )
+    judged = [
+        _judge(candidate, subnet, took, timed, budget, trained)
+        for (candidate, subnet, took), timed in zip(found, measured[1:], strict=True)
+    ]
+    allowed = [b for b in judged if b.keeps_budget]
+    best = max(allowed, key=lambda b: b.accuracy, default=None)
+    better = best is not None and best.accuracy > chosen["accuracy"]
+    files: dict[str, str] = {}
+    if better and best is not None:
+        number = judged.index(best)
+        facts = deploy_subnet(
+            found[number][1],
+            found[number][0].data,
+            folder / FOLDER,
+            kinds,
+            batch=device.batch,
+            objective=trained.evaluated.objective,
+            provenance={"baseline": best.title},
+        )
+        files = {kind: f"{FOLDER}/{name}" for kind, name in facts["files"].items()}
+    return {
+        "chosen": dict(zip(("latency_ms", "p10_ms", "p90_ms"), measured[0], strict=True)),
+        "networks": [asdict(b) for b in judged],
+        "verdict": verdict(chosen, measured[0][0], judged, trained),
+        "better": best.title if better and best is not None else None,
+        "files": files,
+    }
+
+
+def verdict(
+    chosen: Mapping[str, Any], latency_ms: float | None, judged: Sequence[Judged], trained: TrainedSupernet
+) -> str:
+    """A sentence: which network is the better choice, by how much, and how sure that is."""
+    allowed = [b for b in judged if b.keeps_budget]
+    if not allowed:
+        return "No baseline keeps the budget."
+    best = max(allowed, key=lambda b: b.accuracy)
+    n_validation, trained_s = len(trained.data.validation), float(trained.card["seconds"])
+    points = 100 * (chosen["accuracy"] - best.accuracy)
+    error = 100 * float(
+        np.hypot(standard_error(chosen["accuracy"], n_validation), standard_error(best.accuracy, n_validation))
+    )
+    at = (
+        "" if best.latency_ms is None or latency_ms is None else f" ({latency_ms:.3g} against {best.latency_ms:.3g} ms)"
+    )
+    test = f"test {chosen['test_accuracy']:.1%} against {best.test_accuracy:.1%}"
+    length = f"fine-tuned for {show_duration(best.seconds)}, the supernet for {show_duration(trained_s)}"
+    chance = f"; with a standard error of {error:.1f} points that may be chance" if abs(points) < 2 * error else ""
+    if points < 0:
+        return (
+            f"A plain {best.title} is better here by {-points:.1f} points on search-validation{at}, {test}{chance} "
+            f"({length}). It is exported as well."
+        )
+    if points == 0:
+        return f"A plain {best.title} is as accurate here on search-validation{at}, {test} ({length})."
+    return f"{points:.1f} points better on search-validation than {best.title}{at}, {test}{chance} ({length})."
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A trained network with the classifier for these classes, and the images normalised as it expects."""
+
+    name: str
+    supernet: Supernet
+    data: ImageData
+
+    @classmethod
+    def make(cls, name: str, data: ImageData, seed: int) -> "_Candidate":
+        n = len(data.classes)
+        if name in pretrained_names():
+            space = get_space(pretrained(name).space, resolutions=RESOLUTIONS, num_classes=n)
+            mean, std = initial_normalisation(name)
+            return cls(name, initial_supernet(name, space, seed), replace(data, mean=mean, std=std))
+        path = weights_at_hand()[name]
+        with path.open("rb") as file:
+            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem[-8:]):
+                raise ValueError(f"{path} is damaged: its SHA-256 is not the one in its name; delete it")
+        adopted = adopt(load_model(f"torchvision:{name}", path), RESOLUTIONS)
+        space = get_space(adopted.space.name, **adopted.space.options | {"num_classes": n})
+        supernet = start_from(adopted, space, seed).supernet
+        return cls(name, supernet, replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD))
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Resolutions that it can take."""
+        return next(gene.values for gene in self.supernet.space.genes if gene.kind == "resolution")
+
+    def genotype(self, side: int) -> Any:
+        space = self.supernet.space
+        row = space.max.copy()
+        column = next(i for i, gene in enumerate(space.genes) if gene.kind == "resolution")
+        row[column] = self.sides.index(side)
+        return row
+
+    def at(self, side: int) -> Subnet:
+        """The network at a resolution."""
+        return self.supernet.extract(self.genotype(side))
+
+
+Timed = tuple[float | None, float | None, float | None]
+
+
+def _largest_within(
+    candidates: Sequence[_Candidate], device: Device, budget: Budget, trained: TrainedSupernet, listener: Listener
+) -> list[int | None]:
+    """The largest resolution at which each candidate keeps the budget; None where it does at none."""
+    nets = [(c, side) for c in candidates for side in c.sides]
+    timed: list[Timed] = [(None, None, None)] * len(nets)
+    if budget.latencies:
+        timed = _measure_together([c.at(side).eval() for c, side in nets], device, trained.data, listener)
+    keeps = [
+        _keeps(c.supernet.space, c.genotype(side), t[0], budget, device)
+        for (c, side), t in zip(nets, timed, strict=True)
+    ]
+    return [
+        max((side for (c, side), kept in zip(nets, keeps, strict=True) if c is candidate and kept), default=None)
+        for candidate in candidates
+    ]
+
+
+def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, device: Device) -> bool:
+    costs = space.costs(genotype[None])._asdict()
+    for limit in budget.limits:
+        value = latency_ms if limit.latency is not None else float(costs[limit.metric.key][0])
+        if value is not None and value > limit.value:
+            return False
+    return True
+
+
+def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData, listener: Listener) -> list[Timed]:
+    """Latency, p10 and p90 of the networks' files, in one session; None where the device cannot be measured."""
+    spec = device.spec
+    runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
+    if not device.can_measure or kind is None:
+        return [(None, None, None)] * len(subnets)
+    with tempfile.TemporaryDirectory(prefix="nas-") as scratch, listener.track("measuring baselines") as progress:
+        paths = [Path(scratch) / f"network{i}{runtime.suffix}" for i in range(len(subnets))]
+        for path, subnet in zip(paths, subnets, strict=True):
+            path.write_bytes(calibrated_file(subnet, kind, data, batch=device.batch))
+        measured = device.measure_models(paths, progress=progress).measurements
+    return [(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]
+
+
+def _finetuned(
+    candidate: _Candidate,
+    side: int,
+    place: Path,
+    seconds: float,
+    request: SearchRequest,
+    listener: Listener,
+) -> tuple[Subnet, float]:
+    """The network fine-tuned; one that was fine-tuned before for as long is read back."""
+    file, note = place / "subnet.safetensors", place / "finetuned.json"
+    wanted = f"{max(1, round(seconds))}s"
+    if note.is_file() and (known := read_json(note, dict[str, Any])).get("train_time") == wanted:
+        return load_subnet(file).eval(), float(known["seconds"])
+    usual = load_recipe("adapt")
+    recipe: Recipe = replace(usual, phases=(Phase(name="fine-tuning", share=1.0),))
+    subnet = candidate.at(side)
+    fit_classifier(subnet, candidate.data, listener=listener)
+    result = train(
+        subnet,
+        candidate.data,
+        recipe,
+        place,
+        seed=request.seed,
+        threads=request.threads,
+        device=request.accelerator,
+        evaluations=1,
+        train_time=wanted,
+        listener=listener,
+    )
+    subnet = subnet.to("cpu").eval()
+    save_subnet(file, subnet, {"baseline": candidate.name})
+    write_text(note, f'{{"train_time": "{wanted}", "seconds": {result.seconds:.1f}}}\n')
+    return subnet, result.seconds
+
+
+def _judge(
+    candidate: _Candidate, subnet: Subnet, seconds: float, timed: Timed, budget: Budget, trained: TrainedSupernet
+) -> Judged:
+    space, data, objective = candidate.supernet.space, candidate.data, trained.evaluated.objective
+    costs = space.costs(subnet.genotype[None])
+    test = evaluate_on_test(subnet, data, objective)
+    latency_ms, p10_ms, p90_ms = timed
+    return Judged(
+        candidate.name,
+        subnet.resolution,
+        int(costs.macs[0]),
+        int(costs.params[0]),
+        evaluate(subnet, "validation", data, objective),
+        test,
+        float(standard_error(test, len(data.test))),
+        latency_ms,
+        p10_ms,
+        p90_ms,
+        all(
+            latency_ms is None or latency_ms <= limit.value * (1 + MEASURED_TWICE)
+            for limit in budget.limits
+            if limit.latency is not None
+        ),
+        round(seconds, 1),
+    )

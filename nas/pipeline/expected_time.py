@@ -1,0 +1,62 @@
+"""How long a search on photographs will take, said before it starts: a forward pass is timed, the rest is counted."""
+
+from time import perf_counter
+
+import numpy as np
+
+from nas.pipeline.at_hand import NONE, baseline_names
+from nas.pipeline.baselines import SHARE
+from nas.pipeline.images import count_images
+from nas.pipeline.request import SearchRequest
+from nas.training.duration import parse_duration, show_duration
+from search_spaces import SearchSpace
+
+IMAGES = 4
+"""Timed at once; the first pass is not counted."""
+
+
+def expected_time(request: SearchRequest, space: SearchSpace) -> str:
+    """What the parts of the search will take, in a sentence.
+
+    Parameters
+    ----------
+    request : with a train time.
+    space : of the networks; one of middle cost is timed.
+    """
+    training = parse_duration(str(request.train_time))
+    images = count_images(request.data) or 0
+    fraction = request.data.validation_fraction
+    validation = round(images * fraction / max(0.1, 1 - fraction - request.data.test_fraction))
+    evaluations = request.evaluations + request.finalists * request.rounds
+    evaluating = evaluations * _seconds_an_evaluation(space, images, validation)
+    baselines = 0.0 if request.baselines == NONE or not baseline_names(request.baselines) else SHARE * training
+    parts = [
+        f"{show_duration(training)} of training",
+        f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets",
+    ]
+    if baselines:
+        parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
+    total = training + evaluating + baselines
+    return (
+        f"this will take about {show_duration(total)}: {', '.join(parts)}; measuring the device and reading the images "
+        "come on top"
+    )
+
+
+def _seconds_an_evaluation(space: SearchSpace, images: int, validation: int) -> float:
+    import torch
+
+    from nas.evaluation.accuracy import calibration_size
+    from nas.supernet import Supernet
+
+    supernet = Supernet(space).eval()
+    sampled = space.sample(64, np.random.default_rng(0))
+    macs = space.costs(sampled).macs
+    supernet.activate(sampled[np.argsort(macs)[len(macs) // 2]])
+    batch = torch.zeros(IMAGES, 3, supernet.resolution, supernet.resolution)
+    with torch.inference_mode():
+        supernet(batch)
+        began = perf_counter()
+        supernet(batch)
+    an_image = (perf_counter() - began) / IMAGES
+    return an_image * (validation + min(images, calibration_size(supernet.resolution)))

