@@ -60,7 +60,7 @@ def start(folder: Path, *words: str, **environment: str | None) -> "subprocess.P
     )
 
 
-def run(folder: Path, *words: str, timeout_s: float = 120, **environment: str | None) -> Ended:
+def run(folder: Path, *words: str, timeout_s: float = 600, **environment: str | None) -> Ended:
     """Run ``nas`` with `words` in a process of its own."""
     process = start(folder, *words, **environment)
     try:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from latency_tables.files import atomic_path
+from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
 
 MOST_BYTES = 10e9
 """Of all decoded images that are kept; those used longest ago go first."""
@@ -36,7 +37,8 @@ def kept_arrays(key: str) -> dict[str, NDArray[np.uint8]] | None:
     path = None if folder is None else folder / f"images_{key}.safetensors"
     if path is None or not path.is_file():
         return None
-    with suppress(OSError, SafetensorError):
+    with suppress(OSError, SafetensorError, ValueError):
+        sealed_metadata(path)
         found = load_file(path)
         with suppress(OSError):
             os.utime(path)
@@ -56,7 +58,8 @@ def keep_arrays(key: str, arrays: Mapping[str, NDArray[np.uint8]]) -> Path | Non
         if shutil.disk_usage(folder).free < 2 * size:
             return None
         with atomic_path(path) as temporary:
-            save_file(dict(arrays), temporary)
+            save_file(dict(arrays), temporary, metadata={KEY: BLANK})
+            seal(temporary)
     except OSError:
         return None
     return path

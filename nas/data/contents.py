@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from latency_tables.files import atomic_path
+from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
 from nas.data.cache import cache_folder
 from nas.data.folder import SPLITS, Layout, read_layout
 from nas.data.settings import DataSettings
@@ -91,7 +92,8 @@ class _Kept:
         self._path = None if folder is None else folder / f"hashes_{name}.safetensors"
         self._names = self._stats = self._hashes = np.empty((0, 0), dtype=np.uint8)
         if self._path is not None and self._path.is_file():
-            with suppress(OSError, SafetensorError, KeyError):
+            with suppress(OSError, SafetensorError, KeyError, ValueError):
+                sealed_metadata(self._path)
                 found = load_file(self._path)
                 self._names, self._stats, self._hashes = found["names"], found["stats"], found["hashes"]
 
@@ -113,7 +115,8 @@ class _Kept:
         names = np.frombuffer(b"".join(map(_name, paths)), dtype=np.uint8).reshape(-1, _BYTES)
         tensors: dict[str, NDArray[Any]] = {"names": names[settled], "stats": stats[settled], "hashes": hashes[settled]}
         with suppress(OSError), atomic_path(self._path) as temporary:
-            save_file(tensors, temporary)
+            save_file(tensors, temporary, metadata={KEY: BLANK})
+            seal(temporary)
 
 
 def _name(path: str) -> bytes:

@@ -41,7 +41,7 @@ def read_calibration_images(path: Path, side: int) -> Tensor:
     try:
         with Image.open(path) as opened:
             picture = np.asarray(opened.convert("RGB"))
-    except (OSError, SyntaxError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     height, width, channels = picture.shape
     if height % side or width % side:

@@ -20,6 +20,7 @@ from nas.progress import Progress
 from nas.search.evolution.pareto import front
 
 FILE = "test_accuracy.csv"
+MOST_RANDOM = 10_000
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def evaluate_run(
     ------
     ValueError : a negative number of nets.
     """
-    if n_random < 0:
-        raise ValueError(f"random is a number of networks, at least 0, got {n_random}")
+    if not 0 <= n_random <= MOST_RANDOM:
+        raise ValueError(f"random is a number of networks, 0 to {MOST_RANDOM:,}, got {n_random}")
     space = trained.space
     drawn = space.sample(n_random, np.random.default_rng([seed, n_random]), tilt=1.5)
     spread = np.concatenate([np.stack([space.max, space.min]), drawn])

@@ -1,6 +1,6 @@
 """A trained supernet with its images: what searches, workers and test evaluations read of a training run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import log
 from pathlib import Path
@@ -13,7 +13,7 @@ from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
 from nas.search.objectives import check_objective
-from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
+from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
 from search_spaces import SearchSpace
 
@@ -67,12 +67,15 @@ class TrainedSupernet:
         folder = find_supernet(given)
         supernet, card = load_supernet(folder)
         calibration_file = folder / CALIBRATION_IMAGES_FILE
-        if data is None and calibration_file.is_file():
+        stands_in = data is None and calibration_file.is_file()
+        _require(card, folder, ("data", *(("classes", "mean", "std") if stands_in else ("data_settings",))))
+        if stands_in:
             if check_objective(objective) != "accuracy":
                 raise ValueError(
                     f"objective={objective} needs labelled images, and those of {given} do not come with it; add "
                     "--data PATH"
                 )
+            _require(card["data"], folder, ("name", "resolution"), "data.")
             images = synthetic_data(read_calibration_images(calibration_file, card["data"]["resolution"]), card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
         images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
@@ -102,6 +105,8 @@ class TrainedSupernet:
         if self.data.labelled:
             return []
         macs = int(self.space.costs(genotype[None]).macs[0])
+        if len(self.card.get("subnets", ())) < 2:
+            return ["Accuracy on the test split is not known: the images do not come with the supernet."]
         sizes = sorted(self.card["subnets"], key=lambda subnet: abs(log(subnet["macs"] / macs)))[:2]
         like = " and ".join(
             f"{subnet['test_accuracy']:.1%} ({subnet['macs'] / 1e6:.1f} M MACs)"
@@ -119,6 +124,14 @@ class TrainedSupernet:
         net = self.supernet.extract(genotype)
         calibrate_batch_norm(net, calibration_batches(self.data, net.resolution))
         return net.eval()
+
+
+def _require(card: Mapping[str, Any], folder: Path, names: Sequence[str], prefix: str = "") -> None:
+    """Refuse a supernet that says too little of its images."""
+    if missing := [name for name in names if name not in card]:
+        raise ValueError(
+            f"{folder / CARD}: card.{prefix}{missing[0]} is missing, so its images cannot be found; nas train writes it"
+        )
 
 
 def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData) -> str:

@@ -25,6 +25,8 @@ from search_spaces.settings import SpaceSettings
 
 MOST_BATCH = 4096
 """Of an exported file; the images of a larger batch do not fit the memory of a device."""
+MOST = {"samples": 10_000, "evaluations": 100_000, "candidates": 10_000_000, "finalists": 1_000, "rounds": 1_000}
+"""Of what a search counts: more takes months, or all memory."""
 ACCELERATORS = ("auto", "cpu", "cuda")
 
 
@@ -166,6 +168,8 @@ class SearchRequest(TrainRequest):
             )
         for name, least in (("samples", 1), ("evaluations", 1), ("candidates", 1), ("finalists", 1), ("rounds", 1)):
             at_least(name, getattr(self, name), least)
+            if (value := getattr(self, name)) is not None and value > MOST[name]:
+                raise ValueError(f"{name} must be at most {MOST[name]:,}, got {value}")
         at_least("batch", self.batch, 1)
         if self.batch is not None and self.batch > MOST_BATCH:
             raise ValueError(f"batch must be at most {MOST_BATCH:,}, got {self.batch}")

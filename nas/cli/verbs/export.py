@@ -1,6 +1,7 @@
 """`nas export`: the network of a finished search as files for its runtimes, each checked against PyTorch."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from nas.cli.call import Call
@@ -9,7 +10,8 @@ from nas.cli.console import output, remarks
 from nas.export.checked import rejections, sentence
 from nas.export.network_file import FORMATS, file_kinds
 from nas.pipeline.export import export_again
-from nas.pipeline.run_folder import check_writable
+from nas.pipeline.run_folder import check_writable, in_use
+from nas.progress import Listener
 
 
 def run(config: ExportConfig, call: Call) -> int:
@@ -29,14 +31,17 @@ def run(config: ExportConfig, call: Call) -> int:
     else:
         paths = [where / kind.file_name for kind in kinds]
     check_writable(paths[0].parent)
-    exports = export_again(
-        source,
-        paths,
-        kinds,
-        batch=config.batch,
-        max_accuracy_drop=config.max_accuracy_drop / 100,
-        devices=Path(config.runs) / "devices",
-    )
+    # Its record changes only where the files join it.
+    inside = source.is_dir() and paths[0].parent.resolve() == source.resolve()
+    with in_use(source, "nas export", wait=True, listener=Listener(say=remarks.print)) if inside else nullcontext():
+        exports = export_again(
+            source,
+            paths,
+            kinds,
+            batch=config.batch,
+            max_accuracy_drop=config.max_accuracy_drop / 100,
+            devices=Path(config.runs) / "devices",
+        )
     if config.json:
         print(json.dumps({"folder": str(paths[0].parent), "exports": exports}))
     else:

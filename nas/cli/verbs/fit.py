@@ -34,7 +34,8 @@ def run(config: FitConfig, call: Call) -> int:
             f"type: nas measure {device.flags} --space {space.name}"
         )
     profile = device.table.profile_path(space)
-    predictor.save(profile)
+    with device.table.locked(Listener(say=remarks.print)):
+        predictor.save(profile)
     errors = predictor.errors_
     figure = held_out_figure(
         predictor.latency_ms_, predictor.left_out_ms_, predictor.left_out_std_ms_, f"{device.name}, {space.name}"

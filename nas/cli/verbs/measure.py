@@ -11,13 +11,14 @@ from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import import_table
 from nas.devices.learning import POOL, check_again, describe_need, device_predictor
+from nas.pipeline.request import MOST
 from nas.progress import Listener
 
 
 def run(config: MeasureConfig, call: Call) -> int:
     """Measure, and show what the device's table now holds of the space."""
-    if config.samples < 1:
-        raise ValueError(f"--samples must be at least 1, got {config.samples}")
+    if not 1 <= config.samples <= MOST["samples"]:
+        raise ValueError(f"--samples must be 1 to {MOST['samples']:,}, got {config.samples}")
     if config.source is not None:
         return _import(config)
     listener = Listener(say=remarks.print, track=track)
