@@ -158,7 +158,7 @@ def learn_accuracy(
         proposals = _near_front(known, feasibility, population, size, plan, rng)
         if not len(proposals):
             break
-        listener.say(f"evaluating {len(proposals)} subnets near the front, round {number} of {len(sizes) - 1}")
+        listener.say(f"evaluating near the front, round {number} of {len(sizes) - 1}; subnets: {len(proposals)}")
         found = evaluate(proposals)
         parts.append(_rows(space, number, proposals, predictor, found))
         population, accuracy = np.concatenate([population, proposals]), np.concatenate([accuracy, found])
