@@ -74,7 +74,7 @@ def read_pictures(settings: DataSettings, listener: Listener, largest: int | Non
     copied += [part.paths[row] for name, (part, _) in read.items() for row in np.flatnonzero(doubled[name])]
     if copied:
         listener.say(
-            f"{len(copied):,} images are copies of images in another split (training, search-validation, test) and are "
+            f"copies of images in another split (training, search-validation, test): {len(copied):,}; they are "
             f"left out, the first: {layout.name(copied[0])}"
         )
     splits = {}

@@ -158,7 +158,7 @@ def learn_accuracy(
         proposals = _near_front(known, feasibility, population, size, plan, rng)
         if not len(proposals):
             break
-        listener.say(f"evaluating {len(proposals)} subnets near the front, round {number} of {len(sizes) - 1}")
+        listener.say(f"evaluating near the front, round {number} of {len(sizes) - 1}; subnets: {len(proposals)}")
         found = evaluate(proposals)
         parts.append(_rows(space, number, proposals, predictor, found))
         population, accuracy = np.concatenate([population, proposals]), np.concatenate([accuracy, found])
@@ -173,16 +173,32 @@ def learn_from(space: SearchSpace, population: Population, accuracy: NDArray[np.
 
 
 def spread_over_sizes(space: SearchSpace, n: int, rng: np.random.Generator) -> Population:
-    """The min net, the max net and random ones with evenly spread logarithms of MACs; at most `n`, all different."""
-    pool = np.concatenate([np.stack([space.min, space.max]), space.sample(_SIZES * n, rng, tilt=1.5)])
+    """The min net, the max net and random ones with evenly spread logarithms of MACs; at most `n`, all different.
+
+    Where resolutions can be chosen, half of them are the max net at evenly spread ones: reading fewer pixels costs a
+    trained network less accuracy than losing channels.
+    """
+    landmarks = _at_resolutions(space, n // 2)
+    pool = np.concatenate([np.stack([space.min, space.max]), landmarks, space.sample(_SIZES * n, rng, tilt=1.5)])
     pool = pool[np.sort(np.unique(row_keys(pool), return_index=True)[1])]
     size = np.log(space.costs(pool).macs.astype(np.float64))
-    free = np.ones(len(pool), dtype=bool)
-    chosen = []
-    for target in np.linspace(size[0], size[1], min(n, len(pool))):
+    free = ~np.isin(row_keys(pool), row_keys(landmarks))
+    chosen = np.flatnonzero(~free).tolist()
+    for target in np.linspace(size[0], size[1], min(n, len(pool)) - len(chosen)):
         chosen.append(int(np.argmin(np.where(free, np.abs(size - target), np.inf))))
         free[chosen[-1]] = False
     return pool[chosen]
+
+
+def _at_resolutions(space: SearchSpace, n: int) -> Population:
+    """The max net at up to `n` evenly spread resolutions, shape (at most n, n_genes); none where there is one only."""
+    sides = [column for column, gene in enumerate(space.genes) if gene.kind == "resolution" and len(gene.values) > 1]
+    if not sides or n < 2:
+        return np.empty((0, len(space.genes)), dtype=np.int16)
+    choices = np.unique(np.linspace(0, space.n_choices[sides[0]] - 1, n).round().astype(np.int16))
+    rows = np.repeat(space.max[None], len(choices), axis=0)
+    rows[:, sides[0]] = choices
+    return space.canonical(rows)
 
 
 def _near_front(

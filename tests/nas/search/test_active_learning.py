@@ -117,3 +117,12 @@ def test_a_small_space_runs_out_of_networks():
         plan=EvaluationPlan(100),
     )
     assert len(learnt.table) == small.size == learnt.table["architecture"].nunique()
+
+
+def test_half_of_the_spread_is_the_max_net_at_its_resolutions():
+    space = get_space("mobilenet_v3_small_images", resolutions=(16, 24, 32))
+    population = spread_over_sizes(space, 12, np.random.default_rng(0))
+    column = space.columns["resolution"]
+    others = np.delete(population, column, axis=1) == np.delete(space.max, column)
+    assert set(population[others.all(axis=1)][:, column].tolist()) == {0, 1, 2}
+    assert len(np.unique(population, axis=0)) == 12
