@@ -1,5 +1,6 @@
 """What is settled before anything is trained: devices, settings, and whether the budget can be kept."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import Objectives
 from search_spaces import Population, get_space
+from search_spaces.settings import SpaceSettings
 
 SPACE = {"name": "mobilenet_v3_small_images", "depths": [1, 2], "resolutions": [32]}
 
@@ -31,7 +33,7 @@ class FromMacs:
 
 @pytest.fixture
 def request_(tmp_path: Path) -> SearchRequest:
-    return SearchRequest(space=SPACE, data={"name": "digits"}, runs=str(tmp_path), supernet=None)
+    return SearchRequest(space=SpaceSettings.from_dict(SPACE), runs=str(tmp_path))
 
 
 @pytest.fixture
@@ -95,9 +97,8 @@ def test_a_latency_that_nothing_keeps_is_refused(
 def test_an_unknown_strategy_is_refused_before_a_device_is_measured(
     request_: SearchRequest, devices: list[Device], learnt: list[str]
 ) -> None:
-    request_.strategy = "annealing"
     with pytest.raises(ValueError, match="no search strategy 'annealing'; known: evolution, nsga2, random"):
-        prepare_task(request_, devices, Budget.parse(latency="50%"))
+        prepare_task(replace(request_, strategy="annealing"), devices, Budget.parse(latency="50%"))
     assert not learnt
 
 
