@@ -82,7 +82,8 @@ class TrainedSupernet:
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(_other_images(given, card, images))
         # Trained weights that a training started from may expect other numbers than those of its images.
-        images = replace(images, mean=tuple(card["mean"]), std=tuple(card["std"]))
+        if "mean" in card and "std" in card:
+            images = replace(images, mean=tuple(card["mean"]), std=tuple(card["std"]))
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
         kept = notes if calibration_file.is_file() else folder
         evaluated = EvaluatedSubnets(

@@ -40,7 +40,7 @@ def test_spaces_as_json(tmp_path):
     ("words", "sentence"),
     [
         (["sarch"], "unknown verb 'sarch'; known: search"),
-        (["train", "--space", "resnet"], "unknown space 'resnet'; known: fbnet"),
+        (["train", "--space", "resnet"], "unknown space 'resnet'; known: efficientnet_lite0, fbnet"),
         (["train", "recipe=foo"], "unknown recipe 'foo'; known: "),
         (["train", "seed=abc"], "seed: should be a valid integer, got 'abc'"),
         (["train", "sed=1"], "no setting 'sed'"),

@@ -210,7 +210,7 @@ def test_a_damaged_profile_is_refused(tmp_path: Path, space: SearchSpace) -> Non
     with pytest.raises(ValueError, match="does not belong to phone.json"):
         LatencyPredictor.load(path)
     numbers.unlink()
-    with pytest.raises(ValueError, match=r"phone\.safetensors is missing"):
+    with pytest.raises(ValueError, match=r"phone\.safetensors cannot be read"):
         LatencyPredictor.load(path)
     path.write_text("{}")
     numbers.write_bytes(b"")
