@@ -187,15 +187,18 @@ def verdict(
     )
     test = f"test {chosen['test_accuracy']:.1%} against {best.test_accuracy:.1%}"
     length = f"fine-tuned for {show_duration(best.seconds)}, the supernet for {show_duration(trained_s)}"
-    chance = f"; with a standard error of {error:.1f} points that may be chance" if abs(points) < 2 * error else ""
+    if abs(points) < 2 * error:
+        exported = " It is exported as well." if points < 0 else ""
+        return (
+            f"No clear difference from a plain {best.title}: {points:+.1f} points on search-validation (the images "
+            f"that chose the network), standard error {error:.1f}{at}, {test} ({length}).{exported}"
+        )
     if points < 0:
         return (
-            f"A plain {best.title} is better here by {-points:.1f} points on search-validation{at}, {test}{chance} "
+            f"A plain {best.title} is better here by {-points:.1f} points on search-validation{at}, {test} "
             f"({length}). It is exported as well."
         )
-    if points == 0:
-        return f"A plain {best.title} is as accurate here on search-validation{at}, {test} ({length})."
-    return f"{points:.1f} points better on search-validation than {best.title}{at}, {test}{chance} ({length})."
+    return f"{points:.1f} points better on search-validation than {best.title}{at}, {test} ({length})."
 
 
 @dataclass(frozen=True)
