@@ -25,9 +25,11 @@ def grey() -> NDArray[np.uint8]:
 
 def example(script: str) -> Callable[[Path, int], NDArray[np.float32]]:
     """`read_image` of a script, whose runtime may not be installed."""
-    for name in ("onnxruntime", "ai_edge_litert", "ai_edge_litert.interpreter"):
-        sys.modules.setdefault(name, types.SimpleNamespace(Interpreter=None))  # type: ignore[arg-type]
-    return runpy.run_path(str(EXAMPLES / script))["read_image"]  # type: ignore[no-any-return]
+    names = ("onnxruntime", "ai_edge_litert", "ai_edge_litert.interpreter")
+    with pytest.MonkeyPatch.context() as patch:  # other tests import the real ones
+        for name in names:
+            patch.setitem(sys.modules, name, types.SimpleNamespace(Interpreter=None))
+        return runpy.run_path(str(EXAMPLES / script))["read_image"]  # type: ignore[no-any-return]
 
 
 def deep(kind: str) -> Image.Image:
