@@ -125,6 +125,11 @@ HYDRA_FLAGS = {
 }
 
 # What Hydra's grammar reads as text without quotes, unless it is one of the second.
+# Hydra itself would end the program for another value.
+_SHOWN = ("job", "hydra", "all")
+_ASKED = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+HYDRA_CHOICES = {"--cfg": _SHOWN, "-c": _SHOWN, "--info": _ASKED}
+
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:+%-]+")
 _READ_AS_ELSE = re.compile(r"[+-]?[\d_.]+(e[+-]?[\d_]*)?|[+-]?(inf|nan)|true|false|null", re.IGNORECASE)
 
@@ -172,7 +177,10 @@ def parse(argv: Sequence[str], allowed: Sequence[str]) -> CommandLine:
         if word in ("--help", "-h"):
             line.help = True
         elif word in HYDRA_FLAGS:
-            line.hydra += [word, *(_take(words, word) for _ in range(HYDRA_FLAGS[word]))]
+            values = [_take(words, word) for _ in range(HYDRA_FLAGS[word])]
+            if values and values[0] not in (choices := HYDRA_CHOICES.get(word, tuple(values))):
+                raise ValueError(f"{word} is one of {', '.join(choices)}, got {values[0]!r}")
+            line.hydra += [word, *values]
         elif word.startswith("--"):
             name, equals, value = word[2:].partition("=")
             flag = _lookup(name, allowed)
