@@ -62,13 +62,13 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
     if run.verb in TRAINING and is_helper():
         yield folder
         return
-    try:
-        with in_use(folder, f"nas {run.verb}"):
+    with in_use(folder, f"nas {run.verb}"):
+        try:
             keep_settings(run, folder, changed=resume is not None)
             yield folder
-    finally:
-        if resume is None:
-            remove_if_unused(folder)
+        finally:
+            if resume is None:  # while it is held: a run that is refused must not remove the folder of another
+                remove_if_unused(folder)
 
 
 def new_run_folder(parent: Path, name: str) -> Path:
