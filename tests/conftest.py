@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+
+# Some tests fork. The first backward pass decides whether a child may compute gradients: it may not if torch.export was
+# imported before, which then starts threads.
+torch.ones(1, requires_grad=True).sum().backward()
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +23,4 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _one_torch_thread(request: pytest.FixtureRequest) -> None:
     """Two test workers share two cores; one thread each is faster and repeatable."""
-    import sys
-
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+    torch.set_num_threads(1)

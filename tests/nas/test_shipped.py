@@ -125,7 +125,7 @@ def test_the_report_says_what_the_card_knows_of_such_networks(found):
     _, run = found
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "256 synthesised images" in page
-    assert "The test split was not touched." in page
+    assert "The test split was not used." in page
     assert "networks of its size reach" in page
     assert "not known" in page
 

@@ -129,7 +129,9 @@ def test_that_images_have_changed_since_a_training_is_said(tmp_path: Path) -> No
     card = {"data_settings": told, "recipe": {"name": request.recipe.name}, "seed": 0}
     folder = tmp_path / "runs" / "train" / "folder_before"
     folder.mkdir(parents=True)
-    (folder / "supernet.json").write_text(json.dumps({"space": {"name": request.space.name}, "card": card}))
+    space = {"name": request.space.name, "options": {}}
+    record = {"space": space, "kernel_transform": False, "sha256": "0" * 64, "card": card}
+    (folder / "supernet.json").write_text(json.dumps(record))
     assert "have changed since" in why_anew(request)
     assert str(folder) in why_anew(request)
     assert why_anew(replace(request, seed=1)) == ""

@@ -83,17 +83,19 @@ def test_a_killed_training_resumes_bitwise_with_another_number_of_processes(tmp_
     run(tmp_path / "whole", tmp_path, workers=2)
     child = os.fork()
     if child == 0:
-        quick = Trainer.accumulate
+        try:
+            quick = Trainer.accumulate
 
-        def deadly(self: Trainer, step: int) -> object:
-            done = quick(self, step)
-            if step == 13:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return done
+            def deadly(self: Trainer, step: int) -> object:
+                done = quick(self, step)
+                if step == 13:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return done
 
-        Trainer.accumulate = deadly  # type: ignore[method-assign,assignment]
-        run(tmp_path / "killed", tmp_path, workers=2)
-        os._exit(0)
+            Trainer.accumulate = deadly  # type: ignore[method-assign,assignment]
+            run(tmp_path / "killed", tmp_path, workers=2)
+        finally:  # an error must not let the child go on with the tests
+            os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
     assert not (tmp_path / "killed" / "supernet.safetensors").exists()

@@ -62,7 +62,7 @@ def test_front_is_of_validation_and_of_all_that_it_knows(trained: TrainedSuperne
             assert not beaten
         elif name not in roles:
             assert beaten or ((validation == accuracy) & (macs == cost)).sum() > 1
-    with pytest.raises(ValueError, match="at least 0, got -1"):
+    with pytest.raises(ValueError, match="0 to 10,000, got -1"):
         evaluate_run(trained, n_random=-1)
 
 

@@ -160,7 +160,7 @@ def test_a_sweep_runs_every_budget_and_ends_with_the_worst_code(searched):
     assert record["status"] == "met"
     assert "macs=100K" in done.stdout  # the table at the end
     page = (home / "runs/search/sweep/report.html").read_text(encoding="utf-8")
-    assert 'href="1/report.html"' in page
+    assert 'href="./1/report.html"' in page
     assert record["architecture"] in page
     assert "the cheapest needs" in page
 
@@ -179,7 +179,7 @@ def test_a_fleet_gets_a_network_each_and_one_that_cannot_takes_nothing_from_the_
     assert re.search("cpu .* cpu/subnet.onnx", done.stdout)
     page = home / "runs/search/fleet/report.html"
     first = page.read_text(encoding="utf-8")
-    assert 'href="cpu/report.html"' in first
+    assert 'href="./cpu/report.html"' in first
     page.unlink()
     assert nas("report", "runs/search/fleet", cwd=home).returncode == 0
     assert page.read_text(encoding="utf-8") == first

@@ -79,16 +79,18 @@ def test_a_killed_run_with_every_augmentation_resumes_to_the_identical_result(tm
     recipe = tiny_recipe(augmentation=EVERYTHING, balance_classes=True)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     if (child := os.fork()) == 0:
-        quick = Trainer.accumulate
+        try:
+            quick = Trainer.accumulate
 
-        def deadly(self: Trainer, step: int) -> object:
-            if step == 13:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return quick(self, step)
+            def deadly(self: Trainer, step: int) -> object:
+                if step == 13:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return quick(self, step)
 
-        Trainer.accumulate = deadly  # type: ignore[method-assign, assignment]
-        tiny_run(cut, recipe=recipe)
-        os._exit(0)
+            Trainer.accumulate = deadly  # type: ignore[method-assign, assignment]
+            tiny_run(cut, recipe=recipe)
+        finally:  # an error must not let the child go on with the tests
+            os._exit(0)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     tiny_run(cut, recipe=recipe)
     tiny_run(whole, recipe=recipe)
