@@ -56,7 +56,10 @@ class SearchRun:
         cloud = _table(folder / files["cloud"], ["predicted_accuracy", *(costs or ["macs"])])
         front = _table(folder / files["front"], [*predicted, "macs"])
         finalists = _table(
-            folder / files["finalists"], ["round", *predicted], text=["architecture"], numbers_or_nothing=measured
+            folder / files["finalists"],
+            ["round", "sessions", *predicted],
+            text=["architecture"],
+            numbers_or_nothing=measured,
         )
         convergence = _table(folder / files["convergence"], ["evaluations"], numbers_or_nothing=["predicted_accuracy"])
         return cls(record, front, cloud, finalists, convergence)
@@ -138,5 +141,7 @@ def _table(
             raise ValueError(f"{path} has a value that is no finite number in column {name}")
         table[name] = values
     for name in text or []:
+        if table[name].isna().any():
+            raise ValueError(f"{path} has an empty cell in column {name}")
         table[name] = table[name].astype(str)
     return table

@@ -156,7 +156,7 @@ def finalist_section(run: SearchRun, device: str) -> Section:
         )
     if "measured_latency_ms" in measured:
         columns["latency,\nmeasured"] = lambda row: milliseconds(row["measured_latency_ms"])
-        columns["sessions"] = lambda row: f"{row.get('sessions', 1):.0f}"
+        columns["sessions"] = lambda row: f"{row['sessions']:.0f}"
         columns["p10"] = lambda row: milliseconds(row["measured_p10_ms"])
         columns["p90"] = lambda row: milliseconds(row["measured_p90_ms"])
     rows = [[cell(row) for cell in columns.values()] for _, row in table.iterrows()]

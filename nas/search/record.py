@@ -19,7 +19,8 @@ IDENTITY = "search.json"
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0)]
-Milliseconds = Annotated[float, Ge(0)]
+Amount = Annotated[float, Ge(0)]
+"""Milliseconds, bytes or a number of operations."""
 
 
 class Space(TypedDict):
@@ -46,8 +47,8 @@ class BudgetRecord(TypedDict):
     device: str
     key: Literal["latency_ms", "macs", "params", "weight_bytes", "peak_activation_bytes"]
     typed: str
-    limit: float
-    value: float
+    limit: Amount
+    value: Amount
     source: Literal["measured", "predicted", "paper"]
     met: bool
 
@@ -57,10 +58,10 @@ class FeasibilityRecord(TypedDict):
 
     budget: str
     device: str
-    cheapest: float
-    min_net: float
-    middle_net: float
-    max_net: float
+    cheapest: Amount
+    min_net: Amount
+    middle_net: Amount
+    max_net: Amount
 
 
 class PartRecord(TypedDict):
@@ -83,7 +84,7 @@ class ParityRecord(TypedDict):
 class TimedRecord(TypedDict):
     """The latency of a file, and where it was measured."""
 
-    latency_ms: Milliseconds
+    latency_ms: Amount
     device: str
     runtime: str
     threads: Count
@@ -149,7 +150,7 @@ class PrecisionRecord(TypedDict):
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
     accepted: NotRequired[bool]
-    latency_ms: NotRequired[Milliseconds | None]
+    latency_ms: NotRequired[Amount | None]
     bytes: NotRequired[Count]
     peak_activation_bytes: NotRequired[Count]
     macs: NotRequired[Count]
