@@ -11,11 +11,11 @@ Lives in the lowest package because every other one reads and writes files.
 import fcntl
 import json
 import os
-import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -35,7 +35,6 @@ MAX_INTEGER = 10**300
 MAX_SHOWN = 60
 MAX_NAME = 100
 _PARTIAL = ".partial"
-_MARK = ".scratch"
 
 
 @contextmanager
@@ -94,21 +93,6 @@ def remove_abandoned(folder: Path) -> None:
                 with suppress(OSError), open(entry.path, "rb+") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     os.unlink(entry.path)
-
-
-@contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder for temporary files, removed in the end; those that killed processes left are removed first."""
-    for mark in Path(tempfile.gettempdir()).glob(f"nas-*/{_MARK}"):
-        with suppress(OSError), mark.open("rb+") as file:
-            if mark.parent.lstat().st_uid == os.getuid() and not mark.parent.is_symlink():
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(mark.parent, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="nas-") as name, (Path(name) / "new").open("wb") as file:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        (Path(name) / "new").rename(Path(name) / _MARK)  # locked when it appears
-        yield Path(name)
 
 
 def _locked_file(path: Path) -> tuple[Path, int]:
@@ -189,14 +173,23 @@ def read_json(path: Path, model: type[T], *, max_bytes: int = MAX_BYTES) -> T:
     ------
     ValueError : it cannot be read, is no JSON, or does not fit `model`.
     """
-    text = read_text(path, max_bytes=max_bytes)
+    return parse_json(read_text(path, max_bytes=max_bytes), model, str(path))
+
+
+def parse_json(text: str | bytes, model: type[T], name: str) -> T:
+    """JSON text from within a file as a value of `model`, as `read_json`; `name` is what it is called in messages.
+
+    Raises
+    ------
+    ValueError : it is no JSON, or does not fit `model`.
+    """
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_without_repeats)
     except RecursionError as error:
-        raise ValueError(f"{path} has more than {MAX_DEPTH} levels of lists and mappings") from error
+        raise ValueError(f"{name} has more than {MAX_DEPTH} levels of lists and mappings") from error
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}") from error
-    return check_value(value, model, str(path))
+        raise ValueError(f"{name} is not valid JSON: {error}") from error
+    return check_value(value, model, name)
 
 
 def read_yaml(path: Path, model: type[T], *, max_bytes: int = 2**20) -> T:
@@ -230,6 +223,19 @@ def check_value(value: Any, model: type[T], name: str) -> T:
     except ValidationError as error:
         raise ValueError(f"{name}: {_sentence(error)}") from error
     return found
+
+
+def from_fields(kind: Callable[..., T], settings: Mapping[str, Any], where: str) -> T:
+    """A dataclass from a mapping of its fields; `where` stands before a field's name in messages.
+
+    Raises
+    ------
+    ValueError : a field that there is not, or a value that cannot work.
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(settings) - set(known)):
+        raise ValueError(f"there is no setting {where}{shown(unknown[0])}; known: {', '.join(known)}")
+    return kind(**settings)
 
 
 def shown(value: Any, most: int = MAX_SHOWN) -> str:

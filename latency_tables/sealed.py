@@ -4,18 +4,28 @@ The format: https://huggingface.co/docs/safetensors. Its library notices a file 
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import IO
 
-from latency_tables.files import check_regular, shown
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
+from latency_tables.files import check_regular, parse_json, shown
 
 KEY = "sha256"
 BLANK = "0" * 64
 """What stands in the header in place of the digest while that is computed."""
 MAX_HEADER = 100_000_000
 _PIECE = 1 << 20
+
+
+class _Header(TypedDict):
+    """Beside it stand the tensors, which the library checks."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    __metadata__: dict[str, str]
 
 
 def seal(path: Path) -> None:
@@ -48,8 +58,7 @@ def sealed_metadata(path: Path) -> dict[str, str]:
                 raise ValueError(damaged)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    metadata: dict[str, str] = json.loads(header)["__metadata__"]
-    return metadata
+    return parse_json(header, _Header, f"the header of {path}")["__metadata__"]
 
 
 def _header(file: IO[bytes]) -> bytes:

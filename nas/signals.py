@@ -1,12 +1,18 @@
-"""Ending a run between two steps instead of in the middle of one."""
+"""Ending a run between two steps instead of in the middle of one, and soon in any case."""
 
+import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 PATIENCE_S = 1.0
 """Who types Ctrl-C should not wait for the end of a long step."""
+LIMIT_S = 1.8
+"""After Ctrl-C nothing lasts longer, whatever it is."""
 
 
 class Interruption:
@@ -55,3 +61,47 @@ class Interruption:
             raise KeyboardInterrupt
         if self.noted is not None:
             raise SystemExit(128 + self.noted)
+
+
+def end_soon(code: int, sentence: Callable[[], str]) -> threading.Event:
+    """From now on, Ctrl-C ends this process after `LIMIT_S` at the latest.
+
+    Python obeys a signal between two of its own operations. One call of a library (a backward pass, the fit of a
+    forest, an import on a busy machine) may last for minutes; what is written whole or not at all is then given up.
+
+    Parameters
+    ----------
+    code : the exit code.
+    sentence : gives what is printed where the process had to be ended.
+
+    Returns
+    -------
+    Set once Ctrl-C was typed.
+    """
+    noted = threading.Event()
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # written to at once, by the handler below Python's
+
+    def watch() -> None:
+        while os.read(read, 1)[0] != signal.SIGINT:
+            pass
+        noted.set()
+        time.sleep(LIMIT_S)
+        os.write(2, f"{sentence()}\n".encode(errors="backslashreplace"))
+        os._exit(code)
+
+    def obey(number: int, frame: FrameType | None) -> None:
+        noted.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, obey)
+    threading.Thread(target=watch, daemon=True).start()
+    return noted
+
+
+def end_now(code: int) -> None:
+    """End without what an interpreter does at its end, which takes seconds on a busy machine."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Self, get_type_hints
 
-from latency_tables.files import check_value, shown
+from latency_tables.files import check_value, from_fields, shown
 from search_spaces.registry import get_space
 from search_spaces.space import SearchSpace
 
@@ -81,10 +81,7 @@ class SpaceSettings:
         ------
         ValueError : a field that there is not, or a value that cannot work.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(settings) - set(known)):
-            raise ValueError(f"there is no setting space.{unknown[0]}; known: {', '.join(known)}")
-        return cls(**settings)
+        return from_fields(cls, settings, "space.")
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, complete."""

@@ -4,60 +4,60 @@ import os
 import random
 import shutil
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from experiments.robustness.kills import VERBS, digests
-from experiments.robustness.tiny import Trial, left_behind, run, start
+from experiments.robustness.forked import fork
+from experiments.robustness.kills import VERBS, Alone, digests, run_alone
+from experiments.robustness.tiny import Trial, left_behind
 
 MEGABYTES = 24
-TRIED = ("train", "search", "finetune")
+TRIED = ("train", "search", "finetune", "export", "fit")
 
 
-def full(home: Path, work: Path, n: int, rng: random.Random) -> Iterator[Trial]:
-    """`n` runs on a file system of a few megabytes that something else fills meanwhile."""
+def full(home: Path, work: Path, numbers: Iterator[int], seed: str) -> Iterator[tuple[int, Trial]]:
+    """Runs on a file system of a few megabytes that something else fills meanwhile."""
     disk = work / "disk"
     disk.mkdir()
     mounted = ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "tmpfs", str(disk)]
     if subprocess.run(mounted, check=False).returncode:
         print("a small file system cannot be mounted here: full disks are left out")
         return
+    alone: dict[str, Alone] = {}
+    there, filler, temporary = disk / "home", disk / "filler", disk / "tmp"
     try:
-        alone: dict[str, tuple[float, list[str]]] = {}
-        for number in range(n):
+        for number in numbers:
             verb = TRIED[number % len(TRIED)]
             words, files = VERBS[verb]
-            there = disk / "home"
             if verb not in alone:
-                shutil.copytree(home, there)
-                began = time.monotonic()
-                ended = run(there, *words, timeout_s=600)
-                assert ended.code == 0, ended.stderr
-                alone[verb] = time.monotonic() - began, digests(there / "new", files)
-                shutil.rmtree(there)
-            seconds, expected = alone[verb]
+                alone[verb] = run_alone(home, work, verb)
             shutil.copytree(home, there)
-            timer = threading.Timer(rng.uniform(0, seconds), _fill, [disk / "filler"])
-            timer.start()
-            process = start(there, *words)
-            _, said = process.communicate(timeout=600)
-            timer.join()
-            well = process.returncode in (0, 1, 2) and "Traceback" not in said and "NAS_DEBUG" not in said
-            (disk / "filler").unlink()
-            ended = run(there, *words, timeout_s=600)
-            same = ended.code == 0 and digests(there / "new", files) == expected
-            yield Trial("disk full", well, same, left_behind(there), said + ended.stderr)
+            moment = random.Random(f"{seed} {number}").uniform(0, alone[verb].seconds)
+            run = fork(there, *words, temporary=temporary)
+            time.sleep(moment)
+            _fill(filler)
+            while run.poll() is None:  # whatever is removed is filled again
+                _fill(filler)
+                time.sleep(0.01)
+            first = run.end()
+            filler.unlink()
+            second = fork(there, *words, temporary=temporary).end()
+            same = second.code == 0 and digests(there / "new", files) == alone[verb].files
+            left = left_behind(there) + [path.name for path in temporary.glob("nas-*")]
+            said = f"{verb} after {moment:.2f} s, exit code {first.code}: {first.stderr} / {second.stderr}"
+            yield number, Trial("disk full", first.well, same, left, said)
             shutil.rmtree(there)
+            shutil.rmtree(temporary)
     finally:
-        subprocess.run(["umount", str(disk)], check=False)
+        subprocess.run(["umount", "-l", str(disk)], check=False)
 
 
 def _fill(path: Path) -> None:
-    with path.open("wb") as file:
-        try:
-            while True:
-                os.write(file.fileno(), bytes(4096))
-        except OSError:
-            return
+    """Take what room there is."""
+    with path.open("ab") as file:
+        for size in (1 << 20, 4096):
+            with suppress(OSError):
+                while True:
+                    os.write(file.fileno(), bytes(size))

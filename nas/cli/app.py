@@ -16,14 +16,17 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from latency_tables.files import scratch_folder
+from latency_tables.scratch import scratch_folder
+from latency_tables.writable import check_writable
+from nas.cli import interrupted
 from nas.cli.arguments import hydra_arguments, recorded_settings, sets
 from nas.cli.config import SETTINGS, defaults
 from nas.cli.flags import CommandLine, quote
 from nas.cli.job import CODES_FILE, Ended, Job
 from nas.cli.outcome import EXIT_BAD_ARGUMENT, EXIT_OK, EXIT_OTHER, fail, one_sentence, outcome
+from nas.cli.passwords import without_passwords
 from nas.cli.verb import Verb
-from nas.pipeline.run_folder import check_writable, new_run_folder
+from nas.pipeline.run_folder import new_run_folder
 from nas.shipped.conf import CONF
 
 # The predictors' matrices are small: one BLAS thread is fastest, and the only one that is fast on a busy machine.
@@ -41,7 +44,7 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     resume = None if line.resume is None else Path(line.resume).expanduser()
     out = None if line.out is None or not verb.run_folder else Path(line.out).expanduser()
     try:
-        arguments = hydra_arguments(verb, line)
+        arguments, storages = without_passwords(hydra_arguments(verb, line))
         recorded = recorded_settings(verb, line)
         if out is not None:
             check_writable(out)
@@ -60,13 +63,13 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
         # Hydra then raises instead of printing a page and exiting with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         sys.argv = [f"nas {verb.name}", *arguments]
-        job = Job(verb.name, recorded, resume, out)
+        job = Job(verb.name, recorded, resume, out, storages)
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb.name)(job)()
         except (HydraException, OmegaConfBaseException) as error:
             return fail(verb.name, one_sentence(error), EXIT_BAD_ARGUMENT)
         except KeyboardInterrupt:
-            return fail(verb.name, "interrupted; what was finished is kept", EXIT_OTHER)
+            return fail(verb.name, interrupted.sentence(), EXIT_OTHER)
         except Exception as error:
             code, sentence = outcome(error)
             return fail(verb.name, sentence, code)

@@ -12,7 +12,7 @@ from typing import Any
 from latency_tables.files import shown
 from nas.cli.config import PATHS, SETTINGS, text_keys
 from nas.cli.flags import CommandLine, quote
-from nas.cli.overrides import check_overrides, parse_override
+from nas.cli.overrides import check_overrides, parse_override, text_of
 from nas.cli.verb import Verb
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
 from nas.shipped import DEFAULT, shipped_supernets
@@ -89,22 +89,30 @@ def recorded_settings(verb: Verb, line: CommandLine) -> RunSettings[Any] | None:
 
 def _inside(recorded: RunSettings[Any], line: CommandLine) -> RunSettings[Any]:
     """Settings of a run folder, which may come from elsewhere, that name no place to write to outside this folder."""
-    for key, prefix in (("runs", ""), ("storage", "sqlite:///")):
-        place = str(getattr(recorded.settings, key, None) or "")
-        path = place.removeprefix(prefix)
-        outside = place.startswith(prefix) and (Path(path).is_absolute() or ".." in Path(path).parts)
-        if outside and not sets(line.overrides, key):
+    for key, inside in (("runs", _is_below), ("storage", _is_file_below)):
+        place = getattr(recorded.settings, key, None)
+        if place is not None and not inside(place) and not sets(line.overrides, key):
             raise ValueError(
                 f"the run was told to write to {key}={shown(place)}, which is outside this folder; "
-                f"type {key}={shown(place)} again to allow it"
+                f"to allow it, type {key}= again, with its password if it has one"
             )
     return recorded
+
+
+def _is_below(path: str) -> bool:
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
+
+
+def _is_file_below(url: str) -> bool:
+    """Whether a database is a plain file of SQLite; any other URL may lead anywhere."""
+    found = re.fullmatch(r"sqlite:///([\w./ -]+)", url)
+    return found is not None and _is_below(found[1])
 
 
 def former(line: CommandLine) -> str | None:
     """The run that --from names."""
     found = [text for text in line.overrides if text.partition("=")[0] == "former"]
-    return os.path.expanduser(str(parse_override(found[-1]).value())) if found else None
+    return os.path.expanduser(text_of(parse_override(found[-1]).value())) if found else None
 
 
 def sets(overrides: list[str], key: str) -> bool:

@@ -8,7 +8,7 @@ import importlib
 import json
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from nas.cli.call import Call
-from nas.cli.config import SETTINGS
+from nas.cli.config import SETTINGS, WorkerConfig
 from nas.cli.console import remarks
+from nas.cli.interrupted import note_run
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
@@ -60,6 +61,7 @@ class Job:
     recorded : the settings of the run that is continued or asked again.
     resume : the folder of the run that is continued.
     out : the folder that was named for the results.
+    storages : typed URLs of databases with their passwords, by the URL without.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Job:
         recorded: RunSettings[Any] | None = None,
         resume: Path | None = None,
         out: Path | None = None,
+        storages: Mapping[str, str] | None = None,
     ) -> None:
         self.verb, self.recorded, self.resume, self.out = verb, recorded, resume, out
+        self.storages = storages or {}
         self.__name__ = verb  # Hydra names the job after its function.
         self.__module__ = __name__
 
@@ -77,7 +81,7 @@ class Job:
         """Run the verb with what Hydra composed; the exit code."""
         hydra_config = HydraConfig.get()
         folders: list[Path] = []
-        code, sentence = guarded(self.verb, lambda: self._run(config, folders), folders)
+        code, sentence = guarded(self.verb, lambda: self._run(config, folders))
         if codes := os.environ.get(CODES_FILE):
             folder = str(folders[0]) if folders else hydra_config.runtime.output_dir
             ended = Ended(code, sentence, folder, list(hydra_config.overrides.task))
@@ -103,6 +107,8 @@ class Job:
             settings, sentence = with_usual_start(settings, typed, recipe)
             if sentence:
                 remarks.print(sentence, soft_wrap=True, markup=False)
+        if isinstance(settings, SearchRequest | WorkerConfig) and settings.storage in self.storages:
+            settings = replace(settings, storage=self.storages[settings.storage])
         check_request(settings)
         # A search from a former one needs little of what a search imports, and is to be answered within a second.
         name = "search_from" if isinstance(settings, SearchRequest) and settings.former is not None else self.verb
@@ -113,6 +119,7 @@ class Job:
         run = RunSettings(self.verb, settings, call.command)
         with held_run_folder(run, named, self.resume) as folder:
             folders.append(folder)
+            note_run(self.verb, folder)
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
 
 
@@ -125,17 +132,10 @@ def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def guarded(verb: str, job: Callable[[], int], folders: list[Path] | None = None) -> tuple[int, str]:
-    """Run `job`; a failure becomes an exit code and one sentence, which is shown.
-
-    Parameters
-    ----------
-    folders : where the job notes its run folder; the sentence then says how to go on.
-    """
+def guarded(verb: str, job: Callable[[], int]) -> tuple[int, str]:
+    """Run `job`; a failure becomes an exit code and one sentence, which is shown."""
     try:
         return job(), ""
     except (Exception, KeyboardInterrupt) as error:
         code, sentence = outcome(error)
-        if isinstance(error, KeyboardInterrupt) and folders and "resume" in VERBS[verb].flags:
-            sentence += f"; go on with: nas {verb} --resume {shlex.quote(str(folders[0]))}"
         return fail(verb, sentence, code), sentence

@@ -8,13 +8,30 @@ from collections.abc import Sequence
 
 from nas import __version__
 from nas.cli.flags import parse
+from nas.cli.interrupted import sentence
 from nas.cli.verb import VERBS, overview, usage
+from nas.signals import end_now, end_soon
+
+EXIT_INTERRUPTED = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `nas VERB ...` and return the exit code."""
+    """Run `nas VERB ...` and return the exit code.
+
+    Without `argv`, what was typed is run: the process is this program's own, and Ctrl-C ends it within two seconds.
+    """
+    if argv is not None:
+        return _guarded(argv)
+    interrupted = end_soon(EXIT_INTERRUPTED, lambda: f"nas: {sentence()}")
+    code = _guarded(sys.argv[1:])
+    if interrupted.is_set():
+        end_now(code)
+    return code
+
+
+def _guarded(words: Sequence[str]) -> int:
     try:
-        return _run(list(sys.argv[1:] if argv is None else argv))
+        return _run(list(words))
     except (Exception, KeyboardInterrupt) as error:
         from nas.cli.outcome import fail, outcome
 

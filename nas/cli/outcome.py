@@ -8,7 +8,9 @@ import traceback
 from omegaconf.errors import OmegaConfBaseException
 
 from latency_tables.files import shown
+from nas.cli import interrupted
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+from nas.pipeline.passwords import hide_passwords
 
 EXIT_OK, EXIT_OTHER, EXIT_BAD_ARGUMENT, EXIT_INFEASIBLE, EXIT_MISSED = 0, 1, 2, 3, 4
 LONGEST = 1_200
@@ -16,7 +18,12 @@ LONGEST = 1_200
 
 
 def outcome(error: BaseException) -> tuple[int, str]:
-    """The exit code and the sentence that an error ends with."""
+    """The exit code and the sentence that an error ends with; no password stands in it."""
+    code, sentence = _outcome(error)
+    return code, hide_passwords(sentence)
+
+
+def _outcome(error: BaseException) -> tuple[int, str]:
     match error:
         case InfeasibleBudget():
             return EXIT_INFEASIBLE, str(error)
@@ -25,7 +32,7 @@ def outcome(error: BaseException) -> tuple[int, str]:
         case ValueError() | OmegaConfBaseException():
             return EXIT_BAD_ARGUMENT, one_sentence(error)
         case KeyboardInterrupt():
-            return EXIT_OTHER, "interrupted; what was finished is kept"
+            return EXIT_OTHER, interrupted.sentence()
         case OSError():
             where = f" ({shown(str(error.filename), 200)})" if error.filename else ""
             return EXIT_OTHER, f"{error.strerror or error}{where}; what was finished is kept"
@@ -41,7 +48,7 @@ def fail(verb: str, message: str, code: int) -> int:
     """Print why a verb ends (the traceback too, where NAS_DEBUG is set), and return `code`."""
     if os.environ.get("NAS_DEBUG"):
         traceback.print_exc()
-    sentence = shown(" ".join(message.splitlines()), LONGEST)
+    sentence = shown(hide_passwords(" ".join(message.splitlines())), LONGEST)
     print(f"{'nas ' + verb if verb else 'nas'}: {sentence}", file=sys.stderr)
     return code
 

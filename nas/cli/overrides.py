@@ -39,6 +39,12 @@ def parse_override(text: str) -> Override:
         raise ValueError(f"{shown(text)} is not key=value as Hydra reads it; put quotes around the value") from error
 
 
+def text_of(value: Any) -> str:
+    """The text that a value of an override means, after Hydra's grammar and OmegaConf's escapes (``\\${`` is ``${``)."""
+    text = str(getattr(value, "text", value))
+    return re.sub(r"(\\+)\$\{", lambda found: found[1][: len(found[1]) // 2] + "${", text)
+
+
 def check_overrides(flags: Sequence[str], overrides: Sequence[str]) -> None:
     """Refuse what could run code or read a configuration from elsewhere.
 

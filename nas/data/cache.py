@@ -60,7 +60,7 @@ def keep_arrays(key: str, arrays: Mapping[str, NDArray[np.uint8]]) -> Path | Non
         with atomic_path(path) as temporary:
             save_file(dict(arrays), temporary, metadata={KEY: BLANK})
             seal(temporary)
-    except OSError:
+    except (OSError, SafetensorError):  # the latter: a full disk
         return None
     return path
 

@@ -114,7 +114,7 @@ class _Kept:
         settled = np.flatnonzero((stats[:, 1] >= 0) & (stats[:, 1] < time_ns() - _SETTLED_NS))
         names = np.frombuffer(b"".join(map(_name, paths)), dtype=np.uint8).reshape(-1, _BYTES)
         tensors: dict[str, NDArray[Any]] = {"names": names[settled], "stats": stats[settled], "hashes": hashes[settled]}
-        with suppress(OSError), atomic_path(self._path) as temporary:
+        with suppress(OSError, SafetensorError), atomic_path(self._path) as temporary:  # the latter: a full disk
             save_file(tensors, temporary, metadata={KEY: BLANK})
             seal(temporary)
 

@@ -5,8 +5,10 @@ Nothing heavy is imported here: a request is made of these settings before torch
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Self
+
+from latency_tables.files import from_fields
 
 NAMES = ("digits", "folder", "cifar10")
 ON_UNREADABLE = ("skip", "fail")
@@ -93,10 +95,7 @@ class DataSettings:
         ------
         ValueError : a field that there is not, or a value that cannot work.
         """
-        known = [field.name for field in fields(cls)]
-        if unknown := sorted(set(settings) - set(known)):
-            raise ValueError(f"there is no setting data.{unknown[0]}; known: {', '.join(known)}")
-        return cls(**settings)
+        return from_fields(cls, settings, "data.")
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, complete."""

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.files import atomic_path, scratch_folder
+from latency_tables.files import atomic_path
+from latency_tables.scratch import scratch_folder
 from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
 from nas.devices.device_table import DeviceTable

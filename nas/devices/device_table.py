@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import latency_tables
 from latency_tables.card import Card, read_card
 from latency_tables.table import COLUMNS, KEY, LatencyTable, card_path, read_rows, write_table
+from latency_tables.writable import RUNS_HINT, check_writable
 from nas.devices.protocol import Protocol, Rounds
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable
@@ -65,7 +66,9 @@ class DeviceTable:
         Raises
         ------
         Failure : it still does after `WAIT_S`.
+        ValueError : nothing can be written there.
         """
+        check_writable(self.folder, RUNS_HINT)
         self.folder.mkdir(parents=True, exist_ok=True)
         # The system gives up the lock of a process that ends, however it ends.
         lock = FileLock(self.folder / f".{self.spec.name}.lock")

@@ -118,6 +118,11 @@ class EvaluatedSubnets:
         return SupernetIdentity(str(self.folder), self._weights, self.data.fingerprint, self.objective)
 
     @property
+    def notes(self) -> Path:
+        """The folder in which accuracies, and what else is found out about the supernet, are kept."""
+        return self._path.parent
+
+    @property
     def known(self) -> Population:
         """Genotypes whose accuracy is known, shape ``(n, n_genes)``."""
         space = self.supernet.space

@@ -14,7 +14,15 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from latency_tables.files import shown
 from nas.errors import Failure, MissingExtra
@@ -31,6 +39,8 @@ OPEN_S = 3
 _CONNECT_S = 5
 _LOCK_S = 1  # SQLite waits without listening to Ctrl-C, so it waits shortly and is tried again
 _PAUSES_S = 0.2, 1.0
+_OPENED_AT_ONCE = 20
+"""By so many processes a new database may be; each step of making its tables may have been another's."""
 _PACKAGES = {"MySQLdb": "mysqlclient"}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # a line for each trial would hide the search's own messages
@@ -74,7 +84,8 @@ class Database:
 
     def _open(self, address: URL, options: dict[str, Any]) -> RDBStorage:
         text = address.render_as_string(hide_password=False)
-        try:
+
+        def opened() -> RDBStorage:
             with ignore_experimental():
                 return RDBStorage(
                     text,
@@ -83,6 +94,16 @@ class Database:
                     grace_period=GRACE_S,
                     heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
                 )
+
+        try:
+            for _ in range(_OPENED_AT_ONCE):
+                try:
+                    return opened()
+                except (IntegrityError, ProgrammingError, OperationalError) as error:
+                    # Another process has just made the tables, or a part of them: it is no matter of waiting.
+                    if not (isinstance(error, IntegrityError) or "already exists" in str(error)):
+                        raise
+            return opened()
         except (ArgumentError, NoSuchModuleError) as error:
             raise ValueError(f"--storage {self._name} is not the URL of a database: {error}") from error
         except ImportError as error:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from latency_tables.files import atomic_path, scratch_folder, write_text
+from latency_tables.files import atomic_path, write_text
+from latency_tables.scratch import scratch_folder
 from nas.data import ImageData, Split, prepare
 from nas.evaluation import calibration_batches
 from nas.evaluation.confusion import Confusion

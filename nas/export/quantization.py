@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from latency_tables.files import scratch_folder
+from latency_tables.scratch import scratch_folder
 from nas.errors import MissingExtra
 from nas.export.onnx_graph import INPUT
 from nas.export.tflite_graph import SIGNATURE

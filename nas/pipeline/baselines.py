@@ -6,15 +6,16 @@ Accuracy on search-validation decides; the test split is for the final compariso
 """
 
 import hashlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
-from latency_tables.files import read_json, write_text
+from latency_tables.files import check_value
+from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
@@ -27,10 +28,11 @@ from nas.pipeline.at_hand import AUTO, baseline_names, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
-from nas.supernet import Subnet, Supernet, load_subnet, save_subnet
+from nas.supernet import Subnet, Supernet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
 from nas.training import Phase, Recipe, load_recipe, train
 from nas.training.classifier import fit_classifier
@@ -131,9 +133,10 @@ def compare(
                 f"baseline {candidate.name}: it keeps the budget at none of {', '.join(map(str, RESOLUTIONS))} px"
             )
             continue
-        place = Path(trained.evaluated.folder) / FOLDER / f"{candidate.name}_{side}_seed{seed}"
+        place = trained.evaluated.notes / FOLDER / f"{candidate.name}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
-        subnet, took = _finetuned(candidate, side, place, seconds, request, listener)
+        with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
+            subnet, took = _finetuned(candidate, side, place, seconds, request, listener)
         found.append((candidate, subnet, took))
     if not found:
         return {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget.", "better": None, "files": {}}
@@ -242,6 +245,14 @@ class _Candidate:
         return self.supernet.extract(self.genotype(side))
 
 
+class _Known(TypedDict):
+    """What is kept with a baseline that was fine-tuned."""
+
+    baseline: str
+    train_time: str
+    seconds: float
+
+
 Timed = tuple[float | None, float | None, float | None]
 
 
@@ -278,8 +289,8 @@ def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData
     runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
     if not device.can_measure or kind is None:
         return [(None, None, None)] * len(subnets)
-    with tempfile.TemporaryDirectory(prefix="nas-") as scratch, listener.track("measuring baselines") as progress:
-        paths = [Path(scratch) / f"network{i}{runtime.suffix}" for i in range(len(subnets))]
+    with scratch_folder() as scratch, listener.track("measuring baselines") as progress:
+        paths = [scratch / f"network{i}{runtime.suffix}" for i in range(len(subnets))]
         for path, subnet in zip(paths, subnets, strict=True):
             path.write_bytes(calibrated_file(subnet, kind, data, batch=device.batch))
         measured = device.measure_models(paths, progress=progress).measurements
@@ -295,10 +306,12 @@ def _finetuned(
     listener: Listener,
 ) -> tuple[Subnet, float]:
     """The network fine-tuned; one that was fine-tuned before for as long is read back."""
-    file, note = place / "subnet.safetensors", place / "finetuned.json"
+    file = place / "subnet.safetensors"
     wanted = f"{max(1, round(seconds))}s"
-    if note.is_file() and (known := read_json(note, dict[str, Any])).get("train_time") == wanted:
-        return load_subnet(file).eval(), float(known["seconds"])
+    if file.is_file():
+        known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
+        if known["train_time"] == wanted:
+            return load_subnet(file).eval(), known["seconds"]
     usual = load_recipe("adapt")
     recipe: Recipe = replace(usual, phases=(Phase(name="fine-tuning", share=1.0),))
     subnet = candidate.at(side)
@@ -316,8 +329,8 @@ def _finetuned(
         listener=listener,
     )
     subnet = subnet.to("cpu").eval()
-    save_subnet(file, subnet, {"baseline": candidate.name})
-    write_text(note, f'{{"train_time": "{wanted}", "seconds": {result.seconds:.1f}}}\n')
+    known = _Known(baseline=candidate.name, train_time=wanted, seconds=round(result.seconds, 1))
+    save_subnet(file, subnet, dict(known))
     return subnet, result.seconds
 
 

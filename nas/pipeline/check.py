@@ -4,11 +4,14 @@ Values are judged where they are given (`nas.pipeline.request`); here is judged 
 devices, storage, accelerator.
 """
 
+from pathlib import Path
+
+from latency_tables.writable import RUNS_HINT, check_writable
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import count_images
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import check_objective
-from nas.shipped import CALIBRATION_IMAGES_FILE, find_supernet
+from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
 from nas.shipped.card import read_card
 from nas.training.launched import launched
 
@@ -53,6 +56,7 @@ def check_search(request: SearchRequest) -> None:
     devices = named_devices(request)
     if request.supernet is None:
         check_training(request)
+        _check_place(request)
         images = count_images(request.data)
     else:
         data = read_card(find_supernet(request.supernet))["card"].get("data")
@@ -77,3 +81,12 @@ def check_search(request: SearchRequest) -> None:
         from nas.evaluation.storage import Database  # Optuna
 
         Database(request.storage)
+
+
+def _check_place(request: SearchRequest) -> None:
+    """Refuse to train a supernet that could not be kept; one that is there already is only read."""
+    try:
+        check_writable(Path(request.runs) / "train", RUNS_HINT)
+    except ValueError:
+        if not (request.training_folder / CARD).is_file():
+            raise

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from latency_tables.files import scratch_folder
+from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind

@@ -17,7 +17,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
-from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings, to_plain
+from latency_tables.writable import check_writable, not_writable
+from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
 from nas.progress import SILENT, Listener
 from nas.training.launched import is_helper
 
@@ -90,33 +91,9 @@ def new_run_folder(parent: Path, name: str) -> Path:
                 raise ValueError(f"{parent} is a file, not a folder") from None
             number += 1
         except OSError as error:
-            raise ValueError(_not_writable(folder, error)) from error
+            raise ValueError(not_writable(folder, error)) from error
         else:
             return folder
-
-
-def check_writable(folder: Path, hint: str = "name another place with --out PATH") -> None:
-    """See that a run folder could be made at `folder`; nothing is made.
-
-    Parameters
-    ----------
-    hint : what to do where it could not.
-
-    Raises
-    ------
-    ValueError : it could not.
-    """
-    try:
-        existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    except OSError as error:  # too long a name
-        raise ValueError(_not_writable(folder, error)) from error
-    if not existing.is_dir():
-        raise ValueError(f"{existing} is a file, not a folder; name another place")
-    longest = max(len(part.encode()) for part in folder.absolute().parts)
-    if longest > 255:
-        raise ValueError(f"a part of {str(folder)[:60]}... is {longest} bytes long, a file system takes 255")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ValueError(f"nothing can be written into {existing}; {hint}")
 
 
 @contextmanager
@@ -143,7 +120,7 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
             listener.say(f"waiting for {_owner(folder)}, which works in {folder}")
             lock.acquire()
     except OSError as error:
-        raise ValueError(_not_writable(folder, error)) from error
+        raise ValueError(not_writable(folder, error)) from error
     try:
         with suppress(OSError):  # a full disk is noticed by what the folder is for
             owner = _Owner(os.getpid(), socket.gethostname(), f"{datetime.now():%F %T}", what)
@@ -175,10 +152,6 @@ def _owner(folder: Path) -> str:
     return f"{owner.what} (process {owner.pid} on {owner.host}, since {owner.since})"
 
 
-def _not_writable(folder: Path, error: OSError) -> str:
-    return f"the run folder {str(folder)[:200]} cannot be written: {error.strerror or error}; name one with --out PATH"
-
-
 def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False) -> None:
     """Write the settings of a run into its folder; the same run typed again goes on there.
 
@@ -191,8 +164,7 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
     ValueError : another run is there.
     """
     if (folder / SETTINGS_FILE).exists() and not changed:
-        there = to_plain(read_settings(folder, run.verb, type(run.settings)).settings)
-        own = to_plain(run.settings)
+        there, own = read_settings(folder, run.verb, type(run.settings)).plain(), run.plain()
         for key in own:
             if key not in MAY_DIFFER and own[key] != there[key]:
                 raise ValueError(

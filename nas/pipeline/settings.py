@@ -13,6 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from latency_tables.files import check_value, read_json, shown, write_text
+from nas.pipeline.passwords import hide_passwords
 
 SETTINGS_FILE = "settings.json"
 FORMAT = 1
@@ -36,14 +37,19 @@ class RunSettings(Generic[S]):
     command: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write ``settings.json`` into `folder`."""
+        """Write ``settings.json`` into `folder`, with the password of a storage hidden."""
         document = {
             "format": FORMAT,
             "verb": self.verb,
-            "command": self.command,
-            "settings": to_plain(self.settings),
+            "command": hide_passwords(self.command),
+            "settings": self.plain(),
         }
         write_text(folder / SETTINGS_FILE, json.dumps(document, indent=1) + "\n")
+
+    def plain(self) -> dict[str, Any]:
+        """The settings as they are written."""
+        made = to_plain(self.settings)
+        return made | {name: hide_passwords(made[name]) for name in ("storage",) if made.get(name) is not None}
 
     def with_typed(self, settings: S, typed: Iterable[str]) -> S:
         """These settings with the values that `settings` has under the keys `typed`, like ``budget.latency``."""

@@ -42,8 +42,8 @@ def _row(network: Mapping[str, Any]) -> list[str]:
 
 def baseline_section(run: SearchRun) -> Section:
     """The table of baselines and the verdict; without blocks where there are none."""
-    found: Any = run.record.get("baselines")
-    if not found or not found["networks"]:
+    found = run.record.get("baselines") or {}
+    if not found.get("networks"):
         return Section("", [])
     rows = [list(row) for row in baseline_rows(run.record)]
     table = Table(HEAD, rows, numbers=set(range(1, len(HEAD) - 1)), chosen={0})

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from latency_tables.files import PlainName, plain_name, read_json
+from latency_tables.files import InnerPath, PlainName, plain_name, read_json
 from nas.search.latency import latencies_of
 
 FILE = "result.json"
@@ -156,6 +156,41 @@ class PrecisionRecord(TypedDict):
     macs: NotRequired[Count]
 
 
+class BaselineRecord(TypedDict):
+    """See `nas.pipeline.baselines.Judged`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    name: str
+    resolution: Count
+    macs: Count
+    accuracy: Share
+    test_accuracy: Share
+    test_error: Amount
+    latency_ms: Amount | None
+    p10_ms: Amount | None
+    p90_ms: Amount | None
+    keeps_budget: bool
+
+
+class ChosenRecord(TypedDict):
+    """Latency of the chosen network in the session that measured the baselines; empty where there was none."""
+
+    latency_ms: NotRequired[Amount | None]
+    p10_ms: NotRequired[Amount | None]
+    p90_ms: NotRequired[Amount | None]
+
+
+class BaselinesRecord(TypedDict):
+    """See `nas.pipeline.baselines.compare`; empty where nothing was compared."""
+
+    chosen: NotRequired[ChosenRecord]
+    networks: NotRequired[list[BaselineRecord]]
+    verdict: NotRequired[str]
+    better: NotRequired[str | None]
+    files: NotRequired[dict[str, InnerPath]]
+
+
 class SearchRecord(TypedDict):
     """A search's answer, as `nas.search.result.SearchResult` writes it, with what the pipeline adds."""
 
@@ -193,6 +228,7 @@ class SearchRecord(TypedDict):
     exports: NotRequired[list[ExportRecord]]
     files: NotRequired[dict[str, str]]
     precisions: NotRequired[list[PrecisionRecord]]
+    baselines: NotRequired[BaselinesRecord]
     seconds: NotRequired[float]
     batch: NotRequired[Count]
     test_accuracy: NotRequired[Share]
@@ -220,7 +256,26 @@ def read_record(folder: Path) -> SearchRecord:
     for export in record.get("exports", []):
         if "test" in export:
             _check_classes(export["test"], len(record.get("classes", [])), path)
+    _check_baselines(record, path)
     return record
+
+
+def _check_baselines(record: SearchRecord, path: Path) -> None:
+    """Whoever finds baselines finds all that they are shown with."""
+    found = record.get("baselines") or {}
+    if not found.get("networks"):
+        return
+    wanted = {"baselines": (found, ("chosen", "verdict", "files"))}
+    wanted |= {"baselines.chosen": (found.get("chosen", {}), ("latency_ms", "p10_ms", "p90_ms"))}
+    wanted |= {"": (record, ("resolution", "test_accuracy", "test_accuracy_error"))}
+    for where, (fields, names) in wanted.items():
+        if missing := [name for name in names if name not in fields]:
+            raise ValueError(f"{path}: {where}.{missing[0]} is missing".replace(": .", ": "))
+    timed: list[Any] = [found["chosen"], *found["networks"]]
+    if any(each["latency_ms"] is not None and None in (each["p10_ms"], each["p90_ms"]) for each in timed):
+        raise ValueError(f"{path}: baselines have a latency without p10_ms and p90_ms")
+    if record["measured"]["accuracy"] is None:
+        raise ValueError(f"{path}: measured.accuracy is missing beside the baselines")
 
 
 def _check_latencies(record: SearchRecord, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save  # to bytes: `save_file` hides a full disk in an error of its own
 from torch import Tensor
 
-from latency_tables.files import atomic_path, atomic_paths, check_value
+from latency_tables.files import atomic_path, atomic_paths, parse_json
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
 from nas.shipped import CARD
 from nas.shipped.card import read_card
@@ -97,7 +97,7 @@ def load_subnet(path: Path) -> Subnet:
     ValueError : the file is missing, truncated, edited, or not a subnet.
     """
     header = _header(path)
-    options = check_value(_from_json(header["space_options"], path), dict[str, Any], f"{path}: space_options")
+    options = parse_json(header["space_options"], dict[str, Any], f"{path}: space_options")
     space = recorded_space(header["space"], options, path)
     genotype = space.parse(header["architecture"])
     _check_size(space, path, genotype)
@@ -113,7 +113,7 @@ def subnet_metadata(path: Path) -> dict[str, Any]:
     ------
     ValueError : the file is missing, truncated, or not a subnet.
     """
-    return check_value(_from_json(_header(path)["metadata"], path), dict[str, Any], f"{path}: metadata")
+    return parse_json(_header(path)["metadata"], dict[str, Any], f"{path}: metadata")
 
 
 def _header(path: Path) -> dict[str, str]:
@@ -124,13 +124,6 @@ def _header(path: Path) -> dict[str, str]:
     if missing:
         raise ValueError(f"{path} is no saved subnet: its header lacks {', '.join(sorted(missing))}")
     return header
-
-
-def _from_json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _check_size(space: SearchSpace, path: Path, genotype: Population | None = None) -> None:

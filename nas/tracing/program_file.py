@@ -9,12 +9,17 @@ import json
 import pickle
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict
 from torch.export import ExportedProgram
+from typing_extensions import TypedDict
+
+from latency_tables.files import parse_json, shown
 
 MODEL = "models/model.json"
 SAMPLE_INPUTS = "data/sample_inputs/model.pt"
@@ -33,6 +38,19 @@ EXPRESSION = re.compile(rf"-?{_SYMBOL}( ?[+*-] ?{_SYMBOL})*")
 """Of symbolic sizes: names and numbers with signs between, nothing that is called."""
 TARGET = re.compile(r"torch\.ops\.aten\.\w+(\.\w+)*|_operator\.getitem|torch\.sym_\w+|_operator\.\w+|math\.\w+|")
 """Operators that a graph may name; torch looks others up in Python modules."""
+MOST_UNPACKED = 2
+"""Times the size of the file: all parts together; `torch.export.save` does not compress."""
+
+
+class _Tensor(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    path_name: str
+    use_pickle: bool
+
+
+class _Config(TypedDict):
+    config: dict[str, _Tensor]
 
 
 def read_program(path: Path) -> ExportedProgram:
@@ -46,10 +64,12 @@ def read_program(path: Path) -> ExportedProgram:
         raise ValueError(f"there is no file {path}")
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > MOST_UNPACKED * path.stat().st_size:
+                raise ValueError(f"{path} unpacks to far more than its size; torch.export.save does not compress")
             parts = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
             if len(parts) < len(archive.namelist()):
                 raise ValueError(f"{path} has two parts of one name")
-    except (zipfile.BadZipFile, OSError, EOFError):
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, zlib.error):
         raise ValueError(f"{path} is no file written by torch.export.save") from None
     if MODEL not in parts:
         _refuse_pickles(path, parts)
@@ -83,9 +103,9 @@ def _check(path: Path, parts: dict[str, bytes]) -> None:
             except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError):
                 raise ValueError(_refusal(path, name)) from None
         elif name in CONFIGS:
-            for record in _json(path, name, content).get("config", {}).values():
-                if record.get("use_pickle") or not str(record.get("path_name", "")).startswith(CONFIGS[name]):
-                    raise ValueError(_refusal(path, str(record.get("path_name"))))
+            for record in parse_json(content, _Config, f"{path}: {name}")["config"].values():
+                if record["use_pickle"] or not record["path_name"].startswith(CONFIGS[name]):
+                    raise ValueError(_refusal(path, shown(record["path_name"])))
         elif name == MODEL:
             _check_graph(path, _json(path, name, content))
         elif not PLAIN.fullmatch(name):
@@ -115,9 +135,10 @@ def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _json(path: Path, name: str, content: bytes) -> Any:
+    """The graph holds integers and depths that other files may not have."""
     try:
         record = json.loads(content)
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise ValueError(f"{path} is damaged: {name} is no JSON table")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, uint8
 
-from latency_tables.files import atomic_path, check_value, shown
+from latency_tables.files import atomic_path, parse_json, shown
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
 
 FILE = "checkpoint.safetensors"
@@ -93,7 +93,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
         return None
     start_anew = "give another folder, or start anew with resume=false"
     try:
-        header = check_value(json.loads(sealed_metadata(path).get("run", "null")), _Header, "its header")
+        header = parse_json(sealed_metadata(path).get("run", "null"), _Header, "its header")
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         detail = shown(" ".join(str(error).split()), 300)

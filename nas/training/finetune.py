@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from latency_tables.files import scratch_folder
+from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.evaluation.accuracy import evaluate, evaluate_on_test
 from nas.progress import SILENT, Listener

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from latency_tables.files import check_value, read_text, write_text
+from latency_tables.files import parse_json, read_text, write_text
 
 FILE = "log.jsonl"
 MAX_BYTES = 256 * 2**20
@@ -48,8 +48,8 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(check_value(json.loads(line), _Record, f"{path}, line {number}"))
-        except (ValueError, RecursionError):
+            records.append(parse_json(line, _Record, f"{path}, line {number}"))
+        except ValueError:
             if number < len(lines):
                 raise ValueError(f"{path} is damaged in line {number}; remove the file") from None
     return [dict(record) for record in records]

@@ -52,10 +52,9 @@ def test_control_c_ends_soon_and_says_how_to_go_on(after_s: float, copy: Path) -
     began = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    # Two seconds where nothing else runs; an interpreter that has torch needs many to end on a busy machine.
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 4  # 1.8 s, and what a busy machine adds
     assert process.returncode == 1, said
-    assert "interrupted; what was finished is kept" in said
+    assert "interrupted; what was finished is kept; go on with: nas train --resume new" in said
     assert "Traceback" not in said
 
 

@@ -1,69 +1,71 @@
 """Files appear whole, those that belong together appear together, and what killed processes leave is removed."""
 
 import os
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from latency_tables.files import atomic_path, atomic_paths, scratch_folder, write_text
+from latency_tables.files import atomic_path, atomic_paths, write_text
+from latency_tables.scratch import scratch_folder
 
-WRITE = """
-import os, sys
-from pathlib import Path
-from latency_tables.files import atomic_paths, scratch_folder
-renames, stop = 0, int(sys.argv[2])
-def replace(self, target, rename=Path.replace):
-    global renames
-    if renames == stop:
-        os.kill(os.getpid(), 9)
-    renames += 1
-    return rename(self, target)
-Path.replace = replace
-folder = Path(sys.argv[1])
-with scratch_folder() as scratch, atomic_paths(folder / "weights", folder / "card") as (weights, card):
-    (scratch / "x").touch()
-    weights.write_text("new")
-    card.write_text("new")
-"""
+STEPS = ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "open")
 
 
-def write_killed(folder: Path, before: int, temporary: Path) -> None:
-    """Write two files in a process that is killed before its rename number `before`."""
-    done = subprocess.run(
-        [sys.executable, "-c", WRITE, str(folder), str(before)],
-        env=os.environ | {"TMPDIR": str(temporary)},
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL
+def write_killed(files: Path, before: int) -> bool:
+    """Write two files that belong together, in a process that is killed before its step `before`; whether it was."""
+    if (pid := os.fork()) == 0:
+        done = 0
+
+        def hook(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal done
+            if event in STEPS:
+                if done == before:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                done += 1
+
+        try:
+            sys.addaudithook(hook)
+            with scratch_folder() as scratch, atomic_paths(files / "weights", files / "card") as (weights, card):
+                (scratch / "x").touch()
+                (scratch / "y").mkdir()
+                (scratch / "y" / "z").touch()
+                weights.write_text("new")
+                card.write_text("new")
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("before", [0, 1])
 @pytest.mark.parametrize("there", [False, True])
-def test_the_second_of_two_files_never_stands_for_another_first(before: int, there: bool, tmp_path: Path) -> None:
-    if there:
-        write_text(tmp_path / "weights", "old")
-        write_text(tmp_path / "card", "old")
-    write_killed(tmp_path, before, tmp_path)
-    found = {path.name: path.read_text() for path in tmp_path.iterdir() if path.name in ("weights", "card")}
-    assert "card" not in found or found["card"] == found["weights"]
-
-
-def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    write_killed(tmp_path, 0, temporary)
-    assert list(tmp_path.glob(".*.partial"))
-    assert list(temporary.iterdir())
-    write_text(tmp_path / "other", "x")
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["other"]
+def test_killed_at_any_step_nothing_false_and_nothing_for_ever_is_left(
+    there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two files never stands for another first, and the next process removes what is left."""
+    files, temporary = tmp_path / "files", tmp_path / "tmp"
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    with scratch_folder() as scratch:
-        assert list(temporary.iterdir()) == [scratch]
-    assert not list(temporary.iterdir())
+    killed = True
+    for step in range(100):
+        for folder in (files, temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        if there:
+            write_text(files / "weights", "old")
+            write_text(files / "card", "old")
+        if not (killed := write_killed(files, step)):
+            break
+        found = {path.name: path.read_text() for path in files.iterdir() if path.name in ("weights", "card")}
+        assert "card" not in found or found["card"] == found["weights"], step
+        write_text(files / "other", "x")
+        assert {path.name for path in files.iterdir()} <= {"weights", "card", "other"}, step
+        with scratch_folder() as scratch:
+            assert list(temporary.iterdir()) == [scratch], step
+        assert not list(temporary.iterdir())
+    assert step > 15
+    assert not killed
 
 
 def test_what_another_live_process_writes_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

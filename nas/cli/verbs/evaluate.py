@@ -4,12 +4,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from latency_tables.writable import check_writable
 from nas.cli.call import Call
 from nas.cli.config import EvaluateConfig
 from nas.cli.console import output, remarks, table, track
 from nas.evaluation.test_accuracy import evaluate_run, write_evaluated
 from nas.evaluation.trained import TrainedSupernet
-from nas.pipeline.run_folder import check_writable
 
 
 def run(config: EvaluateConfig, call: Call) -> int:

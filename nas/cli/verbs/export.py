@@ -4,13 +4,14 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 
+from latency_tables.writable import check_writable
 from nas.cli.call import Call
 from nas.cli.config import ExportConfig
 from nas.cli.console import output, remarks
 from nas.export.checked import rejections, sentence
 from nas.export.network_file import FORMATS, file_kinds
 from nas.pipeline.export import export_again
-from nas.pipeline.run_folder import check_writable, in_use
+from nas.pipeline.run_folder import in_use
 from nas.progress import Listener
 
 

@@ -6,6 +6,7 @@ from math import isnan
 from pathlib import Path
 
 from latency_tables.files import atomic_path
+from latency_tables.writable import RUNS_HINT, check_writable
 from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
@@ -26,6 +27,7 @@ def run(config: FitConfig, call: Call) -> int:
         batch=config.batch,
         threads=config.device_threads,
     )
+    check_writable(device.table.folder, RUNS_HINT)
     space = config.space.make()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):

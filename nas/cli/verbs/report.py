@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from latency_tables.writable import check_writable
 from nas.cli.call import Call
 from nas.cli.config import ReportConfig
 from nas.cli.console import output
-from nas.pipeline.run_folder import check_writable
 from nas.report.html import write_report
 from nas.report.overview import SUMMARY, read_overview, run_record, write_overview_page
 

@@ -42,7 +42,11 @@ MISTAKES = [
     ("search --data ./few --latency 60% --precision auto", "int8 needs at least 16 training images"),
     ("search --data digits --latency 60% --out file", "is a file"),
     ("search --data digits --latency 60% --out /proc/x", "/proc"),
-    ("search --data digits --latency 60% runs=file", "Not a directory"),
+    ("search --data digits --latency 60% runs=file", "file is a file, not a folder; name another folder for supernets"),
+    ("search --data digits --latency 60% runs=file --out elsewhere", "is a file, not a folder"),
+    ("fit --device pixel runs=file --out elsewhere", "is a file, not a folder"),
+    ("measure --device cpu --samples 2 runs=file --out elsewhere", "is a file, not a folder"),
+    ("measure --device x --import few.csv runs=file --out elsewhere", "is a file, not a folder"),
     ("search --data digits --latency null", "'null' is not a budget"),
     ("search --data digits --latency 1e-320ms", "1e-320ms"),
     ("search --data digits --latency 60% batch=0", "batch must be at least 1"),
@@ -71,6 +75,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images(home / "one", {"a": 6})
     (home / "empty").mkdir()
     (home / "file").touch()
+    rows = "r32-k3e2-k3e2-k3e2-k3e2-k3e2,0.8\n"
+    (home / "few.csv").write_text(f"space,architecture,latency_ms\nmobilenet_v3_small_images,{rows}")
     return home
 
 
@@ -84,6 +90,8 @@ def test_refused(
     monkeypatch.chdir(home)
     monkeypatch.setattr("nas.pipeline.search.learn_device", never)
     monkeypatch.setattr("nas.pipeline.search.get_supernet", never)
+    monkeypatch.setattr("nas.devices.device.Device._measure", never)
+    monkeypatch.setattr("nas.cli.verbs.fit.device_predictor", never)
     monkeypatch.setattr("sys.argv", ["nas"])
     before = sorted(home.rglob("*"))
     code = main(line.split())

@@ -1,6 +1,8 @@
 """Evaluations shared with workers in processes of their own, which come, are killed, and go."""
 
 import multiprocessing
+import os
+import random
 import re
 import signal
 import socket
@@ -210,6 +212,30 @@ def test_a_locked_database_is_waited_for(folder, storage):
     np.testing.assert_array_equal(found, evaluate_subnets(trained.supernet, population, trained.data).round(6))
     (waiting,) = [line for line in said if "does not answer" in line]
     assert re.search(r"the storage sqlite:///.* does not answer; trying for 120 s \(.*locked\)", waiting)
+
+
+def test_many_may_open_a_new_database_at_once_and_some_be_killed(tmp_path):
+    url, rng = f"sqlite:///{tmp_path / 'new.db'}", random.Random(0)
+    start = time.monotonic() + 0.2
+
+    def opening() -> int:
+        if (pid := os.fork()) == 0:
+            code = 1
+            try:
+                time.sleep(max(0.0, start - time.monotonic()))
+                Database(url, wait_s=60)
+                code = 0
+            finally:
+                os._exit(code)
+        return pid
+
+    victims, others = [opening() for _ in range(3)], [opening() for _ in range(6)]
+    time.sleep(0.2)
+    for victim in victims:
+        time.sleep(rng.uniform(0, 0.2))
+        os.kill(victim, signal.SIGKILL)
+        os.waitpid(victim, 0)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in others] == [0] * len(others)
 
 
 def test_a_database_that_stays_away_ends_in_one_sentence(folder, storage, monkeypatch):

@@ -85,7 +85,30 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "command": f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
         "classes": [HOSTILE, "dog"],
         "test_accuracy": 0.8421,
+        "test_accuracy_error": 0.0182,
         "test_images": 400,
+        "baselines": {
+            "chosen": {"latency_ms": 2.4, "p10_ms": 2.3, "p90_ms": 2.5},
+            "networks": [
+                {
+                    "name": HOSTILE,
+                    "resolution": 96,
+                    "macs": 60_000_000,
+                    "params": 2_000_000,
+                    "accuracy": 0.8,
+                    "test_accuracy": 0.79,
+                    "test_error": 0.02,
+                    "latency_ms": 2.0,
+                    "p10_ms": 1.9,
+                    "p90_ms": 2.2,
+                    "keeps_budget": True,
+                    "seconds": 12.5,
+                }
+            ],
+            "verdict": HOSTILE,
+            "better": None,
+            "files": {},
+        },
         "exports": [
             {
                 "file": HOSTILE_FILE,
