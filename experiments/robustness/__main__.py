@@ -1,4 +1,4 @@
-"""The long form of tests/robustness; in the repository's root, as root: ``python -m experiments.robustness [PART...]``.
+"""The long form of tests/robustness, in the repository's root, as root: ``python -m experiments.robustness [PART...]``.
 
 Each part goes on where it was stopped: its trials are kept one a line in ``results/trials/PART.jsonl``.
 ``results/table.md`` and, of whatever went wrong, ``results/failures.txt`` are written from all that is there.

@@ -6,6 +6,7 @@ expression; ``~`` at the start of a path is the home folder.
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,20 @@ def recorded_settings(verb: Verb, line: CommandLine) -> RunSettings[Any] | None:
 
 
 def _inside(recorded: RunSettings[Any], line: CommandLine) -> RunSettings[Any]:
-    """Settings of a run folder, which may come from elsewhere, that name no place to write to outside this folder."""
-    for key, inside in (("runs", _is_below), ("storage", _is_file_below)):
-        place = getattr(recorded.settings, key, None)
-        if place is not None and not inside(place) and not sets(line.overrides, key):
+    """Settings of a run folder, which may come from elsewhere, that lead to nothing outside this folder."""
+    for key in beyond(recorded.settings):
+        if not sets(line.overrides, key):
             raise ValueError(
-                f"the run was told to write to {key}={shown(place)}, which is outside this folder; "
-                f"to allow it, type {key}= again, with its password if it has one"
+                f"the run was told {key}={shown(getattr(recorded.settings, key))}, which {_BEYOND[key][1]}; to allow "
+                f"it, type {key}= again" + (", with its password if it has one" if key == "storage" else "")
             )
     return recorded
+
+
+def beyond(settings: Any) -> list[str]:
+    """Settings that are typed again when a run is continued, since its folder may have been made by somebody else."""
+    given = {key: getattr(settings, key, None) for key in _BEYOND}
+    return [key for key, value in given.items() if value is not None and not _BEYOND[key][0](value)]
 
 
 def _is_below(path: str) -> bool:
@@ -107,6 +113,18 @@ def _is_file_below(url: str) -> bool:
     """Whether a database is a plain file of SQLite; any other URL may lead anywhere."""
     found = re.fullmatch(r"sqlite:///([\w./ -]+)", url)
     return found is not None and _is_below(found[1])
+
+
+def _is_no_code(model: str) -> bool:
+    return model.startswith(("torchvision:", "timm:")) or model.endswith(".pt2")
+
+
+_BEYOND: dict[str, tuple[Callable[[str], bool], str]] = {
+    "runs": (_is_below, "is outside this folder"),
+    "storage": (_is_file_below, "is outside this folder"),
+    "model": (_is_no_code, "is code that is run"),
+}
+"""What is harmless, and what the rest is."""
 
 
 def former(line: CommandLine) -> str | None:

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from latency_tables.files import plain_name
 from nas.data.settings import DataSettings
-from nas.pipeline.request import SearchRequest, TrainRequest, check_work
+from nas.pipeline.request import SearchRequest, TrainRequest, at_least, check_files, check_seed, check_work
 from nas.pipeline.settings import inner_settings, to_plain
 from nas.training import Finetuning
 from nas.training.duration import parse_duration
@@ -83,6 +83,9 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        check_seed(self.seed)
+        for name, value in (("samples", self.samples), ("batch", self.batch), ("threads", self.device_threads)):
+            at_least(name, value, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,9 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        check_seed(self.seed)
+        for name, value in (("batch", self.batch), ("threads", self.device_threads)):
+            at_least(name, value, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,9 @@ class ExportConfig:
     batch: int | None = 1
     runs: str = "runs"
     json: bool = False
+
+    def __post_init__(self) -> None:
+        check_files(self.batch, self.max_accuracy_drop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +143,7 @@ class FinetuneConfig(Finetuning):
         super().__post_init__()
         check_name(self.name)
         check_work(self.seed, self.threads, self.accelerator)
+        check_files(None, self.max_accuracy_drop)
         if self.train_time is not None:
             parse_duration(self.train_time)
 
@@ -153,6 +163,10 @@ class EvaluateConfig:
     seed: int = 0
     json: bool = False
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        at_least("random", self.random, 0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
@@ -171,6 +185,10 @@ class WorkerConfig:
     data: DataSettings = field(default_factory=DataSettings)
     idle_s: float = 600
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least("threads", self.threads, 1)
+        at_least("idle_s", self.idle_s, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from nas.cli.arguments import beyond
 from nas.cli.call import Call
 from nas.cli.config import SETTINGS, WorkerConfig
 from nas.cli.console import remarks
@@ -25,6 +26,7 @@ from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.pipeline.check import check_request
+from nas.pipeline.passwords import hide_passwords
 from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
 from nas.pipeline.run_folder import held_run_folder
@@ -119,7 +121,7 @@ class Job:
         run = RunSettings(self.verb, settings, call.command)
         with held_run_folder(run, named, self.resume) as folder:
             folders.append(folder)
-            note_run(self.verb, folder)
+            note_run(self.verb, folder, [f"{key}={hide_passwords(getattr(settings, key))}" for key in beyond(settings)])
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
 
 

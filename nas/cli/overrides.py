@@ -40,7 +40,7 @@ def parse_override(text: str) -> Override:
 
 
 def text_of(value: Any) -> str:
-    """The text that a value of an override means, after Hydra's grammar and OmegaConf's escapes (``\\${`` is ``${``)."""
+    """The text that a value of an override means; OmegaConf reads ``\\${`` as ``${``."""
     text = str(getattr(value, "text", value))
     return re.sub(r"(\\+)\$\{", lambda found: found[1][: len(found[1]) // 2] + "${", text)
 

@@ -3,6 +3,7 @@
 SQLite serves several processes of one machine; several machines share PostgreSQL.
 """
 
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ WAIT_S = 120
 """How long a database may be away (restarted, or locked by others) before a search or a worker gives up."""
 OPEN_S = 3
 """The same while it is opened for the first time, when its address may be wrong."""
+_BUSY = re.compile(r"is locked|starting up|shutting down|in recovery|too many (clients|connections)|connection slots")
+"""What a database says that is there and has no time: its address is not wrong."""
 _CONNECT_S = 5
 _LOCK_S = 1  # SQLite waits without listening to Ctrl-C, so it waits shortly and is tried again
 _PAUSES_S = 0.2, 1.0
@@ -117,7 +120,7 @@ class Database:
 
     def _try(self, work: Callable[[], T], wait_s: float, errors: tuple[type[Exception], ...]) -> T:
         began, (pause_s, longest_s) = time.monotonic(), _PAUSES_S
-        said = wait_s < WAIT_S
+        said = False
         while True:
             try:
                 return work()
@@ -126,10 +129,11 @@ class Database:
                 reason = shown(" ".join(str(getattr(cause, "orig", cause)).split()), 200)
                 if not isinstance(cause, errors):
                     raise Failure(f"the storage {self._name} failed: {reason}") from error
-                if time.monotonic() - began + pause_s > wait_s:
-                    raise Failure(f"the storage {self._name} has not answered for {wait_s:g} s: {reason}") from error
-            if not said:
-                self._listener.say(f"the storage {self._name} does not answer; trying for {wait_s:g} s ({reason})")
+                limit_s = WAIT_S if _BUSY.search(reason) else wait_s
+                if time.monotonic() - began + pause_s > limit_s:
+                    raise Failure(f"the storage {self._name} has not answered for {limit_s:g} s: {reason}") from error
+            if not said and limit_s == WAIT_S:
+                self._listener.say(f"the storage {self._name} does not answer; trying for {limit_s:g} s ({reason})")
                 said = True
             self.between_tries()
             time.sleep(pause_s)

@@ -16,6 +16,7 @@ from typing import Any
 from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
 from nas.pipeline.initial import initial_digest
+from nas.search.objectives import check_confidence
 from nas.search.throughput import as_latency
 from nas.shipped import find_supernet
 from nas.shipped.card import read_card
@@ -162,17 +163,13 @@ class SearchRequest(TrainRequest):
         for name, given in (("model", self.model), ("init", self.init)):
             if given is not None and (self.supernet is not None or self.former is not None):
                 raise ValueError(f"--{name} is what a training starts from; leave --supernet and --from out")
-        if not (isfinite(self.max_accuracy_drop) and self.max_accuracy_drop >= 0):
-            raise ValueError(
-                f"--max-accuracy-drop is in points of accuracy, at least 0, got {self.max_accuracy_drop:g}"
-            )
+        check_files(self.batch, self.max_accuracy_drop)
+        check_confidence(self.confidence)
         for name, least in (("samples", 1), ("evaluations", 1), ("candidates", 1), ("finalists", 1), ("rounds", 1)):
             at_least(name, getattr(self, name), least)
             if (value := getattr(self, name)) is not None and value > MOST[name]:
                 raise ValueError(f"{name} must be at most {MOST[name]:,}, got {value}")
-        at_least("batch", self.batch, 1)
-        if self.batch is not None and self.batch > MOST_BATCH:
-            raise ValueError(f"batch must be at most {MOST_BATCH:,}, got {self.batch}")
+        at_least("threads", self.device_threads, 1)
 
     @cached_property
     def training_folder(self) -> Path:
@@ -254,14 +251,38 @@ def check_work(seed: int, threads: int | None, accelerator: str) -> None:
     ------
     ValueError : a value that cannot work.
     """
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed must be at least 0 and below 2^32, got {seed}")
+    check_seed(seed)
     at_least("threads", threads, 1)
     if accelerator not in ACCELERATORS:
         raise ValueError(f"accelerator must be {', '.join(ACCELERATORS[:-1])} or {ACCELERATORS[-1]}, got {accelerator}")
 
 
-def at_least(name: str, value: int | None, least: int) -> None:
+def check_seed(seed: int) -> None:
+    """Refuse a number that is no seed.
+
+    Raises
+    ------
+    ValueError : it is not.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must be at least 0 and below 2^32, got {seed}")
+
+
+def check_files(batch: int | None, max_accuracy_drop: float) -> None:
+    """Refuse what no files can be exported with; parameters as of `SearchRequest`.
+
+    Raises
+    ------
+    ValueError : a value that cannot work.
+    """
+    if not (isfinite(max_accuracy_drop) and max_accuracy_drop >= 0):
+        raise ValueError(f"--max-accuracy-drop is in points of accuracy, at least 0, got {max_accuracy_drop:g}")
+    at_least("batch", batch, 1)
+    if batch is not None and batch > MOST_BATCH:
+        raise ValueError(f"batch must be at most {MOST_BATCH:,}, got {batch}")
+
+
+def at_least(name: str, value: float | None, least: int) -> None:
     """Refuse a smaller value.
 
     Raises

@@ -29,6 +29,17 @@ ACCURACIES = ("accuracy", "balanced_accuracy")
 """What a network may be chosen by: the share of correct images, or the mean of the classes' recalls."""
 
 
+def check_confidence(confidence: float) -> None:
+    """Refuse a chance with which no network can be asked to keep a budget.
+
+    Raises
+    ------
+    ValueError : it is not between 0.5 and 1.
+    """
+    if not 0.5 <= confidence < 1:
+        raise ValueError(f"confidence must be at least 0.5 and below 1, got {confidence}; 0.95 is usual")
+
+
 def check_objective(objective: str) -> str:
     """`objective`, if it is one of `ACCURACIES`.
 
@@ -72,8 +83,7 @@ class Objectives:
     latency_scale: dict[Latency, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.confidence < 1:
-            raise ValueError(f"confidence must be at least 0.5 and below 1, got {self.confidence}; 0.95 is usual")
+        check_confidence(self.confidence)
 
     @property
     def latencies(self) -> Mapping[Latency, Predictor]:

@@ -19,8 +19,6 @@ def run(config: ExportConfig, call: Call) -> int:
     """Export, compare on images, say where the files are; 1 if an int8 file lost too much accuracy."""
     source = Path(config.run)
     kinds = file_kinds(config.format, config.precision)
-    if config.max_accuracy_drop < 0:
-        raise ValueError(f"--max-accuracy-drop is in points of accuracy, at least 0, got {config.max_accuracy_drop:g}")
     where = source if config.out is None else Path(config.out)
     if where.suffix[1:] in FORMATS:
         if len(kinds) > 1 or kinds[0].suffix != where.suffix:

@@ -12,8 +12,6 @@ def run(config: WorkerConfig, call: Call) -> int:
     """Work until nothing has waited for a while, or until stopped."""
     if config.storage is None:
         raise ValueError("which storage? type: nas worker --storage URL, with the URL that the search was given")
-    if config.threads is not None and config.threads < 1:
-        raise ValueError(f"threads must be at least 1, got {config.threads}")
 
     import torch
 

@@ -129,3 +129,27 @@ def test_a_run_of_another_verb_is_named(foreign: Path) -> None:
     (foreign / "settings.json").write_text(json.dumps({"format": 1, "verb": "search", "settings": {}}))
     done = run("train", "--resume", "run", cwd=foreign.parent)
     assert "is a run of nas search; type: nas search --resume run" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model", "evil:make"),
+        ("model", "evil.network:make"),
+        ("storage", "sqlite:////tmp/x.db"),
+        ("storage", "sqlite:///../x.db"),
+        ("storage", "sqlite+pysqlite:////tmp/x.db"),
+        ("storage", "sqlite:///file:/tmp/x.db?uri=true"),
+        ("storage", "postgresql://host/nas"),
+        ("runs", "../elsewhere"),
+        ("runs", "/tmp/elsewhere"),
+    ],
+)
+def test_what_leads_outside_or_runs_code_is_typed_again(key: str, value: str, foreign: Path) -> None:
+    settings = {"name": "x", "supernet": None if key == "model" else "t", key: value}
+    (foreign / "settings.json").write_text(json.dumps({"format": 1, "verb": "search", "settings": settings}))
+    (foreign.parent / "evil.py").write_text("open('ran', 'w')")
+    done = run("search", "--resume", "run", cwd=foreign.parent)
+    assert done.returncode == 2, done.stderr
+    assert f"to allow it, type {key}= again" in done.stderr
+    assert {path.name for path in foreign.parent.iterdir()} == {"run", "evil.py"}
