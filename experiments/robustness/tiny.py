@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,15 +71,18 @@ def run(folder: Path, *words: str, timeout_s: float = 600, **environment: str | 
     return Ended(process.returncode, out, err)
 
 
-def make_home(home: Path) -> Path:
-    """A folder in which a supernet was trained, a network found, and a device measured elsewhere taken in."""
+def make_home(home: Path, do: Callable[..., Ended] = run) -> Path:
+    """A folder in which a supernet was trained, a network found, and a device measured elsewhere taken in.
+
+    `do` runs a command in a folder: `run`, or `call`, which does without new processes.
+    """
     (home / "mine.csv").write_text(TABLE)
     for words in (
         ("measure", "--device", "mine", "--import", "mine.csv"),
         ("train", *TRAIN, "--out", "t"),
         ("search", "--supernet", "t", *SEARCH, "--out", "s"),
     ):
-        ended = run(home, *words)
+        ended = do(home, *words)
         assert ended.code == 0, ended.stderr
     return home
 

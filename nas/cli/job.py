@@ -109,8 +109,8 @@ class Job:
             settings, sentence = with_usual_start(settings, typed, recipe)
             if sentence:
                 remarks.print(sentence, soft_wrap=True, markup=False)
-        if isinstance(settings, SearchRequest | WorkerConfig) and settings.storage in self.storages:
-            settings = replace(settings, storage=self.storages[settings.storage])
+        if isinstance(settings, SearchRequest | WorkerConfig) and settings.storage is not None:
+            settings = replace(settings, storage=self.storages.get(settings.storage, settings.storage))
         check_request(settings)
         # A search from a former one needs little of what a search imports, and is to be answered within a second.
         name = "search_from" if isinstance(settings, SearchRequest) and settings.former is not None else self.verb

@@ -306,14 +306,10 @@ def latency_limits(typed: str | None, devices: Mapping[str, Collection[str]]) ->
     """
     if typed is None or ("=" not in typed and "," not in typed):
         return dict.fromkeys(devices, typed)
-    limits: dict[str, str] = {}
-    for part in typed.split(","):
-        word, equals, text = (word.strip() for word in part.partition("="))
-        name = next((name for name, others in devices.items() if word in (name, *others)), None)
-        if not equals or name is None or name in limits:
-            break
-        limits[name] = text
-    if set(limits) != set(devices):
+    named = {word: name for name, others in devices.items() for word in (name, *others)}
+    parts = [[word.strip() for word in part.partition("=")] for part in typed.split(",")]
+    limits = {named.get(word): text for word, equals, text in parts if equals}
+    if set(limits) != set(devices) or len(parts) != len(devices):
         each = ",".join(f"{name}=20ms" for name in devices)
         raise ValueError(
             f"--latency {typed} must be one limit for all devices, or one for each of them: --latency {each}"

@@ -3,6 +3,7 @@
 Fields that are not named here are kept as they are. Accuracies are fractions, latencies milliseconds, sizes bytes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
@@ -265,12 +266,14 @@ def _check_baselines(record: SearchRecord, path: Path) -> None:
     found = record.get("baselines") or {}
     if not found.get("networks"):
         return
-    wanted = {"baselines": (found, ("chosen", "verdict", "files"))}
-    wanted |= {"baselines.chosen": (found.get("chosen", {}), ("latency_ms", "p10_ms", "p90_ms"))}
-    wanted |= {"": (record, ("resolution", "test_accuracy", "test_accuracy_error"))}
+    wanted: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
+        "baselines.": (found, ("chosen", "verdict", "files")),
+        "baselines.chosen.": (found.get("chosen", {}), ("latency_ms", "p10_ms", "p90_ms")),
+        "": (record, ("resolution", "test_accuracy", "test_accuracy_error")),
+    }
     for where, (fields, names) in wanted.items():
         if missing := [name for name in names if name not in fields]:
-            raise ValueError(f"{path}: {where}.{missing[0]} is missing".replace(": .", ": "))
+            raise ValueError(f"{path}: {where}{missing[0]} is missing")
     timed: list[Any] = [found["chosen"], *found["networks"]]
     if any(each["latency_ms"] is not None and None in (each["p10_ms"], each["p90_ms"]) for each in timed):
         raise ValueError(f"{path}: baselines have a latency without p10_ms and p90_ms")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.robustness.tiny import make_home
+from experiments.robustness.tiny import call, make_home
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_home(tmp_path_factory.mktemp("home"))
+    return make_home(tmp_path_factory.mktemp("home"), call)
 
 
 @pytest.fixture

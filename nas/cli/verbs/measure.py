@@ -76,7 +76,7 @@ def run(config: MeasureConfig, call: Call) -> int:
 
 
 def _import(config: MeasureConfig) -> int:
-    paths = [Path(name) for name in str(config.source).split(",")]
+    paths = [Path(name).expanduser() for name in str(config.source).split(",")]
     space = config.space.make() if paths[0].suffix.lower() != ".csv" else None
     listener = Listener(say=remarks.print)
     folder = Path(config.runs) / "devices"
