@@ -19,6 +19,7 @@ from pathlib import Path
 from experiments.robustness.disks import full
 from experiments.robustness.forked import warm
 from experiments.robustness.inputs import malformed
+from experiments.robustness.interrupts import interrupted
 from experiments.robustness.kills import killed, killed_at_steps
 from experiments.robustness.tiny import Trial, make_home
 from experiments.robustness.workers import on_postgresql, on_sqlite
@@ -32,6 +33,7 @@ PARTS: dict[str, tuple[Part, int | None]] = {
     "disks": (full, 20),
     "steps": (killed_at_steps, None),
     "kills": (killed, 102),
+    "interrupts": (interrupted, 36),
     "inputs": (malformed, 1_000),
 }
 """Each part with its usual number of trials; None for as many as there are."""

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
 from latency_tables.writable import check_writable, not_writable
+from nas.errors import Failure
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
 from nas.progress import SILENT, Listener
 from nas.training.launched import is_helper
@@ -26,6 +27,8 @@ LOCK = ".lock"
 OWNER = ".in_use.json"
 TRAINING = ("train", "search", "finetune")
 """Verbs whose work several processes may share; the first of them holds the folder."""
+WAIT_S = 7 * 86_400
+"""How long a run waits for another one's training; the lock of one that has died is free at once."""
 MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
 """Settings that a run may be continued with whatever they were."""
 
@@ -108,6 +111,7 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
     Raises
     ------
     ValueError : another run has the folder (the sentence says which), or nothing can be written there.
+    Failure : it still has, after `WAIT_S`.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -117,8 +121,12 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
         except Timeout:
             if not wait:
                 raise ValueError(f"{folder} is in use by {_owner(folder)}; name another folder, or wait") from None
-            listener.say(f"waiting for {_owner(folder)}, which works in {folder}")
-            lock.acquire()
+            days = f"{WAIT_S / 86_400:.0f} days"
+            listener.say(f"waiting for {_owner(folder)}, which works in {folder}, for {days} at most")
+            try:
+                lock.acquire(timeout=WAIT_S)
+            except Timeout:
+                raise Failure(f"{folder} has been in use by {_owner(folder)} for {days}; end it") from None
     except OSError as error:
         raise ValueError(not_writable(folder, error)) from error
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.errors import Failure
+from nas.pipeline import run_folder
 from nas.pipeline.request import TrainRequest
 from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
 from nas.pipeline.settings import RunSettings
@@ -17,6 +19,8 @@ from nas.progress import Listener
 HOLD = """
 import sys, time
 from pathlib import Path
+from nas.errors import Failure
+from nas.pipeline import run_folder
 from nas.pipeline.run_folder import in_use
 with in_use(Path(sys.argv[1]), "nas train"):
     print("held", flush=True)
@@ -71,6 +75,15 @@ def test_waiting_is_said_and_ends(tmp_path: Path) -> None:
         assert time.monotonic() - began > 0.5
     assert len(said) == 1
     assert f"waiting for nas train (process {process.pid}" in said[0]
+    process.wait()
+
+
+def test_waiting_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "WAIT_S", 0.2)
+    process = holder(tmp_path / "run", 30)
+    with pytest.raises(Failure, match="has been in use by nas train"), in_use(tmp_path / "run", "x", wait=True):
+        pass
+    process.kill()
     process.wait()
 
 
