@@ -62,7 +62,7 @@ def universal_bottleneck(
     start: int,
     middle: int,
 ) -> tuple[LayerSpec, ...]:
-    """MobileNetV4's block (https://arxiv.org/abs/2404.10518): 1x1 expansion, 1x1 projection, up to two depthwise layers.
+    """Block of MobileNetV4 (https://arxiv.org/abs/2404.10518): 1x1 expansion, 1x1 projection, up to two depthwise.
 
     `start` and `middle` are the kernels of the depthwise convolutions before the expansion and behind it, 0 for none:
     with both it is the extra depthwise block, with `middle` an inverted bottleneck, with `start` like ConvNeXt's, with
