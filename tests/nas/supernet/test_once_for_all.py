@@ -105,8 +105,9 @@ def test_wrong_weights_are_named(theirs: nn.Module, width_mult: float) -> None:
 
 @pytest.fixture(scope="module")
 def resnet() -> nn.Module:
+    """In double precision: networks as deep as this amplify the rounding of single precision."""
     torch.manual_seed(0)
-    return randomised(
+    net = randomised(
         networks.OFAResNets(
             n_classes=10,
             dropout_rate=0,
@@ -115,6 +116,7 @@ def resnet() -> nn.Module:
             width_mult_list=[0.65, 0.8, 1.0],
         )
     )
+    return net.double()
 
 
 def activate_resnet(theirs: Any, space: SearchSpace, genotype: np.ndarray) -> None:
@@ -129,23 +131,24 @@ def activate_resnet(theirs: Any, space: SearchSpace, genotype: np.ndarray) -> No
 
 def test_resnets_have_the_same_outputs_and_costs(resnet: Any) -> None:
     efficiency = pytest.importorskip("ofa.nas.efficiency_predictor", reason="needs the ofa package")
-    ours = from_once_for_all(resnet.state_dict()).eval()
+    ours = from_once_for_all(resnet.state_dict()).eval().double()
     space = ours.space
-    population = np.stack([space.min, space.max, *space.sample(5, np.random.default_rng(0))])
+    population = np.stack([space.min, space.max, *space.sample(4, np.random.default_rng(0))])
     costs, sides = space.costs(population), space.resolution(population)
     for genotype, macs, params, side in zip(population, costs.macs, costs.params, sides, strict=True):
         activate_resnet(resnet, space, genotype)
         config = resnet.get_active_net_config()
         counted = efficiency.ResNet50LatencyTable.count_flops_given_config(config, int(side))
         assert counted == pytest.approx(macs / 1e6, rel=1e-12)
-        assert sum(weight.numel() for weight in resnet.get_active_subnet().parameters()) == params
+        if genotype[space.columns["stem_inner_width"]] == 0:  # not of all: theirs take a second each to make
+            assert sum(weight.numel() for weight in resnet.get_active_subnet().parameters()) == params
         ours.activate(genotype)
         for resolution in (32, 72):  # of 72 pixels, some stages have an odd number
-            images = torch.randn(2, 3, resolution, resolution)
+            images = torch.randn(2, 3, resolution, resolution).double()
             with torch.no_grad():
                 expected = resnet(images)
                 assert float((expected[0] - expected[1]).abs().max()) > 1e-3
-                torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=2e-5)
+                torch.testing.assert_close(ours(images), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_wrong_weights_of_resnets_are_named(resnet: nn.Module) -> None:
@@ -168,11 +171,10 @@ def test_older_spelling_of_resnets_is_understood(resnet: nn.Module) -> None:
         for key, tensor in resnet.state_dict().items()
         if not key.endswith("num_batches_tracked")
     }
-    images = torch.randn(1, 3, 32, 32)
+    images = torch.randn(1, 3, 32, 32).double()
     with torch.no_grad():
-        torch.testing.assert_close(
-            from_once_for_all(old).eval()(images), resnet_max(resnet)(images), rtol=1e-5, atol=2e-5
-        )
+        ours = from_once_for_all(old).eval().double()
+        torch.testing.assert_close(ours(images), resnet_max(resnet)(images), rtol=1e-9, atol=1e-9)
 
 
 def resnet_max(resnet: Any) -> nn.Module:
