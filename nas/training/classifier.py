@@ -7,7 +7,7 @@ gradients of a random classifier spoil the features that it reads.
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
 from torch import Tensor, nn
 
 from nas.data import ImageData, Split, prepare
@@ -20,8 +20,10 @@ MOST_IMAGES = 4096
 """Of which features are computed; each takes a forward pass."""
 SIDE = 160
 """A supernet's features are those of its max net at the largest resolution up to this one, in pixels."""
-C = 0.01
-"""Inverse of the strength of the penalty: features are many, images few."""
+STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
+"""Inverses of the strength of the penalty, among which cross-validation chooses: features are many, images few."""
+FOLDS, JUDGED_BY = 3, 2048
+"""Of the cross-validation, and how many images it reads."""
 BATCH = 64
 
 
@@ -85,9 +87,22 @@ def features(
     return torch.cat(read).numpy(), torch.cat(labels).numpy()
 
 
-def regression(read: NDArray[np.float32], labels: NDArray[np.int64], c: float = C) -> LogisticRegression:
-    """Logistic regression of `labels` on features; `c` is the inverse of the strength of the penalty."""
-    return LogisticRegression(C=c, max_iter=300).fit(read, labels)
+def regression(read: NDArray[np.float32], labels: NDArray[np.int64], c: float | None = None) -> LogisticRegression:
+    """Logistic regression of `labels` on features; `c` is the inverse of the strength of the penalty, None for
+    `best_strength`."""
+    return LogisticRegression(C=best_strength(read, labels) if c is None else c, max_iter=300).fit(read, labels)
+
+
+def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """The one of `STRENGTHS` whose likelihood of images left out is highest; the middle one where classes are too
+    small to leave some out."""
+    read, labels = read[:JUDGED_BY], labels[:JUDGED_BY]
+    if np.unique(labels, return_counts=True)[1].min() < FOLDS:
+        return STRENGTHS[len(STRENGTHS) // 2]
+    found = LogisticRegressionCV(
+        Cs=STRENGTHS, cv=FOLDS, max_iter=100, scoring="neg_log_loss", l1_ratios=(0,), use_legacy_attributes=False
+    ).fit(read, labels)
+    return float(found.C_)
 
 
 def _moderate(supernet: Supernet) -> Population:
