@@ -76,4 +76,4 @@ def normalisation(request: TrainRequest) -> Normalisation | None:
     """Mean and standard deviation of pixels, by channel, that trained weights expect; None where none are given."""
     if request.init is not None:
         return initial_normalisation(request.init)
-    return None if request.weights is None else (IMAGENET_MEAN, IMAGENET_STD)
+    return (IMAGENET_MEAN, IMAGENET_STD) if request.starts_trained else None
