@@ -192,7 +192,7 @@ class Study:
         found["elastic"] = self.elastic(original, limit_ms, share)
         for method, make in RIVALS.items():
             name = within(choices[method], limit_ms)
-            place = self.work / f"{method.replace(' ', '_')}_{share}"
+            place = self.work / f"{method}_{share}_{name}".replace(" ", "_")
             print(f"{share} %: {method}: {name or 'nothing keeps the limit'}", flush=True)
             found[method] = (
                 "nothing keeps the limit"
