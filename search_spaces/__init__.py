@@ -3,7 +3,7 @@
 from search_spaces.costs import Costs
 from search_spaces.genes import Gene, Slot
 from search_spaces.layers import LayerSpec, make_divisible
-from search_spaces.registry import SPACES, get_space
+from search_spaces.registry import SPACES, get_space, purpose
 from search_spaces.space import Population, SearchSpace
 from search_spaces.tables import SlotTable
 
@@ -18,4 +18,5 @@ __all__ = [
     "SlotTable",
     "get_space",
     "make_divisible",
+    "purpose",
 ]

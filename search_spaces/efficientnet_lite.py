@@ -89,5 +89,5 @@ def efficientnet_lite0(
     resolutions: Sequence[int] = RESOLUTIONS,
     num_classes: int = 1000,
 ) -> EfficientNetLite0:
-    """EfficientNet-Lite0, elastic; for photographs, with the weights of the extra ``pretrained``."""
+    """EfficientNet-Lite0, elastic: photographs, from trained weights (the extra pretrained)."""
     return EfficientNetLite0(kernels=kernels, expansions=expansions, resolutions=resolutions, num_classes=num_classes)

@@ -55,10 +55,11 @@ def mobilenet_v3(
     strides: Sequence[int] | None = None,
     stem_stride: int | None = None,
 ) -> StagedSpace:
-    """Once-for-all's MobileNetV3 space (7371^5 networks for one resolution).
+    """Once-for-all's MobileNetV3 space: photographs on phones and CPUs.
 
-    For images of 32 pixels, `DεpS <https://arxiv.org/abs/2407.06167>`_ has it with a stem of stride 1, strides
-    1, 2, 2, 1, 2 and kernel 7: ``stem_stride=1, strides=(1, 2, 2, 1, 2), kernels=(7,), resolutions=(32,)``.
+    It has 7371^5 networks for one resolution. `DεpS <https://arxiv.org/abs/2407.06167>`_ has it for images of 32
+    pixels, with a stem of stride 1, strides 1, 2, 2, 1, 2 and kernel 7: ``stem_stride=1, strides=(1, 2, 2, 1, 2),
+    kernels=(7,), resolutions=(32,)``.
     """
     return StagedSpace(
         "mobilenet_v3",
@@ -85,7 +86,7 @@ def mobilenet_v3_small_images(
     strides: Sequence[int] | None = None,
     stem_stride: int | None = None,
 ) -> StagedSpace:
-    """The same family for images of about 32 x 32 pixels, small enough to train on a CPU."""
+    """MobileNetV3 for images of about 32 x 32 pixels, small enough to train on a CPU."""
     return StagedSpace(
         "mobilenet_v3_small_images",
         SMALL_IMAGES,

@@ -183,5 +183,5 @@ class NASBench201Space(SearchSpace):
 def nasbench201(
     *, channels: int = 16, cells: int = 5, resolutions: Sequence[int] = (32,), num_classes: int = 10
 ) -> NASBench201Space:
-    """NAS-Bench-201 for CIFAR-10 (15,625 networks)."""
+    """NAS-Bench-201 for CIFAR-10, 15,625 cells of known accuracy: to compare searches."""
     return NASBench201Space(channels=channels, cells=cells, resolutions=resolutions, num_classes=num_classes)

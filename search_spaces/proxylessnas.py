@@ -38,8 +38,9 @@ def proxylessnas(
     strides: Sequence[int] | None = None,
     stem_stride: int | None = None,
 ) -> StagedSpace:
-    """Five stages of elastic depth and a last one of a single block.
+    """Once-for-all's ProxylessNAS space: photographs, where gates and hard-swish are slow.
 
+    Five stages have elastic depth, the last one has a single block.
     Once-for-all's published networks are of ``proxylessnas_w1.3``. The space that ProxylessNAS itself searched
     on a Pixel 1 is ``depths=(1, 2, 3, 4), expansions=(3, 6), resolutions=(224,)``.
     """

@@ -4,6 +4,7 @@ A new space is a subclass of `SearchSpace` that lists its genes and slots and gi
 choice, and one function here; ``tests/search_spaces/test_conformance.py`` then holds it to what all keep to.
 """
 
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,20 +12,31 @@ from typing import Any
 from search_spaces.efficientnet_lite import efficientnet_lite0
 from search_spaces.fbnet import fbnet, fbnet_imagenet
 from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
+from search_spaces.mobilenet_v4 import mobilenet_v4
 from search_spaces.nasbench201 import nasbench201
 from search_spaces.proxylessnas import proxylessnas
+from search_spaces.resnet50 import resnet50
 from search_spaces.space import SearchSpace
 from search_spaces.traced import PREFIX, TracedSpace
 
 SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_small_images": mobilenet_v3_small_images,
+    "mobilenet_v4": mobilenet_v4,
     "proxylessnas": proxylessnas,
     "efficientnet_lite0": efficientnet_lite0,
+    "resnet50": resnet50,
     "fbnet": fbnet,
     "fbnet_imagenet": fbnet_imagenet,
     "nasbench201": nasbench201,
 }
+
+
+def purpose(name: str) -> str:
+    """What the space called `name` is and is good for, in a line: the first one of its function's docstring."""
+    return (
+        (inspect.getdoc(SPACES[name]) or "").partition("\n")[0] if name in SPACES else "a given network, made elastic"
+    )
 
 
 def get_space(name: str, **options: Any) -> SearchSpace:

@@ -11,7 +11,8 @@ from search_spaces.space import SearchSpace
 LARGEST = {
     "depths": 64,
     "kernels": 63,
-    "expansions": 64,
+    "expansions": 100,
+    "widths": 400,
     "resolutions": 4096,
     "width_mult": 64,
     "channels": 4096,
@@ -27,9 +28,10 @@ class SpaceSettings:
     Attributes
     ----------
     name : a key of `search_spaces.SPACES`.
-    depths : blocks that a stage may have.
+    depths : blocks that a stage may have; of resnet50, those beyond its least two or four.
     kernels : sides of depthwise kernels.
-    expansions : ratios of inner to outer width.
+    expansions : ratios of inner to outer width; of resnet50, in per cent.
+    widths : of the stem and of each stage of resnet50, in per cent of the usual one.
     resolutions : sides of the images that a network may read, in pixels.
     width_mult : of all widths.
     strides, stem_stride : of the first block of each stage and of the stem, each 1 or 2. The defaults are for
@@ -45,6 +47,7 @@ class SpaceSettings:
     depths: tuple[int, ...] | None = None
     kernels: tuple[int, ...] | None = None
     expansions: tuple[int, ...] | None = None
+    widths: tuple[int, ...] | None = None
     resolutions: tuple[int, ...] | None = None
     width_mult: float | None = None
     strides: tuple[int, ...] | None = None

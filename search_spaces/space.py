@@ -59,6 +59,11 @@ class SearchSpace(ABC):
     def options(self) -> dict[str, Any]:
         """The keyword arguments that make this space again: ``get_space(space.name, **space.options)``."""
 
+    @property
+    def named(self) -> Mapping[str, str]:
+        """Architectures that have a name of their own, which `parse` takes too."""
+        return {}
+
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
         """Words of a name, and groups of the encoding: one for each slot that has a choice."""
@@ -380,13 +385,13 @@ class SearchSpace(ABC):
         return names[0] if np.ndim(population) == 1 else names
 
     def parse(self, text: str) -> Population:
-        """The canonical genotype, shape ``(n_genes,)``, of a name made by `format`.
+        """The canonical genotype, shape ``(n_genes,)``, of a name made by `format` or one of `named`.
 
         Raises
         ------
         ValueError : not an architecture of this space; says which part and what is allowed.
         """
         row = np.zeros(len(self.genes), dtype=np.int16)
-        for gene, choice in self._grammar.parse(text).items():
+        for gene, choice in self._grammar.parse(self.named.get(text.strip(), text)).items():
             row[self.columns[gene]] = choice
         return row

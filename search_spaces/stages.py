@@ -190,13 +190,14 @@ def _with_strides(macro: Macro, strides: Sequence[int] | None, stem_stride: int 
     return replace(macro, stem_stride=int(stem), stages=stages)
 
 
-def ascending(name: str, values: Sequence[int]) -> tuple[int, ...]:
+def ascending(name: str, values: Sequence[int], least: int = 1) -> tuple[int, ...]:
     """The choices called `name` as a tuple.
 
     Raises
     ------
-    ValueError : none, one that is not positive, or not in ascending order.
+    ValueError : none, one below `least`, or not in ascending order.
     """
-    if not values or any(v < 1 for v in values) or list(values) != sorted(set(values)):
-        raise ValueError(f"{name} must be distinct positive integers in ascending order, got {list(values)}")
+    if not values or any(v < least for v in values) or list(values) != sorted(set(values)):
+        allowed = "positive integers" if least == 1 else f"integers from {least} on"
+        raise ValueError(f"{name} must be distinct {allowed} in ascending order, got {list(values)}")
     return tuple(int(v) for v in values)

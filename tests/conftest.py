@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+# As `nas.cli.app` does, before NumPy and torch are imported: two workers with two threads each wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
 import pytest
 import torch
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from nas.data.settings import NAMES, DataSettings
 from nas.pipeline.check import check_request
 from nas.pipeline.photographs import R, with_usual_start
@@ -222,7 +224,11 @@ def _usual(request: R, typed: set[str], space: object, recipe: object, listener:
 
 @contextmanager
 def _run_folder(verb: str, request: TrainRequest, out: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """The run folder of a request that has been judged, held while the context lasts."""
+    """The run folder of a request that has been judged, held while the context lasts; BLAS has one thread meanwhile."""
     check_request(request)
-    with held_run_folder(RunSettings(verb, request, f"nas.{verb}"), None if out is None else Path(out)) as folder:
+    # The command line sets this before NumPy is imported; here it may be long since.
+    with (
+        threadpool_limits(1, user_api="blas"),
+        held_run_folder(RunSettings(verb, request, f"nas.{verb}"), None if out is None else Path(out)) as folder,
+    ):
         yield folder

@@ -42,7 +42,7 @@ def initial_space(init: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "run":
         record = read_json(found / CARD, dict[str, Any])["space"]
         return {"name": record["name"], **record["options"], **options}
-    return {"name": "mobilenet_v3", "width_mult": _width(found), **options}
+    return {**_once_for_all_space(found), **options}
 
 
 def initial_digest(init: str) -> str:
@@ -89,7 +89,7 @@ def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
         card = pretrained(init)
         given = from_efficientnet_lite(read_state_dict(card.path()), get_space(card.space))
     else:
-        given = from_once_for_all(read_state_dict(found), _width(found))
+        given = from_once_for_all(read_state_dict(found), _once_for_all_space(found).get("width_mult", 1.0))
     given.sort_channels()  # before the classifier that was trained with them is gone
     torch.manual_seed(seed)
     supernet = Supernet(space, given.kernel_transform)
@@ -114,20 +114,23 @@ def _find(init: str) -> tuple[str, Path]:
     if (path / CARD).is_file():
         return "run", path
     if path.is_file():
-        _width(path)
+        _once_for_all_space(path)
         return "file", path
     raise ValueError(
         f"--init {init} names no trained weights; give {', '.join(pretrained_names())}, the folder of a finished "
-        "`nas train` run, or a file of once-for-all's MobileNetV3 like ofa_mbv3_d234_e346_k357_w1.2"
+        "`nas train` run, or a file of once-for-all's MobileNetV3 or ResNet-50 like "
+        "ofa_mbv3_d234_e346_k357_w1.2"
     )
 
 
-def _width(path: Path) -> float:
-    """The width multiplier in the name of once-for-all's file."""
-    found = re.search(r"mbv3.*_w(1\.[02])", path.name)
-    if found is None:
-        raise ValueError(
-            f"{path} is not named like once-for-all's MobileNetV3 weights, whose names end with the width: "
-            "ofa_mbv3_d234_e346_k357_w1.2; other state dicts are for --model NETWORK --weights FILE"
-        )
-    return float(found[1])
+def _once_for_all_space(path: Path) -> dict[str, Any]:
+    """Name and options of the space that once-for-all's file is of, told by the file's name."""
+    if "ofa_resnet50" in path.name:
+        return {"name": "resnet50"}
+    if found := re.search(r"mbv3.*_w(1\.[02])", path.name):
+        return {"name": "mobilenet_v3", "width_mult": float(found[1])}
+    raise ValueError(
+        f"{path} is not named like once-for-all's weights of MobileNetV3 (ofa_mbv3_d234_e346_k357_w1.2, width last) "
+        "or ResNet-50 (ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0); other state dicts are for "
+        "--model NETWORK --weights FILE"
+    )

@@ -4,7 +4,7 @@ Once-for-all (https://arxiv.org/abs/1908.09791), section 3.3: a subnet keeps a l
 before widths shrink the channels are put in the order of the L1 norm of the weights that read them.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,9 @@ Modules = Mapping[str, nn.Module]
 
 
 @torch.no_grad()
-def sort_channels(slots: Mapping[str, Sequence[LayerSpec]], modules: Modules, elastic: Container[str]) -> None:
+def sort_channels(
+    slots: Mapping[str, Sequence[LayerSpec]], modules: Modules, elastic: Container[str], partial: Set[str] = frozenset()
+) -> None:
     """Sort the channels of a network; the function it computes stays the same.
 
     The importance of a channel inside a slot is the absolute sum of the weights with which the last dense layer
@@ -30,6 +32,8 @@ def sort_channels(slots: Mapping[str, Sequence[LayerSpec]], modules: Modules, el
     modules : their modules, as `nas.supernet.layers.elastic_layer` makes them.
     elastic : names ``slot/layer`` of the layers whose outputs can narrow; channels that several slots share are
         sorted only where a layer that writes them is among these.
+    partial : slots whose other variants have layers besides those in `slots`. The channels that they share with other
+        slots stay where they are, for those layers read and write them too.
     """
     layers = flat(slots)
     sets = channel_sets(layers)
@@ -37,8 +41,11 @@ def sort_channels(slots: Mapping[str, Sequence[LayerSpec]], modules: Modules, el
         tensors = sets.tensors(number)
         writers = [spec for spec in layers if spec.name in tensors and list(modules[spec.name].children())]
         readers = [spec for spec in layers if is_dense(spec) and spec.inputs[0] in tensors]
-        shared = len({name.split("/")[0] for name in (*tensors, *(spec.name for spec in readers))}) > 1
+        places = {name.split("/")[0] for name in (*tensors, *(spec.name for spec in readers))}
+        shared = len(places) > 1
         if not (writers and readers) or (shared and not any(spec.name in elastic for spec in writers)):
+            continue
+        if shared and places & partial:
             continue
         importances = [_importance(sets, number, spec, modules) for spec in readers]
         importance = (

@@ -74,7 +74,8 @@ class Supernet(Network):
     def sort_channels(self) -> None:
         """Order the channels of the max net by importance, once, before widths shrink.
 
-        These are the inner channels of every slot, and those that slots share where the space lets them narrow.
+        These are the inner channels of every slot, and those that slots share where the space lets them narrow and
+        the max net has every layer that reads or writes them.
         The max net computes the same as before. An optimiser's momenta are not reordered with the weights:
         begin a new one.
         """
@@ -83,7 +84,8 @@ class Supernet(Network):
         try:
             slots = {name: slot.layers for name, slot in self.named_slots()}
             modules = {f"{name}/{layer}": module for name, slot in self.named_slots() for layer, module in slot.items()}
-            sort_channels(slots, modules, self._elastic_layers())
+            partial = {name for name, slot in self.named_slots() if len(slot) > len(slot.layers)}
+            sort_channels(slots, modules, self._elastic_layers(), partial)
         finally:
             self.activate(before)
 

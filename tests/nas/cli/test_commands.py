@@ -33,6 +33,7 @@ def test_spaces_as_json(tmp_path):
     rows = {row["name"]: row for row in json.loads(done.stdout)}
     assert set(rows) == set(SPACES)
     assert rows["mobilenet_v3"]["networks"] == 25 * 7371**5
+    assert all(20 < len(row["purpose"]) < 120 for row in rows.values())
     assert list(tmp_path.iterdir()) == []
 
 

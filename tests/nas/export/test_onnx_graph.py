@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from subnets import small
 
 from nas.export.layer_graph import network_layers
 from nas.export.onnx_graph import IR_VERSION, OPSET, onnx_graph
@@ -18,7 +19,7 @@ def run(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", SPACES)
 def test_every_space_gives_finite_logits_that_depend_on_the_image(name: str) -> None:
-    space = get_space(name)
+    space = small(name)
     rng = np.random.default_rng(0)
     for genotype in [space.min, *space.sample(2, rng)]:
         model = onnx_graph(network_layers(space, genotype), batch=None)

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from subnets import small
 
 from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
@@ -12,17 +13,10 @@ from nas.export.ncnn_graph import ncnn_graph
 from nas.export.onnx_graph import onnx_graph
 from nas.export.quantization import quantize_onnx, quantize_tflite
 from nas.export.tflite_graph import tflite_graph
-from search_spaces import SPACES, LayerSpec, SearchSpace, get_space
+from search_spaces import SPACES, LayerSpec, get_space
 
 Floats = NDArray[np.float32]
 SMALL = "mobilenet_v3_small_images"
-
-
-def small(name: str) -> SearchSpace:
-    try:
-        return get_space(name, resolutions=[64])
-    except ValueError:
-        return get_space(name)
 
 
 def images_for(model: onnx.ModelProto, n: int = 1) -> Floats:

@@ -81,6 +81,27 @@ def test_once_for_alls_file_with_own_classes(tmp_path: Path) -> None:
     torch.testing.assert_close(supernet.state_dict()[name], theirs.state_dict()["first_conv.conv.weight"])
 
 
+def test_once_for_alls_resnet_is_known_by_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "ofa_resnet50_d0-1-2_e0.2-0.25-0.35_w0.65-0.8-1.0"
+    path.touch()
+    assert initial_space(str(path), {"resolutions": [160]}) == {"name": "resnet50", "resolutions": [160]}
+    with pytest.raises(ValueError, match="is damaged"):
+        initial_supernet(str(path), get_space("resnet50"))
+    networks = pytest.importorskip(
+        "ofa.imagenet_classification.elastic_nn.networks", reason="needs the ofa package: pip install --no-deps ofa"
+    )
+    with torch.device("meta"):  # drawing all its weights would take seconds
+        theirs = networks.OFAResNets(
+            n_classes=20, depth_list=[0, 1, 2], expand_ratio_list=[0.2, 0.25, 0.35], width_mult_list=[0.65, 0.8, 1.0]
+        )
+    weights = {key: torch.zeros(tensor.shape) for key, tensor in theirs.state_dict().items()}
+    stem = weights["input_stem.0.conv.conv.weight"].normal_().flatten(1)
+    torch.save({"state_dict": weights}, path)
+    supernet = initial_supernet(str(path), get_space("resnet50", num_classes=5))
+    ours = supernet.state_dict()["slots.stem.conv1.conv.weight"].flatten(1)
+    torch.testing.assert_close(ours.sort(dim=0)[0], stem.sort(dim=0)[0])  # the same channels, in another order
+
+
 @pytest.mark.skipif(not pretrained("efficientnet_lite0").installed, reason="needs the extra pretrained")
 def test_the_trained_network_by_name() -> None:
     options = initial_space("efficientnet_lite0", {"resolutions": [64, 96]})

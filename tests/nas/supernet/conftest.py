@@ -1,6 +1,7 @@
 """Spaces at small resolutions, and networks whose every weight matters."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,17 @@ from nas.supernet import Supernet, calibrate_batch_norm
 from nas.supernet.network import Network
 from search_spaces import SPACES, SearchSpace, get_space
 
+NARROW: dict[str, dict[str, Any]] = {
+    "resnet50": {"widths": (5, 8, 10)},
+    "mobilenet_v4": {"width_mult": 0.25, "depths": (1, 2)},
+}
+"""Of spaces whose networks are too wide or too deep to be compared by the hundred."""
+
 
 def small(name: str) -> SearchSpace:
     """The space, at resolutions that are quick to run where it lets one choose them."""
-    return get_space(name, **({"resolutions": (16, 24)} if "resolutions" in get_space(name).options else {}))
+    sides = {"resolutions": (16, 24)} if "resolutions" in get_space(name).options else {}
+    return get_space(name, **sides, **NARROW.get(name, {}))
 
 
 def randomise(net: Network) -> None:

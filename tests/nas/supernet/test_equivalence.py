@@ -11,8 +11,9 @@ from nas.supernet import Subnet, Supernet
 from nas.supernet.network import Network
 from search_spaces import SearchSpace
 
-# Half of them with kernel transforms. Spaces that only rename another's layers need fewer.
-N_GENOTYPES = {"fbnet_imagenet": 20}
+# Half of them with kernel transforms. Spaces that only rename another's layers, have no such kernels or are made of the
+# same few layers need fewer.
+N_GENOTYPES = {"fbnet_imagenet": 20, "resnet50": 40, "mobilenet_v4": 60}
 USUAL_N_GENOTYPES = 200
 BATCH = 2
 MakeSupernet = Callable[..., Supernet]

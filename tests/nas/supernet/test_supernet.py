@@ -1,6 +1,7 @@
 """Activation, gradients, initialisation and sorting of one supernet."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -110,6 +111,44 @@ def test_sorting_orders_by_what_reads_the_channels(net: Supernet) -> None:
         for layer in inner:
             importance = net.slots[block][layer].conv.weight.detach().abs().sum((0, 2, 3))
             assert (importance.diff() <= 1e-5).all(), (block, layer)
+
+
+def test_stage_widths_are_sorted_by_all_layers_that_read_them(make_supernet: Callable[..., Supernet]) -> None:
+    """The channels of a residual stage are one row, which its own blocks and the next stage's first one read."""
+    space = get_space("resnet50", widths=(5, 10), depths=(0, 1), resolutions=(32,), num_classes=4)
+    net = make_supernet(space)
+    readers = [f"stage2_block{i}.reduce" for i in (2, 3)] + ["stage3_block1.reduce", "stage3_block1.shortcut"]
+
+    def importance() -> torch.Tensor:
+        weights = [net.get_submodule(f"slots.{name}.conv").weight for name in readers]
+        each = [weight.detach().abs().sum((0, 2, 3)) for weight in weights]
+        return torch.stack([one / one.mean() for one in each]).sum(0)
+
+    before = importance()
+    net.sort_channels()
+    assert (importance().diff() <= 1e-5).all()
+    torch.testing.assert_close(importance(), before.sort(descending=True)[0])
+    assert not torch.equal(before, importance())
+
+
+def test_sorting_leaves_networks_of_other_operators_unchanged(make_supernet: Callable[..., Supernet]) -> None:
+    """Channels that layers outside the max net read or write too are not moved."""
+    space = get_space("mobilenet_v4", width_mult=0.25, depths=(1, 2), resolutions=(32,), num_classes=4)
+    net = make_supernet(space).eval().double()
+    operators = np.array([gene.kind == "operator" for gene in space.genes])
+    drawn = space.sample(8, np.random.default_rng(0))
+    wide = space.canonical(np.where(operators, drawn, space.max))
+    images = torch.randn(2, 3, 32, 32).double()
+
+    def logits() -> list[torch.Tensor]:
+        with torch.no_grad():
+            return [net(images) for genotype in wide if net.activate(genotype) is None]
+
+    before, stage3 = logits(), net.get_submodule("slots.stage3_block2.project.conv").weight.clone()
+    net.sort_channels()
+    for now, then in zip(logits(), before, strict=True):
+        torch.testing.assert_close(now, then, rtol=1e-9, atol=1e-9)
+    assert not torch.equal(stage3, net.get_submodule("slots.stage3_block2.project.conv").weight)
 
 
 def test_sorting_moves_channels_whole(net: Supernet) -> None:
