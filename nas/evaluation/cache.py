@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from latency_tables.files import read_text, shown, write_text
 from nas.data import ImageData
 from nas.errors import Failure
-from nas.evaluation.accuracy import evaluate_subnets
+from nas.evaluation.accuracy import evaluate, evaluate_subnets
 from nas.progress import SILENT, Listener, Progress
 from nas.search.objectives import check_objective
 from nas.shipped.card import read_card
-from nas.supernet import Supernet
+from nas.supernet import Subnet, Supernet
 from search_spaces import Population
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class EvaluatedSubnets:
     supernet, data : of one training run.
     folder : of that run.
     storage : URL of a database that evaluations are shared through; None evaluates here alone.
+    given : a network that takes the place of the subnet of its architecture.
     objective : what is evaluated, ``accuracy`` or ``balanced_accuracy``; each has a file of its own.
     notes : folder in which ``accuracy.csv`` is kept, by default that of the run; the table is started anew when the
         weights have changed.
@@ -63,12 +64,14 @@ class EvaluatedSubnets:
         folder: Path,
         storage: str | None = None,
         *,
+        given: Subnet | None = None,
         objective: str = "accuracy",
         notes: Path | None = None,
         listener: Listener = SILENT,
     ) -> None:
         self.supernet = supernet
         self.data = data
+        self.given = given
         self.objective = check_objective(objective)
         self._path = (notes or folder) / (FILE if objective == "accuracy" else f"{objective}.csv")
         weights = read_card(folder)["sha256"]
@@ -100,6 +103,8 @@ class EvaluatedSubnets:
 
     def evaluate(self, genotype: NDArray[Any]) -> float:
         """Accuracy of one genotype, computed whether it is known or not; rounded, as it will be read back."""
+        if self.given is not None and self.given.architecture == self.supernet.space.format(genotype):
+            return round(evaluate(self.given, "validation", self.data, self.objective), 6)
         return round(float(evaluate_subnets(self.supernet, genotype[None], self.data, self.objective)[0]), 6)
 
     def _here(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from latency_tables.files import write_text
-from nas.evaluation.accuracy import evaluate_subnets_on_test
+from nas.evaluation.accuracy import evaluate_on_test, evaluate_subnets_on_test
 from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet
 from nas.progress import Progress
@@ -101,6 +101,9 @@ def evaluate_on_test_split(
     population = population[np.argsort(-space.costs(population).macs, kind="stable")]
     costs, validation = space.costs(population), trained.evaluated(population)
     test = evaluate_subnets_on_test(trained.supernet, population, trained.data, progress=progress)
+    if trained.given is not None:
+        same = np.array(space.format(population)) == trained.given.architecture
+        test[same] = evaluate_on_test(trained.given, trained.data)
     n = len(trained.data.test)
     return [
         Evaluated(

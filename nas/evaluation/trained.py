@@ -14,8 +14,11 @@ from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
-from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_supernet
+from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_subnet, load_supernet, subnet_metadata
 from search_spaces import SearchSpace
+
+GIVEN = "given.safetensors"
+"""In the folder of a training: the given network that it started from, as it came."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class TrainedSupernet:
     evaluated : accuracy of subnets on the search-validation split, each computed once.
     files : contents of subnets' exported files by kind and genotype, kept since some are needed several times.
     card : what travels with the weights; of a shipped supernet also ``subnets``, some with their test accuracy.
+    given : the given network as it came, where it is better than the max net trained from it; then it takes the max
+        net's place, batch-norm statistics included.
     """
 
     supernet: Supernet
@@ -36,6 +41,7 @@ class TrainedSupernet:
     evaluated: EvaluatedSubnets
     files: dict[Any, bytes] = field(default_factory=dict, repr=False, compare=False)
     card: Mapping[str, Any] = field(default_factory=dict)
+    given: Subnet | None = None
 
     @classmethod
     def open(
@@ -86,10 +92,11 @@ class TrainedSupernet:
             images = replace(images, mean=tuple(card["mean"]), std=tuple(card["std"]))
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
         kept = notes if calibration_file.is_file() else folder
+        better = load_subnet(folder / GIVEN).eval() if given_network(folder).get("better") else None
         evaluated = EvaluatedSubnets(
-            supernet, images, folder, storage, objective=objective, notes=kept, listener=listener
+            supernet, images, folder, storage, given=better, objective=objective, notes=kept, listener=listener
         )
-        return cls(supernet, images, evaluated, card=card)
+        return cls(supernet, images, evaluated, card=card, given=better)
 
     @classmethod
     def of_search(cls, record: Mapping[str, Any]) -> Self:
@@ -122,9 +129,16 @@ class TrainedSupernet:
 
     def subnet(self, genotype: NDArray[Any]) -> Subnet:
         """The stand-alone network of `genotype`, batch-norm calibrated on training images, in evaluation mode."""
+        if self.given is not None and self.given.architecture == self.space.format(genotype):
+            return self.given
         net = self.supernet.extract(genotype)
         calibrate_batch_norm(net, calibration_batches(self.data, net.resolution))
         return net.eval()
+
+
+def given_network(folder: Path) -> dict[str, Any]:
+    """What is known of the given network that a training started from; empty where there was none."""
+    return subnet_metadata(folder / GIVEN) if (folder / GIVEN).is_file() else {}
 
 
 def _require(card: Mapping[str, Any], folder: Path, names: Sequence[str], prefix: str = "") -> None:

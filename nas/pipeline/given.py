@@ -76,4 +76,7 @@ def normalisation(request: TrainRequest) -> Normalisation | None:
     """Mean and standard deviation of pixels, by channel, that trained weights expect; None where none are given."""
     if request.init is not None:
         return initial_normalisation(request.init)
-    return None if request.weights is None else (IMAGENET_MEAN, IMAGENET_STD)
+    if not request.starts_trained:
+        return None
+    mean, std = adopted(request).normalisation or (IMAGENET_MEAN, IMAGENET_STD)
+    return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])

@@ -41,7 +41,7 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
     ValueError : the folder of the images cannot be read.
     """
     groups = {key.partition(".")[0] for key in typed if not key.startswith("recipe.")}
-    if (request.weights or request.init) and "recipe" not in groups:
+    if request.starts_trained and "recipe" not in groups:
         request = replace(request, recipe=_adapt(recipe))
     data = request.data
     asked = data.resolution

@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 
 from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks
-from nas.evaluation.trained import TrainedSupernet
+from nas.evaluation.trained import TrainedSupernet, given_network
+from nas.search.finalists.measurements import EVALUATED, measured_columns
+from nas.search.latency import latencies_of
+from nas.search.result import SearchResult
+from search_spaces.traced import TracedSpace
 
 
 def data_remarks(trained: TrainedSupernet) -> list[str]:
@@ -51,6 +55,28 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], m
             f"The budget was checked for {checked} at a time; {first['file']} takes {batch} images at once{took}."
         )
     return said
+
+
+def given_remarks(trained: TrainedSupernet, result: SearchResult) -> list[str]:
+    """What the given network came to, which the supernet was made of; nothing where it is no finalist."""
+    name = trained.space.format(trained.space.max)
+    row = next((f for f in result.finalists.to_dict("records") if f["architecture"] == name), None)
+    if not isinstance(trained.space, TracedSpace) or row is None:
+        return []
+    facts, what = given_network(trained.evaluated.folder), "The given network"
+    if facts:
+        classifier = "" if facts["own_classifier"] else " with a classifier fitted to its features"
+        what += f" ({facts['accuracy']:.1%} on search-validation as given{classifier}; "
+        what += "training did not make it better)" if facts["better"] else "trained further here)"
+    figures = [f"{row[EVALUATED]:.1%} on search-validation"] if np.isfinite(row[EVALUATED]) else []
+    for latency in latencies_of(result.predicted):
+        took = row[measured_columns(latency)[0]]
+        if np.isfinite(took):
+            figures.append(f"{took:.3g} ms{f' on {latency.device}' if latency.device else ''}")
+    said = f"{what}: {', '.join(figures)}" if figures else what
+    if name == result.architecture:
+        return [f"{said}. It keeps the budget and nothing better was found, so it stays the answer."]
+    return [f"{said}." if figures else f"{said} is among the finalists."]
 
 
 def _comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -96,6 +96,12 @@ class TrainRequest:
             parse_duration(self.train_time)
 
     @property
+    def starts_trained(self) -> bool:
+        """Training starts from trained weights; those that a function of the user's own loads are not known of."""
+        brings_weights = self.model is not None and self.model.endswith(".pt2")
+        return self.init is not None or self.weights is not None or brings_weights
+
+    @property
     def label(self) -> str:
         """What the run is called where it has no name."""
         return self.data.name

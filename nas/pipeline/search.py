@@ -36,6 +36,7 @@ from nas.shipped import CARD
 from nas.shipped.card import read_card
 from search_spaces import Population, SearchSpace
 from search_spaces.recorded import recorded_space
+from search_spaces.traced import TracedSpace
 
 if TYPE_CHECKING:
     from nas.evaluation.trained import TrainedSupernet
@@ -215,7 +216,7 @@ def run_task(
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-    from nas.pipeline.remarks import data_remarks, file_remarks
+    from nas.pipeline.remarks import data_remarks, file_remarks, given_remarks
     from nas.report.html import write_report
 
     devices = task.devices
@@ -257,6 +258,7 @@ def run_task(
         measure=one_or_each(devices, measure),
         evaluate=evaluate_exported(trained, devices[0]),
         refit=one_or_each(devices, refit),
+        given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
         listener=listener,
     )
     if result.interrupted:
@@ -291,6 +293,7 @@ def run_task(
         "batch": devices[0].batch,
         "notes": [
             *trained.remarks(result.genotype),
+            *given_remarks(trained, result),
             *_about_batch(devices, result),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),

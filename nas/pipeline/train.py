@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nas.data import load_data
 from nas.pipeline.given import adopted, normalisation, space_to_train, supernet_to_train
+from nas.pipeline.original import original_network
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
 from nas.training import train
@@ -38,12 +39,15 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         images = replace(images, mean=expected[0], std=expected[1])
     made = space_to_train(request, len(images.classes))
     supernet = supernet_to_train(request, made)
-    if expected is not None and not (folder / CHECKPOINT).is_file():
+    original = None
+    if request.model is not None:
+        original = original_network(request, supernet, images, folder, listener)
+    elif expected is not None and not (folder / CHECKPOINT).is_file():
         fit_classifier(supernet, images, listener=listener)
     recipe = request.recipe
     if request.init is not None:  # the weights say whether they have these matrices
         recipe = replace(recipe, kernel_transform=supernet.kernel_transform)
-    train(
+    result = train(
         supernet,
         images,
         recipe,
@@ -52,7 +56,10 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         threads=request.threads,
         device=request.accelerator,
         about={"data_settings": request.data.portable() | {"resolution": images.resolution}},
+        teacher=original.subnet if original is not None and original.own_classifier else None,
         train_time=request.train_time,
         listener=listener,
     )
+    if original is not None:
+        original.keep(folder, better=original.accuracy > result.validation["max"])
     return folder

@@ -80,6 +80,7 @@ def run_search(
     measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
     refit: Refit | Mapping[str, Refit] | None = None,
+    given: Population | None = None,
     listener: Listener = SILENT,
 ) -> SearchResult:
     """Find the most accurate network within a budget and prove it where `measure` is given.
@@ -97,6 +98,7 @@ def run_search(
     device : the device's name, for the record.
     measure, evaluate, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several devices share
         the network, `measure` and `refit` are mappings by the device's name; those not named are predicted only.
+    given : (n, n_genes), networks that are finalists whatever is predicted of them.
     listener : is told in a sentence what happens next.
 
     Raises
@@ -169,6 +171,7 @@ def run_search(
         rounds=settings.rounds,
         sessions=settings.sessions,
         slack=settings.slack,
+        given=given,
     )
     result = assemble(objectives, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
     missed = verdict.status == "missed"

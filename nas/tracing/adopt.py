@@ -11,7 +11,7 @@ from nas.errors import Failure
 from nas.supernet import Supernet
 from nas.tracing.genes import describe
 from nas.tracing.graph import Weights, read_graph
-from nas.tracing.model import Model, exported
+from nas.tracing.model import Model, Normalisation, exported
 from nas.tracing.slots import Stretch, cut_into_slots
 from search_spaces.channels import flat
 from search_spaces.traced import TracedSpace, at_resolution, space_name
@@ -35,11 +35,13 @@ class Adopted:
     space : its max net is the given network.
     supernet : holds the given weights.
     notes : sentences the user should read, e.g. why there is one resolution only.
+    normalisation : that its images should have, where the network says so.
     """
 
     space: TracedSpace
     supernet: Supernet
     notes: tuple[str, ...]
+    normalisation: Normalisation | None = None
 
 
 def adopt(model: Model, resolutions: Sequence[int] | None = None) -> Adopted:
@@ -73,7 +75,8 @@ def adopt(model: Model, resolutions: Sequence[int] | None = None) -> Adopted:
     working = [side for side in space.resolutions if side == model.resolution or _works(supernet, model, side)]
     if len(working) < len(space.resolutions):
         space, supernet = _with_resolutions(model, space, supernet, working)
-    return Adopted(space, supernet.eval(), tuple(_notes(model, graph.one_size, space, wanted)))
+    notes = tuple(_notes(model, graph.one_size, space, wanted))
+    return Adopted(space, supernet.eval(), notes, model.normalisation)
 
 
 def _notes(model: Model, one_size: str, space: TracedSpace, wanted: Sequence[int]) -> list[str]:

@@ -25,6 +25,8 @@ from nas.tracing.weights import load_weights, read_state_dict
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:function, or a file net.pt2"
 USUAL_RESOLUTION = 224
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation of pixels, by channel."""
 EXPORT_BATCH = 2
 
 
@@ -39,6 +41,7 @@ class Model:
     module : in evaluation mode; None where only the program is known.
     program : what was read from a ``.pt2`` file.
     trained : it has the weights of a file.
+    normalisation : that its images should have, where it says so.
     """
 
     label: str
@@ -46,6 +49,7 @@ class Model:
     module: nn.Module | None = None
     program: ExportedProgram | None = None
     trained: bool = False
+    normalisation: Normalisation | None = None
 
     def forward(self, program: ExportedProgram) -> Callable[[Tensor], Tensor]:
         """Runs images of `resolution` pixels through the given network, as many at once as it takes."""
@@ -86,18 +90,19 @@ def load_model(
         return _from_file(Path(text).expanduser(), weights)
     if not name:
         raise ValueError(f"--model {text!r} names no network; known forms: {FORMS}")
+    normalisation: Normalisation | None = None
     held = None if weights is None else _classes_in(Path(weights).expanduser())
     if kind == "torchvision":
         module, usual = _torchvision(name, held or num_classes), USUAL_RESOLUTION
     elif kind == "timm":
-        module, usual = _timm(name, held or num_classes)
+        module, usual, normalisation = _timm(name, held or num_classes)
     else:
         module, usual = _own(kind, name), USUAL_RESOLUTION
     label = name if kind in ("torchvision", "timm") else f"{kind.rsplit('.', 1)[-1]}_{name}"
     if weights is not None:
         load_weights(module, Path(weights).expanduser())
     module = module.eval().requires_grad_(True)
-    return Model(label, resolution or usual, module, trained=weights is not None)
+    return Model(label, resolution or usual, module, trained=weights is not None, normalisation=normalisation)
 
 
 def _torchvision(name: str, num_classes: int | None) -> nn.Module:
@@ -110,7 +115,7 @@ def _torchvision(name: str, num_classes: int | None) -> nn.Module:
     return _made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **options))
 
 
-def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int]:
+def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int, Normalisation | None]:
     try:
         timm = importlib.import_module("timm")
     except ImportError:
@@ -120,8 +125,10 @@ def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int]:
         raise ValueError(f"timm has no network {name!r}{_similar(name, known)}")
     options = {} if num_classes is None else {"num_classes": num_classes}
     module = _made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
-    size = (getattr(module, "default_cfg", None) or {}).get("input_size") or (3, USUAL_RESOLUTION, USUAL_RESOLUTION)
-    return module, int(size[-1])
+    meant: dict[str, Any] = getattr(module, "default_cfg", None) or {}
+    size = meant.get("input_size") or (3, USUAL_RESOLUTION, USUAL_RESOLUTION)
+    normalisation = (tuple(meant["mean"]), tuple(meant["std"])) if {"mean", "std"} <= meant.keys() else None
+    return module, int(size[-1]), normalisation
 
 
 def _similar(name: str, known: list[str]) -> str:

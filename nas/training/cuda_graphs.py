@@ -115,7 +115,8 @@ class RecordedPasses:
         images, labels = put("images", inputs.images), put("labels", inputs.labels)
         assert images is not None
         assert labels is not None
-        return Inputs(images, labels, put("target", inputs.target), put("factors", inputs.factors), weight)
+        target, external = put("target", inputs.target), put("external", inputs.external)
+        return Inputs(images, labels, target, external, put("factors", inputs.factors), weight)
 
     def _recording(self, activate: Callable[[], object], phase: Phase, inputs: Inputs) -> Recorded:
         """Record the subnet that `activate` makes the active one."""
@@ -146,7 +147,7 @@ class RecordedPasses:
 
 def _signature(inputs: Inputs) -> object:
     """Shapes and kinds, which are part of a recording."""
-    tensors = (inputs.images, inputs.labels, inputs.target, inputs.factors)
+    tensors = (inputs.images, inputs.labels, inputs.target, inputs.external, inputs.factors)
     return tuple(None if tensor is None else (tuple(tensor.shape), tensor.dtype) for tensor in tensors)
 
 

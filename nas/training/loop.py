@@ -105,7 +105,7 @@ def train(
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
         the end. Fewer where they would take too much of `train_time`.
     about : JSON-able facts to write into the supernet's card besides our own.
-    teacher : for phases with target ``external``; see `Trainer`.
+    teacher : for phases with target ``external`` or an `external_share`; see `Trainer`.
     train_time : such as ``20min``; the number of epochs is then chosen by it, once, and kept in `folder`. Steps are
         measured for that, and also where there is a listener.
     most_epochs : that `train_time` may choose.

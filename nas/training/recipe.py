@@ -51,6 +51,8 @@ class Phase:
         learns from labels, the others from its outputs at the same step); ``teacher`` (all learn from the max net as it
         was at the start of this phase, or of the first of several such phases in a row; one network alone, from
         itself as it was then); ``external`` (all learn from the network given to `nas.training.train` as teacher).
+    external_share : in [0, 1]: what the max net learns from the external network, where there is one, in place of
+        labels; for targets ``labels`` and ``max_net``.
     distillation : the loss towards a target that is not labels: ``kl``, the Kullback-Leibler divergence; or
         ``alpha``, the larger of two alpha-divergences, image by image.
     alpha_min, alpha_max, alpha_clip : of ``alpha``: the two orders, and the most that a class's ratio of
@@ -70,6 +72,7 @@ class Phase:
     n_random: int = 0
     draw: Draw = "uniform"
     target: Target = "labels"
+    external_share: float = 0.0
     distillation: Distillation = "kl"
     alpha_min: float = -1.0
     alpha_max: float = 1.0
@@ -94,6 +97,7 @@ class Phase:
         check_number(where, "label_weight", self.label_weight, least=0)
         check_number(where, "distillation_weight", self.distillation_weight, above=0)
         check_number(where, "ramp", self.ramp, least=0, most=1)
+        check_number(where, "external_share", self.external_share, least=0, most=1)
         check_boolean(where, "sort_channels", self.sort_channels)
         if self.learning_rate is not None:
             check_number(where, "learning_rate", self.learning_rate, above=0)
@@ -114,6 +118,11 @@ class Phase:
             raise ValueError(f"{where}: draw {self.draw} draws random subnets; set n_random to 1 or more")
         if self.sampler in ("max", "min") and self.n_random:
             raise ValueError(f"{where}: the sampler {self.sampler} trains no random subnets; set n_random to 0")
+        if self.external_share and self.target not in ("labels", "max_net"):
+            raise ValueError(
+                f"{where}: external_share is in place of labels, which the max net learns from at targets labels and "
+                f"max_net, not at {self.target}; set it to 0"
+            )
         if self.target == "max_net" and self.sampler not in ("sandwich", "widest"):
             raise ValueError(f"{where}: target max_net needs the max net in every step; use sampler sandwich or widest")
 

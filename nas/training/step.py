@@ -70,9 +70,9 @@ class Trainer:
     seed : of everything random.
     device : a torch device.
     bfloat16 : run forward passes under autocast to bfloat16.
-    external : the network that phases with target ``external`` learn from: from images prepared at its
-        `resolution`, or at the space's largest where it has none, to logits of the same classes. Set to evaluation
-        mode, never trained, never saved.
+    external : the network that phases with target ``external`` or an `external_share` learn from: from images prepared
+        at its `resolution`, or at the space's largest where it has none, to logits of the same classes. Set to
+        evaluation mode, never trained, never saved.
     processes : that train together, each on its part of every batch.
     pooled : draw random subnets from a small pool (`nas.training.pool`); on a GPU, one process alone then runs subnets
         as CUDA graphs (`nas.training.cuda_graphs`).
@@ -212,11 +212,15 @@ class Trainer:
                 by_resolution[resolution] = prepare(images, resolution, self.data.mean, self.data.std)
             return by_resolution[resolution]
 
-        target: Tensor | None = None
-        teacher = self.external if phase.target == "external" else self.teacher
-        if teacher is not None:
+        def logits_of(teacher: nn.Module | None) -> Tensor | None:
+            if teacher is None:
+                return None
             with torch.no_grad(), self.subnet_pass.autocast():
-                target = teacher(prepared(getattr(teacher, "resolution", largest_resolution(self.network))))
+                logits: Tensor = teacher(prepared(getattr(teacher, "resolution", largest_resolution(self.network))))
+            return logits
+
+        target = logits_of(self.external if phase.target == "external" else self.teacher)
+        external = logits_of(self.external) if phase.external_share else None
         self.network.train()
         roles = self._roles(subnets, phase)
         measured = []
@@ -232,6 +236,7 @@ class Trainer:
                 images=prepared(self._resolution(genotype)),
                 labels=labels,
                 target=target,
+                external=external if role == "max" else None,
                 factors=dropout_factors(self.network, dropout, generator, self.schedule.batch_size, part, self.device),
                 weight=1.0 if role == "max" else self.schedule.ramp(step),
             )

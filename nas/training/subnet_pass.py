@@ -19,6 +19,7 @@ class Inputs:
     images : prepared, (B, 3, side, side).
     labels : classes (B,), or shares of each class (B, classes).
     target : logits (B, classes) of the network that it learns from; None where it learns from labels.
+    external : logits (B, classes) of an external network that it learns from beside labels; None for labels alone.
     factors : of the classifier's features (B, features), see `nas.training.dropout`; None without dropout.
     weight : of its loss in the step's sum.
     """
@@ -26,6 +27,7 @@ class Inputs:
     images: Tensor
     labels: Tensor
     target: Tensor | None
+    external: Tensor | None
     factors: Tensor | None
     weight: float | Tensor
 
@@ -51,11 +53,15 @@ class SubnetPass:
         """Logits (B, classes) and the loss before its weight, both on the autograd graph."""
         with self.autocast(), scaled_features(self.network, inputs.factors):
             logits = self.network(inputs.images)
-        if inputs.target is None:
+        if inputs.target is not None:
+            target, weight, label_weight = inputs.target, phase.distillation_weight, phase.label_weight
+        elif inputs.external is not None:
+            target, weight, label_weight = inputs.external, phase.external_share, 1 - phase.external_share
+        else:
             return logits, cross_entropy(logits, inputs.labels, self.recipe.label_smoothing)
-        loss = phase.distillation_weight * distillation(phase, logits, inputs.target)
-        if phase.label_weight:
-            loss = loss + phase.label_weight * cross_entropy(logits, inputs.labels, self.recipe.label_smoothing)
+        loss = weight * distillation(phase, logits, target)
+        if label_weight:
+            loss = loss + label_weight * cross_entropy(logits, inputs.labels, self.recipe.label_smoothing)
         return logits, loss
 
     def backward(self, phase: Phase, inputs: Inputs) -> tuple[Tensor, Tensor]:

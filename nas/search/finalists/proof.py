@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nas.search.budget import Budget
-from nas.search.evolution.archive import Archive, row_keys
+from nas.search.evolution.archive import Archive, row_keys, total_violation
 from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
 from nas.search.latency import ONLY_DEVICE, Latency
 from nas.search.objectives import Objectives
@@ -112,6 +112,7 @@ def verify(
     rounds: int,
     sessions: int = 3,
     slack: float = 0.02,
+    given: Population | None = None,
 ) -> Verdict:
     """Measure finalists round after round until the best of those that keep the latency budget is good enough.
 
@@ -124,11 +125,15 @@ def verify(
     measure, refit : by latency. Where a limited one is not among them, its limit is kept by prediction alone, and the
         verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
+    given : networks that are finalists whatever is predicted of them, measured and evaluated in the first round. Such a
+        one can win where it keeps all limits.
     """
-    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, refit, sessions)
+    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, refit, sessions, given)
     winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
         proposals = finalists.proposals(propose, n_finalists)
+        if number == 1:
+            proposals = finalists.with_given(proposals)
         if not len(proposals):
             stopped = "it was stopped by hand" if finalists.interrupted else "there are no further networks to propose"
             break
@@ -151,7 +156,7 @@ def verify(
         if winner is not None and 1 - finalists.share_of_limit()[winner] <= slack:
             stopped = "the budget is used up to the margin that measuring again calls for"
             break
-    row = int(finalists.share_of_limit().argmin()) if winner is None else winner
+    row = finalists.closest() if winner is None else winner
     proved = all(latency in measure for latency in budget.latencies)
     status = "missed" if winner is None else "met" if measure and proved else "predicted"
     return Verdict(
@@ -171,9 +176,15 @@ class _Finalists:
         evaluate: Evaluate | None,
         refit: Mapping[Latency, Refit],
         enough: int,
+        given: Population | None,
     ) -> None:
         self.objectives, self.budget, self.ledger = objectives, budget, ledger
         self.measure, self.evaluate, self.refit = measure, evaluate, refit
+        self.given = np.empty((0, len(objectives.space.genes)), dtype=np.int16) if given is None else given
+        self.barred = row_keys(self.given)
+        if given is not None:
+            over = objectives.scorer(budget.without(*measure)).violations(given)
+            self.barred = self.barred[total_violation(over) > 0]
         self.limits = {key: budget[key].value for key in measure if key in budget}
         self.enough = enough if self.limits else 1  # without a limit there is nothing to hold
         self.population: Population = np.empty((0, len(objectives.space.genes)), dtype=np.int16)
@@ -206,6 +217,13 @@ class _Finalists:
             return nothing if len(self.population) else first
         return np.concatenate([first, choose_finalists(space, aimed, budget, n // 2, known, width / 2)])
 
+    def with_given(self, proposals: Population) -> Population:
+        """The proposals, and the given networks before them; where nothing is measured, those that keep the limits."""
+        given = self.given[~np.isin(row_keys(self.given), row_keys(proposals))]
+        if not self.measure:
+            given = given[~np.isin(row_keys(given), self.barred)]
+        return np.concatenate([given, proposals])
+
     def add_round(self, proposals: Population, number: int, incumbent: int | None) -> None:
         """Add a round's finalists and measure them together with the best network so far."""
         first = len(self.population)
@@ -224,13 +242,19 @@ class _Finalists:
         shares = [self.sessions[key].bound_ms(self.enough) / limit for key, limit in self.limits.items()]
         return np.asarray(np.max([np.zeros(len(self.population)), *shares], axis=0))
 
+    def closest(self) -> int:
+        """Row of the network whose bound is closest to its limit, or furthest below."""
+        return int(np.where(self._may_win(), self.share_of_limit(), np.inf).argmin())
+
     def prove(self) -> int | None:
         """Measure the best candidates again until the best of all has enough sessions; None if none is left."""
         while True:
-            within = np.flatnonzero(self.share_of_limit() <= 1)
+            within = np.flatnonzero((self.share_of_limit() <= 1) & self._may_win())
+            # Those that cannot win too: they are what the chosen one is compared with.
+            given = np.flatnonzero(np.isin(row_keys(self.population), row_keys(self.given)))
+            self._evaluate(np.union1d(within, given))
             if not len(within):
                 return None
-            self._evaluate(within)
             order = within[np.argsort(-self._judged()[within], kind="stable")]
             times = next(iter(self.sessions.values())).n
             if times[order[0]] >= self.enough:
@@ -251,7 +275,7 @@ class _Finalists:
 
     def best(self) -> int:
         """Row of the most accurate finalist."""
-        return int(self._judged().argmax())
+        return int(np.where(self._may_win(), self._judged(), -np.inf).argmax())
 
     def table(self) -> pd.DataFrame:
         """Predicted and measured figures of all finalists, side by side."""
@@ -271,6 +295,10 @@ class _Finalists:
             found[key.column("spread")] = sessions.spread if (sessions.n > 1).any() else None
             found[key.column("bound_ms")] = float(sessions.bound_ms(self.enough)[row])
         return found
+
+    def _may_win(self) -> NDArray[np.bool_]:
+        """All but given networks that exceed a limit which is not measured, (n,)."""
+        return ~np.isin(row_keys(self.population), self.barred)
 
     def _judged(self) -> NDArray[np.float64]:
         return np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)

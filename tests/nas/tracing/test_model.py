@@ -252,3 +252,11 @@ def test_pickled_code_in_an_exported_program_is_not_executed(tmp_path: Path, mar
     with pytest.raises(ValueError, match="brings its own weights"):
         load_model(str(path), tmp_path / "w.pth")
     assert not mark.exists()
+
+
+def test_images_are_normalised_as_timm_says_that_a_network_expects() -> None:
+    pytest.importorskip("timm", reason="needs the extra timm")
+    model = load_model("timm:tf_efficientnet_lite0", num_classes=2, resolution=32)
+    assert model.normalisation == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert adopt(model, [32]).normalisation == model.normalisation
+    assert load_model("torchvision:mobilenet_v3_small").normalisation is None

