@@ -100,7 +100,13 @@ def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64]) -> float
     if np.unique(labels, return_counts=True)[1].min() < FOLDS:
         return STRENGTHS[len(STRENGTHS) // 2]
     found = LogisticRegressionCV(
-        Cs=STRENGTHS, cv=FOLDS, max_iter=100, scoring="neg_log_loss", l1_ratios=(0,), use_legacy_attributes=False
+        Cs=STRENGTHS,
+        cv=FOLDS,
+        max_iter=500,
+        tol=1e-3,
+        scoring="neg_log_loss",
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
     ).fit(read, labels)
     return float(found.C_)
 
