@@ -1,6 +1,6 @@
 """What makes subnets of a trained network good in minutes: ``python -m experiments.photographs --data FOLDER``.
 
-FOLDER holds photographs, a folder for each class. Three parts, the last two with ``--seeds``:
+FOLDER holds photographs, a folder for each class. Four parts, two of them with ``--seeds``:
 
 ``classifier`` fits logistic regressions to the features of the trained max net at each resolution, by strength of the
 penalty: ``results/classifier.csv``.
@@ -9,7 +9,11 @@ penalty: ``results/classifier.csv``.
 time, and evaluates networks of several sizes with calibrated batch-norm: ``results/recipes.csv``.
 
 ``budgets`` runs ``nas search`` as it is typed, for several latency budgets, beside its baselines:
-``results/budgets.csv``. The test split is evaluated in both, and decides nothing.
+``results/budgets.csv``.
+
+``alone`` trains two networks of the supernet in ``--supernet`` alone, as ``--finetune-time`` does: ``results/alone.csv``.
+
+The test split is evaluated in all of them, and decides nothing.
 """
 
 import argparse
@@ -33,7 +37,11 @@ import torch
 from latency_tables.files import write_text
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
+from nas.evaluation.trained import TrainedSupernet
+from nas.pipeline.finetune import finetune_chosen
 from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
+from nas.pipeline.request import SearchRequest
+from nas.progress import Listener
 from nas.supernet import Supernet
 from nas.training import Phase, Recipe, load_recipe, train
 from nas.training.classifier import features, fit_classifier, regression
@@ -41,7 +49,7 @@ from search_spaces import SearchSpace, get_space
 
 RESULTS = Path(__file__).parent / "results"
 INIT = "efficientnet_lite0"
-PARTS = ["classifier", "recipes", "budgets"]
+PARTS = ["classifier", "recipes", "budgets", "alone"]
 WIDEST, SUBNETS = load_recipe("adapt").phases
 SANDWICH = Phase(name="sandwich", share=1.0, sampler="sandwich", n_random=1, draw="budget", target="max_net")
 
@@ -166,6 +174,29 @@ def rows_of(
     ]
 
 
+def trained_alone(supernet: str, train_time: str, side: int, seed: int, work: Path) -> list[dict[str, Any]]:
+    """Rows of the table of networks trained alone: the widest and the shallowest at `side` pixels."""
+    trained = TrainedSupernet.open(supernet)
+    space = trained.space
+    widest = space.max.copy()
+    widest[0] = space.genes[0].values.index(side)
+    shallow = widest.copy()
+    shallow[[column for column, gene in enumerate(space.genes) if gene.kind == "depth"]] = 0
+    rows = []
+    for name, genotype in {"widest": widest, "least depth": shallow}.items():
+        request = SearchRequest(supernet=supernet, finetune_time=train_time, seed=seed)
+        folder = work / f"alone_{name.replace(' ', '_')}"
+        tuned, _ = finetune_chosen(request, trained, trained.subnet(genotype), folder, Listener(say=print))
+        accuracies = {
+            f"{split}_{when}": round(getattr(getattr(tuned, when), split), 4)
+            for split in ("validation", "test")
+            for when in ("before", "after")
+        }
+        row = {"network": f"{name} at {side} px", "seed": seed, "train_time": train_time, "epochs": tuned.epochs}
+        rows.append(row | accuracies)
+    return rows
+
+
 def add(rows: list[dict[str, Any]], name: str, keys: list[str]) -> None:
     """Add rows to a table; those of the same keys are replaced."""
     path, new = RESULTS / name, pd.DataFrame(rows)
@@ -192,14 +223,22 @@ def main() -> None:
     parser.add_argument("--budgets", default="75%,60%,50%,35%")
     parser.add_argument("--train-time", default="12min")
     parser.add_argument("--more", default="", help="further words for nas search, with spaces between")
+    parser.add_argument("--supernet", help="run folder of a finished training on these photographs, for `alone`")
+    parser.add_argument("--alone-time", default="100s")
     parser.add_argument("--work", type=Path, default=Path("runs/photographs"), help="where the searches go")
     asked = parser.parse_args()
+    if "alone" in asked.part and asked.supernet is None:
+        asked.part = [part for part in asked.part if part != "alone"]
+        print("alone is left out: it needs --supernet")
     sides = [int(side) for side in asked.resolutions.split(",")]
     data = load_data(DataSettings(name="folder", root=asked.data, resolution=max(sides)))
     mean, std = initial_normalisation(INIT)
     data = replace(data, mean=mean, std=std)
     for side in sides if "classifier" in asked.part else ():
         add(classifiers(data, side), "classifier.csv", ["resolution", "c"])
+    if "alone" in asked.part:
+        rows = trained_alone(asked.supernet, asked.alone_time, 160, 0, asked.work)
+        add(rows, "alone.csv", ["network", "seed", "train_time"])
     for seed in range(asked.seeds):
         if "recipes" in asked.part:
             for name in asked.recipes.split(","):

@@ -21,6 +21,7 @@ import torch  # noqa: E402
 from experiments.training_speed.compiled import compiled  # noqa: E402
 from experiments.training_speed.images import images  # noqa: E402
 from experiments.training_speed.measure import compared, in_turns  # noqa: E402
+from experiments.training_speed.precisions import precisions  # noqa: E402
 from experiments.training_speed.threads import threads  # noqa: E402
 from experiments.training_speed.work import Step, noise, once_for_all, recipe, static  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
@@ -75,6 +76,7 @@ TABLES = {
     "images": images,
     "compiled": compiled,
     "threads": threads,
+    "precisions": precisions,
 }
 
 

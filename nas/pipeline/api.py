@@ -58,6 +58,7 @@ def search(
     batch: int | None = SearchRequest.batch,
     storage: str | None = SearchRequest.storage,
     baselines: str = SearchRequest.baselines,
+    finetune_time: str | None = SearchRequest.finetune_time,
     seed: int = SearchRequest.seed,
     threads: int | None = SearchRequest.threads,
     accelerator: str = SearchRequest.accelerator,
@@ -83,7 +84,7 @@ def search(
     train_time : how long the training may take, like ``20min``.
     device_threads, shared, objective, confidence, samples, evaluations, \
 strategy, format, precision, max_accuracy_drop, batch, \
-storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
+storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress.
 
@@ -123,6 +124,7 @@ storage, baselines, seed, threads, accelerator, runs : see `nas.pipeline.request
         batch=batch,
         storage=storage,
         baselines=baselines,
+        finetune_time=finetune_time,
         seed=seed,
         threads=threads,
         accelerator=accelerator,

@@ -37,7 +37,7 @@ from nas.tracing import adopt, load_model, start_from
 from nas.training import Phase, Recipe, load_recipe, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
-from search_spaces import Population, get_space
+from search_spaces import get_space
 
 RESOLUTIONS = (96, 128, 160, 192, 224)
 """At which hand-made networks are usually run."""
@@ -90,8 +90,9 @@ def compare(
     trained: TrainedSupernet,
     devices: Sequence[Device],
     budget: Budget,
-    genotype: Population,
+    subnet: Subnet,
     deployed: Mapping[str, Any],
+    finetuning: Mapping[str, Any] | None,
     folder: Path,
     kinds: Sequence[FileKind],
     listener: Listener = SILENT,
@@ -104,7 +105,7 @@ def compare(
     trained : what the chosen network comes from; the same images, and as long a training as `SHARE` says.
     devices : whose latency counts; of several that share a network, none is compared on.
     budget : resolved.
-    genotype, deployed : the chosen network, and what is known of its files.
+    subnet, deployed, finetuning : the chosen network, what is known of its files and of its training alone, if any.
     folder : of the run; a baseline that is better is exported below it.
     kinds : of exported files.
 
@@ -119,9 +120,9 @@ def compare(
         return {}
     (device,), seed = devices, request.seed
     chosen = {
-        "accuracy": float(trained.evaluated(genotype[None])[0]),
+        "accuracy": evaluate(subnet, "validation", trained.data, trained.evaluated.objective),
         "test_accuracy": deployed["test_accuracy"],
-        "subnet": trained.subnet(genotype),
+        "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
     seconds = SHARE * float(trained.card["seconds"]) / len(names)
     candidates = [_Candidate.make(name, trained.data, seed) for name in names]
@@ -136,16 +137,14 @@ def compare(
         place = trained.evaluated.notes / FOLDER / f"{candidate.name}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
         with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
-            subnet, took = _finetuned(candidate, side, place, seconds, request, listener)
-        found.append((candidate, subnet, took))
+            other, took = _finetuned(candidate, side, place, seconds, request, listener)
+        found.append((candidate, other, took))
     if not found:
         return {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget.", "better": None, "files": {}}
-    measured = _measure_together(
-        [chosen["subnet"], *(subnet for _, subnet, _ in found)], device, trained.data, listener
-    )
+    measured = _measure_together([subnet, *(other for _, other, _ in found)], device, trained.data, listener)
     judged = [
-        _judge(candidate, subnet, took, timed, budget, trained)
-        for (candidate, subnet, took), timed in zip(found, measured[1:], strict=True)
+        _judge(candidate, other, took, timed, budget, trained)
+        for (candidate, other, took), timed in zip(found, measured[1:], strict=True)
     ]
     allowed = [b for b in judged if b.keeps_budget]
     best = max(allowed, key=lambda b: b.accuracy, default=None)
@@ -180,7 +179,7 @@ def verdict(
     if not allowed:
         return "No baseline keeps the budget."
     best = max(allowed, key=lambda b: b.accuracy)
-    n_validation, trained_s = len(trained.data.validation), float(trained.card["seconds"])
+    n_validation = len(trained.data.validation)
     points = 100 * (chosen["accuracy"] - best.accuracy)
     error = 100 * float(
         np.hypot(standard_error(chosen["accuracy"], n_validation), standard_error(best.accuracy, n_validation))
@@ -189,7 +188,7 @@ def verdict(
         "" if best.latency_ms is None or latency_ms is None else f" ({latency_ms:.3g} against {best.latency_ms:.3g} ms)"
     )
     test = f"test {chosen['test_accuracy']:.1%} against {best.test_accuracy:.1%}"
-    length = f"fine-tuned for {show_duration(best.seconds)}, the supernet for {show_duration(trained_s)}"
+    length = f"fine-tuned for {show_duration(best.seconds)}, this one trained for {show_duration(chosen['seconds'])}"
     if abs(points) < 2 * error:
         exported = " It is exported as well." if points < 0 else ""
         return (

@@ -86,7 +86,7 @@ def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind, batch:
 
 def deploy(
     trained: TrainedSupernet,
-    genotype: Population,
+    subnet: Subnet,
     folder: Path,
     kinds: Sequence[FileKind] = (FileKind(),),
     *,
@@ -96,7 +96,7 @@ def deploy(
     device: Device | None = None,
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write the network of `genotype` into `folder`, check it and judge it on the test split.
+    """Write `subnet` of the supernet `trained` into `folder`, check it and judge it on the test split.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def deploy(
     ParityFailed : an exported file computes something else than PyTorch.
     """
     facts = deploy_subnet(
-        trained.subnet(genotype),
+        subnet,
         trained.data,
         folder,
         kinds,

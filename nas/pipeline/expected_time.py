@@ -36,7 +36,10 @@ def expected_time(request: SearchRequest, space: SearchSpace) -> str:
     ]
     if baselines:
         parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
-    total = training + evaluating + baselines
+    tuning = parse_duration(request.finetune_time) if request.finetune_time else 0.0
+    if tuning:
+        parts.append(f"{show_duration(tuning)} to train the chosen network alone")
+    total = training + evaluating + baselines + tuning
     return (
         f"this will take about {show_duration(total)}: {', '.join(parts)}; measuring the device and reading the images "
         "come on top"

@@ -5,9 +5,11 @@ measured again, since it does not depend on weights.
 """
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nas.data import ImageData
 from nas.evaluation.confusion import standard_error
@@ -16,11 +18,26 @@ from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
+from nas.pipeline.request import SearchRequest
 from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
-from nas.supernet import load_subnet
-from nas.training import Finetuning
+from nas.supernet import Subnet, load_subnet
+from nas.training import Finetuning, Recipe
 from nas.training.finetune import Finetuned, finetune
+
+SAME = (
+    "batch_size",
+    "trained_share",
+    "weight_decay",
+    "clip_norm",
+    "label_smoothing",
+    "augmentation",
+    "balance_classes",
+)
+"""What training a chosen network alone has in common with the training of its supernet."""
+RATE = 0.5
+"""Share of that training's learning rate."""
+FOLDER = "finetuning"
 
 
 def specialise(
@@ -97,21 +114,63 @@ def specialise(
             *data_remarks(trained),
             *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
         ],
-        "finetuning": {
-            "of": str(source),
-            "seed": seed,
-            **settings.as_dict(),
-            "epochs": tuned.epochs,
-            "seconds": tuned.seconds,
-            "before": asdict(tuned.before),
-            "after": asdict(tuned.after),
-            "kept": "after" if tuned.improved else "before",
-        },
+        "finetuning": {"of": str(source)} | record_of(tuned, settings, seed),
     }
     for name in SearchResult.FILES.values():
         shutil.copyfile(source / name, folder / name)
     write_search_record(folder, record)
     return record
+
+
+def finetune_chosen(
+    request: SearchRequest, trained: TrainedSupernet, subnet: Subnet, folder: Path, listener: Listener
+) -> tuple[Finetuned, dict[str, Any]]:
+    """Train the network that a search has just chosen alone, for `request.finetune_time`.
+
+    Parameters
+    ----------
+    trained : what `subnet` comes from. The widest network at the resolution of `subnet` teaches, which costs less than
+        the max net and is as good; where that is `subnet` itself, labels alone do. The recipe is the one that trained
+        the supernet, at a lower rate.
+    folder : of the search; a killed call goes on from the checkpoint below it.
+
+    Returns
+    -------
+    What came of it, and its record.
+    """
+    recipe = Recipe.from_dict(trained.card["recipe"])
+    same = {f.name: getattr(recipe, f.name) for f in fields(Finetuning) if f.name in SAME}
+    settings = Finetuning(**same, learning_rate=RATE * recipe.learning_rate)
+    space = trained.space
+    resolutions = np.array([gene.kind == "resolution" for gene in space.genes])
+    widest = np.where(resolutions, subnet.genotype, space.max)
+    tuned = finetune(
+        subnet,
+        None if (widest == subnet.genotype).all() else trained.subnet(widest),
+        trained.data,
+        settings,
+        objective=trained.evaluated.objective,
+        seed=request.seed,
+        device=request.accelerator,
+        threads=request.threads,
+        folder=folder / FOLDER,
+        train_time=request.finetune_time,
+        listener=listener,
+    )
+    return tuned, record_of(tuned, settings, request.seed)
+
+
+def record_of(tuned: Finetuned, settings: Finetuning, seed: int) -> dict[str, Any]:
+    """What ``result.json`` says of a fine-tuning."""
+    return {
+        "seed": seed,
+        **settings.as_dict(),
+        "epochs": tuned.epochs,
+        "seconds": tuned.seconds,
+        "before": asdict(tuned.before),
+        "after": asdict(tuned.after),
+        "kept": "after" if tuned.improved else "before",
+    }
 
 
 def describe(tuned: Finetuned, data: ImageData) -> str:

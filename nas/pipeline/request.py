@@ -138,6 +138,8 @@ class SearchRequest(TrainRequest):
     device_threads : CPU threads of one inference, where it is not what the device's card says.
     baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
         for those at hand (photographs only), ``none``, or names with commas between.
+    finetune_time : how long the chosen network is then trained alone, such as ``3min``; the better one on
+        search-validation is kept. None does not.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
@@ -162,10 +164,13 @@ class SearchRequest(TrainRequest):
     batch: int | None = 1
     device_threads: int | None = None
     baselines: str = "auto"
+    finetune_time: str | None = None
     former: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.finetune_time is not None:
+            parse_duration(self.finetune_time)
         for name, given in (("model", self.model), ("init", self.init)):
             if given is not None and (self.supernet is not None or self.former is not None):
                 raise ValueError(f"--{name} is what a training starts from; leave --supernet and --from out")

@@ -216,6 +216,7 @@ def run_task(
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
+    from nas.pipeline.finetune import describe, finetune_chosen
     from nas.pipeline.remarks import data_remarks, file_remarks, given_remarks
     from nas.report.html import write_report
 
@@ -267,11 +268,17 @@ def run_task(
         # What the chosen network had when the supernet was made, where it was among those evaluated.
         (known,) = trained.evaluated(result.genotype[None]).tolist()
         result.measured["accuracy"] = None if isnan(known) else known
+    subnet, finetuning = trained.subnet(result.genotype), None
+    about_tuning: list[str] = []
+    if request.finetune_time and trained.data.labelled:
+        listener.say(f"training the chosen network alone for {request.finetune_time}")
+        tuned, finetuning = finetune_chosen(request, trained, subnet, folder, listener)
+        subnet, about_tuning = tuned.subnet, [describe(tuned, trained.data)]
     listener.say("exporting")
     alone = len(devices) == 1
     deployed = deploy(
         trained,
-        result.genotype,
+        subnet,
         folder,
         task.kinds,
         batch=request.batch,
@@ -280,8 +287,10 @@ def run_task(
         device=devices[0] if alone else None,
         known=result.measured,
     )
+    if finetuning is not None:
+        result.measured["accuracy"] = deployed["exports"][0][trained.evaluated.objective]
     baselines = compare(
-        request, trained, devices, feasibility.budget, result.genotype, deployed, folder, task.kinds, listener
+        request, trained, devices, feasibility.budget, subnet, deployed, finetuning, folder, task.kinds, listener
     )
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
@@ -294,6 +303,7 @@ def run_task(
         "notes": [
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),
+            *about_tuning,
             *_about_batch(devices, result),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
@@ -301,6 +311,7 @@ def run_task(
         "predictors": {"accuracy": learnt.sentence()} | evidence,
         "accuracy_predictor": learnt.record(),
         "baselines": baselines,
+        "finetuning": finetuning,
         **deployed,
         "seconds": round(time.perf_counter() - task.began, 1),
     }

@@ -18,10 +18,10 @@ from nas.elastic import (
     ElasticChannelScale,
     ElasticConv2d,
     ElasticLinear,
+    PlainConv2d,
     even_padding,
     padded,
     plain_batch_norm,
-    plain_conv,
     plain_linear,
 )
 from search_spaces import LayerSpec
@@ -90,7 +90,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 PLAIN: dict[str, Callable[[LayerSpec], nn.Module]] = {
-    "conv": plain_conv,
+    "conv": PlainConv2d,
     "linear": plain_linear,
     "layer_norm": ChannelNorm,
     "scale": ChannelScale,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nas.data import ImageData, Split, prepare
 from nas.data.streaming import Rows
+from nas.evaluation.accuracy import evaluation_batch
 from nas.progress import SILENT, Listener
 from nas.supernet import Subnet, Supernet
 from search_spaces import Population
@@ -24,7 +25,6 @@ STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3)
 """Inverses of the strength of the penalty, among which cross-validation chooses: features are many, images few."""
 FOLDS, JUDGED_BY = 3, 2048
 """Of the cross-validation, and how many images it reads."""
-BATCH = 64
 
 
 @torch.no_grad()
@@ -74,14 +74,15 @@ def features(
     hook = network.classifier().register_forward_pre_hook(
         lambda _, inputs: read.append(inputs[0].flatten(1).float().cpu())
     )
-    network.to(device).eval()
+    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    size = evaluation_batch(network, split)
     try:
         with listener.track("features for the new classifier") as progress:
             labels: list[Tensor] = []
-            for images, some in split.batches(BATCH, rows):
+            for images, some in split.batches(size, rows):
                 labels.append(some)
                 network(prepare(images.to(device), network.resolution, data.mean, data.std))
-                progress(len(read), -(-(len(split) if rows is None else len(rows)) // BATCH))
+                progress(len(read), -(-(len(split) if rows is None else len(rows)) // size))
     finally:
         hook.remove()
     return torch.cat(read).numpy(), torch.cat(labels).numpy()

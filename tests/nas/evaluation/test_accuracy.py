@@ -66,7 +66,7 @@ def test_evaluate_refuses_the_test_split() -> None:
 
 def test_larger_images_need_fewer_for_calibration_and_come_in_smaller_batches() -> None:
     assert [calibration_size(side) for side in (32, 64, 128, 224)] == [2048, 2048, 512, 256]
-    assert [batch_size(side) for side in (32, 64, 96, 224)] == [128, 128, 56, 32]
+    assert [batch_size(side) for side in (32, 64, 96, 224, 512)] == [128, 128, 56, 10, 8]
 
 
 def test_the_batch_changes_rounding_only_and_follows_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,17 @@ from nas.export.parity import outputs
 from nas.supernet import Subnet
 from search_spaces import SPACES
 
+N_SUBNETS = {"efficientnet_lite0": 6, "fbnet_imagenet": 8}
+"""Of spaces that cannot be made narrow; twenty of the others."""
+
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("name", SPACES)
-def test_twenty_random_subnets_of_every_space(
+def test_random_subnets_of_every_space(
     name: str, form: str, tmp_path: Path, digits: ImageData, narrow_fbnet: None
 ) -> None:
     """Random weights say nothing of accuracy; the logits must follow all the same."""
-    for subnet in random_subnets(name, seed=2):
+    for subnet in random_subnets(name, seed=2, n=N_SUBNETS.get(name, 20)):
         images = some_images(digits, subnet.resolution, 16)
         path = write(tmp_path, subnet, FileKind(form, "int8"), calibration=images.contiguous().numpy())
         found = outputs(path, subnet, [images])

@@ -131,7 +131,9 @@ def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pyt
 
 def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path: Path) -> None:
     device = Device(DeviceSpec("here"), protocol=QUICK)
-    facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device)
+    facts = deploy(
+        trained, trained.subnet(trained.space.min), tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device
+    )
     assert facts["files"] == {
         "ONNX float32": "subnet.onnx",
         "ONNX int8": "subnet.int8.onnx",
@@ -150,20 +152,36 @@ def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path
 def test_what_the_search_measured_is_the_latency_of_its_own_file(trained: TrainedSupernet, tmp_path: Path) -> None:
     known = {"accuracy": 0.5, "latency_ms": 123.0, "p10_ms": 120.0, "p90_ms": 130.0}
     device = Device(DeviceSpec("here"), protocol=QUICK)
-    facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device, known=known)
+    facts = deploy(
+        trained,
+        trained.subnet(trained.space.min),
+        tmp_path,
+        [FLOAT, INT8],
+        max_accuracy_drop=1,
+        device=device,
+        known=known,
+    )
     own, other = (record["latency"] for record in facts["exports"])
     assert own == {"device": "here", "runtime": "onnxruntime", "threads": 1} | {
         key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")
     }
     assert other["latency_ms"] < 100
     far = Device(DeviceSpec("board", transport="ssh", host="nowhere"))
-    facts = deploy(trained, trained.space.min, tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=far, known=known)
+    facts = deploy(
+        trained,
+        trained.subnet(trained.space.min),
+        tmp_path,
+        [FLOAT, INT8],
+        max_accuracy_drop=1,
+        device=far,
+        known=known,
+    )
     assert ["latency" in record for record in facts["exports"]] == [True, False]
 
 
 @pytest.mark.parametrize("kind", [FLOAT, INT8])
 def test_accuracies_are_those_of_the_file(kind: FileKind, trained: TrainedSupernet, tmp_path: Path) -> None:
-    facts = deploy(trained, trained.space.min, tmp_path, [kind], max_accuracy_drop=1)
+    facts = deploy(trained, trained.subnet(trained.space.min), tmp_path, [kind], max_accuracy_drop=1)
     (record,) = facts["exports"]
     assert facts["test_accuracy"] == record["test_accuracy"]
     run = open_file(tmp_path / kind.file_name)
@@ -181,7 +199,7 @@ def test_balanced_accuracy_decides_where_it_is_the_objective(trained: TrainedSup
     evaluated: Any = SimpleNamespace(objective="balanced_accuracy")
     balanced = replace(trained, evaluated=evaluated, files={})
     (judged,) = evaluate_exported(balanced, shelf("onnxruntime", "int8"))(trained.space.min[None])
-    facts = deploy(balanced, trained.space.min, tmp_path, [INT8], max_accuracy_drop=1)
+    facts = deploy(balanced, trained.subnet(trained.space.min), tmp_path, [INT8], max_accuracy_drop=1)
     (record,) = facts["exports"]
     assert judged == record["balanced_accuracy"]
     assert record["accuracy_drop"] == pytest.approx(record["float32_balanced_accuracy"] - record["balanced_accuracy"])

@@ -14,7 +14,7 @@ from search_spaces import SearchSpace
 # Half of them with kernel transforms. Spaces that only rename another's layers, have no such kernels or are made of the
 # same few layers need fewer.
 N_GENOTYPES = {"fbnet_imagenet": 20, "resnet50": 40, "mobilenet_v4": 60}
-USUAL_N_GENOTYPES = 200
+USUAL_N_GENOTYPES = 100
 BATCH = 2
 MakeSupernet = Callable[..., Supernet]
 
