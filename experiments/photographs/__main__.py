@@ -11,7 +11,8 @@ time, and evaluates networks of several sizes with calibrated batch-norm: ``resu
 ``budgets`` runs ``nas search`` as it is typed, for several latency budgets, beside its baselines:
 ``results/budgets.csv``.
 
-``alone`` trains two networks of the supernet in ``--supernet`` alone, as ``--finetune-time`` does: ``results/alone.csv``.
+``alone`` trains two networks of the supernet in ``--supernet`` alone, as ``--finetune-time`` does:
+``results/alone.csv``.
 
 The test split is evaluated in all of them, and decides nothing.
 """
