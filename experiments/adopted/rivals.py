@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from experiments.adopted.originals import as_subnet, module_of
-from latency_tables.files import scratch_folder
+from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind

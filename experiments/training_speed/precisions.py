@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nas.elastic import PlainConv2d
 from nas.supernet import Subnet
+from nas.supernet.layers import plain_layer
+from nas.supernet.network import SlotModule
 from search_spaces import LayerSpec, get_space
 
 IMAGES = 16
@@ -32,7 +33,7 @@ def step_ms(net: nn.Module, images: Tensor, rounds: int, bfloat16: bool, through
     """Of a forward and a backward pass, an image; `throughout` says that no layer stays in float32."""
     everywhere: AbstractContextManager[object] = nullcontext()
     if throughout:
-        everywhere = patch("nas.elastic.conv.torch.is_autocast_enabled", lambda device: False)
+        everywhere = patch("nas.supernet.layers.torch.is_autocast_enabled", lambda device: False)
     found = []
     with everywhere:
         for _ in range(rounds + 1):
@@ -50,7 +51,7 @@ def precisions(rounds: int) -> pd.DataFrame:
     works: list[tuple[str, nn.Module, Tensor]] = []
     for name, spec in CONVOLUTIONS.items():
         images = torch.randn(IMAGES, spec.in_channels, spec.size, spec.size, requires_grad=True)
-        works.append((name, PlainConv2d(spec), images))
+        works.append((name, SlotModule({spec.name: plain_layer(spec)}, [spec]), images))
     for side in SIDES:
         space = get_space("efficientnet_lite0", resolutions=(side,), num_classes=10)
         works.append((f"efficientnet_lite0 at {side} px", Subnet(space, space.max), torch.randn(IMAGES, 3, side, side)))

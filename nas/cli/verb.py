@@ -59,6 +59,7 @@ VERBS = {
                 "resolution",
                 "space",
                 "train-time",
+                "finetune-time",
                 "format",
                 "precision",
                 "max-accuracy-drop",

@@ -5,7 +5,7 @@ reads several tensors one behind the other, the first of each), and the centre o
 """
 
 from nas.elastic.batch_norm import ElasticBatchNorm2d, plain_batch_norm
-from nas.elastic.conv import ElasticConv2d, PlainConv2d, even_padding, padded
+from nas.elastic.conv import ElasticConv2d, even_padding, padded, plain_conv
 from nas.elastic.linear import ElasticLinear, plain_linear
 from nas.elastic.per_channel import ChannelNorm, ChannelScale, ElasticChannelNorm, ElasticChannelScale
 
@@ -20,6 +20,6 @@ __all__ = [
     "even_padding",
     "padded",
     "plain_batch_norm",
-    "PlainConv2d",
+    "plain_conv",
     "plain_linear",
 ]

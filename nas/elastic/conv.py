@@ -14,45 +14,20 @@ from torch import Tensor, nn
 from nas.elastic.keep import keep
 from search_spaces import LayerSpec
 
-SLOW_KERNEL = 5
-"""Depthwise kernels from this size on, and all with a stride, are differentiated 2 to 8 times more slowly in bfloat16
-than in float32 on a CPU; all other convolutions twice as fast (experiments/training_speed)."""
 
-
-def convolve(x: Tensor, spec: LayerSpec, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The convolution of `spec`, on an input that is padded already where its sides differ.
-
-    Under autocast to bfloat16 on a CPU, what would train more slowly so is computed in float32.
-    """
-    more = spec.stride, even_padding(spec), spec.dilation, spec.groups
-    slow = spec.is_depthwise and (spec.stride > 1 or max(spec.window) >= SLOW_KERNEL)
-    if slow and x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"):
-        with torch.autocast("cpu", enabled=False):
-            bias = None if bias is None else bias.float()
-            return F.conv2d(x.float(), weight.float(), bias, *more).to(torch.get_autocast_dtype("cpu"))
-    return F.conv2d(x, weight, bias, *more)
-
-
-class PlainConv2d(nn.Conv2d):
+def plain_conv(spec: LayerSpec, device: str | None = None) -> nn.Conv2d:
     """The stand-alone convolution of `spec`; where it is padded unevenly, what it reads is (`padded`)."""
-
-    def __init__(self, spec: LayerSpec, device: str | None = None) -> None:
-        super().__init__(
-            spec.in_channels,
-            spec.out_channels,
-            spec.window,
-            spec.stride,
-            even_padding(spec),
-            spec.dilation,
-            spec.groups,
-            bias=spec.bias,
-            device=device,
-        )
-        self.spec = spec
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve ``(B, in, H, W)``."""
-        return convolve(x, self.spec, self.weight, self.bias)
+    return nn.Conv2d(
+        spec.in_channels,
+        spec.out_channels,
+        spec.window,
+        spec.stride,
+        even_padding(spec),
+        spec.dilation,
+        spec.groups,
+        bias=spec.bias,
+        device=device,
+    )
 
 
 def even_padding(spec: LayerSpec) -> tuple[int, int]:
@@ -127,11 +102,20 @@ class ElasticConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(B, in, H, W)`` with the active slice."""
-        return convolve(x, self.active, self.active_weight(), self._active_bias())
+        spec = self.active
+        return F.conv2d(
+            x,
+            self.active_weight(),
+            self._active_bias(),
+            spec.stride,
+            even_padding(spec),
+            spec.dilation,
+            spec.groups,
+        )
 
-    def extract(self) -> PlainConv2d:
+    def extract(self) -> nn.Conv2d:
         """A stand-alone copy of the active layer."""
-        plain = PlainConv2d(self.active, device="meta")
+        plain = plain_conv(self.active, device="meta")
         plain.weight = nn.Parameter(self.active_weight().detach().clone(memory_format=torch.contiguous_format))
         if (bias := self._active_bias()) is not None:
             plain.bias = nn.Parameter(bias.detach().clone())

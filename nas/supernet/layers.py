@@ -18,10 +18,10 @@ from nas.elastic import (
     ElasticChannelScale,
     ElasticConv2d,
     ElasticLinear,
-    PlainConv2d,
     even_padding,
     padded,
     plain_batch_norm,
+    plain_conv,
     plain_linear,
 )
 from search_spaces import LayerSpec
@@ -58,8 +58,27 @@ def _pad(spec: LayerSpec, x: Tensor) -> Tensor:
     return F.pad(x, (left, right, top, bottom))
 
 
+SLOW_KERNEL = 5
+"""Depthwise kernels from this size on, and all with a stride, are trained 2 to 5 times more slowly in bfloat16 than in
+float32 on a CPU (experiments/training_speed)."""
+
+
+def _conv(spec: LayerSpec, module: nn.Module, x: Tensor) -> Tensor:
+    """Under autocast to bfloat16 on a CPU, an operator that would train more slowly so is computed in float32."""
+    x = padded(spec, x)
+    slow = spec.is_depthwise and (spec.stride > 1 or max(spec.window) >= SLOW_KERNEL)
+    if not (slow and x.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
+        convolved: Tensor = module(x)
+        return convolved
+    operator, *norm = module.children()
+    with torch.autocast("cpu", enabled=False):
+        convolved = operator(x.float())
+    convolved = convolved.to(torch.get_autocast_dtype("cpu"))
+    return norm[0](convolved) if norm else convolved
+
+
 KINDS: dict[str, Kind] = {
-    "conv": Kind(lambda spec, module, inputs: module(padded(spec, inputs[0])), has_weights=True),
+    "conv": Kind(lambda spec, module, inputs: _conv(spec, module, inputs[0]), has_weights=True),
     "linear": Kind(lambda spec, module, inputs: module(inputs[0].flatten(1)), has_weights=True),
     "global_pool": Kind(lambda spec, module, inputs: inputs[0].mean((2, 3), keepdim=True)),
     "avg_pool": Kind(lambda spec, module, inputs: _avg_pool(spec, inputs[0])),
@@ -90,7 +109,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 PLAIN: dict[str, Callable[[LayerSpec], nn.Module]] = {
-    "conv": PlainConv2d,
+    "conv": plain_conv,
     "linear": plain_linear,
     "layer_norm": ChannelNorm,
     "scale": ChannelScale,

@@ -36,24 +36,6 @@ def test_narrowed_convolution_is_the_prefix_of_the_weight_around_the_centre(spec
         assert torch.equal(layer.extract()(x), expected)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "stride", "exact"), [(5, 1, True), (3, 2, True), (3, 1, False)], ids=["large", "strided", "small"]
-)
-def test_what_trains_slowly_in_bfloat16_is_computed_in_float32(kernel: int, stride: int, exact: bool) -> None:
-    spec = LayerSpec("layer", "conv", 16, 16, 8, kernel, stride=stride, groups=16)
-    layer = ElasticConv2d([spec])
-    for module in (layer, layer.extract()):
-        x = torch.randn(4, 16, 8, 8)
-        expected = nn.functional.conv2d(x, module.weight, None, stride, kernel // 2, groups=16)
-        (wanted,) = torch.autograd.grad(expected.sum(), module.weight)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            y = module(x)
-        assert y.dtype == torch.bfloat16
-        (found,) = torch.autograd.grad(y.float().sum(), module.weight)
-        assert torch.equal(found, wanted) == exact
-        assert torch.equal(y, expected.bfloat16()) == exact
-
-
 @pytest.mark.parametrize("specs", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_gradients_land_in_the_active_slice_only(specs: list[LayerSpec]) -> None:
     layer = ElasticConv2d(specs)

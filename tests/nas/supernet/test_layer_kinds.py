@@ -1,10 +1,13 @@
 """Layer kinds against what they are said to compute, and networks of every space against their specs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from nas.supernet.layers import ACTIVATIONS, KINDS, plain_layer
+from nas.supernet.layers import ACTIVATIONS, KINDS, elastic_layer, plain_layer
 from nas.supernet.subnet import Subnet
 from search_spaces import SPACES, LayerSpec, get_space
 
@@ -49,3 +52,24 @@ def test_subnets_have_the_parameters_and_shapes_of_their_specs(name: str) -> Non
         if module.layers:
             last = module.layers[-1]
             assert outputs[slot] == (last.out_channels, last.out_size, last.out_size)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "exact"), [(5, 1, True), (3, 2, True), (3, 1, False)], ids=["large", "strided", "small"]
+)
+@pytest.mark.parametrize("make", [plain_layer, lambda spec: elastic_layer([spec])], ids=["plain", "elastic"])
+def test_what_trains_slowly_in_bfloat16_is_computed_in_float32(
+    make: Callable[[LayerSpec], nn.Sequential], kernel: int, stride: int, exact: bool
+) -> None:
+    spec = LayerSpec("layer", "conv", 16, 16, 8, kernel, stride=stride, groups=16)
+    layer = make(spec)
+    (weight,) = layer.parameters()
+    x = torch.randn(4, 16, 8, 8)
+    expected = nn.functional.conv2d(x, weight, None, stride, kernel // 2, groups=16)
+    (wanted,) = torch.autograd.grad(expected.sum(), weight)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = KINDS["conv"].run(spec, layer, [x])
+    assert y.dtype == torch.bfloat16
+    (found,) = torch.autograd.grad(y.float().sum(), weight)
+    assert torch.equal(found, wanted) == exact
+    assert torch.equal(y, expected.bfloat16()) == exact
