@@ -221,6 +221,11 @@ def run_task(
     from nas.report.html import write_report
 
     devices = task.devices
+    if request.finetune_time and trained.data.labelled and "recipe" not in trained.card:
+        raise ValueError(
+            f"{request.supernet_name} does not say by which recipe it was trained, so its networks cannot be trained "
+            "alone; leave --finetune-time out"
+        )
     about_data = data_remarks(trained)
     for remark in about_data:
         listener.say(remark)
@@ -269,7 +274,11 @@ def run_task(
         (known,) = trained.evaluated(result.genotype[None]).tolist()
         result.measured["accuracy"] = None if isnan(known) else known
     subnet, finetuning = trained.subnet(result.genotype), None
-    about_tuning: list[str] = []
+    about_tuning = []
+    if request.finetune_time and not trained.data.labelled:
+        about_tuning = [
+            "The chosen network was not trained alone, as its images have no labels; name them with --data."
+        ]
     if request.finetune_time and trained.data.labelled:
         listener.say(f"training the chosen network alone for {request.finetune_time}")
         tuned, finetuning = finetune_chosen(request, trained, subnet, folder, listener)
