@@ -120,7 +120,9 @@ def compare(
         return {}
     (device,), seed = devices, request.seed
     chosen = {
-        "accuracy": evaluate(subnet, "validation", trained.data, trained.evaluated.objective),
+        "accuracy": finetuning[finetuning["kept"]]["validation"]
+        if finetuning
+        else float(trained.evaluated(subnet.genotype[None])[0]),
         "test_accuracy": deployed["test_accuracy"],
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }

@@ -5,7 +5,7 @@ measured again, since it does not depend on weights.
 """
 
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,7 @@ def finetune_chosen(
     What came of it, and its record.
     """
     recipe = Recipe.from_dict(trained.card["recipe"])
-    same = {f.name: getattr(recipe, f.name) for f in fields(Finetuning) if f.name in SAME}
-    settings = Finetuning(**same, learning_rate=RATE * recipe.learning_rate)
+    settings = Finetuning(**{name: getattr(recipe, name) for name in SAME}, learning_rate=RATE * recipe.learning_rate)
     space = trained.space
     resolutions = np.array([gene.kind == "resolution" for gene in space.genes])
     widest = np.where(resolutions, subnet.genotype, space.max)

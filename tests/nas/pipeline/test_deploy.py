@@ -152,30 +152,15 @@ def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path
 def test_what_the_search_measured_is_the_latency_of_its_own_file(trained: TrainedSupernet, tmp_path: Path) -> None:
     known = {"accuracy": 0.5, "latency_ms": 123.0, "p10_ms": 120.0, "p90_ms": 130.0}
     device = Device(DeviceSpec("here"), protocol=QUICK)
-    facts = deploy(
-        trained,
-        trained.subnet(trained.space.min),
-        tmp_path,
-        [FLOAT, INT8],
-        max_accuracy_drop=1,
-        device=device,
-        known=known,
-    )
+    subnet, kinds = trained.subnet(trained.space.min), [FLOAT, INT8]
+    facts = deploy(trained, subnet, tmp_path, kinds, max_accuracy_drop=1, device=device, known=known)
     own, other = (record["latency"] for record in facts["exports"])
     assert own == {"device": "here", "runtime": "onnxruntime", "threads": 1} | {
         key: known[key] for key in ("latency_ms", "p10_ms", "p90_ms")
     }
     assert other["latency_ms"] < 100
     far = Device(DeviceSpec("board", transport="ssh", host="nowhere"))
-    facts = deploy(
-        trained,
-        trained.subnet(trained.space.min),
-        tmp_path,
-        [FLOAT, INT8],
-        max_accuracy_drop=1,
-        device=far,
-        known=known,
-    )
+    facts = deploy(trained, subnet, tmp_path, kinds, max_accuracy_drop=1, device=far, known=known)
     assert ["latency" in record for record in facts["exports"]] == [True, False]
 
 
