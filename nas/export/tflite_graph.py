@@ -258,6 +258,8 @@ _OPTIONS = {
     "GELU": "GeluOptions",
     "MEAN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "SOFTMAX": "SoftmaxOptions",
     "ADD": "AddOptions",
     "MUL": "MulOptions",
 }

@@ -58,6 +58,16 @@ def _pad(spec: LayerSpec, x: Tensor) -> Tensor:
     return F.pad(x, (left, right, top, bottom))
 
 
+def _attention(spec: LayerSpec, inputs: Sequence[Tensor]) -> Tensor:
+    """As all heads have the same keys and values, their queries are rows of one matrix."""
+    query, key, value = inputs
+    rows = query.unflatten(1, (spec.groups, -1)).flatten(3).transpose(2, 3)  # (B, heads, pixels, channels of a head)
+    queries = rows.flatten(1, 2) * rows.shape[-1] ** -0.5
+    scores = queries @ key.flatten(2)  # (B, heads * pixels, keys)
+    mixed = scores.softmax(-1) @ value.flatten(2).transpose(1, 2)  # (B, heads * pixels, channels of a value)
+    return mixed.unflatten(1, rows.shape[1:3]).transpose(2, 3).reshape(len(query), -1, *query.shape[2:])
+
+
 SLOW_KERNEL = 5
 """Depthwise kernels from this size on, and all with a stride, are trained 2 to 5 times more slowly in bfloat16 than in
 float32 on a CPU (experiments/training_speed)."""
@@ -92,6 +102,7 @@ KINDS: dict[str, Kind] = {
     "pad": Kind(lambda spec, module, inputs: _pad(spec, inputs[0])),
     "layer_norm": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
     "scale": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
+    "attention": Kind(lambda spec, module, inputs: _attention(spec, inputs)),
     "identity": Kind(lambda spec, module, inputs: module(inputs[0])),
     "flatten": Kind(lambda spec, module, inputs: inputs[0].flatten(1)),
     "zero": Kind(lambda spec, module, inputs: torch.zeros_like(inputs[0])),
