@@ -35,7 +35,7 @@ def ncnn_graph(layers: Layers, *, weights: Weights | None = None, seed: int = 0)
     ------
     ValueError : no layers, weights of another network, a layer that ncnn cannot express.
     """
-    writer = NcnnWriter(array_source(weights, seed))
+    writer = NcnnWriter(array_source(weights, layers, seed))
     first, _ = ends(layers)
     writer.lines.append(f"Input images 0 1 {INPUT} 0={first.size} 1={first.size} 2={first.in_channels}")
     result = walk(layers, INPUT, writer.layer)

@@ -52,7 +52,7 @@ def onnx_graph(
     """
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, or None for a dynamic one, got {batch}")
-    writer = GraphWriter(array_source(weights, seed))
+    writer = GraphWriter(array_source(weights, layers, seed))
     tensor = walk(layers, INPUT, writer.layer)
     first, last = ends(layers)
     writer.node("Identity", OUTPUT, [tensor])

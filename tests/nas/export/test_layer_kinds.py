@@ -52,7 +52,7 @@ CASES = {
     "scale": layer("scale"),
     "attention": layer("attention", groups=4, inputs=("second", "two", "slim")),
     "attention to fewer keys": LayerSpec(
-        "layer", "attention", 8, 12, SIDE, stride=3, groups=2, inputs=("first", "keys", "values")
+        "layer", "attention", 8, 12, SIDE, stride=3, groups=2, inputs=("first", "few", "wide")
     ),
     "scale and shift": layer("scale", bias=True, frozen=True),
     "identity": layer("identity", norm=True),
@@ -78,8 +78,8 @@ def network(case: str) -> dict[str, list[LayerSpec]]:
             _layer("pooled", "global_pool", 8, "stem"),
             _layer("two", "slice", 8, "second", out=2, start=3),
             _layer("slim", "slice", 8, "first", out=2),
-            _layer("keys", "conv", 8, "second", out=4, kernel=3, stride=3),
-            _layer("values", "conv", 8, "first", out=6, kernel=3, stride=3),
+            _layer("few", "conv", 8, "second", out=4, kernel=3, stride=3),
+            _layer("wide", "conv", 8, "first", out=6, kernel=3, stride=3),
         ]
         layers.append(tested)
     else:
