@@ -85,8 +85,9 @@ class HybridSpace(MobileNetV4Space):
         if index + 1 not in BEGINS:
             return genes, slots
         group = f"stage{index + 1}"
-        begins = Gene("attention", "depth", "a", tuple(range(len(BEGINS))), tuple(map(str, BEGINS)))
-        needs = (begins.name, BEGINS.index(index + 1))
+        # Its values are numbers of stages with attention, so that more is dearer; it is written as the first of them.
+        start = Gene("attention_start", "depth", "a", tuple(range(len(BEGINS))), tuple(map(str, BEGINS)))
+        needs = (start.name, BEGINS.index(index + 1))
         own = [
             Gene(f"{group}_attention_depth", "depth", "n", self.attention_depths, needs=needs),
             Gene(f"{group}_heads", "expansion", "h", self.heads, needs=needs),
@@ -94,12 +95,12 @@ class HybridSpace(MobileNetV4Space):
         if index + 1 == DOWNSAMPLING:
             # Fewer keys cost less.
             own.append(Gene(f"{group}_key_stride", "operator", "s", self.key_strides[::-1], needs=needs))
-        context = ("resolution", f"{group}_width", begins.name, *(gene.name for gene in own))
+        context = ("resolution", f"{group}_width", start.name, *(gene.name for gene in own))
         for number in range(self.attention_depths[-1], 0, -1):
             place = f"{group}_attention{number}"
             slots.insert(self._before(index, number) - 1, Slot(place, group, context=context))
             self._attention[place] = index, number
-        return ([begins] if index + 1 == min(BEGINS) else []) + own + genes, slots
+        return ([start] if index + 1 == min(BEGINS) else []) + own + genes, slots
 
     def _before(self, index: int, number: int) -> int:
         """The universal block that attention block `number` of a stage stands before; never the first."""
@@ -117,8 +118,8 @@ class HybridSpace(MobileNetV4Space):
         if slot.name not in self._attention:
             return super().slot_layers(slot, choice)
         index, number = self._attention[slot.name]
-        resolution, width, begins, depth, heads, *key_stride = (choice[name] for name in slot.context)
-        if begins < BEGINS.index(index + 1) or number > depth:
+        resolution, width, stages, depth, heads, *key_stride = (choice[name] for name in slot.context)
+        if stages < BEGINS.index(index + 1) or number > depth:
             return ()
         return mobile_attention(
             self._width(width),
@@ -141,7 +142,7 @@ def hybrid(
     width_mult: float = 1.0,
     num_classes: int = 1000,
 ) -> HybridSpace:
-    """Convolutions, then attention (MobileNetV4-hybrid): photographs on phones, laptops and GPUs; the most accurate.
+    """MobileNetV4's hybrid space: convolutions, then attention; photographs where accuracy comes before milliseconds.
 
     It holds the paper's hybrid-medium, by the name ``hybrid_medium``: its MACs, parameters and outputs are those of
     timm's.

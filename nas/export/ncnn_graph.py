@@ -178,8 +178,8 @@ def _attention(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]
     query, key, value = inputs
     query = writer.node("Permute", f"{name}/turned", [reshaped("/heads", query, pixels, of_query, heads)], "0=1")
     query = reshaped("/rows", query, of_query, heads * pixels)
-    query = writer.node("BinaryOp", f"{name}/scaled", [query], f"0=2 1=1 2={of_query**-0.5:.9g}")
     key = reshaped("/keys", key, side**2, of_query)
+    key = writer.node("BinaryOp", f"{name}/scaled", [key], f"0=2 1=1 2={of_query**-0.5:.9g}")
     value = reshaped("/values", value, side**2, of_value)
     scores = writer.node("MatMul", f"{name}/scores", [query, key], "0=0")
     shares = writer.node("Softmax", f"{name}/shares", [scores], "0=1 1=1")

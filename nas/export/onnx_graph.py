@@ -240,9 +240,9 @@ def _attention(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str
     query, key, value = inputs
     query = reshaped(f"{name}/heads", query, heads, of_query, pixels)
     query = writer.node("Transpose", f"{name}/turned", [query], perm=[0, 1, 3, 2])
+    query = reshaped(f"{name}/rows", query, heads * pixels, of_query)
     factor = writer.constant(f"{name}/factor", np.float32(of_query**-0.5))
-    query = writer.node("Mul", f"{name}/scaled", [reshaped(f"{name}/rows", query, heads * pixels, of_query), factor])
-    key = reshaped(f"{name}/keys", key, of_query, side**2)
+    key = writer.node("Mul", f"{name}/scaled", [reshaped(f"{name}/keys", key, of_query, side**2), factor])
     value = reshaped(f"{name}/columns", value, of_value, side**2)
     value = writer.node("Transpose", f"{name}/values", [value], perm=[0, 2, 1])
     scores = writer.node("MatMul", f"{name}/scores", [query, key])

@@ -108,10 +108,10 @@ def _attention(writer: "TfliteWriter", name: str, spec: LayerSpec, inputs: list[
         return writer.node("RESHAPE", part, [tensor, constant], size, newShape=list(size))
 
     query, key, value = inputs
+    query = reshaped(f"{name}/rows", query, rows, of_query)
     factor = writer.constant(f"{name}/factor", np.full(1, of_query**-0.5, dtype=np.float32))
-    shape = (writer.batch, rows, of_query)
-    query = writer.node("MUL", f"{name}/scaled", [reshaped(f"{name}/rows", query, rows, of_query), factor], shape)
-    key = reshaped(f"{name}/keys", key, keys, of_query)
+    shape = (writer.batch, keys, of_query)
+    key = writer.node("MUL", f"{name}/scaled", [reshaped(f"{name}/keys", key, keys, of_query), factor], shape)
     value = reshaped(f"{name}/values", value, keys, of_value)
     shape = (writer.batch, rows, keys)
     scores = writer.node("BATCH_MATMUL", f"{name}/scores", [query, key], shape, adjY=True)

@@ -61,11 +61,14 @@ def _pad(spec: LayerSpec, x: Tensor) -> Tensor:
 def _attention(spec: LayerSpec, inputs: Sequence[Tensor]) -> Tensor:
     """As all heads have the same keys and values, their queries are rows of one matrix."""
     query, key, value = inputs
-    rows = query.unflatten(1, (spec.groups, -1)).flatten(3).transpose(2, 3)  # (B, heads, pixels, channels of a head)
-    queries = rows.flatten(1, 2) * rows.shape[-1] ** -0.5
-    scores = queries @ key.flatten(2)  # (B, heads * pixels, keys)
+    batch, channels, height, width = query.shape
+    of_head = channels // spec.groups
+    rows = query.reshape(batch, spec.groups, of_head, height * width).transpose(2, 3)
+    # There are fewer keys to scale than queries.
+    scores = rows.reshape(batch, -1, of_head) @ (key.flatten(2) * of_head**-0.5)  # (B, heads * pixels, keys)
     mixed = scores.softmax(-1) @ value.flatten(2).transpose(1, 2)  # (B, heads * pixels, channels of a value)
-    return mixed.unflatten(1, rows.shape[1:3]).transpose(2, 3).reshape(len(query), -1, *query.shape[2:])
+    apart = mixed.view(batch, spec.groups, height * width, -1).transpose(2, 3)
+    return apart.reshape(batch, -1, height, width)
 
 
 SLOW_KERNEL = 5

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from numpy.typing import NDArray
@@ -105,7 +105,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def zero_init_residuals(self) -> None:
-        """Let every residual block start as the identity: zero the last batch-norm's or scale's weight before its addition.
+        """Let every residual block start as the identity: zero the batch-norm's or scale's weight before its addition.
 
         Accurate, Large Minibatch SGD (https://arxiv.org/abs/1706.02677), section 5.1; for scales, CaiT
         (https://arxiv.org/abs/2103.17239).
@@ -119,7 +119,7 @@ class Network(nn.Module):
                                 module.weight.zero_()
 
 
-def _is_learnt_scale(module: nn.Module) -> bool:
+def _is_learnt_scale(module: nn.Module) -> TypeGuard[ChannelScale]:
     return isinstance(module, ChannelScale) and not module.frozen
 
 

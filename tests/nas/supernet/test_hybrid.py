@@ -59,7 +59,7 @@ def test_heads_are_kept_or_dropped_whole() -> None:
     ]
     sets = channel_sets(layers)
     assert sets.sizes == (4,)
-    assert sets.positions(0, "q").tolist() == np.arange(16).reshape(4, 6).tolist()
+    assert sets.positions(0, "q").tolist() == np.arange(24).reshape(4, 6).tolist()
     assert sets.positions(0, "a").tolist() == np.arange(40).reshape(4, 10).tolist()
     assert (sets.set_of["k"] == -1).all()
     assert (sets.set_of["v"] == -1).all()
@@ -123,7 +123,7 @@ def test_queries_and_keys_begin_small_and_learn(hybrid: SearchSpace) -> None:
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
     before = block["query"].conv.weight.detach().clone()
     losses = []
-    for step in range(16):
+    for step in range(10):
         optimizer.zero_grad()
         for row in (hybrid.max, hybrid.sample(1, np.random.default_rng(step))[0]):
             net.activate(row)
