@@ -65,7 +65,7 @@ def _attention(spec: LayerSpec, inputs: Sequence[Tensor]) -> Tensor:
     of_head = channels // spec.groups
     rows = query.reshape(batch, spec.groups, of_head, height * width).transpose(2, 3)
     # There are fewer keys to scale than queries.
-    scores = rows.reshape(batch, -1, of_head) @ (key.flatten(2) * of_head**-0.5)  # (B, heads * pixels, keys)
+    scores: Tensor = rows.reshape(batch, -1, of_head) @ (key.flatten(2) * of_head**-0.5)  # (B, heads * pixels, keys)
     mixed = scores.softmax(-1) @ value.flatten(2).transpose(1, 2)  # (B, heads * pixels, channels of a value)
     apart = mixed.view(batch, spec.groups, height * width, -1).transpose(2, 3)
     return apart.reshape(batch, -1, height, width)
