@@ -143,6 +143,7 @@ class Study:
                     train_time=self.train_time,
                     evaluations=self.evaluations,
                     baselines="none",
+                    finetune_time="none",
                     seed=self.seed,
                     runs=self.work / "runs",
                     out=out,

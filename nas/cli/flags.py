@@ -76,7 +76,7 @@ FLAGS = {
             text=False,
         ),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
-        Flag("finetune-time", "finetune_time", "3min", "how long the chosen network is then trained alone"),
+        Flag("finetune-time", "finetune_time", "3min", "how long the chosen network is then trained alone, or none"),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(
             "precision", "precision", "float32,int8", "of the exported files; auto searches in both, keeps the better"

@@ -6,12 +6,13 @@ Accuracy on search-validation decides; the test split is for the final compariso
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from latency_tables.files import check_value
@@ -21,10 +22,10 @@ from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.evaluation.accuracy import evaluate, evaluate_on_test
 from nas.evaluation.confusion import standard_error
-from nas.evaluation.trained import TrainedSupernet
+from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
 from nas.export.network_file import FileKind
-from nas.pipeline.at_hand import AUTO, baseline_names, weights_at_hand
+from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
 from nas.pipeline.request import SearchRequest
@@ -32,12 +33,13 @@ from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
-from nas.supernet import Subnet, Supernet, load_subnet, save_subnet, subnet_metadata
+from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
 from nas.training import Phase, Recipe, load_recipe, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
-from search_spaces import get_space
+from search_spaces import SearchSpace, get_space
+from search_spaces.traced import TracedSpace
 
 RESOLUTIONS = (96, 128, 160, 192, 224)
 """At which hand-made networks are usually run."""
@@ -116,9 +118,15 @@ def compare(
     """
     names = baseline_names(request.baselines)
     photographs = int(trained.space.resolution(trained.space.max)[0]) >= LEAST_SIDE
-    if not names or not trained.data.labelled or len(devices) > 1 or (request.baselines == AUTO and not photographs):
+    given = _given(trained) if request.baselines == AUTO else None
+    if request.baselines == AUTO:
+        names = names[: MOST - (given is not None)] if photographs else []
+    if not (names or given) or not trained.data.labelled or len(devices) > 1:
         return {}
     (device,), seed = devices, request.seed
+    if budget.latencies and not device.can_measure:
+        listener.say(f"no baselines: whether they keep a limit on the latency of {device.name} cannot be measured here")
+        return {}
     chosen = {
         "accuracy": finetuning[finetuning["kept"]]["validation"]
         if finetuning
@@ -126,17 +134,17 @@ def compare(
         "test_accuracy": deployed["test_accuracy"],
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
-    seconds = SHARE * float(trained.card["seconds"]) / len(names)
-    candidates = [_Candidate.make(name, trained.data, seed) for name in names]
+    candidates = ([given] if given else []) + [_Candidate.make(name, trained.data, seed) for name in names]
+    seconds = SHARE * float(trained.card["seconds"]) / len(candidates)
     sides = _largest_within(candidates, device, budget, trained, listener)
     found: list[tuple[_Candidate, Subnet, float]] = []
     for candidate, side in zip(candidates, sides, strict=True):
         if side is None:
             listener.say(
-                f"baseline {candidate.name}: it keeps the budget at none of {', '.join(map(str, RESOLUTIONS))} px"
+                f"baseline {candidate.name}: it keeps the budget at none of {', '.join(map(str, candidate.sides))} px"
             )
             continue
-        place = trained.evaluated.notes / FOLDER / f"{candidate.name}_{side}_seed{seed}"
+        place = trained.evaluated.notes / FOLDER / f"{candidate.name.replace(' ', '_')}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
         with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
             other, took = _finetuned(candidate, side, place, seconds, request, listener)
@@ -207,10 +215,17 @@ def verdict(
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A trained network with the classifier for these classes, and the images normalised as it expects."""
+    """A trained network with the classifier for these classes, and the images normalised as it expects.
+
+    Attributes
+    ----------
+    space : whose max net it is.
+    extract : makes it, at the resolution of a genotype.
+    """
 
     name: str
-    supernet: Supernet
+    space: SearchSpace
+    extract: Callable[[NDArray[np.int16]], Subnet]
     data: ImageData
 
     @classmethod
@@ -219,7 +234,8 @@ class _Candidate:
         if name in pretrained_names():
             space = get_space(pretrained(name).space, resolutions=RESOLUTIONS, num_classes=n)
             mean, std = initial_normalisation(name)
-            return cls(name, initial_supernet(name, space, seed), replace(data, mean=mean, std=std))
+            supernet = initial_supernet(name, space, seed)
+            return cls(name, space, supernet.extract, replace(data, mean=mean, std=std))
         path = weights_at_hand()[name]
         with path.open("rb") as file:
             if not hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem[-8:]):
@@ -227,23 +243,39 @@ class _Candidate:
         adopted = adopt(load_model(f"torchvision:{name}", path), RESOLUTIONS)
         space = get_space(adopted.space.name, **adopted.space.options | {"num_classes": n})
         supernet = start_from(adopted, space, seed).supernet
-        return cls(name, supernet, replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD))
+        return cls(name, space, supernet.extract, replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
     @property
     def sides(self) -> tuple[int, ...]:
         """Resolutions that it can take."""
-        return next(gene.values for gene in self.supernet.space.genes if gene.kind == "resolution")
+        return next(gene.values for gene in self.space.genes if gene.kind == "resolution")
 
-    def genotype(self, side: int) -> Any:
-        space = self.supernet.space
-        row = space.max.copy()
-        column = next(i for i, gene in enumerate(space.genes) if gene.kind == "resolution")
+    def genotype(self, side: int) -> NDArray[np.int16]:
+        """Of the network at a resolution."""
+        row = self.space.max.copy()
+        column = next(i for i, gene in enumerate(self.space.genes) if gene.kind == "resolution")
         row[column] = self.sides.index(side)
         return row
 
     def at(self, side: int) -> Subnet:
         """The network at a resolution."""
-        return self.supernet.extract(self.genotype(side))
+        return self.extract(self.genotype(side))
+
+
+def _given(trained: TrainedSupernet) -> _Candidate | None:
+    """The network that the supernet was made of, as it came; None where there is none, or it reads one size only."""
+    path, space = trained.evaluated.folder / GIVEN, trained.space
+    elastic = any(gene.kind == "resolution" and len(gene.values) > 1 for gene in space.genes)
+    if not isinstance(space, TracedSpace) or not elastic or not path.is_file():
+        return None
+    weights = load_subnet(path).state_dict()
+
+    def extract(genotype: NDArray[np.int16]) -> Subnet:
+        subnet = Subnet(space, genotype)
+        subnet.load_state_dict(weights)
+        return subnet
+
+    return _Candidate("given network", space, extract, trained.data)
 
 
 class _Known(TypedDict):
@@ -265,10 +297,7 @@ def _largest_within(
     timed: list[Timed] = [(None, None, None)] * len(nets)
     if budget.latencies:
         timed = _measure_together([c.at(side).eval() for c, side in nets], device, trained.data, listener)
-    keeps = [
-        _keeps(c.supernet.space, c.genotype(side), t[0], budget, device)
-        for (c, side), t in zip(nets, timed, strict=True)
-    ]
+    keeps = [_keeps(c.space, c.genotype(side), t[0], budget, device) for (c, side), t in zip(nets, timed, strict=True)]
     return [
         max((side for (c, side), kept in zip(nets, keeps, strict=True) if c is candidate and kept), default=None)
         for candidate in candidates
@@ -287,9 +316,10 @@ def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, 
 def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData, listener: Listener) -> list[Timed]:
     """Latency, p10 and p90 of the networks' files, in one session; None where the device cannot be measured."""
     spec = device.spec
-    runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
-    if not device.can_measure or kind is None:
+    kind = file_kind(spec.runtime, spec.precision) if device.can_measure else None
+    if kind is None:
         return [(None, None, None)] * len(subnets)
+    runtime = RUNTIMES[spec.runtime]
     with scratch_folder() as scratch, listener.track("measuring baselines") as progress:
         paths = [scratch / f"network{i}{runtime.suffix}" for i in range(len(subnets))]
         for path, subnet in zip(paths, subnets, strict=True):
@@ -338,7 +368,7 @@ def _finetuned(
 def _judge(
     candidate: _Candidate, subnet: Subnet, seconds: float, timed: Timed, budget: Budget, trained: TrainedSupernet
 ) -> Judged:
-    space, data, objective = candidate.supernet.space, candidate.data, trained.evaluated.objective
+    space, data, objective = candidate.space, candidate.data, trained.evaluated.objective
     costs = space.costs(subnet.genotype[None])
     test = evaluate_on_test(subnet, data, objective)
     latency_ms, p10_ms, p90_ms = timed

@@ -29,14 +29,15 @@ def expected_time(request: SearchRequest, space: SearchSpace) -> str:
     validation = round(images * fraction / max(0.1, 1 - fraction - request.data.test_fraction))
     evaluations = request.evaluations + request.finalists * request.rounds
     evaluating = evaluations * _seconds_an_evaluation(space, images, validation)
-    baselines = 0.0 if request.baselines == NONE or not baseline_names(request.baselines) else SHARE * training
+    compared = request.baselines != NONE and (request.model is not None or baseline_names(request.baselines))
+    baselines = SHARE * training if compared else 0.0
     parts = [
         f"{show_duration(training)} of training",
         f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets",
     ]
     if baselines:
         parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
-    tuning = parse_duration(request.finetune_time) if request.finetune_time else 0.0
+    tuning = request.finetune_s
     if tuning:
         parts.append(f"{show_duration(tuning)} to train the chosen network alone")
     total = training + evaluating + baselines + tuning

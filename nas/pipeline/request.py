@@ -15,6 +15,7 @@ from typing import Any
 
 from nas.data.contents import content_digest
 from nas.data.settings import DataSettings
+from nas.pipeline.at_hand import NONE
 from nas.pipeline.initial import initial_digest
 from nas.search.objectives import check_confidence
 from nas.search.throughput import as_latency
@@ -140,7 +141,8 @@ class SearchRequest(TrainRequest):
     baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
         for those at hand (photographs only), ``none``, or names with commas between.
     finetune_time : how long the chosen network is then trained alone, such as ``3min``; the better one on
-        search-validation is kept. None does not.
+        search-validation is kept. ``none`` does not. None is what is usual: a quarter of `train_time` where training
+        starts from trained weights, else not.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
@@ -170,8 +172,8 @@ class SearchRequest(TrainRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.finetune_time is not None:
-            parse_duration(self.finetune_time)
+        if self.finetune_time not in (None, NONE):
+            parse_duration(str(self.finetune_time))
         for name, given in (("model", self.model), ("init", self.init)):
             if given is not None and (self.supernet is not None or self.former is not None):
                 raise ValueError(f"--{name} is what a training starts from; leave --supernet and --from out")
@@ -182,6 +184,11 @@ class SearchRequest(TrainRequest):
             if (value := getattr(self, name)) is not None and value > MOST[name]:
                 raise ValueError(f"{name} must be at most {MOST[name]:,}, got {value}")
         at_least("threads", self.device_threads, 1)
+
+    @property
+    def finetune_s(self) -> float:
+        """Seconds for which the chosen network is trained alone; 0 where it is not."""
+        return 0.0 if self.finetune_time in (None, NONE) else parse_duration(str(self.finetune_time))
 
     @cached_property
     def training_folder(self) -> Path:

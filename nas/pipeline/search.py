@@ -34,6 +34,7 @@ from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
+from nas.training.duration import show_duration
 from search_spaces import Population, SearchSpace
 from search_spaces.recorded import recorded_space
 from search_spaces.traced import TracedSpace
@@ -223,7 +224,7 @@ def run_task(
     from nas.report.html import write_report
 
     devices = task.devices
-    if request.finetune_time and trained.data.labelled and "recipe" not in trained.card:
+    if request.finetune_s and trained.data.labelled and "recipe" not in trained.card:
         raise ValueError(
             f"{request.supernet_name} does not say by which recipe it was trained, so its networks cannot be trained "
             "alone; leave --finetune-time out"
@@ -277,12 +278,12 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     subnet, finetuning = trained.subnet(result.genotype), None
     about_tuning = []
-    if request.finetune_time and not trained.data.labelled:
+    if request.finetune_s and not trained.data.labelled:
         about_tuning = [
             "The chosen network was not trained alone, as its images have no labels; name them with --data."
         ]
-    if request.finetune_time and trained.data.labelled:
-        listener.say(f"training the chosen network alone for {request.finetune_time}")
+    if request.finetune_s and trained.data.labelled:
+        listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
         tuned, finetuning = finetune_chosen(request, trained, subnet, folder, listener)
         subnet, about_tuning = tuned.subnet, [describe(tuned, trained.data)]
     listener.say("exporting")

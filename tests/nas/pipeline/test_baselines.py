@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
+from nas.devices import get_device
 from nas.pipeline import at_hand
 from nas.pipeline.at_hand import baseline_names, weights_at_hand
-from nas.pipeline.baselines import Judged, verdict
+from nas.pipeline.baselines import Judged, compare, verdict
+from nas.pipeline.request import SearchRequest
+from nas.progress import Listener
+from nas.search.budget import Budget
+from search_spaces import get_space
 
 PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0)
 TRAINED: Any = SimpleNamespace(data=SimpleNamespace(validation=range(10_000)))
@@ -66,3 +71,25 @@ def test_a_small_difference_may_be_chance() -> None:
 
 def test_no_baseline_within_the_budget_is_said() -> None:
     assert verdict(chosen(0.8), 1.5, [replace(PLAIN, keeps_budget=False)], TRAINED) == "No baseline keeps the budget."
+
+
+def test_where_latency_cannot_be_measured_nothing_is_compared_by_it(tmp_path: Path) -> None:
+    trained: Any = SimpleNamespace(
+        space=get_space("mobilenet_v3", resolutions=(224,)),
+        data=SimpleNamespace(labelled=True),
+        evaluated=SimpleNamespace(folder=tmp_path),
+    )
+    said: list[str] = []
+    found = compare(
+        SearchRequest(baselines="auto"),
+        trained,
+        [get_device("pixel")],
+        Budget.parse(latency="20ms"),
+        *(SimpleNamespace() for _ in range(2)),  # type: ignore[arg-type]
+        None,
+        tmp_path,
+        [],
+        Listener(said.append),
+    )
+    assert found == {}
+    assert not said or "cannot be measured here" in said[0]

@@ -145,6 +145,12 @@ def test_the_given_network_is_always_among_the_finalists(weights: Path, tmp_path
     assert f"{row['measured_accuracy']:.1%} on search-validation" in said
     assert f"{row['measured_latency_ms']:.3g} ms" in said
     assert result.architecture != row.name
+    # At fewer pixels it keeps the budget, which is what one would do otherwise.
+    (plain,) = record["baselines"]["networks"]
+    assert (plain["name"], plain["keeps_budget"]) == ("given network", True)
+    assert plain["resolution"] < 32
+    assert plain["macs"] <= 0.6 * row["macs"]
+    assert "given network at" in record["baselines"]["verdict"]
     # Without a limit nothing speaks against it but its accuracy.
     free = search(replace(asked, budget=Limits(macs="100%")), tmp_path / "free")
     best = free.finalists.sort_values("measured_accuracy", kind="stable").iloc[-1]
