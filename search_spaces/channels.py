@@ -88,6 +88,8 @@ def channel_sets(layers: Sequence[LayerSpec], fixed: Iterable[str] = ()) -> Chan
                 leaders = out.reshape(spec.groups, -1)[:, :1]
                 for block in (first.reshape(spec.groups, -1), out.reshape(spec.groups, -1)):
                     together.append((np.broadcast_to(leaders, block.shape).ravel(), block.ravel()))
+            if spec.adds_input:
+                together.append((first, out))
         elif spec.kind == "concat":
             out = np.concatenate([ids[name] for name in spec.inputs])
         elif spec.kind == "slice":
