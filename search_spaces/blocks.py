@@ -2,8 +2,9 @@
 
 Inverted residuals: MobileNetV2 (https://arxiv.org/abs/1801.04381); squeeze-excite inside them and
 hard activations: MobileNetV3 (https://arxiv.org/abs/1905.02244). Bottleneck blocks: ResNet
-(https://arxiv.org/abs/1512.03385), in the form D of "Bag of tricks" (https://arxiv.org/abs/1812.01187). Convolutions that
-are trained as several branches: RepVGG (https://arxiv.org/abs/2101.03697), MobileOne (https://arxiv.org/abs/2206.04040).
+(https://arxiv.org/abs/1512.03385), in the form D of "Bag of tricks" (https://arxiv.org/abs/1812.01187). Convolutions
+that are trained as several branches: RepVGG (https://arxiv.org/abs/2101.03697), MobileOne
+(https://arxiv.org/abs/2206.04040).
 """
 
 from search_spaces.layers import SLOT_INPUT, Activation, LayerSpec, downsampled, make_divisible

@@ -1,13 +1,17 @@
-"""Convolutions trained as branches: fused ones compute the same, also after training; the papers' networks are timm's."""
+"""Convolutions trained as branches: fused they compute the same, also after training; named networks are timm's."""
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from nas.devices.agent import load_pytorch
 from nas.elastic import Branches, ElasticBranches
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, load_subnet, save_subnet
 from nas.supernet.network import Network
@@ -70,7 +74,7 @@ def test_fused_equals_the_branches_after_training(blocks: str) -> None:
     assert compared > 25
 
 
-def test_a_fused_network_is_convolutions_with_a_bias(tmp_path) -> None:
+def test_a_fused_network_is_convolutions_with_a_bias(tmp_path: Path) -> None:
     space = get_space("reparameterised", **OPTIONS)
     genotype = space.sample(1, np.random.default_rng(2))[0]
     subnet = Subnet(space, genotype).eval()
@@ -88,6 +92,25 @@ def test_a_fused_network_is_convolutions_with_a_bias(tmp_path) -> None:
         assert torch.equal(again(images), subnet(images))
     train_a_little(again, 1)
     assert not torch.equal(again(images), subnet(images))
+
+
+def test_pytorch_is_timed_without_branches(tmp_path: Path) -> None:
+    space = get_space("reparameterised", **OPTIONS)
+    card = {"space": space.name, "options": space.options, "architecture": space.format(space.max), "batch": 1}
+    (tmp_path / "network.json").write_text(json.dumps(card))
+    operators: list[str] = []
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            operators.append(func.name())
+            return func(*args, **(kwargs or {}))
+
+    run = load_pytorch(str(tmp_path / "network.json"), threads=1, precision="float32")
+    with torch.inference_mode(), Count():
+        run.__wrapped__()
+    convolutions = sum(spec.kind == "conv" for layers in space.layers(space.max) for spec in layers)
+    assert sum("convolution" in name or "conv2d" in name for name in operators) == convolutions
+    assert not any("rsqrt" in name or "pad" in name for name in operators)
 
 
 def test_fewer_branches_are_the_first_ones_and_cost_the_same() -> None:
