@@ -31,7 +31,7 @@ class Branches(nn.ModuleDict):
     def __init__(self, spec: LayerSpec, modules: Mapping[str, nn.Sequential] | None = None) -> None:
         if modules is None:
             modules = {
-                name: _branch(plain_batch_norm(branch), plain_conv(branch) if branch.kind == "conv" else None)
+                name: _sequence(plain_batch_norm(branch), plain_conv(branch) if branch.kind == "conv" else None)
                 for name, branch in branch_layers(spec).items()
             }
         super().__init__(modules)
@@ -40,7 +40,7 @@ class Branches(nn.ModuleDict):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``(B, in, H, W)`` with the active branches."""
         first, *others = branch_layers(self.active)
-        if not self[first].norm.training:
+        if not self._branch(first)[1].training:
             spec = self.active
             weight, bias = self.fused_weight()
             return F.conv2d(x, weight, bias, spec.stride, even_padding(spec), spec.dilation, spec.groups)
@@ -48,6 +48,13 @@ class Branches(nn.ModuleDict):
         for name in others:
             total = total + self[name](x)
         return total
+
+    def _branch(self, name: str) -> tuple[nn.Conv2d | None, nn.BatchNorm2d]:
+        *operator, norm = self[name].children()
+        conv = operator[0] if operator else None
+        assert conv is None or isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        return conv, norm
 
     def parts(self) -> list[nn.Module]:
         """The convolutions and batch-norms of the active branches."""
@@ -58,14 +65,16 @@ class Branches(nn.ModuleDict):
         spec = self.active
         weights, shifts = [], []
         for name, branch in branch_layers(spec).items():
-            scale, shift = scale_and_shift(self[name].norm)
-            if branch.kind == "identity":
+            conv, norm = self._branch(name)
+            scale, shift = scale_and_shift(norm)
+            if conv is None:
                 # Output channel i is input channel i, which in its group is number i modulo the group's channels.
                 weight = scale.new_zeros(spec.out_channels, spec.in_channels // spec.groups, 1, 1)
                 rows = torch.arange(spec.out_channels, device=scale.device)
                 weight[rows, rows % weight.shape[1], 0, 0] = scale
             else:
-                weight = _weight(self[name].conv) * scale[:, None, None, None]
+                weight = conv.active_weight() if isinstance(conv, ElasticConv2d) else conv.weight
+                weight = weight * scale[:, None, None, None]
             margin = (spec.kernel - branch.kernel) // 2
             weights.append(F.pad(weight, 4 * (margin,)) if margin else weight)
             shifts.append(shift)
@@ -93,7 +102,7 @@ class ElasticBranches(Branches):
                 by_name.setdefault(name, []).append(branch)
         self.widest = max(specs, key=lambda spec: (spec.weight_count, spec.branches))
         modules = {
-            name: _branch(ElasticBatchNorm2d(found), ElasticConv2d(found) if found[0].kind == "conv" else None)
+            name: _sequence(ElasticBatchNorm2d(found), ElasticConv2d(found) if found[0].kind == "conv" else None)
             for name, found in by_name.items()
         }
         super().__init__(self.widest, modules)
@@ -115,18 +124,17 @@ class ElasticBranches(Branches):
         """A stand-alone copy of the active branches."""
         modules = {}
         for name in branch_layers(self.active):
-            norm, conv = self[name].norm, getattr(self[name], "conv", None)
-            modules[name] = _branch(norm.extract(), None if conv is None else conv.extract())
+            conv, norm = self._branch(name)
+            assert conv is None or isinstance(conv, ElasticConv2d)
+            assert isinstance(norm, ElasticBatchNorm2d)
+            modules[name] = _sequence(norm.extract(), None if conv is None else conv.extract())
         return Branches(self.active, modules)
 
 
-def _branch(norm: nn.Module, conv: nn.Module | None) -> nn.Sequential:
+def _sequence(norm: nn.Module, conv: nn.Module | None) -> nn.Sequential:
     branch = nn.Sequential()
     if conv is not None:
         branch.add_module("conv", conv)
     branch.add_module("norm", norm)
     return branch
 
-
-def _weight(conv: nn.Conv2d) -> Tensor:
-    return conv.active_weight() if isinstance(conv, ElasticConv2d) else conv.weight
