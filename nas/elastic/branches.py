@@ -137,4 +137,3 @@ def _sequence(norm: nn.Module, conv: nn.Module | None) -> nn.Sequential:
         branch.add_module("conv", conv)
     branch.add_module("norm", norm)
     return branch
-

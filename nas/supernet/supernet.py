@@ -97,7 +97,7 @@ class Supernet(Network):
         space, number = self.space, self.space.slots.index(slot)
         found = [space.layers(space.max)[number]]
         shapes = {spec.name: (spec.in_channels, spec.out_channels) for spec in found[0]}
-        missing = self.slots[slot.name].keys() - shapes.keys()
+        missing = dict(self.named_slots())[slot.name].keys() - shapes.keys()
         for column in (space.columns[name] for name in slot.genes):
             for choice in reversed(range(space.n_choices[column])):
                 row = space.max.copy()
