@@ -20,7 +20,7 @@ from predictors.operators import OperatorTotals
 from search_spaces import LayerSpec, get_space
 from search_spaces.layers import branch_layers
 
-OPTIONS = {"resolutions": (32,), "width_mult": 0.25, "depths": (1, 2), "num_classes": 4}
+OPTIONS = {"branches": (1, 2, 4), "resolutions": (32,), "width_mult": 0.25, "depths": (1, 2), "num_classes": 4}
 WIDTHS = "w64-w128-w256-w512"
 
 
