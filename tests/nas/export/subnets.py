@@ -52,6 +52,13 @@ SMALL: dict[str, dict[str, Any]] = {
         "depths": [1, 2],
         "num_classes": 10,
     },
+    "hybrid": {
+        "resolutions": [64],
+        "width_mult": 0.1,
+        "depths": [1, 2],
+        "attention_depths": [1, 2],
+        "num_classes": 10,
+    },
     "resnet50": {"resolutions": [24], "widths": [2, 4], "depths": [0, 1], "num_classes": 10},
 }
 
