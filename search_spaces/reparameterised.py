@@ -16,6 +16,8 @@ from search_spaces.stages import ascending
 
 STEM_CHANNELS = 64
 """At most: a narrower first stage has a stem of its own width."""
+MOST_BRANCHES = 16
+"""More would be a slip of the keyboard: MobileOne has at most four."""
 BLOCKS = {"mobileone": "m", "repvgg": "r"}
 """Kinds of blocks in ascending cost, and how they are written."""
 
@@ -71,7 +73,7 @@ class ReparameterisedSpace(SearchSpace):
 
     Raises
     ------
-    ValueError : an empty or unsorted list, another kind of block, a number that is not positive.
+    ValueError : an empty or unsorted list, another kind of block, too many branches, a number that is not positive.
     """
 
     def __init__(
@@ -87,8 +89,11 @@ class ReparameterisedSpace(SearchSpace):
         kinds = tuple(BLOCKS)
         self.blocks = tuple(kind for kind in kinds if kind in blocks)
         if not self.blocks or isinstance(blocks, str) or sorted(self.blocks) != sorted(blocks):
-            raise ValueError(f"blocks of reparameterised are {', '.join(kinds)} or both, got {blocks}")
+            given = blocks if isinstance(blocks, str) else list(blocks)
+            raise ValueError(f"blocks of reparameterised are a list of {', '.join(kinds)} or both, got {given}")
         self.branches = ascending("branches", branches)
+        if self.branches[-1] > MOST_BRANCHES:
+            raise ValueError(f"branches of reparameterised are at most {MOST_BRANCHES}, got {list(self.branches)}")
         self.depths = None if depths is None else ascending("depths", depths)
         self.resolutions = ascending("resolutions", resolutions)
         if width_mult <= 0:

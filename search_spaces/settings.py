@@ -10,7 +10,6 @@ from search_spaces.space import SearchSpace
 
 LARGEST = {
     "depths": 64,
-    "branches": 16,
     "kernels": 63,
     "expansions": 100,
     "widths": 400,

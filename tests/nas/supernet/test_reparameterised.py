@@ -164,10 +164,14 @@ def test_windows_without_a_common_centre_are_refused() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"blocks": ["resnet"]}, "blocks of reparameterised are mobileone, repvgg or both, got"),
-        ({"blocks": "mobileone"}, "blocks of reparameterised are mobileone, repvgg or both, got mobileone"),
+        (
+            {"blocks": ["resnet"]},
+            r"blocks of reparameterised are a list of mobileone, repvgg or both, got \['resnet'\]",
+        ),
+        ({"blocks": "mobileone"}, "repvgg or both, got mobileone"),
         ({"blocks": []}, "blocks of reparameterised"),
         ({"branches": [0, 1]}, "branches must be distinct positive integers"),
+        ({"branches": [1, 17]}, r"branches of reparameterised are at most 16, got \[1, 17\]"),
         ({"width_mult": 0}, "width_mult must be positive"),
     ],
 )
