@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
 from search_spaces import SearchSpace
+from search_spaces.genes import TRAINING_KINDS
 
 Rows = NDArray[np.float32]
 
@@ -103,10 +104,18 @@ class ArchitectureEncoding:
         return table
 
     @cached_property
+    def _training_genes(self) -> list[int]:
+        """Columns of the genes that no latency depends on."""
+        return [column for column, gene in enumerate(self.space.genes) if gene.kind in TRAINING_KINDS]
+
+    @cached_property
     def _totals(self) -> OperatorTotals:
         return OperatorTotals(self.space)
 
     def _raw(self, population: NDArray[Any]) -> dict[str, Rows]:
+        if self.target == "latency" and self._training_genes:
+            population = np.array(population, copy=True)
+            population[..., self._training_genes] = 0
         positions = self.space.encode(population)
         counts = positions @ self._operator_columns
         groups = {"positions": positions, "counts": counts}

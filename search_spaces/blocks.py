@@ -2,7 +2,9 @@
 
 Inverted residuals: MobileNetV2 (https://arxiv.org/abs/1801.04381); squeeze-excite inside them and
 hard activations: MobileNetV3 (https://arxiv.org/abs/1905.02244). Bottleneck blocks: ResNet
-(https://arxiv.org/abs/1512.03385), in the form D of "Bag of tricks" (https://arxiv.org/abs/1812.01187).
+(https://arxiv.org/abs/1512.03385), in the form D of "Bag of tricks" (https://arxiv.org/abs/1812.01187). Convolutions
+that are trained as several branches: RepVGG (https://arxiv.org/abs/2101.03697), MobileOne
+(https://arxiv.org/abs/2206.04040).
 """
 
 from search_spaces.layers import SLOT_INPUT, Activation, LayerSpec, downsampled, make_divisible
@@ -187,6 +189,48 @@ def bottleneck(
         "residual", "add", out_channels, out_channels, out_size, activation="relu", inputs=("expand", shortcut)
     )
     return (*layers, residual)
+
+
+def mobileone(
+    in_channels: int, out_channels: int, *, size: int, stride: int, branches: int
+) -> tuple[LayerSpec, LayerSpec]:
+    """Block of MobileOne: 3x3 depthwise convolution (it has the stride), 1x1 convolution, each of so many branches."""
+    depthwise = LayerSpec(
+        "depthwise",
+        "conv",
+        in_channels,
+        in_channels,
+        size,
+        3,
+        stride,
+        in_channels,
+        "relu",
+        bias=True,
+        branches=branches,
+    )
+    return (
+        depthwise,
+        LayerSpec(
+            "pointwise",
+            "conv",
+            in_channels,
+            out_channels,
+            depthwise.out_size,
+            activation="relu",
+            bias=True,
+            inputs=("depthwise",),
+            branches=branches,
+        ),
+    )
+
+
+def repvgg(in_channels: int, out_channels: int, *, size: int, stride: int, branches: int = 1) -> tuple[LayerSpec]:
+    """Block of RepVGG: a dense 3x3 convolution, whose branches are one of 3x3, one of 1x1 and its input."""
+    return (
+        LayerSpec(
+            "conv", "conv", in_channels, out_channels, size, 3, stride, activation="relu", bias=True, branches=branches
+        ),
+    )
 
 
 def stem(out_channels: int, *, size: int, stride: int, activation: Activation) -> tuple[LayerSpec, ...]:

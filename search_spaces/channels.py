@@ -86,6 +86,8 @@ def channel_sets(layers: Sequence[LayerSpec], fixed: Iterable[str] = ()) -> Chan
             n += spec.out_channels
             if spec.groups > 1:
                 together += _blocks(spec.groups, first, out)
+            if spec.adds_input:
+                together.append((first, out))
         elif spec.kind == "attention":
             # Heads stay whole. Keys and values are read by all of them alike.
             out = np.arange(n, n + spec.out_channels)

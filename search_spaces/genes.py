@@ -6,6 +6,9 @@ A *gene* is what search changes, a *slot* is a place in the network whose operat
 
 from dataclasses import dataclass
 
+TRAINING_KINDS = ("branches",)
+"""Kinds of genes that change how a network is trained and what it answers, not what a device does and what it costs."""
+
 
 @dataclass(frozen=True)
 class Gene:

@@ -6,8 +6,10 @@ list is the single source of the paper costs (`search_spaces.costs`), of the PyT
 tables in reports. Sizes are pixels of a square feature map; channel numbers count feature maps.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 Kind = Literal[
@@ -98,6 +100,8 @@ class LayerSpec:
     frozen : the numbers of a ``scale`` are constants, not parameters.
     reads, writes : which input and output channels of the widest layer of this name it keeps, as ranges
         ``(first, last + 1)``; empty for the first ones.
+    branches : of a ``conv`` with a bias: so many convolutions of its shape are trained side by side; see
+        `branch_layers`. All else that a spec says is of the one convolution that they are when deployed. 0 for none.
     """
 
     name: str
@@ -122,6 +126,7 @@ class LayerSpec:
     frozen: bool = False
     reads: Ranges = ()
     writes: Ranges = ()
+    branches: int = 0
 
     @property
     def window(self) -> tuple[int, int]:
@@ -162,6 +167,11 @@ class LayerSpec:
     def is_depthwise(self) -> bool:
         """One filter for each channel."""
         return self.kind == "conv" and self.groups == self.in_channels == self.out_channels > 1
+
+    @property
+    def adds_input(self) -> bool:
+        """One of its branches is its input."""
+        return self.branches > 0 and self.stride == 1 and self.in_channels == self.out_channels
 
     @property
     def weight_count(self) -> int:
@@ -219,6 +229,33 @@ class LayerSpec:
     def output_elements(self) -> int:
         """Elements of the output of one image."""
         return self.out_channels * self.out_size**2
+
+
+# A supernet asks for the same ones whenever it activates a subnet.
+@lru_cache(maxsize=50_000)
+def branch_layers(spec: LayerSpec) -> Mapping[str, LayerSpec]:
+    """The layers whose sum is trained in place of a convolution with branches, by name.
+
+    They are so many convolutions of its shape; one of 1x1 where it is larger; and its input where shapes allow; each
+    with a batch-norm. RepVGG (https://arxiv.org/abs/2101.03697) has one of its shape, MobileOne
+    (https://arxiv.org/abs/2206.04040) several. None for a layer without branches.
+
+    Raises
+    ------
+    ValueError : its window is not square, odd and padded by half of it all round, so that the branches have no common
+        centre.
+    """
+    if not spec.branches:
+        return MappingProxyType({})
+    if spec.kernel % 2 == 0 or spec.kernel_width or spec.padding or spec.dilation > 1:
+        raise ValueError(f"layer {spec.name!r} has branches: its window must be square, odd and padded as usual")
+    conv = replace(spec, activation="none", norm=True, bias=False, branches=0)
+    layers = {f"conv{i}": conv for i in range(1, spec.branches + 1)}
+    if spec.kernel > 1:
+        layers["pointwise"] = replace(conv, kernel=1)
+    if spec.adds_input:
+        layers["identity"] = replace(conv, kind="identity", kernel=1, groups=1)
+    return MappingProxyType(layers)
 
 
 def peak_activation_elements(layers: Sequence[LayerSpec]) -> int:

@@ -16,6 +16,7 @@ from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
 from search_spaces.mobilenet_v4 import mobilenet_v4
 from search_spaces.nasbench201 import nasbench201
 from search_spaces.proxylessnas import proxylessnas
+from search_spaces.reparameterised import reparameterised
 from search_spaces.resnet50 import resnet50
 from search_spaces.space import SearchSpace
 from search_spaces.traced import PREFIX, TracedSpace
@@ -27,6 +28,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "hybrid": hybrid,
     "proxylessnas": proxylessnas,
     "efficientnet_lite0": efficientnet_lite0,
+    "reparameterised": reparameterised,
     "resnet50": resnet50,
     "fbnet": fbnet,
     "fbnet_imagenet": fbnet_imagenet,

@@ -32,6 +32,8 @@ class SpaceSettings:
     ----------
     name : a key of `search_spaces.SPACES`.
     depths : blocks that a stage may have; of resnet50, those beyond its least two or four.
+    blocks : of reparameterised, ``mobileone``, ``repvgg`` or both.
+    branches : of reparameterised, convolutions that are trained side by side in place of one.
     kernels : sides of depthwise kernels.
     expansions : ratios of inner to outer width; of resnet50, in per cent.
     widths : of the stem and of each stage of resnet50, in per cent of the usual one.
@@ -50,6 +52,8 @@ class SpaceSettings:
 
     name: str = "mobilenet_v3_small_images"
     depths: tuple[int, ...] | None = None
+    blocks: tuple[str, ...] | None = None
+    branches: tuple[int, ...] | None = None
     kernels: tuple[int, ...] | None = None
     expansions: tuple[int, ...] | None = None
     widths: tuple[int, ...] | None = None

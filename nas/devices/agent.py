@@ -147,7 +147,7 @@ def load_pytorch(path: str, threads: int, precision: str, compiled: bool = False
         card = json.load(file)
     torch.set_num_threads(threads)
     space = get_space(card["space"], **card["options"])
-    net = Subnet(space, space.parse(card["architecture"])).eval().to(device)
+    net = Subnet(space, space.parse(card["architecture"])).eval().fused().to(device)
     images = torch.randn(card["batch"], 3, net.resolution, net.resolution, device=device)
     if precision == "float16":
         net, images = net.half(), images.half()

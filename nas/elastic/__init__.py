@@ -5,14 +5,17 @@ reads several tensors one behind the other, the first of each), and the centre o
 """
 
 from nas.elastic.batch_norm import ElasticBatchNorm2d, plain_batch_norm
+from nas.elastic.branches import Branches, ElasticBranches
 from nas.elastic.conv import ElasticConv2d, even_padding, padded, plain_conv
 from nas.elastic.linear import ElasticLinear, plain_linear
 from nas.elastic.per_channel import ChannelNorm, ChannelScale, ElasticChannelNorm, ElasticChannelScale
 
 __all__ = [
+    "Branches",
     "ChannelNorm",
     "ChannelScale",
     "ElasticBatchNorm2d",
+    "ElasticBranches",
     "ElasticChannelNorm",
     "ElasticChannelScale",
     "ElasticConv2d",

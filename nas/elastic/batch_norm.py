@@ -40,7 +40,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         """Make all channels active."""
         self.narrow(self.widest)
 
-    def _active_slices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def active_slices(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of running mean, running variance, weight and bias."""
         spec = self.active
         mean, var, weight, bias = (
             keep(tensor, 0, spec.out_channels, spec.writes)
@@ -50,7 +51,7 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)``; in training mode the active running statistics move by `momentum`."""
-        mean, var, weight, bias = self._active_slices()
+        mean, var, weight, bias = self.active_slices()
         y = F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
         if self.training and (ranges := self.active.writes):
             with torch.no_grad():
@@ -62,8 +63,20 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         """A stand-alone copy of the active layer."""
         plain = plain_batch_norm(self.active, device="meta")
         plain.eps, plain.momentum = self.eps, self.momentum
-        mean, var, weight, bias = (tensor.detach().clone() for tensor in self._active_slices())
+        mean, var, weight, bias = (tensor.detach().clone() for tensor in self.active_slices())
         plain.running_mean, plain.running_var = mean, var
         plain.num_batches_tracked = torch.zeros_like(self.num_batches_tracked)
         plain.weight, plain.bias = nn.Parameter(weight), nn.Parameter(bias)
         return plain
+
+
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch-norm amounts to with its running statistics, each (channels,), on the autograd graph."""
+    if isinstance(norm, ElasticBatchNorm2d):
+        mean, var, weight, bias = norm.active_slices()
+    else:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        mean, var, weight, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    scale = weight * torch.rsqrt(var + norm.eps)
+    return scale, bias - mean * scale

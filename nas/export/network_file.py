@@ -178,7 +178,7 @@ def weights_sha256(weights: Weights) -> str:
 
 
 def _arrays(subnet: "Subnet") -> dict[str, NDArray[Any]]:
-    return {name: tensor.detach().cpu().numpy() for name, tensor in subnet.state_dict().items()}
+    return {name: tensor.detach().cpu().numpy() for name, tensor in subnet.fused().state_dict().items()}
 
 
 def _checked(images: NDArray[np.float32] | None, resolution: int) -> NDArray[np.float32]:

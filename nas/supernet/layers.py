@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.elastic import (
+    Branches,
     ChannelNorm,
     ChannelScale,
     ElasticBatchNorm2d,
+    ElasticBranches,
     ElasticChannelNorm,
     ElasticChannelScale,
     ElasticConv2d,
@@ -26,7 +28,9 @@ from nas.elastic import (
 )
 from search_spaces import LayerSpec
 
-ElasticLayer = ElasticConv2d | ElasticLinear | ElasticBatchNorm2d | ElasticChannelNorm | ElasticChannelScale
+ElasticLayer = (
+    ElasticConv2d | ElasticBranches | ElasticLinear | ElasticBatchNorm2d | ElasticChannelNorm | ElasticChannelScale
+)
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def plain_layer(spec: LayerSpec) -> nn.Sequential:
     """The stand-alone module of `spec`: its operator by its kind, then ``norm``; empty where it has neither."""
     layer = nn.Sequential()
     if KINDS[spec.kind].has_weights:
-        layer.add_module(spec.kind, PLAIN[spec.kind](spec))
+        layer.add_module(spec.kind, Branches(spec) if spec.branches else PLAIN[spec.kind](spec))
     if spec.norm:
         layer.add_module("norm", plain_batch_norm(spec))
     return layer
@@ -153,18 +157,33 @@ def elastic_layer(specs: Sequence[LayerSpec], kernel_transform: bool = False) ->
 
     Raises
     ------
-    ValueError : the specs differ in kind, norm or bias, so they cannot share weights.
+    ValueError : the specs differ in kind, norm or bias, or only some have branches, so they cannot share weights.
     """
-    if len({(spec.kind, spec.norm, spec.bias) for spec in specs}) > 1:
-        raise ValueError(f"layer {specs[0].name!r} has variants that differ in kind, norm or bias: name them apart")
+    if len({(spec.kind, spec.norm, spec.bias, spec.branches > 0) for spec in specs}) > 1:
+        raise ValueError(
+            f"layer {specs[0].name!r} has variants that differ in kind, norm, bias or having branches: name them apart"
+        )
     spec = specs[0]
     layer = nn.Sequential()
     if KINDS[spec.kind].has_weights:
-        operator = ElasticConv2d(specs, kernel_transform) if spec.kind == "conv" else ELASTIC[spec.kind](specs)
-        layer.add_module(spec.kind, operator)
+        layer.add_module(spec.kind, _elastic_operator(specs, kernel_transform))
     if spec.norm:
         layer.add_module("norm", ElasticBatchNorm2d(specs))
     return layer
+
+
+def _elastic_operator(specs: Sequence[LayerSpec], kernel_transform: bool) -> ElasticLayer:
+    if specs[0].branches:
+        return ElasticBranches(specs)
+    return ElasticConv2d(specs, kernel_transform) if specs[0].kind == "conv" else ELASTIC[specs[0].kind](specs)
+
+
+def fused_layer(layer: nn.Module) -> nn.Sequential:
+    """A `plain_layer` as it is deployed: its branches are one convolution; all else is shared with `layer`."""
+    fused = nn.Sequential()
+    for name, module in layer.named_children():
+        fused.add_module(name, module.fused() if isinstance(module, Branches) else module)
+    return fused
 
 
 def extract_layer(layer: nn.Module) -> nn.Sequential:

@@ -1,11 +1,14 @@
-"""A stand-alone network of a search space: ordinary torch layers, nothing elastic left."""
+"""A stand-alone network of a search space: ordinary torch layers, nothing elastic left.
+
+Convolutions that are trained as several branches still have them, so it can be trained on; `Subnet.fused` has not.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
 from numpy.typing import NDArray
 
-from nas.supernet.layers import plain_layer
+from nas.supernet.layers import fused_layer, plain_layer
 from nas.supernet.network import Network, SlotModule, canonical_row
 from search_spaces import SearchSpace
 
@@ -40,3 +43,15 @@ class Subnet(Network):
         self.architecture: str = space.format(row)
         if not ready:
             self.initialise()
+
+    def fused(self) -> "Subnet":
+        """The network as it is deployed: branches are one convolution each, all other layers are shared with this one.
+
+        Exported files and latencies are of this form, and costs on paper. It computes the same in evaluation mode; in
+        training mode it lacks the batch-norms of the branches.
+        """
+        slots = [
+            SlotModule({name: fused_layer(layer) for name, layer in slot.items()}, slot.layers)
+            for _, slot in self.named_slots()
+        ]
+        return Subnet(self.space, self.genotype, slots).train(self.training)

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from nas.supernet.layers import ElasticLayer, elastic_layer, extract_layer
 from nas.supernet.network import Network, SlotModule, canonical_row
-from nas.supernet.sorting import sort_channels
+from nas.supernet.sorting import joined, sort_channels
 from nas.supernet.subnet import Subnet
-from search_spaces import LayerSpec, Population, SearchSpace
+from search_spaces import LayerSpec, Population, SearchSpace, Slot
 
 
 class Supernet(Network):
@@ -53,9 +54,7 @@ class Supernet(Network):
         for (_, slot), layers in zip(self.named_slots(), self.space.layers(self.active), strict=True):
             slot.layers = layers
             for spec in layers:
-                for module in slot[spec.name].children():
-                    assert isinstance(module, ElasticLayer)
-                    module.narrow(spec)
+                _narrow(slot[spec.name], spec)
 
     @torch.no_grad()
     def extract(self, genotype: NDArray[Any]) -> Subnet:
@@ -74,20 +73,42 @@ class Supernet(Network):
     def sort_channels(self) -> None:
         """Order the channels of the max net by importance, once, before widths shrink.
 
-        These are the inner channels of every slot, and those that slots share where the space lets them narrow and
-        the max net has every layer that reads or writes them.
+        These are the inner channels of every slot, and those that slots share where the space lets them narrow. Layers
+        of other operators that read or write them are reordered with them.
         The max net computes the same as before. An optimiser's momenta are not reordered with the weights:
         begin a new one.
         """
         before = self.active
         self.activate(self.space.max)
         try:
-            slots = {name: slot.layers for name, slot in self.named_slots()}
+            slots = {slot.name: joined(self._variants(slot)) for slot in self.space.slots}
+            for name, slot in self.named_slots():
+                for spec in slots[name]:
+                    if spec.name in slot:
+                        _narrow(slot[spec.name], spec)
             modules = {f"{name}/{layer}": module for name, slot in self.named_slots() for layer, module in slot.items()}
-            partial = {name for name, slot in self.named_slots() if len(slot) > len(slot.layers)}
+            partial = {name for name, slot in self.named_slots() if not slot.keys() <= {s.name for s in slots[name]}}
             sort_channels(slots, modules, self._elastic_layers(), partial)
         finally:
             self.activate(before)
+
+    def _variants(self, slot: Slot) -> list[tuple[LayerSpec, ...]]:
+        """The layers of `slot` in the max net, then in networks that have other ones there, and all others as wide."""
+        space, number = self.space, self.space.slots.index(slot)
+        found = [space.layers(space.max)[number]]
+        shapes = {spec.name: (spec.in_channels, spec.out_channels) for spec in found[0]}
+        missing = dict(self.named_slots())[slot.name].keys() - shapes.keys()
+        for column in (space.columns[name] for name in slot.genes):
+            for choice in reversed(range(space.n_choices[column])):
+                row = space.max.copy()
+                row[column] = choice
+                layers = space.variant_layers(number, int(space.variants(row)[0, number])) if missing else ()
+                own = {spec.name: (spec.in_channels, spec.out_channels) for spec in layers}
+                if missing & own.keys() and own | shapes == shapes | own:
+                    found.append(layers)
+                    missing -= own.keys()
+                    shapes |= own
+        return found
 
     def _elastic_layers(self) -> set[str]:
         """Names ``slot/layer`` of the layers that have variants of different width."""
@@ -96,3 +117,9 @@ class Supernet(Network):
             for spec in self.space.weight_layers(slot):
                 widths.setdefault(f"{slot.name}/{spec.name}", set()).add(spec.out_channels)
         return {name for name, found in widths.items() if len(found) > 1}
+
+
+def _narrow(layer: nn.Module, spec: LayerSpec) -> None:
+    for module in layer.children():
+        assert isinstance(module, ElasticLayer)
+        module.narrow(spec)

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, get_args
 from nas.training.augmentation import Augmentation, Flip, PadCrop, read_augmentation
 from nas.training.checks import check_boolean, check_choice, check_fields, check_number
 
-GENE_KINDS = ("resolution", "depth", "kernel", "expansion", "width", "operator")
+GENE_KINDS = ("resolution", "depth", "kernel", "expansion", "width", "operator", "branches")
 Sampler = Literal["max", "min", "random", "sandwich", "widest"]
 Draw = Literal["uniform", "coupled", "budget"]
 Target = Literal["labels", "max_net", "teacher", "external"]

@@ -14,6 +14,7 @@ from search_spaces import SPACES, SearchSpace, get_space
 NARROW: dict[str, dict[str, Any]] = {
     "resnet50": {"widths": (5, 8, 10)},
     "mobilenet_v4": {"width_mult": 0.25, "depths": (1, 2)},
+    "reparameterised": {"width_mult": 0.25, "depths": (1, 2), "branches": (1, 2, 4)},
     "hybrid": {"width_mult": 0.25, "depths": (1, 2), "attention_depths": (1, 2), "resolutions": (32, 64)},
 }
 """Of spaces whose networks are too wide or too deep to be compared by the hundred, or see nothing at few pixels."""

@@ -14,7 +14,13 @@ from search_spaces import SearchSpace
 
 # Half of them with kernel transforms. Spaces that only rename another's layers, have no such kernels or are made of the
 # same few layers need fewer.
-N_GENOTYPES = {"fbnet_imagenet": 20, "resnet50": 40, "mobilenet_v4_w0.25": 60, "hybrid_w0.25": 40}
+N_GENOTYPES = {
+    "fbnet_imagenet": 20,
+    "resnet50": 40,
+    "mobilenet_v4_w0.25": 60,
+    "reparameterised_w0.25": 40,
+    "hybrid_w0.25": 40,
+}
 USUAL_N_GENOTYPES = 100
 BATCH = 2
 MakeSupernet = Callable[..., Supernet]
@@ -77,7 +83,7 @@ def test_costs_on_paper_are_those_of_the_torch_network(space: SearchSpace) -> No
     population = space.sample(6, np.random.default_rng(3))
     costs = space.costs(population)
     for genotype, macs, params in zip(population, costs.macs, costs.params, strict=True):
-        subnet = Subnet(space, genotype).eval()
+        subnet = Subnet(space, genotype).eval().fused()
         assert sum(p.numel() for p in subnet.parameters()) == params
         assert counted_macs(subnet) == macs
         assert subnet.architecture == space.format(genotype)

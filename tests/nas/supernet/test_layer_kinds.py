@@ -40,7 +40,7 @@ def test_identity_and_zero() -> None:
 def test_subnets_have_the_parameters_and_shapes_of_their_specs(name: str) -> None:
     space = get_space(name)
     for row in (space.max, space.min, *space.sample(2, np.random.default_rng(0))):
-        subnet = Subnet(space, row).eval()
+        subnet = Subnet(space, row).eval().fused()
         assert sum(p.numel() for p in subnet.parameters()) == space.costs(row).params[0]
     outputs: dict[str, tuple[int, ...]] = {}
     for slot, module in subnet.named_slots():

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_run import RECIPES, shipped_recipe, tiny_data, tiny_recipe, tiny_run, tiny_supernet
+from tiny_run import RECIPES, SIDE, shipped_recipe, tiny_data, tiny_recipe, tiny_run, tiny_supernet
 
 import nas.training.checkpoint
 from nas.supernet import Supernet, load_supernet
@@ -94,11 +95,8 @@ def test_killed_run_of_every_recipe_resumes_to_the_identical_result(name: str, k
     assert_same_run(killed / name, tmp_path)
 
 
-def test_averaged_weights_are_saved_and_survive_an_interruption(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = tiny_recipe(ema=0.2)
-    tiny_run(tmp_path / "whole", recipe=recipe)
+def run_whole_and_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    tiny_run(folder / "whole", **options)
     train_step = Trainer.train_step
 
     def interrupted(self: Trainer, step: int) -> dict[str, float]:
@@ -109,9 +107,23 @@ def test_averaged_weights_are_saved_and_survive_an_interruption(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            tiny_run(tmp_path / "cut", recipe=recipe)
-    tiny_run(tmp_path / "cut", recipe=recipe)
-    assert_same_run(tmp_path / "cut", tmp_path / "whole")
+            tiny_run(folder / "cut", **options)
+    tiny_run(folder / "cut", **options)
+    assert_same_run(folder / "cut", folder / "whole")
+
+
+def test_branches_survive_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sandwich and in-place distillation over networks with more and fewer branches, sorted half-way."""
+    space = get_space(
+        "reparameterised", branches=(1, 2), depths=(1, 2), width_mult=0.1, resolutions=(SIDE,), num_classes=3
+    )
+    run_whole_and_interrupted(tmp_path, monkeypatch, space=space)
+
+
+def test_averaged_weights_are_saved_and_survive_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_whole_and_interrupted(tmp_path, monkeypatch, recipe=tiny_recipe(ema=0.2))
     kept, last = load_file(tmp_path / "whole" / "supernet.safetensors"), load_file(tmp_path / "whole" / CHECKPOINT)
     name = "slots.stem.conv.conv.weight"
     assert torch.equal(kept[name], last[f"average.{name}"])

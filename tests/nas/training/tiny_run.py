@@ -76,7 +76,7 @@ def shipped_recipe(name: str) -> Recipe:
 
 def tiny_run(folder: Path, **options: Any) -> TrainingResult:
     recipe = options.pop("recipe", tiny_recipe())
-    supernet = make_supernet(tiny_supernet().space, recipe)
+    supernet = make_supernet(options.pop("space", None) or tiny_supernet().space, recipe)
     settings: dict[str, Any] = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_every": 3, "evaluations": 2}
     return train(supernet, tiny_data(), recipe, folder, **settings | options)
 
