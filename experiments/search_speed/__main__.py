@@ -20,7 +20,7 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
-from experiments.search_speed import figure, peers, tables  # noqa: E402
+from experiments.search_speed import figure, peers, rivals, tables  # noqa: E402
 from experiments.search_speed.task import FINDER, KNOWN, Recorder, Task, data_folder, search  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
 from nas.search.evolution.pareto import hypervolume  # noqa: E402
@@ -29,7 +29,7 @@ from nas.search.evolution.strategies import run_strategy  # noqa: E402
 from nas.search.run import SearchSettings  # noqa: E402
 
 MOMENTS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0]
-TABLES = ("macro", "help_budgets", "fronts", "once_for_all")
+TABLES = ("macro", "help_budgets", "fronts", "once_for_all", "strategies")
 METHODS_OF_PEERS = ("once-for-all finder", "pymoo NSGA-II", "Optuna NSGA-II", "Optuna TPE")
 WORST = np.array([-0.70, 45.0])
 """Minus the accuracy and the latency that hypervolumes are taken up to."""
@@ -145,6 +145,7 @@ def main() -> int:
         "once_for_all": lambda: against_finder(
             task, arguments.seeds, finder_seeds, arguments.evaluations, arguments.generations
         ),
+        "strategies": lambda: rivals.compared(task, arguments.seeds),
     }
     results = {}
     for name, run in work.items():

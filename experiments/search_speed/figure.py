@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from experiments.search_speed import rivals
 from experiments.search_speed.task import KNOWN
 
 COLOURS = {
@@ -18,6 +19,7 @@ COLOURS = {
     "Optuna NSGA-II": "#009E73",
     "Optuna TPE": "#CC79A7",
     "regularised evolution": "#E69F00",
+    "gradient": "#D55E00",
     "random": "#888888",
 }
 
@@ -31,6 +33,8 @@ def summary(name: str, table: pd.DataFrame) -> pd.DataFrame:
         return grouped.agg(
             ["count", "median", lambda q: q.quantile(0.9, interpolation="higher"), lambda q: np.isinf(q).sum()]
         ).set_axis(["runs", "median", "nine_in_ten", "never"], axis=1)
+    if name == "strategies":
+        return rivals.summary(table)
     if name == "fronts":
         return table.groupby(["method", "cpu_s"])["hypervolume"].mean().unstack()
     if name == "help_budgets":

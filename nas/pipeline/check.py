@@ -10,7 +10,7 @@ from latency_tables.writable import RUNS_HINT, check_writable
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import count_images
 from nas.pipeline.request import SearchRequest, TrainRequest
-from nas.search.objectives import check_objective
+from nas.search.objectives import EXPONENTS, OBJECTIVES, accuracy_of, check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
 from nas.shipped.card import read_card
 from nas.training.launched import launched
@@ -51,7 +51,12 @@ def check_search(request: SearchRequest) -> None:
     from nas.pipeline.precisions import AUTO
     from nas.pipeline.search import file_kinds_of, named_devices
 
-    check_objective(request.objective)
+    check_objective(request.objective, OBJECTIVES)
+    if request.objective in EXPONENTS and request.limits["latency"] is None:
+        raise ValueError(
+            f"objective={request.objective} weighs accuracy against latency, so it needs a budget for that; add "
+            "--latency 20ms or --latency 60%"
+        )
     baseline_names(request.baselines)
     devices = named_devices(request)
     if request.supernet is None:
@@ -63,7 +68,10 @@ def check_search(request: SearchRequest) -> None:
         images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
-        elif request.objective != "accuracy" and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():
+        elif (
+            accuracy_of(request.objective) != "accuracy"
+            and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file()
+        ):
             raise ValueError(
                 f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
                 "with it; add --data PATH"

@@ -1,10 +1,13 @@
-"""How many images a request has, counted before any of them is decoded."""
+"""What is known of a request's images before any of them is decoded: how many, and whether they changed."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
+from nas.pipeline.request import SearchRequest
+from nas.shipped import CARD
+from nas.shipped.card import read_card
 
 
 def count_images(data: DataSettings) -> int | None:
@@ -33,3 +36,23 @@ def count_images(data: DataSettings) -> int | None:
 def _left(of_class: Sequence[str], kept_back: Sequence[float]) -> int:
     """Of the images of a class, those that stay for training; each other split gets one at least."""
     return len(of_class) - sum(max(1, round(fraction * len(of_class))) for fraction in kept_back)
+
+
+def why_anew(request: SearchRequest) -> str:
+    """That the images of an earlier training of the same settings have changed since, where they have."""
+    data = request.data
+    told = data.portable()
+    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
+        try:
+            record = read_card(path.parent)
+        except ValueError:  # the sentence is only a remark
+            continue
+        card = record["card"]
+        then = card.get("data_settings", {})
+        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
+            record["space"]["name"],
+            card["recipe"]["name"] if "recipe" in card else None,
+            card.get("seed"),
+        ) == (request.space.name, request.recipe.name, request.seed):
+            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+    return ""

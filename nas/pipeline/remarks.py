@@ -8,7 +8,8 @@ import numpy as np
 from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.search.finalists.measurements import EVALUATED, measured_columns
-from nas.search.latency import latencies_of
+from nas.search.latency import COLUMN, latencies_of
+from nas.search.objectives import EXPONENTS
 from nas.search.result import SearchResult
 from search_spaces.traced import TracedSpace
 
@@ -77,6 +78,26 @@ def given_remarks(trained: TrainedSupernet, result: SearchResult) -> list[str]:
     if name == result.architecture:
         return [f"{said}. It keeps the budget and nothing better was found, so it stays the answer."]
     return [f"{said}." if figures else f"{said} is among the finalists."]
+
+
+def objective_remarks(objective: str) -> list[str]:
+    """By what else than accuracy the network was chosen."""
+    if objective not in EXPONENTS:
+        return []
+    return [
+        f"Chosen within the budget by accuracy x (latency / limit)^{EXPONENTS[objective]:g} (objective={objective}), "
+        "so a faster network may stand before a more accurate one."
+    ]
+
+
+def batch_remarks(batch: int, result: SearchResult) -> list[str]:
+    """What the latencies of several images at once are in images a second."""
+    if batch == 1:
+        return []
+    said = f"latencies are of one inference of {batch} images"
+    latency_ms = result.measured.get(COLUMN)
+    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
+    return [f"{said}{known}"]
 
 
 def _comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -119,15 +119,16 @@ class SearchRequest(TrainRequest):
     shared : several devices get one network that keeps every one's budget, instead of one each.
     supernet : a training run's folder, or the name of a shipped supernet; trained first (or found among the runs) if
         not given.
-    objective : what the network is chosen by within the budget: ``accuracy``, or ``balanced_accuracy``, the mean of the
-        classes' recalls, for classes of unequal size.
+    objective : what the network is chosen by within the budget: ``accuracy``; ``balanced_accuracy``, the mean of the
+        classes' recalls, for classes of unequal size; or ``mnas``, MnasNet's accuracy x (latency / limit)^-0.07, by
+        which a faster network may stand before a more accurate one.
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
     evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top.
     storage : URL of a database through which workers (`nas worker`) share the evaluations; None evaluates here alone.
-    strategy : how the best network within the budget is searched for: ``evolution``, ``nsga2``, ``random`` or
-        another of `nas.search.evolution.strategies`.
+    strategy : how the best network within the budget is searched for: ``evolution``, ``gradient``, ``nsga2``,
+        ``random`` or another of `nas.search.evolution.strategies`.
     candidates : networks that a search may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which

@@ -20,6 +20,7 @@ from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.pipeline.given import space_to_train
+from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.run_folder import in_use
 from nas.progress import SILENT, Listener
@@ -27,8 +28,7 @@ from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_fro
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.latency import COLUMN
-from nas.search.objectives import Objectives
+from nas.search.objectives import EXPONENTS, Objectives, accuracy_of
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
@@ -181,7 +181,8 @@ def _costs(
     """What networks cost on paper and on the devices that are known, with an accuracy that is yet to be learnt."""
     predictors = {name: each.predictor for name, each in known.items()}
     latency = one_or_each(devices, predictors)
-    return Objectives(space, Unknown(), latency, request.confidence, devices[0].spec.precision)
+    exponent = EXPONENTS.get(request.objective, 0.0)
+    return Objectives(space, Unknown(), latency, request.confidence, devices[0].spec.precision, exponent=exponent)
 
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
@@ -200,8 +201,9 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
     moved = None if request.moved_data is None else request.moved_data.as_dict()
     if request.supernet is None and request.data.root:  # the training may have read them from another place
         moved = {"root": request.data.root}
+    objective = accuracy_of(request.objective)
     return TrainedSupernet.open(
-        request.supernet_name, moved, request.storage, objective=request.objective, notes=notes, listener=listener
+        request.supernet_name, moved, request.storage, objective=objective, notes=notes, listener=listener
     )
 
 
@@ -217,7 +219,7 @@ def run_task(
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.finetune import describe, finetune_chosen
-    from nas.pipeline.remarks import data_remarks, file_remarks, given_remarks
+    from nas.pipeline.remarks import batch_remarks, data_remarks, file_remarks, given_remarks, objective_remarks
     from nas.report.html import write_report
 
     devices = task.devices
@@ -313,7 +315,8 @@ def run_task(
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),
             *about_tuning,
-            *_about_batch(devices, result),
+            *objective_remarks(request.objective),
+            *batch_remarks(devices[0].batch, result),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
         ],
@@ -328,7 +331,7 @@ def run_task(
         "device": task.name,
         "supernet": str(request.training_folder),
         "seed": request.seed,
-        "objective": request.objective,
+        "objective": accuracy_of(request.objective),
     }
     save_run(folder, objectives, names_of(devices), facts, request.strategy)
     result.write(folder)  # last: whoever finds the verdict finds all that it speaks of
@@ -343,26 +346,6 @@ def space_of(request: SearchRequest) -> SearchSpace:
         record = read_card(request.training_folder)["space"]
         return recorded_space(record["name"], record["options"], card)
     return space_to_train(request)
-
-
-def why_anew(request: SearchRequest) -> str:
-    """That the images of an earlier training of the same settings have changed since, where they have."""
-    data = request.data
-    told = data.portable()
-    for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
-        try:
-            record = read_card(path.parent)
-        except ValueError:  # the sentence is only a remark
-            continue
-        card = record["card"]
-        then = card.get("data_settings", {})
-        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
-            record["space"]["name"],
-            card["recipe"]["name"] if "recipe" in card else None,
-            card.get("seed"),
-        ) == (request.space.name, request.recipe.name, request.seed):
-            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
-    return ""
 
 
 def settings_of(request: SearchRequest) -> SearchSettings:
@@ -390,17 +373,6 @@ def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[Fil
     for kind in kinds:
         kind.require()
     return kinds
-
-
-def _about_batch(devices: Sequence[Device], result: SearchResult) -> list[str]:
-    """What the latencies of several images at once are in images a second."""
-    batch = devices[0].batch
-    if batch == 1:
-        return []
-    said = f"latencies are of one inference of {batch} images"
-    latency_ms = result.measured.get(COLUMN)
-    known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
-    return [f"{said}{known}"]
 
 
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:

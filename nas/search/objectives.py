@@ -26,7 +26,13 @@ class Predictor(Protocol):
 
 
 ACCURACIES = ("accuracy", "balanced_accuracy")
-"""What a network may be chosen by: the share of correct images, or the mean of the classes' recalls."""
+"""What accuracy is: the share of correct images, or the mean of the classes' recalls."""
+MNAS = "mnas"
+OBJECTIVES = (*ACCURACIES, MNAS)
+"""What a network may be chosen by within the budget: an accuracy, or MnasNet's ``accuracy (latency / limit)^-0.07``."""
+EXPONENTS = {MNAS: -0.07}
+"""Of latency in an objective, 0 where absent: 5 % of relative accuracy is worth twice the latency (MnasNet, CVPR 2019,
+https://arxiv.org/abs/1807.11626)."""
 
 
 def check_confidence(confidence: float) -> None:
@@ -40,15 +46,20 @@ def check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence must be at least 0.5 and below 1, got {confidence}; 0.95 is usual")
 
 
-def check_objective(objective: str) -> str:
-    """`objective`, if it is one of `ACCURACIES`.
+def accuracy_of(objective: str) -> str:
+    """The accuracy that an objective is made of."""
+    return objective if objective in ACCURACIES else ACCURACIES[0]
+
+
+def check_objective(objective: str, known: tuple[str, ...] = ACCURACIES) -> str:
+    """`objective`, if it is one of those `known`.
 
     Raises
     ------
     ValueError : it is not.
     """
-    if objective not in ACCURACIES:
-        raise ValueError(f"objective must be {' or '.join(ACCURACIES)}, got {objective!r}")
+    if objective not in known:
+        raise ValueError(f"objective must be {', '.join(known[:-1])} or {known[-1]}, got {objective!r}")
     return objective
 
 
@@ -64,6 +75,7 @@ class Objectives:
         where no device is involved.
     confidence : chance with which a network shall keep a latency budget.
     precision : of weights and activations, for the costs in bytes.
+    exponent : of the latency in what a network is worth; 0 where accuracy alone decides. See `worth`.
 
     Attributes
     ----------
@@ -81,6 +93,7 @@ class Objectives:
     confidence: float = 0.95
     precision: str = "float32"
     latency_scale: dict[Latency, float] = field(default_factory=dict)
+    exponent: float = 0.0
 
     def __post_init__(self) -> None:
         check_confidence(self.confidence)
@@ -125,6 +138,19 @@ class Objectives:
                 costs[limit.key] = _column(paper[limit.metric.key])
         return costs
 
+    def worth(self, population: Population, budget: Budget) -> NDArray[np.float64]:
+        """What networks are chosen by within `budget`, (n,), more is better: the predicted accuracy.
+
+        With an exponent it is multiplied by ``(latency / limit) ** exponent`` for every limit on a latency, whose upper
+        quantile counts.
+        """
+        worth = _column(self.accuracy.predict(population))
+        if self.exponent and budget.latencies:
+            costs = self.costs(population, budget)
+            for key in budget.latencies:
+                worth = worth * (costs[budget[key].key] / budget[key].value) ** self.exponent
+        return worth
+
     def max_net(self, budget: Budget) -> dict[CostKey, float]:
         """What the max net costs by the limits of `budget`; latency as its mean."""
         row = self.space.max[None]
@@ -153,14 +179,14 @@ class Objectives:
 
 @dataclass(frozen=True)
 class BudgetScore:
-    """Objective: minus the accuracy. Violations: of the budget."""
+    """Objective: minus what a network is worth. Violations: of the budget."""
 
     predicted: Objectives
     budget: Budget
 
     def objectives(self, population: Population) -> NDArray[np.float64]:
-        """Minus the accuracy, (n, 1)."""
-        return -_column(self.predicted.accuracy.predict(population))[:, None]
+        """Minus what the networks are worth, (n, 1); see `Objectives.worth`."""
+        return -self.predicted.worth(population, self.budget)[:, None]
 
     def violations(self, population: Population) -> NDArray[np.float64]:
         """How far over each limit, (n, n_limits), > 0 means violated."""
@@ -178,11 +204,11 @@ class FrontScore:
 
     def objectives(self, population: Population) -> NDArray[np.float64]:
         """Minus the accuracy, then the costs, (n, 1 + n_costs)."""
-        accuracy = BudgetScore(self.predicted, self.budget).objectives(population)
+        accuracy = -_column(self.predicted.accuracy.predict(population))
         costs = [self.predicted.mean_latency(population, key) for key in self.predicted.latencies]
         if not costs:
             costs = [_column(self.predicted.space.costs(population, self.predicted.precision).macs)]
-        return np.stack([accuracy[:, 0], *costs], axis=1)
+        return np.stack([accuracy, *costs], axis=1)
 
     def violations(self, population: Population) -> NDArray[np.float64]:
         """How far over each limit, (n, n_limits), > 0 means violated."""

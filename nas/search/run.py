@@ -26,7 +26,7 @@ from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import Ledger, measured_columns
 from nas.search.finalists.proof import Evaluate, Measure, Refit, verify
 from nas.search.latency import Latency, by_latency
-from nas.search.objectives import Objectives, check_objective
+from nas.search.objectives import OBJECTIVES, Objectives, check_objective
 from nas.search.record import IDENTITY
 from nas.search.result import SearchResult, assemble
 from search_spaces import Population
@@ -45,8 +45,8 @@ class SearchSettings:
     sessions : fresh processes in which the winner must have kept a latency budget.
     slack : share of a latency budget that may stay unused without another round; see `verify`.
     strategy : name of the strategy that searches for the best network; see `nas.search.evolution.strategies`.
-    objective : what accuracies are, ``accuracy`` or ``balanced_accuracy``; two searches that differ in it do not share
-        a folder.
+    objective : what networks are chosen by, one of `nas.search.objectives.OBJECTIVES`; two searches that differ in it
+        do not share a folder.
     """
 
     evolution: EvolutionSettings = EvolutionSettings()
@@ -65,7 +65,7 @@ class SearchSettings:
         if not 0 <= self.slack < 1:
             raise ValueError(f"search setting slack must be at least 0 and below 1, got {self.slack}")
         require_strategy(self.strategy)
-        check_objective(self.objective)
+        check_objective(self.objective, OBJECTIVES)
 
 
 def run_search(
@@ -83,7 +83,9 @@ def run_search(
     given: Population | None = None,
     listener: Listener = SILENT,
 ) -> SearchResult:
-    """Find the most accurate network within a budget and prove it where `measure` is given.
+    """Find the network that is worth most within a budget and prove it where `measure` is given.
+
+    What a network is worth is its accuracy, and its latency where `objectives` has an exponent.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 import numpy as np
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
@@ -56,6 +56,7 @@ class _State(TypedDict):
     confidence: Annotated[float, Gt(0), Lt(1)]
     precision: Literal["float32", "int8"]
     latency_scale: dict[str, Annotated[float, Gt(0)]]
+    exponent: NotRequired[Annotated[float, Ge(-10), Le(0)]]
     latencies: dict[str, Literal["profile", "operators"]]
     devices: dict[PlainName, list[str]]
     about: _About
@@ -140,6 +141,7 @@ def save_run(
         "confidence": objectives.confidence,
         "precision": objectives.precision,
         "latency_scale": {key.column(): scale for key, scale in objectives.latency_scale.items()},
+        "exponent": objectives.exponent,
         "latencies": kinds,
         "devices": {name: list(others) for name, others in devices.items()},
         "about": dict(about),
@@ -184,6 +186,7 @@ def load_run(folder: Path) -> PreviousRun:
         state["confidence"],
         state["precision"],
         {key: state["latency_scale"][key.column()] for key in latencies_of(state["latency_scale"])},
+        state.get("exponent", 0.0),
     )
     finalists = _rows(folder / "finalists.csv")
     names = [row["architecture"] for row in [*_rows(folder / "pareto.csv"), *finalists]]
@@ -238,7 +241,7 @@ def answer_from(previous: PreviousRun, budget: Budget, seed: int = 0) -> Answer:
     best = np.lexsort((archive.objectives[:, 0], archive.violation))[: len(previous.measured) + 1]
     rows = archive.population[best]
     names = space.format(rows)
-    # The most accurate by prediction that was not measured to be too slow.
+    # The one that is worth most by prediction and was not measured to be too slow.
     kept = archive.violation[best] == 0
     pick = next((i for i, name in enumerate(names) if kept[i] and not too_slow(previous.measured.get(name, {}))), 0)
     name, row, met = names[pick], rows[pick : pick + 1], False
@@ -246,7 +249,7 @@ def answer_from(previous: PreviousRun, budget: Budget, seed: int = 0) -> Answer:
     if limits and all(bounds.get(latency, np.inf) <= limit for latency, limit in limits.items()):
         proved, on_paper = space.parse(chosen)[None], budget.without(*limits)
         within = bool((on_paper.violations(objectives.costs(proved, on_paper)) <= 0).all())
-        gain = float((objectives.predicted_accuracy(row)[0] - objectives.predicted_accuracy(proved)[0])[0])
+        gain = float((objectives.worth(row, budget) - objectives.worth(proved, budget))[0])
         if within and gain <= GAIN:  # what is proved is worth more than what is predicted to be as good
             name, row, met = chosen, proved, True
     known = previous.measured.get(name, {})

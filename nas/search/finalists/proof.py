@@ -139,7 +139,7 @@ def verify(
             break
         if winner is not None:
             # Both by the predictors as they are now.
-            now, best = (objectives.predicted_accuracy(p)[0].max() for p in (finalists.population[[winner]], proposals))
+            now, best = (objectives.worth(p, budget).max() for p in (finalists.population[[winner]], proposals))
             if best <= now + GAIN:
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
@@ -274,7 +274,7 @@ class _Finalists:
             self.objectives.latency_scale[key] = self.objectives.latency_scale.get(key, 1.0) * ratio
 
     def best(self) -> int:
-        """Row of the most accurate finalist."""
+        """Row of the finalist that is worth most."""
         return int(np.where(self._may_win(), self._judged(), -np.inf).argmax())
 
     def table(self) -> pd.DataFrame:
@@ -301,7 +301,16 @@ class _Finalists:
         return ~np.isin(row_keys(self.population), self.barred)
 
     def _judged(self) -> NDArray[np.float64]:
-        return np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)
+        """What each network is worth (see `Objectives.worth`), by what is known best of it, (n,)."""
+        worth = np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)
+        if self.objectives.exponent:
+            for key in self.budget.latencies:
+                if key in self.sessions:
+                    latency_ms = self.sessions[key].bound_ms(self.enough)
+                else:
+                    latency_ms = self.described[key.column("predicted_latency_ms")].to_numpy()
+                worth = worth * (latency_ms / self.budget[key].value) ** self.objectives.exponent
+        return worth
 
     def _session(self, rows: NDArray[np.intp]) -> None:
         self.number += 1

@@ -49,6 +49,8 @@ MISTAKES = [
     ("measure --device x --import few.csv runs=file --out elsewhere", "is a file, not a folder"),
     ("search --data digits --latency null", "'null' is not a budget"),
     ("search --data digits --latency 1e-320ms", "1e-320ms"),
+    ("search --data digits --macs 60% objective=mnas", "objective=mnas weighs accuracy against latency"),
+    ("search --data digits --latency 60% objective=nasnet", "objective must be accuracy, balanced_accuracy or mnas"),
     ("search --data digits --latency 60% batch=0", "batch must be at least 1"),
     ("search --data digits --latency 60% batch=100000000", "batch must be at most"),
     ("search --data digits --latency 60% samples=0", "samples must be at least 1"),

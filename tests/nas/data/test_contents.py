@@ -14,8 +14,8 @@ from pictures import photo, photos, read
 from nas.data import DataSettings, contents
 from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.contents import content_digest, hash_files
+from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest
-from nas.pipeline.search import why_anew
 
 
 def training_folder(root: str, **data: object) -> Path:

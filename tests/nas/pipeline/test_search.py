@@ -1,4 +1,7 @@
-"""A whole search on the embedded digits, in small: one run of the console script, looked at from all sides."""
+"""A whole search on the embedded digits, in small: one run of the console script, looked at from all sides.
+
+What follows it runs in this process, which has imported torch already.
+"""
 
 import json
 import os
@@ -7,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +20,7 @@ import pandas as pd
 import pytest
 import torch
 
+from nas.cli.main import main
 from nas.data import DataSettings, load_data, prepare
 from nas.export.network_file import read_metadata
 from nas.supernet import load_subnet
@@ -35,7 +41,10 @@ NAS = str(Path(sys.executable).with_name("nas"))
 
 
 def nas(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([NAS, *words], cwd=cwd, capture_output=True, text=True, timeout=280, check=False)
+    out, err = StringIO(), StringIO()
+    with chdir(cwd), redirect_stdout(out), redirect_stderr(err):
+        code = main(words)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +52,8 @@ def searched(tmp_path_factory) -> tuple[Path, Path, dict]:
     """A folder with runs, the run folder of a search in it, and what the search printed as JSON."""
     home = tmp_path_factory.mktemp("home")
     # Every network takes less than a tenth of 1 ms: at such lengths one disturbed session would miss a tight budget.
-    done = nas("search", "--latency", "1ms", "--macs", "3M", "--json", "--out", "runs/search/first", *SMALL, cwd=home)
+    words = ["search", "--latency", "1ms", "--macs", "3M", "--json", "--out", "runs/search/first", *SMALL]
+    done = subprocess.run([NAS, *words], cwd=home, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return home, home / "runs/search/first", json.loads(done.stdout)
 

@@ -158,8 +158,7 @@ def test_paper_budgets_need_no_latency_predictor(objectives: Objectives, everyth
     assert list(result.cloud.columns) == ["predicted_accuracy", "macs"]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.4, 0.7, 0.99])
-def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_path: Path, share: float) -> None:
+def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_path: Path) -> None:
     def run(folder: Path, bench: Bench) -> dict[str, object]:
         # Moves the predictor by all that was measured: what is known of later sessions must not be told too early.
         latency = copy(objectives.latency)
@@ -183,15 +182,16 @@ def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_pa
     undisturbed = Bench(objectives, 1.3)
     expected = run(tmp_path / "whole", undisturbed)
     assert expected["rounds"] > 1  # type: ignore[operator]
-    dies_after = int(share * (undisturbed.sessions + len(undisturbed.evaluated)))
-    killed, resumed = Bench(objectives, 1.3, dies_after=dies_after), Bench(objectives, 1.3)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", killed)
-    assert run(tmp_path / "killed", resumed) == expected
-    assert killed.measured + resumed.measured == undisturbed.measured
-    assert killed.evaluated + resumed.evaluated == undisturbed.evaluated
-    for name in ("finalists.csv", "pareto.csv", "measurements.csv"):
-        assert (tmp_path / "killed" / name).read_text() == (tmp_path / "whole" / name).read_text()
+    for share in (0.0, 0.1, 0.4, 0.7, 0.99):
+        dies_after = int(share * (undisturbed.sessions + len(undisturbed.evaluated)))
+        killed, resumed = Bench(objectives, 1.3, dies_after=dies_after), Bench(objectives, 1.3)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / f"killed at {share}", killed)
+        assert run(tmp_path / f"killed at {share}", resumed) == expected
+        assert killed.measured + resumed.measured == undisturbed.measured
+        assert killed.evaluated + resumed.evaluated == undisturbed.evaluated
+        for name in ("finalists.csv", "pareto.csv", "measurements.csv"):
+            assert (tmp_path / f"killed at {share}" / name).read_text() == (tmp_path / "whole" / name).read_text()
     again = Bench(objectives, 1.3)
     assert run(tmp_path / "killed", again) == expected
     assert not again.measured

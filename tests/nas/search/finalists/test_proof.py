@@ -276,3 +276,13 @@ def test_a_given_network_over_a_limit_that_is_not_measured_loses(
     listed = space.format(space.max) in result.finalists["architecture"].tolist()
     assert listed == measured
     assert result.budgets[0]["met"]
+
+
+def test_mnas_chooses_by_measured_latency_too(objectives: Objectives, truth: Truth) -> None:
+    most_accurate = searched(objectives, PretendedDevice(objectives.space, truth))
+    weighed = searched(replace(objectives, exponent=-2.0), PretendedDevice(objectives.space, truth))
+    assert weighed.status == "met"
+    # Accuracy grows less than with the square of latency here, so the fastest networks are worth most.
+    assert weighed.measured["latency_ms"] < 0.8 * most_accurate.measured["latency_ms"]
+    held = weighed.finalists[weighed.finalists["sessions"] >= QUICK.sessions]
+    assert weighed.predicted["accuracy"] < held["predicted_accuracy"].max() or len(held) == 1

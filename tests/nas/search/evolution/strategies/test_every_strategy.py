@@ -29,7 +29,7 @@ def found(name: str, objectives: Objectives, seed: int = 0, evaluations: int = 6
 
 
 def test_the_usual_ones_are_there() -> None:
-    assert {"evolution", "nsga2", "random"} <= set(strategies())
+    assert {"evolution", "gradient", "nsga2", "random"} <= set(strategies())
 
 
 @every
@@ -130,5 +130,5 @@ def test_a_new_strategy_is_found_by_its_name(objectives: Objectives, monkeypatch
 
 
 def test_an_unknown_strategy_is_refused(objectives: Objectives) -> None:
-    with pytest.raises(ValueError, match=r"no search strategy 'annealing'; known: evolution, nsga2, random"):
+    with pytest.raises(ValueError, match=r"no search strategy 'annealing'; known: evolution, gradient, nsga2, random"):
         found("annealing", objectives)

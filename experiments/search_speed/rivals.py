@@ -1,0 +1,116 @@
+"""The product's strategies and objectives with the same predictors and as many evaluations each."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from experiments.search_speed.task import KNOWN, Note10Latency, Task
+from nas.devices import get_device
+from nas.devices.learning import learn_device
+from nas.evaluation.trained import TrainedSupernet
+from nas.search.active_learning import learn_from
+from nas.search.budget import Budget
+from nas.search.evolution.archive import Archive
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy, strategies
+from nas.search.feasibility import Feasibility, check_feasibility
+from nas.search.objectives import EXPONENTS, MNAS, BudgetScore, Objectives
+from nas.shipped import DEFAULT
+
+EVALUATIONS = (500, 1_000, 2_000, 5_000, 20_000)
+SHARES = ("40%", "55%", "75%")
+
+
+class Work(NamedTuple):
+    """A search to do.
+
+    Attributes
+    ----------
+    name : of the space and the device.
+    limit : as typed.
+    """
+
+    name: str
+    limit: str
+    objectives: Objectives
+    feasibility: Feasibility
+
+
+class _Accuracy:
+    """Once-for-all's predictor, as one without error."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def predict(self, population: np.ndarray, return_std: bool = False) -> object:
+        mean = self.task.accuracy(population)
+        return (mean, np.zeros(len(mean))) if return_std else mean
+
+
+def work(task: Task) -> Iterator[Work]:
+    """Once-for-all's task, and the shipped supernet on a phone."""
+    trained = TrainedSupernet.open(DEFAULT)
+    known = trained.evaluated.known
+    accuracy = learn_from(trained.space, known, trained.evaluated(known)).predictor
+    latency = learn_device(get_device("pixel"), trained.space).predictor
+    of_space = {
+        "once-for-all, note10": (
+            Objectives(task.space, _Accuracy(task), Note10Latency(task)),
+            [f"{limit}ms" for limit in KNOWN],
+        ),
+        "shipped supernet, pixel": (Objectives(trained.space, accuracy, latency), SHARES),
+    }
+    for name, (objectives, limits) in of_space.items():
+        for limit in limits:
+            yield Work(name, limit, objectives, check_feasibility(objectives, Budget.parse(latency=limit), 0))
+
+
+class _Target(BudgetScore):
+    """MnasNet's objective as it was published: latency is weighed, and nothing is a limit."""
+
+    def violations(self, population: np.ndarray) -> np.ndarray:
+        return np.empty((len(population), 0))
+
+
+def compared(task: Task, seeds: int) -> pd.DataFrame:
+    """The best network within the limit after so many evaluations, and what MnasNet's objective chooses."""
+    rows = []
+    settings = EvolutionSettings(EVALUATIONS[-1])
+    for each in work(task):
+        space, budget = each.objectives.space, each.feasibility.budget
+        weighed = replace(each.objectives, exponent=EXPONENTS[MNAS])
+        scores = {name: each.objectives.scorer(budget) for name in strategies()}
+        scores |= {"mnas": weighed.scorer(budget), "mnas, no limit": _Target(weighed, budget)}
+        for name, score in scores.items():
+            for seed in range(seeds):
+                archive = run_strategy(
+                    name if name in strategies() else "evolution", space, score,
+                    rng=np.random.default_rng(seed), settings=settings, start=each.feasibility.starts,
+                )  # fmt: skip
+                about = {"task": each.name, "limit": each.limit, "strategy": name, "seed": seed}
+                rows.append(about | _outcome(archive, each.objectives, budget))
+    return pd.DataFrame(rows)
+
+
+def _outcome(archive: Archive, objectives: Objectives, budget: Budget) -> dict[str, float]:
+    best = archive.population[[archive.best]]
+    (latency,) = budget.latencies
+    share = objectives.costs(best, budget)[latency] / budget[latency].value
+    found: dict[str, float] = {"accuracy": float(objectives.accuracy.predict(best)[0]), "of_limit": float(share[0])}
+    accuracy = objectives.accuracy.predict(archive.population)
+    within = objectives.costs(archive.population, budget)[latency] <= budget[latency].value
+    reached = np.maximum.accumulate(np.where(within, accuracy, 0.0))
+    return found | {f"best_after_{n}": float(reached[min(n, len(reached)) - 1]) for n in EVALUATIONS}
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Points below the best known of all runs, the seeds' mean and the worst, and the share of the limit used."""
+    columns = [column for column in table if str(column).startswith("best_after_")]
+    known = table.groupby(["task", "limit"])[columns[-1]].transform("max")
+    gaps = 100 * (-table[columns]).add(known, axis=0)
+    gaps = gaps.assign(worst=gaps[columns[-1]], of_limit=table["of_limit"])
+    grouped = gaps.groupby([table["task"], table["strategy"]], sort=False)
+    return grouped.agg({**dict.fromkeys(columns, "mean"), "worst": "max", "of_limit": "mean"})
