@@ -147,7 +147,8 @@ def kind_of(condition: Condition) -> str:
 def _known_by_all(name: str, device: Published, by_line: np.ndarray) -> dict:
     left_out = leave_out(device.totals, device.latency_ms, device.families)
     families, smallest = left_out.errors(device.latency_ms)
-    line = score(by_line, device.latency_ms)
+    line, std = score(by_line, device.latency_ms), left_out.std(device.latency_ms)
+    distance = np.abs(device.latency_ms / left_out.families_ms - 1) / std
     return {
         "device": name,
         "kind": kind_of(device.condition),
@@ -156,6 +157,9 @@ def _known_by_all(name: str, device: Published, by_line: np.ndarray) -> dict:
         "families_left_out": families,
         "spearman": score(left_out.families_ms, device.latency_ms)["spearman"],
         "smallest_left_out": smallest,
+        "std": std,
+        "within_one_std": float((distance < 1).mean()),
+        "within_two_std": float((distance < 2).mean()),
         "line_families_left_out": line["mape"],
         "line_spearman": line["spearman"],
     }

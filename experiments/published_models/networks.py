@@ -30,12 +30,16 @@ LARGEST_GMACS = 2.0
 MACS_APART, ROUNDED = 0.08, 0.006
 """Share and G MACs by which traced and published MACs may differ: timm counts norms and pooling too, and rounds. More
 means another network, another size, or branches that were merged."""
-ATTENTION = set(
-    "byoanet coat convit crossvit deit edgenext efficientformer efficientformer_v2 efficientvit_mit efficientvit_msra "
-    "eva levit maxxvit metaformer mlp_mixer mobilevit pit pvt_v2 shvit swiftformer tiny_vit visformer "
-    "vision_transformer vision_transformer_hybrid xcit".split()
+ATTENTION = frozenset(
+    (
+        "byoanet coat convit crossvit deit edgenext efficientformer efficientformer_v2 efficientvit_mit "
+        "efficientvit_msra eva levit maxxvit metaformer mlp_mixer mobilevit pit pvt_v2 shvit swiftformer tiny_vit "
+        "visformer vision_transformer vision_transformer_hybrid xcit"
+    ).split()
 )
 """Files of timm whose networks have attention, token mixing or group-norm: tracing refuses them."""
+FROM_QUALCOMM = ("timm:dla102x",)
+"""Networks of timm that Qualcomm's rows name; traced whatever their size."""
 TWO_FORMS = re.compile(r"repvgg|mobileone|repvit|repghost|fastvit")
 """Networks whose branches are merged for inference, or not: the tables do not say which one was timed."""
 
@@ -82,7 +86,7 @@ def family(network: str) -> str:
 def reason_not_to_trace(network: str, gmacs: float) -> str:
     """Why a network is not tried; empty for one that is."""
     name = network.split(":")[1]
-    if network.startswith("timm:"):
+    if network.startswith("timm:") and network not in FROM_QUALCOMM:
         from timm.models._registry import _model_to_module
 
         if name not in _model_to_module:
@@ -93,7 +97,7 @@ def reason_not_to_trace(network: str, gmacs: float) -> str:
             return "attention or token mixing, which tracing refuses"
         if TWO_FORMS.match(name):
             return "branches merged or not: the tables do not say which"
-        if not gmacs <= LARGEST_GMACS and name not in ("dla102x",):
+        if not gmacs <= LARGEST_GMACS:
             return f"more than {LARGEST_GMACS:g} G MACs"
     elif "." in name:
         return "not a classifier of images"

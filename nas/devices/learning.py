@@ -26,8 +26,8 @@ from search_spaces.traced import PREFIX as TRACED
 SHIPPED = Path(latency_tables.__file__).parent
 OPERATOR_COSTS = SHIPPED / "operator_costs.json"
 PUBLISHED_COSTS = SHIPPED / "published_costs.json"
-"""Of devices known by hand-made networks alone. They are no part of the fleet: with them, devices of the fleet that were
-left out were predicted worse."""
+"""Of devices known by hand-made networks alone. They are no part of the fleet: with them, devices of the fleet that
+were left out were predicted worse."""
 ENOUGH_WITH_FLEET, ENOUGH_ALONE = 12, 40
 """Networks to measure on a device before its predictor is trusted: ten and the extremes, or a few dozen."""
 POOL = 1_000  # random networks among which the first ones to measure are chosen

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.latency.transfer import LEAST_ERROR, MEAN_DISTANCE, TYPICAL_DISTANCE, DeviceCosts, scaled
+from predictors.latency.transfer import LEAST_ERROR, MEAN_DISTANCE, DeviceCosts, calibrated, log_errors, scaled
 from predictors.operators import CLASSES, QUANTITIES, WIDTH
 
 Floats = NDArray[np.float64]
@@ -74,6 +74,13 @@ class LeftOut(NamedTuple):
     smallest: NDArray[np.intp]
     smallest_ms: Floats
 
+    def std(self, latency_ms: Floats) -> float:
+        """The relative standard deviation that holds what was left out in both ways."""
+        return max(
+            calibrated([log_errors(self.families_ms, latency_ms)]),
+            calibrated([log_errors(self.smallest_ms, latency_ms[self.smallest])]),
+        )
+
     def errors(self, latency_ms: Floats) -> tuple[float, float]:
         """Mean absolute relative errors of both."""
         return (
@@ -123,12 +130,13 @@ def published_costs(
     costs = DeviceCosts(
         found.prices,
         max(LEAST_ERROR, float(np.abs(alone / latency_ms - 1).mean()) / MEAN_DISTANCE),
-        max(LEAST_ERROR, max(left_out.errors(latency_ms)) / TYPICAL_DISTANCE),
+        max(LEAST_ERROR, left_out.std(latency_ms)),
         (HAND_MADE,),
         len(latency_ms),
         batch,
         found.overhead_ms,
         (int(macs.min()), int(macs.max())),
+        max(left_out.errors(latency_ms)),
     )
     return costs, left_out
 

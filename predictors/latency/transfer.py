@@ -57,7 +57,7 @@ class Part(NamedTuple):
 
 
 class Networks(NamedTuple):
-    """Networks of no space, by their totals (n, WIDTH) in the order of `predictors.operators`, and milliseconds (n,)."""
+    """Networks of no space: totals (n, WIDTH) in the order of `predictors.operators`, and milliseconds (n,)."""
 
     name: str
     totals: NDArray[Any]
@@ -78,6 +78,8 @@ class DeviceCosts:
     batch : images of an inference in these measurements; a price is per image's MACs and elements, for the whole batch.
     overhead_ms : of an inference, whatever the network.
     macs : of the smallest and the largest network it was learnt from; None where that is not kept.
+    mean_error_elsewhere : mean relative error of networks that were left out as if of another space; None where it is
+        not known of this device.
     """
 
     prices: Floats
@@ -88,6 +90,7 @@ class DeviceCosts:
     batch: int = 1
     overhead_ms: float = 0.0
     macs: tuple[int, int] | None = None
+    mean_error_elsewhere: float | None = None
 
     @property
     def expected_error(self) -> float:
@@ -97,7 +100,8 @@ class DeviceCosts:
     @property
     def expected_error_elsewhere(self) -> float:
         """The same in any other space."""
-        return TYPICAL_DISTANCE * self.error_elsewhere
+        known = self.mean_error_elsewhere
+        return TYPICAL_DISTANCE * self.error_elsewhere if known is None else known
 
     @property
     def single_prices(self) -> Floats:
@@ -140,6 +144,7 @@ class _DevicePrices(TypedDict):
     batch: NotRequired[Annotated[int, Ge(1)]]
     overhead_ms: NotRequired[NotNegative]
     error_elsewhere: NotRequired[NotNegative]
+    mean_error_elsewhere: NotRequired[NotNegative]
     macs: NotRequired[Annotated[list[Annotated[int, Ge(0)]], Len(2, 2)] | None]
 
 
@@ -160,7 +165,7 @@ class OperatorCosts:
     ----------
     devices_ : the fleet: costs of each device by name.
     across_ : relative standard deviation of a device that was left out, in a space it was not measured in: wide
-        enough for two of three networks of the mean device, see `_calibrated`.
+        enough for two of three networks of the mean device, see `calibrated`.
     """
 
     devices_: dict[str, DeviceCosts]
@@ -192,8 +197,8 @@ class OperatorCosts:
                 rows = slice(0, n_across)
                 mixture = others @ _mixture(features[name][here][rows] @ others, part.latency_ms[rows])
                 elsewhere = [i for i in range(len(parts)) if i != here]
-                errors += [_log_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere]
-        self.across_ = _calibrated(errors) if errors else 0.25
+                errors += [log_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere]
+        self.across_ = calibrated(errors) if errors else 0.25
         self.devices_ = {}
         for name, parts in fleet.items():
             fitted = [_log_rms(f @ prices[name], p.latency_ms) for f, p in zip(features[name], parts, strict=True)]
@@ -266,6 +271,8 @@ class OperatorCosts:
             found["overhead_ms"] = float(f"{costs.overhead_ms:.6g}")
         if costs.error_elsewhere != max(LEAST_ERROR, self.across_):
             found["error_elsewhere"] = round(costs.error_elsewhere, 4)
+        if costs.mean_error_elsewhere is not None:
+            found["mean_error_elsewhere"] = round(costs.mean_error_elsewhere, 4)
         if costs.macs is not None:
             found["macs"] = list(costs.macs)
         return found
@@ -293,6 +300,7 @@ class OperatorCosts:
                 device.get("batch", 1),
                 device.get("overhead_ms", 0.0),
                 (macs[0], macs[1]) if (macs := device.get("macs")) else None,
+                device.get("mean_error_elsewhere"),
             )
             for name, device in record["devices"].items()
         }
@@ -346,12 +354,13 @@ def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
     return mixture
 
 
-def _log_errors(predicted: Floats, measured: Floats) -> Floats:
+def log_errors(predicted: Floats, measured: Floats) -> Floats:
+    """Absolute differences of logarithms."""
     errors: Floats = np.abs(np.log(np.maximum(predicted, 1e-12) / measured))
     return errors
 
 
-def _calibrated(errors: Sequence[Floats]) -> float:
+def calibrated(errors: Sequence[Floats]) -> float:
     """The standard deviation that holds what a normal distribution holds, over errors of devices that count equally.
 
     A few devices err many times as much as the others, so no width holds 68 % within one and 95 % within two: this one
