@@ -30,12 +30,9 @@ LARGEST_GMACS = 2.0
 MACS_APART, ROUNDED = 0.08, 0.006
 """Share and G MACs by which traced and published MACs may differ: timm counts norms and pooling too, and rounds. More
 means another network, another size, or branches that were merged."""
-ATTENTION = frozenset(
-    (
-        "byoanet coat convit crossvit deit edgenext efficientformer efficientformer_v2 efficientvit_mit "
-        "efficientvit_msra eva levit maxxvit metaformer mlp_mixer mobilevit pit pvt_v2 shvit swiftformer tiny_vit "
-        "visformer vision_transformer vision_transformer_hybrid xcit"
-    ).split()
+ATTENTION = re.compile(
+    "byoanet|coat|convit|crossvit|deit|edgenext|efficientformer(_v2)?|efficientvit_(mit|msra)|eva|levit|maxxvit|"
+    "metaformer|mlp_mixer|mobilevit|pit|pvt_v2|shvit|swiftformer|tiny_vit|visformer|vision_transformer(_hybrid)?|xcit"
 )
 """Files of timm whose networks have attention, token mixing or group-norm: tracing refuses them."""
 FROM_QUALCOMM = ("timm:dla102x",)
@@ -93,7 +90,7 @@ def reason_not_to_trace(network: str, gmacs: float) -> str:
             return "not in the installed timm"
         if name.startswith("test_"):
             return "a toy network for tests"
-        if _model_to_module[name] in ATTENTION:
+        if ATTENTION.fullmatch(_model_to_module[name]):
             return "attention or token mixing, which tracing refuses"
         if TWO_FORMS.match(name):
             return "branches merged or not: the tables do not say which"

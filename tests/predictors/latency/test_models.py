@@ -57,11 +57,11 @@ def test_a_misleading_fleet_does_no_harm(space: SearchSpace) -> None:
 
 def test_costs_of_the_device_in_other_spaces_are_not_dropped_for_three_measurements(space: SearchSpace) -> None:
     rng = np.random.default_rng(3)
-    own, others = rng.gamma(1.0, 0.05, size=WIDTH), rng.gamma(1.0, 0.05, size=(WIDTH + 1, 5))
+    own, others = rng.gamma(1.0, 0.05, size=WIDTH), rng.gamma(1.0, 0.05, size=(WIDTH, 5))
     test = space.sample(300, rng)
     chosen = space.sample(3, rng)
     singles = DeviceCosts(own, 0.1, 0.1, (), 1).single_prices
-    informed = LatencyPredictor(space).know_costs(others=others, own=singles)
+    informed = LatencyPredictor(space).know_costs(np.vstack([others, np.zeros(5)]), singles)
     latency = priced(space, own, chosen) * np.array([1.03, 0.97, 1.0])
     informed.adapt(chosen, latency)
     alone = LatencyPredictor(space).fit().adapt(chosen, latency)

@@ -10,12 +10,12 @@ OVERHEAD_MS = 0.2
 
 @pytest.fixture(scope="module")
 def networks():
-    """Totals of forty networks of five families, and latencies: depthwise MACs are twenty times dearer."""
+    """Totals of forty networks of five families, and latencies: depthwise MACs are four times dearer."""
     rng = np.random.default_rng(0)
     size = np.exp(rng.normal(0, 0.8, (40, 1)))
-    totals = np.repeat([40.0, 5e8, 1e7, 5e6], len(CLASSES)) * size * rng.uniform(0.05, 1, (40, WIDTH)) / len(CLASSES)
+    totals = np.repeat([40.0, 5e8, 1e7, 5e6], len(CLASSES)) * size * rng.uniform(0.3, 1, (40, WIDTH)) / len(CLASSES)
     prices = np.repeat([1e-3, 1e-3, 5e-3, 2e-2], len(CLASSES))
-    prices[CLASSES.index("depthwise") + QUANTITIES.index("macs") * len(CLASSES)] *= 20
+    prices[CLASSES.index("depthwise") + QUANTITIES.index("macs") * len(CLASSES)] *= 4
     latency_ms = (scaled(totals) @ prices + OVERHEAD_MS) * rng.normal(1, 0.02, 40)
     return totals, latency_ms, np.array(list("abcde"))[np.arange(40) % 5]
 
@@ -24,7 +24,7 @@ def test_networks_that_were_left_out_are_predicted(networks):
     totals, latency_ms, families = networks
     found = leave_out(totals, latency_ms, families)
     by_family, smallest = found.errors(latency_ms)
-    assert by_family < 0.06
+    assert by_family < 0.1
     assert smallest < 0.15
     macs = totals[:, len(CLASSES) : 2 * len(CLASSES)].sum(axis=1)
     assert macs[found.smallest].max() <= np.delete(macs, found.smallest).min()
@@ -43,7 +43,7 @@ def test_three_networks_are_enough_for_a_guess(networks):
     totals, latency_ms, _ = networks
     predicted = fit_prices(totals[:3], latency_ms[:3]).predict(totals)
     assert np.isfinite(predicted).all()
-    assert np.abs(predicted / latency_ms - 1).mean() < 0.6
+    assert np.abs(predicted / latency_ms - 1).mean() < 0.3
 
 
 def test_what_is_known_of_the_device_is_kept_in_a_file(networks, tmp_path):
