@@ -31,6 +31,8 @@ def layer_class(layer: LayerSpec) -> str:
         if layer.groups > 1:
             return "grouped"
         return "pointwise" if layer.kernel == 1 else "dense"
+    if layer.kind == "attention":
+        return "pointwise"  # products of matrices, as 1x1 convolutions are
     if layer.kind == "linear":
         return "linear"
     return "pool" if layer.kind.endswith("pool") else "elementwise"

@@ -61,13 +61,15 @@ def universal_bottleneck(
     stride: int,
     start: int,
     middle: int,
+    layer_scale: bool = False,
 ) -> tuple[LayerSpec, ...]:
     """Block of MobileNetV4 (https://arxiv.org/abs/2404.10518): 1x1 expansion, 1x1 projection, up to two depthwise.
 
     `start` and `middle` are the kernels of the depthwise convolutions before the expansion and behind it, 0 for none:
     with both it is the extra depthwise block, with `middle` an inverted bottleneck, with `start` like ConvNeXt's, with
     neither a feed-forward block. The last depthwise convolution has the stride. ReLU; the residual is there where
-    shapes allow.
+    shapes allow. With `layer_scale` a number for each channel multiplies the output before it is added
+    (https://arxiv.org/abs/2103.17239).
     """
     layers: list[LayerSpec] = []
     source = SLOT_INPUT
@@ -99,9 +101,55 @@ def universal_bottleneck(
         )
         source, size = "middle", downsampled(size, [stride])
     layers.append(LayerSpec("project", "conv", mid_channels, out_channels, size, norm=True, inputs=(source,)))
+    if layer_scale:
+        layers.append(LayerSpec("scale", "scale", out_channels, out_channels, size, inputs=("project",)))
     if stride == 1 and in_channels == out_channels:
-        layers.append(LayerSpec("residual", "add", out_channels, out_channels, size, inputs=("project", SLOT_INPUT)))
+        branch = layers[-1].name
+        layers.append(LayerSpec("residual", "add", out_channels, out_channels, size, inputs=(branch, SLOT_INPUT)))
     return tuple(layers)
+
+
+def mobile_attention(
+    channels: int, *, size: int, heads: int, head_channels: int, key_stride: int | None
+) -> tuple[LayerSpec, ...]:
+    """Residual block of MobileNetV4 (https://arxiv.org/abs/2404.10518): multi-query attention over all pixels.
+
+    Batch-norm; 1x1 convolutions to queries of `heads` heads and to one head of keys and values; attention; a 1x1
+    convolution back, and a number for each channel that multiplies the result before it is added. Keys and values are
+    made of maps that depthwise convolutions have made `key_stride` times smaller; with None of every pixel as it is.
+    """
+    inner = heads * head_channels
+    layers = [
+        LayerSpec("norm", "identity", channels, channels, size, norm=True),
+        LayerSpec("query", "conv", channels, inner, size, inputs=("norm",)),
+    ]
+    for name in ("key", "value"):
+        source, side = "norm", size
+        if key_stride is not None:
+            source = f"{name}_down"
+            layers.append(
+                LayerSpec(
+                    source, "conv", channels, channels, size, 3, key_stride, channels, norm=True, inputs=("norm",)
+                )
+            )
+            side = layers[-1].out_size
+        layers.append(LayerSpec(name, "conv", channels, head_channels, side, inputs=(source,)))
+    return (
+        *layers,
+        LayerSpec(
+            "attention",
+            "attention",
+            inner,
+            inner,
+            size,
+            stride=key_stride or 1,
+            groups=heads,
+            inputs=("query", "key", "value"),
+        ),
+        LayerSpec("project", "conv", inner, channels, size, inputs=("attention",)),
+        LayerSpec("scale", "scale", channels, channels, size, inputs=("project",)),
+        LayerSpec("residual", "add", channels, channels, size, inputs=("scale", SLOT_INPUT)),
+    )
 
 
 def bottleneck(

@@ -85,9 +85,13 @@ def channel_sets(layers: Sequence[LayerSpec], fixed: Iterable[str] = ()) -> Chan
             out = np.arange(n, n + spec.out_channels)
             n += spec.out_channels
             if spec.groups > 1:
-                leaders = out.reshape(spec.groups, -1)[:, :1]
-                for block in (first.reshape(spec.groups, -1), out.reshape(spec.groups, -1)):
-                    together.append((np.broadcast_to(leaders, block.shape).ravel(), block.ravel()))
+                together += _blocks(spec.groups, first, out)
+        elif spec.kind == "attention":
+            # Heads stay whole. Keys and values are read by all of them alike.
+            out = np.arange(n, n + spec.out_channels)
+            n += spec.out_channels
+            together += _blocks(spec.groups, first, out)
+            pinned += [ids[name] for name in spec.inputs[1:]]
         elif spec.kind == "concat":
             out = np.concatenate([ids[name] for name in spec.inputs])
         elif spec.kind == "slice":
@@ -101,6 +105,13 @@ def channel_sets(layers: Sequence[LayerSpec], fixed: Iterable[str] = ()) -> Chan
         ids[spec.name] = out
     pinned += [ids[name] for name in (layers[-1].name, *fixed)]
     return _sets(ids, _units(n, together), np.concatenate(pinned))
+
+
+def _blocks(groups: int, first: Channels, out: Channels) -> list[tuple[Channels, Channels]]:
+    """Pairs that keep the input and output channels of each group together."""
+    leaders = out.reshape(groups, -1)[:, :1]
+    blocks = (first.reshape(groups, -1), out.reshape(groups, -1))
+    return [(np.broadcast_to(leaders, block.shape).ravel(), block.ravel()) for block in blocks]
 
 
 def _units(n: int, together: Sequence[tuple[Channels, Channels]]) -> Channels:

@@ -25,6 +25,7 @@ Kind = Literal[
     "pad",
     "layer_norm",
     "scale",
+    "attention",
     "identity",
     "flatten",
     "zero",
@@ -74,11 +75,15 @@ class LayerSpec:
         ``avg_pool`` leaves the padding out of its means; ``shuffle`` reads channels (groups, rest) and writes them
         (rest, groups); ``upsample`` repeats the nearest pixels up to the side `target`; ``pad`` puts zeros around;
         ``layer_norm`` normalises the channels of each pixel; ``scale`` multiplies each channel by a weight of its
-        own, and adds its bias; ``identity`` holds a norm or an activation that stands alone; ``flatten`` makes
+        own, and adds its bias; ``attention`` is that of several heads over all pixels, with one head of keys and values
+        for all of them (multi-query, https://arxiv.org/abs/1911.02150): it reads queries (groups, channels of a head),
+        keys and values, whose maps are `stride` times smaller, and writes (groups, channels of a value);
+        ``identity`` holds a norm or an activation that stands alone; ``flatten`` makes
         logits ``(B, C)`` of a pooled feature map; ``zero`` is a tensor of zeros in the input's shape.
     in_channels, out_channels : channels of the (first) input and of the output.
     size : side of the (first) input in pixels.
-    kernel, stride, groups : as in a convolution, as far as the kind has them; otherwise 1.
+    kernel, stride, groups : as in a convolution, as far as the kind has them; otherwise 1. The groups of an
+        ``attention`` are its heads.
     activation : applied last; counts as done in place.
     norm : followed by a batch-norm (two parameters a channel; folded away at deployment).
     bias : the operator has a bias of its own.
@@ -139,6 +144,8 @@ class LayerSpec:
             return 1
         if self.kind == "upsample":
             return self.target
+        if self.kind == "attention":
+            return self.size
         if self.padding is None and self.dilation == 1 and not self.ceil_mode:
             return -(-self.size // self.stride)
         top, bottom, *_ = self.padding or 4 * ((self.kernel - 1) // 2,)
@@ -166,8 +173,20 @@ class LayerSpec:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image; element-wise layers and pooling count as free."""
+        """Multiply-accumulates for one image; element-wise layers, pooling and softmax count as free."""
+        if self.kind == "attention":
+            return self.size**2 * self.n_keys * (self.in_channels + self.out_channels)
         return self.weight_count * self.out_size**2
+
+    @property
+    def n_keys(self) -> int:
+        """Pixels that each pixel of an ``attention`` looks at."""
+        return downsampled(self.size, [self.stride]) ** 2
+
+    @property
+    def score_elements(self) -> int:
+        """Elements of the scores of an ``attention``: one for each head, pixel and key."""
+        return self.groups * self.size**2 * self.n_keys
 
     @property
     def params(self) -> int:
@@ -190,7 +209,10 @@ class LayerSpec:
 
     @property
     def read_elements(self) -> int:
-        """Elements of all inputs of one image, broadcast where they are."""
+        """Elements of all inputs of one image, broadcast where they are; of an ``attention`` with its scores, twice."""
+        if self.kind == "attention":
+            keys_and_values = self.n_keys * (self.in_channels + self.out_channels) // self.groups
+            return self.input_elements + keys_and_values + 2 * self.score_elements
         return self.output_elements if self.kind == "concat" else self.input_elements * len(self.inputs)
 
     @property
@@ -208,19 +230,32 @@ def peak_activation_elements(layers: Sequence[LayerSpec]) -> int:
     """
     if not layers:
         return 0
+    steps = [step for layer in layers for step in _steps(layer)]
     last_read = {SLOT_INPUT: 0}
-    for step, layer in enumerate(layers):
-        last_read[layer.name] = step
-        for name in layer.inputs:
-            last_read[name] = step
-    last_read[layers[-1].name] = len(layers)
-    freed_after = [0] * (len(layers) + 1)
+    for number, (written, read, _) in enumerate(steps):
+        last_read[written] = number
+        for name in read:
+            last_read[name] = number
+    last_read[layers[-1].name] = len(steps)
+    freed_after = [0] * (len(steps) + 1)
     freed_after[last_read[SLOT_INPUT]] += layers[0].input_elements
     alive, peak = layers[0].input_elements, 0
-    for step, layer in enumerate(layers):
-        elements = layer.output_elements
-        freed_after[last_read[layer.name]] += elements
+    for number, (written, _, elements) in enumerate(steps):
+        freed_after[last_read[written]] += elements
         alive += elements
         peak = max(peak, alive)
-        alive -= freed_after[step]
+        alive -= freed_after[number]
     return peak
+
+
+def _steps(layer: LayerSpec) -> list[tuple[str, tuple[str, ...], int]]:
+    """What a layer does one after another: the tensor written, those read, and elements written."""
+    if layer.kind != "attention":
+        return [(layer.name, layer.inputs, layer.output_elements)]
+    query, keys, values = layer.inputs
+    scores, shares = f"{layer.name}/scores", f"{layer.name}/shares"
+    return [
+        (scores, (query, keys), layer.score_elements),
+        (shares, (scores,), layer.score_elements),
+        (layer.name, (shares, values), layer.output_elements),
+    ]

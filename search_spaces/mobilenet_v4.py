@@ -75,11 +75,18 @@ class MobileNetV4Space(SearchSpace):
     resolutions : sides of the input image in pixels, ascending.
     width_mult : multiplies all channel numbers, each then made a multiple of eight; 1 leaves the name as it is.
     num_classes : outputs of the classifier.
+    name : the registered name.
+    stages : in order, each as `STAGES` has it.
 
     Raises
     ------
     ValueError : an empty or unsorted list, another kernel, a number that is not positive.
     """
+
+    architectures: Mapping[str, str] = NAMED
+    """Those with a name, without their resolution."""
+    layer_scale = False
+    """Whether universal blocks multiply their output by a number for each channel."""
 
     def __init__(
         self,
@@ -90,42 +97,61 @@ class MobileNetV4Space(SearchSpace):
         resolutions: Sequence[int],
         width_mult: float,
         num_classes: int,
+        name: str = "mobilenet_v4",
+        stages: Sequence[Stage] = STAGES,
     ) -> None:
+        self.stages = tuple(stages)
         self.depths = None if depths is None else ascending("depths", depths)
         self.kernels = ascending("kernels", kernels)
         self.expansions = ascending("expansions", expansions)
         self.resolutions = ascending("resolutions", resolutions)
         if not set(self.kernels) <= set(KERNELS):
-            raise ValueError(f"kernels of mobilenet_v4 are {', '.join(map(str, KERNELS))}, got {list(self.kernels)}")
+            raise ValueError(f"kernels of {name} are {', '.join(map(str, KERNELS))}, got {list(self.kernels)}")
         if width_mult <= 0:
             raise ValueError(f"width_mult must be positive, got {width_mult}")
         self.width_mult = width_mult
         genes = [Gene("resolution", "resolution", "r", self.resolutions)]
         slots = [Slot("stem", "stem", context=("resolution",))]
         self._place: dict[str, tuple[int, bool]] = {}
-        widths: list[str] = []
-        for index, stage in enumerate(STAGES):
-            group = f"stage{index + 1}"
-            widths.append(f"{group}_width")
-            genes.append(Gene(widths[-1], "width", "w", stage.widths))
-            depths = self.depths if self.depths and len(stage.depths) > 2 else stage.depths
-            if len(depths) > 1:
-                genes.append(Gene(f"{group}_depth", "depth", "", depths))
-            for block in range(1, depths[-1] + 1):
-                place = f"{group}_block{block}"
-                needs = (f"{group}_depth", block) if block > depths[0] else None
-                operators = self._operators(stage, block == 1)
-                own = (f"{place}_operator", f"{place}_expansion")
-                genes += [
-                    Gene(own[0], "operator", "", tuple(operators), tuple(operators.values()), needs),
-                    Gene(own[1], "expansion", "e", self.expansions if stage.universal else DENSE_EXPANSIONS, (), needs),
-                ]
-                context = ("resolution", *(widths[-2:] if block == 1 else widths[-1:]))
-                slots.append(Slot(place, group, own, context, needs, f"{group}_block2" if block > 2 else ""))
-                self._place[place] = index, block == 1
-        slots.append(Slot("head", "head", context=("resolution", widths[-1])))
-        name = "mobilenet_v4" if width_mult == 1 else f"mobilenet_v4_w{width_mult:g}"
-        super().__init__(name, genes, slots, num_classes)
+        for index in range(len(self.stages)):
+            stage_genes, stage_slots = self._stage(index)
+            genes += stage_genes
+            slots += stage_slots
+        slots.append(Slot("head", "head", context=("resolution", f"stage{len(self.stages)}_width")))
+        super().__init__(name if width_mult == 1 else f"{name}_w{width_mult:g}", genes, slots, num_classes)
+
+    def _stage(self, index: int) -> tuple[list[Gene], list[Slot]]:
+        """Genes and slots of a stage."""
+        stage, group = self.stages[index], f"stage{index + 1}"
+        widths = [f"stage{index}_width", f"{group}_width"] if index else [f"{group}_width"]
+        genes = [Gene(widths[-1], "width", "w", stage.widths)]
+        slots = []
+        depths = self._depths(index)
+        if len(depths) > 1:
+            genes.append(Gene(f"{group}_depth", "depth", "", depths))
+        for block in range(1, depths[-1] + 1):
+            place = f"{group}_block{block}"
+            least = self._least_depth(index, block)
+            needs = (f"{group}_depth", least) if least > depths[0] else None
+            operators = self._operators(stage, block == 1)
+            own = (f"{place}_operator", f"{place}_expansion")
+            genes += [
+                Gene(own[0], "operator", "", tuple(operators), tuple(operators.values()), needs),
+                Gene(own[1], "expansion", "e", self.expansions if stage.universal else DENSE_EXPANSIONS, (), needs),
+            ]
+            context = ("resolution", *(widths if block == 1 else widths[-1:]))
+            slots.append(Slot(place, group, own, context, needs, f"{group}_block2" if block > 2 else ""))
+            self._place[place] = index, block == 1
+        return genes, slots
+
+    def _depths(self, index: int) -> tuple[int, ...]:
+        """Blocks that a stage may have."""
+        own = self.stages[index].depths
+        return self.depths if self.depths and len(own) > 2 else own
+
+    def _least_depth(self, index: int, block: int) -> int:
+        """Blocks that a stage has at least where it has block number `block`."""
+        return block
 
     def _operators(self, stage: Stage, first: bool) -> dict[int, str]:
         operators = universal_operators(self.kernels) if stage.universal else {}
@@ -153,7 +179,7 @@ class MobileNetV4Space(SearchSpace):
     def named(self) -> dict[str, str]:
         """The paper's networks at 224 pixels, or at the highest resolution where there is no such one."""
         side = 224 if 224 in self.resolutions else self.resolutions[-1]
-        return {name: f"r{side}-{architecture}" for name, architecture in NAMED.items()}
+        return {name: f"r{side}-{architecture}" for name, architecture in self.architectures.items()}
 
     def _width(self, channels: int) -> int:
         return make_divisible(channels * self.width_mult)
@@ -167,7 +193,7 @@ class MobileNetV4Space(SearchSpace):
         if slot.name == "head":
             return mobile_head(
                 widths[0],
-                size=downsampled(resolution, [2] * (1 + len(STAGES))),
+                size=downsampled(resolution, [2] * (1 + len(self.stages))),
                 expand=self._width(HEAD_CHANNELS),
                 features=self._width(FEATURES),
                 activation="relu",
@@ -183,7 +209,14 @@ class MobileNetV4Space(SearchSpace):
             return _dense(source, mid, widths[-1], size=size, activation="relu" if operator == CONV else "none")
         start, middle = divmod(operator, 10)
         return universal_bottleneck(
-            source, mid, widths[-1], size=size, stride=2 if first else 1, start=start, middle=middle
+            source,
+            mid,
+            widths[-1],
+            size=size,
+            stride=2 if first else 1,
+            start=start,
+            middle=middle,
+            layer_scale=self.layer_scale,
         )
 
 

@@ -35,11 +35,14 @@ class Grammar:
         for tokens in self._groups.values():
             words = [
                 "".join(self._genes[name].label(choice[name]) for name in token.genes)
-                for token in tokens
-                if token.needs is None or self._value(token.needs[0], choice) >= token.needs[1]
+                for token in self._present(tokens, choice)
             ]
             parts.append("_".join(words))
         return "-".join(parts)
+
+    def _present(self, tokens: Sequence[Token], choice: Mapping[str, int]) -> list[Token]:
+        """The tokens that are there."""
+        return [t for t in tokens if t.needs is None or self._value(t.needs[0], choice) >= t.needs[1]]
 
     def _value(self, gene: str, choice: Mapping[str, int]) -> int:
         return self._genes[gene].values[choice[gene]]
@@ -64,7 +67,7 @@ class Grammar:
         for (group, tokens), part in zip(self._groups.items(), parts[len(self._context) :], strict=True):
             words = part.split("_")
             choice |= self._parse_depth(group, tokens, len(words))
-            for token, word in zip(tokens, words, strict=False):
+            for token, word in zip(self._present(tokens, choice), words, strict=True):
                 choice |= self._parse_word([self._genes[name] for name in token.genes], word)
         return choice
 

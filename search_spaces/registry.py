@@ -11,6 +11,7 @@ from typing import Any
 
 from search_spaces.efficientnet_lite import efficientnet_lite0
 from search_spaces.fbnet import fbnet, fbnet_imagenet
+from search_spaces.hybrid import hybrid
 from search_spaces.mobilenet_v3 import mobilenet_v3, mobilenet_v3_small_images
 from search_spaces.mobilenet_v4 import mobilenet_v4
 from search_spaces.nasbench201 import nasbench201
@@ -23,6 +24,7 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "mobilenet_v3": mobilenet_v3,
     "mobilenet_v3_small_images": mobilenet_v3_small_images,
     "mobilenet_v4": mobilenet_v4,
+    "hybrid": hybrid,
     "proxylessnas": proxylessnas,
     "efficientnet_lite0": efficientnet_lite0,
     "resnet50": resnet50,

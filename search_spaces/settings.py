@@ -13,6 +13,9 @@ LARGEST = {
     "kernels": 63,
     "expansions": 100,
     "widths": 400,
+    "attention_depths": 16,
+    "heads": 64,
+    "key_strides": 64,
     "resolutions": 4096,
     "width_mult": 64,
     "channels": 4096,
@@ -32,6 +35,8 @@ class SpaceSettings:
     kernels : sides of depthwise kernels.
     expansions : ratios of inner to outer width; of resnet50, in per cent.
     widths : of the stem and of each stage of resnet50, in per cent of the usual one.
+    attention_depths, heads : attention blocks that a stage of hybrid may have, and heads of their queries.
+    key_strides : of what is before keys and values in the third stage of hybrid.
     resolutions : sides of the images that a network may read, in pixels.
     width_mult : of all widths.
     strides, stem_stride : of the first block of each stage and of the stem, each 1 or 2. The defaults are for
@@ -48,6 +53,9 @@ class SpaceSettings:
     kernels: tuple[int, ...] | None = None
     expansions: tuple[int, ...] | None = None
     widths: tuple[int, ...] | None = None
+    attention_depths: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
+    key_strides: tuple[int, ...] | None = None
     resolutions: tuple[int, ...] | None = None
     width_mult: float | None = None
     strides: tuple[int, ...] | None = None

@@ -2,14 +2,15 @@
 
 IMAGES holds photographs, ``train/<class>/`` and ``test/<class>/`` (TrashNet's 2,527 in the committed results). For each
 seed, a network of torchvision is trained on them: MobileNetV2 from its ImageNet weights, or ``--network resnet18`` from
-random ones. Then, for each share of its measured latency, three networks that keep that limit, each trained on for
+random ones. Then, for each share of its measured latency, four networks that keep that limit, each trained on for
 ``--train-time``:
 
 ``elastic``: `nas search --model --weights`; one training by the recipe `adapt` serves all limits.
+``elastic, then alone``: that network by `nas finetune`, for ``--tune-time``.
 ``lower resolution``: the network itself on smaller images, fine-tuned.
 ``torch-pruning``: the network with channels pruned (``pip install --no-deps torch-pruning==1.6.1``), fine-tuned.
 
-All three and the original are measured in one session. ``results/trashnet.csv`` gets their rows as soon as a limit is
+All of them and the original are measured in one session. ``results/trashnet.csv`` gets their rows as soon as a limit is
 done, with accuracy before training (batch-norm calibrated) and after; a killed run goes on where it was, from what is
 in ``--work``. The test split decides nothing.
 """
@@ -19,7 +20,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -44,16 +45,19 @@ from nas.evaluation.accuracy import (
     evaluate_subnets_on_test,
 )
 from nas.evaluation.confusion import standard_error
+from nas.pipeline.finetune import specialise
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD
+from nas.pipeline.usual_finetuning import as_its_supernet
 from nas.progress import Listener
 from nas.supernet import Subnet, calibrate_batch_norm, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
-from nas.training import train
+from nas.training import Finetuning, train
 from nas.training.duration import parse_duration, show_duration
 
 RESULTS = Path(__file__).parent / "results"
 TABLE, CONDITIONS = "trashnet.csv", "trashnet_conditions.json"
-KEYS = ["network", "train_time", "side", "seed", "budget", "method"]
+KEYS = ["network", "train_time", "side", "seed", "budget"]
+ELASTIC, TUNED, ORIGINAL = "elastic", "elastic, then alone", "original"
 PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "torch-pruning")
 MEASURING_S, SEARCHING_S = 300, 180
 """Of a seed, and of a limit, besides training: adopting and measuring some forty networks; evaluating subnets."""
@@ -88,6 +92,7 @@ class Study:
     settings: DataSettings
     weights: Path | None
     train_time: str
+    tune_time: str
     evaluations: int
     every: int
     work: Path
@@ -158,6 +163,21 @@ class Study:
         card = read_json(Path(record["supernet"]) / "supernet.json", dict[str, Any])["card"]
         return Trained(subnet, before, accuracies(subnet, self.images), float(card["seconds"]))
 
+    def tuned(self, share: int) -> Trained | str:
+        """The network that `nas search` found, trained alone as `nas finetune` does it."""
+        source, place = self.work / f"elastic_{share}", self.work / f"alone_{share}_{self.tune_time}"
+        if not (source / "subnet.safetensors").is_file():
+            return "nothing to train"
+        if not (place / "result.json").is_file():
+            place.mkdir(parents=True, exist_ok=True)
+            settings, sentence = as_its_supernet(Finetuning(), source, ())
+            print(f"{share} %: {TUNED}: {sentence}", flush=True)
+            specialise(source, place, settings, seed=self.seed, train_time=self.tune_time, listener=SAY)
+        found = read_json(place / "result.json", dict[str, Any])["finetuning"]
+        before, after = ((each["validation"], each["test"]) for each in (found["before"], found["after"]))
+        kept = after if found["kept"] == "after" else before
+        return Trained(load_subnet(place / "subnet.safetensors").eval(), before, kept, found["seconds"])
+
     def rival(self, make: Callable[[], Subnet], place: Path) -> Trained:
         """A network fine-tuned as the product fine-tunes its baselines."""
         file = place / "subnet.safetensors"
@@ -181,16 +201,21 @@ class Study:
         before = (float(facts["before"][0]), float(facts["before"][1]))
         return Trained(subnet, before, accuracies(subnet, self.images), float(facts["seconds"]))
 
-    def compare(self, original: Path, share: int) -> list[dict[str, Any]]:
-        """Rows of the table for one limit, all latencies from one session."""
+    def compare(self, original: Path, share: int, known: Collection[str]) -> list[dict[str, Any]]:
+        """Rows of the table for one limit, all latencies from one session; without those of the methods `known`."""
         choices = self.choices(original)
         first, last = choices["original"]["first"], choices["original again"]["last"]
         if not 1 / UNSTEADY <= first / last <= UNSTEADY:
             print(f"the machine is not quiet: the original took {first:.3g} ms, then {last:.3g} ms", flush=True)
         limit_ms = min(first, last) * share / 100
         found: dict[str, Trained | str] = {}
-        found["elastic"] = self.elastic(original, limit_ms, share)
+        if ELASTIC not in known:
+            found[ELASTIC] = self.elastic(original, limit_ms, share)
+        if TUNED not in known:
+            found[TUNED] = self.tuned(share)
         for method, make in RIVALS.items():
+            if method in known:
+                continue
             name = within(choices[method], limit_ms)
             place = self.work / f"{method}_{share}_{name}".replace(" ", "_")
             print(f"{share} %: {method}: {name or 'nothing keeps the limit'}", flush=True)
@@ -201,11 +226,11 @@ class Study:
             )
         whole = as_subnet(module_of(self.network, original), self.network, self.side)
         reached = accuracies(whole, self.images)
-        found["original"] = Trained(whole, reached, reached, 0.0)
+        found[ORIGINAL] = Trained(whole, reached, reached, 0.0)
         trained = {method: each for method, each in found.items() if isinstance(each, Trained)}
         latencies = measure_together([t.subnet for t in trained.values()], self.device, self.images)
         measured = dict(zip(trained, latencies, strict=True))
-        about = dict(zip(KEYS, (self.network, self.train_time, self.side, self.seed, share), strict=False))
+        about = dict(zip(KEYS, (self.network, self.train_time, self.side, self.seed, share), strict=True))
         return [
             about
             | {"method": method, "limit_ms": round(limit_ms, 3)}
@@ -213,13 +238,15 @@ class Study:
                 {"note": each}
                 if isinstance(each, str)
                 else row(each, measured[method], len(self.images.test))
-                | {"of_original": round(measured[method] / measured["original"], 3)}
+                | {"of_original": round(measured[method] / measured[ORIGINAL], 3)}
             )
             for method, each in found.items()
+            if method not in known
         ]
 
 
 RIVALS = {"lower resolution": smaller_images, "torch-pruning": pruned}
+METHODS = (ELASTIC, TUNED, *RIVALS, ORIGINAL)
 
 
 def row(trained: Trained, latency_ms: float, n_test: int) -> dict[str, Any]:
@@ -266,6 +293,7 @@ def main() -> None:
     parser.add_argument("--network", choices=["mobilenet_v2", "resnet18"], default="mobilenet_v2")
     parser.add_argument("--weights", type=Path, help="ImageNet weights; looked for where they are not named")
     parser.add_argument("--train-time", default="8min", help="of each training")
+    parser.add_argument("--tune-time", default="3min", help="of the found network alone")
     parser.add_argument("--resolution", type=int, default=160)
     parser.add_argument("--budgets", default="75,50,33", help="in percent of the original's latency")
     parser.add_argument("--seeds", type=int, default=1, help="how many")
@@ -290,10 +318,11 @@ def main() -> None:
     print(json.dumps(about), flush=True)
     seconds = parse_duration(asked.train_time)
     trainings = 2 + len(RIVALS) * len(shares)
-    total = asked.seeds * (trainings * seconds + MEASURING_S + SEARCHING_S * len(shares))
+    alone_s = parse_duration(asked.tune_time) * len(shares)
+    total = asked.seeds * (trainings * seconds + alone_s + MEASURING_S + SEARCHING_S * len(shares))
     print(
-        f"{asked.seeds} x {trainings} trainings of {show_duration(seconds)}: with measuring and evaluating about "
-        f"{show_duration(total)}",
+        f"{asked.seeds} x {trainings} trainings of {show_duration(seconds)}, {len(shares)} of {asked.tune_time}: "
+        f"with measuring and evaluating about {show_duration(total)}",
         flush=True,
     )
     settings = DataSettings(name="folder", root=asked.data, resolution=asked.resolution)
@@ -302,16 +331,20 @@ def main() -> None:
     for seed in range(asked.seeds):
         work = asked.work.resolve() / f"{asked.network}_{asked.resolution}px_{asked.train_time}_seed{seed}"
         study = Study(
-            asked.network, seed, images, settings, weights, asked.train_time, asked.evaluations, asked.every, work
-        )
+            asked.network, seed, images, settings, weights, asked.train_time, asked.tune_time, asked.evaluations,
+            asked.every, work,
+        )  # fmt: skip
         original = study.original()
         for share in shares:
             path = asked.results / TABLE
-            known = known_rows(path)
-            this = dict(zip(KEYS, (asked.network, asked.train_time, asked.resolution, seed, share), strict=False))
-            if len(known) and (known[list(this)] == pd.Series(this)).all(axis=1).any():
+            table = known_rows(path)
+            this = pd.Series(
+                dict(zip(KEYS, (asked.network, asked.train_time, asked.resolution, seed, share), strict=True))
+            )
+            known = set(table.loc[(table[KEYS] == this).all(axis=1), "method"]) if len(table) else set()
+            if known >= set(METHODS):
                 continue
-            rows = study.compare(original, share)
+            rows = study.compare(original, share, known)
             add_rows(path, rows)
             print(pd.DataFrame(rows).to_string(), flush=True)
             print(f"after {show_duration(time.perf_counter() - began)}", flush=True)

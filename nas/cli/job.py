@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nas.cli.arguments import beyond
 from nas.cli.call import Call
-from nas.cli.config import SETTINGS, WorkerConfig
+from nas.cli.config import SETTINGS, FinetuneConfig, WorkerConfig
 from nas.cli.console import remarks
 from nas.cli.interrupted import note_run
 from nas.cli.outcome import fail, outcome
@@ -31,6 +31,7 @@ from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
 from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
+from nas.pipeline.usual_finetuning import as_its_supernet
 
 CODES_FILE = "NAS_EXIT_CODES"
 """Variable of the environment: where jobs write how they ended."""
@@ -109,6 +110,9 @@ class Job:
             settings, sentence = with_usual_start(settings, typed, recipe)
             if sentence:
                 remarks.print(sentence, soft_wrap=True, markup=False)
+        if isinstance(settings, FinetuneConfig) and self.recorded is None:
+            settings, sentence = as_its_supernet(settings, Path(settings.run), typed)
+            remarks.print(sentence, soft_wrap=True, markup=False)
         if isinstance(settings, SearchRequest | WorkerConfig) and settings.storage is not None:
             settings = replace(settings, storage=self.storages.get(settings.storage, settings.storage))
         check_request(settings)

@@ -1,13 +1,15 @@
-"""What every exporter shares: the walk over a network's layers, and the weights with batch-norm folded in."""
+"""What every exporter shares: the walk over a network's layers, and weights with batch-norms and scales folded in."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import LayerSpec, SearchSpace
+from search_spaces.layers import WEIGHTED
 
 Weights = Mapping[str, NDArray[Any]]
 """Arrays by the names in `Subnet.state_dict()`, e.g. ``slots.stem.conv.conv.weight``."""
@@ -23,7 +25,8 @@ def network_layers(space: SearchSpace, genotype: NDArray[Any]) -> dict[str, tupl
 def walk(layers: Layers, tensor: Any, write: Callable[[str, LayerSpec, list[Any]], Any]) -> Any:
     """Call ``write(name, spec, inputs)`` for every layer in order; it returns what later layers read.
 
-    Layers whose output is not read are left out: they compute nothing, and converters fail on them.
+    Layers whose output is not read are left out: they compute nothing, and converters fail on them. So are scales
+    that go into the weights of the layer before them.
 
     Parameters
     ----------
@@ -43,9 +46,28 @@ def walk(layers: Layers, tensor: Any, write: Callable[[str, LayerSpec, list[Any]
         raise ValueError("the network has no layers")
     for slot, specs in layers.items():
         written = {"": tensor}
+        scales = _foldable_scales(specs)
         for spec in _live(specs):
-            tensor = written[spec.name] = write(f"{slot}/{spec.name}", spec, [written[i] for i in spec.inputs])
+            if spec in scales.values():
+                written[spec.name] = tensor = written[spec.inputs[0]]
+                continue
+            activation = scales[spec.name].activation if spec.name in scales else spec.activation
+            inputs = [written[i] for i in spec.inputs]
+            tensor = written[spec.name] = write(f"{slot}/{spec.name}", replace(spec, activation=activation), inputs)
     return tensor
+
+
+def _foldable_scales(specs: Sequence[LayerSpec]) -> dict[str, LayerSpec]:
+    """By name of a layer with weights, the scale that alone reads it: the weights can be multiplied instead."""
+    found = {}
+    live = _live(specs)
+    for spec in live:
+        readers = [later for later in live if spec.name in later.inputs]
+        if spec.kind in WEIGHTED and spec.activation == "none" and len(readers) == 1:
+            (reader,) = readers
+            if reader.kind == "scale" and not (reader.bias or reader.norm):
+                found[spec.name] = reader
+    return found
 
 
 def _live(specs: Sequence[LayerSpec]) -> list[LayerSpec]:
@@ -65,9 +87,16 @@ def ends(layers: Layers) -> tuple[LayerSpec, LayerSpec]:
     return specs[0], specs[-1]
 
 
-def array_source(weights: Weights | None, seed: int = 0) -> "ArraySource":
-    """The given weights, or random ones."""
-    return RandomArrays(seed) if weights is None else GivenArrays(weights)
+def array_source(weights: Weights | None, layers: Layers, seed: int = 0) -> "ArraySource":
+    """The given weights of a network with these layers, or random ones."""
+    if weights is None:
+        return RandomArrays(seed)
+    scales = {
+        f"{slot}/{name}": (f"{slot}/{spec.name}", spec)
+        for slot, specs in layers.items()
+        for name, spec in _foldable_scales(specs).items()
+    }
+    return GivenArrays(weights, scales)
 
 
 def state_name(name: str) -> str:
@@ -118,10 +147,17 @@ class RandomArrays(ArraySource):
 
 
 class GivenArrays(ArraySource):
-    """Those of a state dict; a batch-norm goes into the weights before it."""
+    """Those of a state dict; a batch-norm goes into the weights before it, and so do scales.
 
-    def __init__(self, weights: Weights) -> None:
+    Parameters
+    ----------
+    weights : the state dict.
+    scales : by name ``slot/layer`` of a layer with weights, the name and spec of the scale that goes into them.
+    """
+
+    def __init__(self, weights: Weights, scales: Mapping[str, tuple[str, LayerSpec]]) -> None:
         self.weights = weights
+        self.scales = scales
 
     def _array(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         if name not in self.weights:
@@ -159,4 +195,8 @@ class GivenArrays(ArraySource):
             scale, shift = self.norm(name, spec)
             weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
             bias = bias * scale + shift
+        if name in self.scales:
+            scale, _ = self.per_channel(*self.scales[name])
+            weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+            bias = bias * scale
         return weight.astype(np.float32), bias.astype(np.float32) if spec.norm or spec.bias else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
 from search_spaces import LayerSpec
-from search_spaces.layers import WEIGHTED
+from search_spaces.layers import WEIGHTED, downsampled
 
 INPUT, OUTPUT = "images", "logits"
 MAGIC = 7767517
@@ -35,7 +35,7 @@ def ncnn_graph(layers: Layers, *, weights: Weights | None = None, seed: int = 0)
     ------
     ValueError : no layers, weights of another network, a layer that ncnn cannot express.
     """
-    writer = NcnnWriter(array_source(weights, seed))
+    writer = NcnnWriter(array_source(weights, layers, seed))
     first, _ = ends(layers)
     writer.lines.append(f"Input images 0 1 {INPUT} 0={first.size} 1={first.size} 2={first.in_channels}")
     result = walk(layers, INPUT, writer.layer)
@@ -167,6 +167,27 @@ def _layer_norm(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str
     return writer.node("Permute", name, [normed], "0=4")
 
 
+def _attention(writer: NcnnWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    """Sizes are written (width, height, channels); the queries of all heads are rows of one matrix."""
+    heads, pixels, side = spec.groups, spec.size**2, downsampled(spec.size, [spec.stride])
+    of_query, of_value = spec.in_channels // heads, spec.out_channels // heads
+
+    def reshaped(part: str, blob: str, *shape: int) -> str:
+        return writer.node("Reshape", f"{name}{part}", [blob], " ".join(f"{i}={n}" for i, n in enumerate(shape)))
+
+    query, key, value = inputs
+    query = writer.node("Permute", f"{name}/turned", [reshaped("/heads", query, pixels, of_query, heads)], "0=1")
+    query = reshaped("/rows", query, of_query, heads * pixels)
+    key = reshaped("/keys", key, side**2, of_query)
+    key = writer.node("BinaryOp", f"{name}/scaled", [key], f"0=2 1=1 2={of_query**-0.5:.9g}")
+    value = reshaped("/values", value, side**2, of_value)
+    scores = writer.node("MatMul", f"{name}/scores", [query, key], "0=0")
+    shares = writer.node("Softmax", f"{name}/shares", [scores], "0=1 1=1")
+    mixed = writer.node("MatMul", f"{name}/mixed", [shares, value], "0=1")
+    mixed = writer.node("Permute", f"{name}/back", [reshaped("/apart", mixed, of_value, pixels, heads)], "0=1")
+    return reshaped("", mixed, spec.size, spec.size, spec.out_channels)
+
+
 def _simple(kind: str, options: str) -> Callable[[NcnnWriter, str, LayerSpec, list[str]], str]:
     return lambda writer, name, spec, inputs: writer.node(kind, name, inputs, options)
 
@@ -185,6 +206,7 @@ _OPERATORS: dict[str, Callable[[NcnnWriter, str, LayerSpec, list[str]], str]] = 
     "pad": _pad,
     "layer_norm": _layer_norm,
     "scale": _scale,
+    "attention": _attention,
     "flatten": _simple("Flatten", ""),
     "add": _simple("BinaryOp", "0=0"),
     "mul": _simple("BinaryOp", "0=2"),

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
 from search_spaces import LayerSpec
-from search_spaces.layers import WEIGHTED
+from search_spaces.layers import WEIGHTED, downsampled
 
 OPSET = 17
 """HardSwish is an operator from 14 on; 17 runs on every onnxruntime since 1.12 (2022) and on its peers."""
@@ -52,7 +52,7 @@ def onnx_graph(
     """
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, or None for a dynamic one, got {batch}")
-    writer = GraphWriter(array_source(weights, seed))
+    writer = GraphWriter(array_source(weights, layers, seed))
     tensor = walk(layers, INPUT, writer.layer)
     first, last = ends(layers)
     writer.node("Identity", OUTPUT, [tensor])
@@ -228,6 +228,30 @@ def _shuffle(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str])
     return writer.node("Reshape", name, [tensor, whole])
 
 
+def _attention(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
+    """The queries of all heads are rows of one matrix, for they have the same keys and values."""
+    heads, pixels, side = spec.groups, spec.size**2, downsampled(spec.size, [spec.stride])
+    of_query, of_value = spec.in_channels // heads, spec.out_channels // heads
+
+    def reshaped(part: str, tensor: str, *shape: int) -> str:
+        # A 0 keeps that dimension, whatever the batch.
+        return writer.node("Reshape", part, [tensor, writer.constant(f"{part}/shape", np.array([0, *shape]))])
+
+    query, key, value = inputs
+    query = reshaped(f"{name}/heads", query, heads, of_query, pixels)
+    query = writer.node("Transpose", f"{name}/turned", [query], perm=[0, 1, 3, 2])
+    query = reshaped(f"{name}/rows", query, heads * pixels, of_query)
+    factor = writer.constant(f"{name}/factor", np.float32(of_query**-0.5))
+    key = writer.node("Mul", f"{name}/scaled", [reshaped(f"{name}/keys", key, of_query, side**2), factor])
+    value = reshaped(f"{name}/columns", value, of_value, side**2)
+    value = writer.node("Transpose", f"{name}/values", [value], perm=[0, 2, 1])
+    scores = writer.node("MatMul", f"{name}/scores", [query, key])
+    shares = writer.node("Softmax", f"{name}/shares", [scores], axis=-1)
+    mixed = reshaped(f"{name}/apart", writer.node("MatMul", f"{name}/mixed", [shares, value]), heads, pixels, of_value)
+    mixed = writer.node("Transpose", f"{name}/back", [mixed], perm=[0, 1, 3, 2])
+    return reshaped(name, mixed, spec.out_channels, spec.size, spec.size)
+
+
 def _zero(writer: GraphWriter, name: str, spec: LayerSpec, inputs: list[str]) -> str:
     return writer.node("Mul", name, [*inputs, writer.constant(f"{name}/nothing", np.float32(0))])
 
@@ -267,6 +291,7 @@ _OPERATORS: dict[str, Operator] = {
     "pad": _pad,
     "layer_norm": _layer_norm,
     "scale": _scale,
+    "attention": _attention,
     "identity": lambda writer, name, spec, inputs: inputs[0],
     "flatten": lambda writer, name, spec, inputs: writer.node("Flatten", name, inputs, axis=1),
     "zero": _zero,

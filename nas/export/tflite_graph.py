@@ -55,7 +55,7 @@ def tflite_graph(
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     schema, flatbuffers = _schema()
-    writer = TfliteWriter(schema, array_source(weights, seed), batch)
+    writer = TfliteWriter(schema, array_source(weights, layers, seed), batch)
     first, last = ends(layers)
     source = writer.tensor(INPUT, (batch, first.size, first.size, first.in_channels))
     result = walk(layers, source, writer.layer)
@@ -258,6 +258,8 @@ _OPTIONS = {
     "GELU": "GeluOptions",
     "MEAN": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "SOFTMAX": "SoftmaxOptions",
     "ADD": "AddOptions",
     "MUL": "MulOptions",
 }

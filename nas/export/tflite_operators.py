@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search_spaces import LayerSpec
+from search_spaces.layers import downsampled
 
 if TYPE_CHECKING:
     from nas.export.tflite_graph import TfliteWriter
@@ -96,6 +97,29 @@ def _layer_norm(writer: "TfliteWriter", name: str, spec: LayerSpec, inputs: list
     return writer.scaled(name, spec, normed, *writer.source.per_channel(name, spec))
 
 
+def _attention(writer: "TfliteWriter", name: str, spec: LayerSpec, inputs: list[int], fused: str | None) -> int:
+    """Channels are last, so the queries of all pixels and heads are rows of one matrix as they lie in memory."""
+    rows, keys = spec.groups * spec.size**2, downsampled(spec.size, [spec.stride]) ** 2
+    of_query, of_value = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+
+    def reshaped(part: str, tensor: int, *shape: int) -> int:
+        size = (writer.batch, *shape)
+        constant = writer.constant(f"{part}/size", np.array(size, dtype=np.int32))
+        return writer.node("RESHAPE", part, [tensor, constant], size, newShape=list(size))
+
+    query, key, value = inputs
+    query = reshaped(f"{name}/rows", query, rows, of_query)
+    factor = writer.constant(f"{name}/factor", np.full(1, of_query**-0.5, dtype=np.float32))
+    shape = (writer.batch, keys, of_query)
+    key = writer.node("MUL", f"{name}/scaled", [reshaped(f"{name}/keys", key, keys, of_query), factor], shape)
+    value = reshaped(f"{name}/values", value, keys, of_value)
+    shape = (writer.batch, rows, keys)
+    scores = writer.node("BATCH_MATMUL", f"{name}/scores", [query, key], shape, adjY=True)
+    shares = writer.node("SOFTMAX", f"{name}/shares", [scores], shape, beta=1.0)
+    mixed = writer.node("BATCH_MATMUL", f"{name}/mixed", [shares, value], (writer.batch, rows, of_value))
+    return reshaped(name, mixed, spec.size, spec.size, spec.out_channels)
+
+
 def _elementwise(operator: str) -> Operator:
     return lambda writer, name, spec, inputs, fused: writer.node(
         operator, name, inputs, writer.shape(spec), fused=fused
@@ -132,6 +156,7 @@ OPERATORS: dict[str, Operator] = {
     "pad": lambda writer, name, spec, inputs, fused: writer.pad("PAD", name, spec, inputs[0]),
     "layer_norm": _layer_norm,
     "scale": _scale,
+    "attention": _attention,
     "flatten": _flatten,
     "add": _elementwise("ADD"),
     "mul": _elementwise("MUL"),

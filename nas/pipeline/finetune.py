@@ -19,24 +19,13 @@ from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
 from nas.supernet import Subnet, load_subnet
-from nas.training import Finetuning, Recipe
+from nas.training import Finetuning
 from nas.training.finetune import Finetuned, finetune
 
-SAME = (
-    "batch_size",
-    "trained_share",
-    "weight_decay",
-    "clip_norm",
-    "label_smoothing",
-    "augmentation",
-    "balance_classes",
-)
-"""What training a chosen network alone has in common with the training of its supernet."""
-RATE = 0.5
-"""Share of that training's learning rate."""
 FOLDER = "finetuning"
 
 
@@ -53,7 +42,7 @@ def specialise(
     train_time: str | None = None,
     listener: Listener = SILENT,
 ) -> dict[str, Any]:
-    """Fine-tune the network of the search in `source` with the supernet's max net as its teacher.
+    """Fine-tune the network of the search in `source`; see `teacher_of`.
 
     Parameters
     ----------
@@ -77,11 +66,10 @@ def specialise(
     trained = TrainedSupernet.of_search(record)
     trained.data.require_labels("fine-tuning")
     subnet = load_subnet(source / WEIGHTS).eval()
-    teacher = trained.subnet(trained.space.max)
     objective = trained.evaluated.objective
     tuned = finetune(
         subnet,
-        teacher,
+        teacher_of(subnet, trained),
         trained.data,
         settings,
         objective=objective,
@@ -129,23 +117,17 @@ def finetune_chosen(
 
     Parameters
     ----------
-    trained : what `subnet` comes from. The widest network at the resolution of `subnet` teaches, which costs less than
-        the max net and is as good; where that is `subnet` itself, labels alone do. The recipe is the one that trained
-        the supernet, at a lower rate.
+    trained : what `subnet` comes from; see `teacher_of`. The settings are those of `usual_finetuning`.
     folder : of the search; a killed call goes on from the checkpoint below it.
 
     Returns
     -------
     What came of it, and its record.
     """
-    recipe = Recipe.from_dict(trained.card["recipe"])
-    settings = Finetuning(**{name: getattr(recipe, name) for name in SAME}, learning_rate=RATE * recipe.learning_rate)
-    space = trained.space
-    resolutions = np.array([gene.kind == "resolution" for gene in space.genes])
-    widest = np.where(resolutions, subnet.genotype, space.max)
+    settings = Finetuning(**usual_finetuning(trained.card))
     tuned = finetune(
         subnet,
-        None if (widest == subnet.genotype).all() else trained.subnet(widest),
+        teacher_of(subnet, trained),
         trained.data,
         settings,
         objective=trained.evaluated.objective,
@@ -157,6 +139,14 @@ def finetune_chosen(
         listener=listener,
     )
     return tuned, record_of(tuned, settings, request.seed)
+
+
+def teacher_of(subnet: Subnet, trained: TrainedSupernet) -> Subnet | None:
+    """The widest network at the resolution of `subnet`, which costs less than the max net; None where it is that."""
+    space = trained.space
+    resolutions = np.array([gene.kind == "resolution" for gene in space.genes])
+    widest = np.where(resolutions, subnet.genotype, space.max)
+    return None if (widest == subnet.genotype).all() else trained.subnet(widest)
 
 
 def record_of(tuned: Finetuned, settings: Finetuning, seed: int) -> dict[str, Any]:

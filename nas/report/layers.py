@@ -70,6 +70,8 @@ def operator(layer: LayerSpec) -> str:
         name = "depthwise convolution"
     elif layer.kind == "conv":
         name = "convolution" if layer.groups == 1 else f"convolution in {layer.groups} groups"
+    elif layer.kind == "attention":
+        name = f"multi-query attention, {layer.groups} head{'s' if layer.groups > 1 else ''}"
     else:
         name = {"global_pool": "global average pooling", "mul": "multiplication", "add": "addition"}.get(
             layer.kind, layer.kind.replace("_", " ")

@@ -58,6 +58,19 @@ def _pad(spec: LayerSpec, x: Tensor) -> Tensor:
     return F.pad(x, (left, right, top, bottom))
 
 
+def _attention(spec: LayerSpec, inputs: Sequence[Tensor]) -> Tensor:
+    """As all heads have the same keys and values, their queries are rows of one matrix."""
+    query, key, value = inputs
+    batch, channels, height, width = query.shape
+    of_head = channels // spec.groups
+    rows = query.reshape(batch, spec.groups, of_head, height * width).transpose(2, 3)
+    # There are fewer keys to scale than queries.
+    scores: Tensor = rows.reshape(batch, -1, of_head) @ (key.flatten(2) * of_head**-0.5)  # (B, heads * pixels, keys)
+    mixed = scores.softmax(-1) @ value.flatten(2).transpose(1, 2)  # (B, heads * pixels, channels of a value)
+    apart = mixed.view(batch, spec.groups, height * width, -1).transpose(2, 3)
+    return apart.reshape(batch, -1, height, width)
+
+
 SLOW_KERNEL = 5
 """Depthwise kernels from this size on, and all with a stride, are trained 2 to 5 times more slowly in bfloat16 than in
 float32 on a CPU (experiments/training_speed)."""
@@ -92,6 +105,7 @@ KINDS: dict[str, Kind] = {
     "pad": Kind(lambda spec, module, inputs: _pad(spec, inputs[0])),
     "layer_norm": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
     "scale": Kind(lambda spec, module, inputs: module(inputs[0]), has_weights=True),
+    "attention": Kind(lambda spec, module, inputs: _attention(spec, inputs)),
     "identity": Kind(lambda spec, module, inputs: module(inputs[0])),
     "flatten": Kind(lambda spec, module, inputs: inputs[0].flatten(1)),
     "zero": Kind(lambda spec, module, inputs: torch.zeros_like(inputs[0])),

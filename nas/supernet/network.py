@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nas.elastic import ChannelScale
 from nas.supernet.layers import ACTIVATIONS, KINDS
 from search_spaces import LayerSpec, Population, SearchSpace
 from search_spaces.layers import SLOT_INPUT
@@ -79,7 +80,11 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Draw all weights anew: Kaiming's fan-out for convolutions, 0.01 for the classifier, biases zero."""
+        """Draw all weights anew: Kaiming's fan-out for convolutions, 0.01 for the classifier, biases zero, scales one.
+
+        Queries and keys begin with variance 1 where they read normalised channels: large scores would let each pixel
+        look at one other alone.
+        """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.out_channels * math.prod(module.kernel_size) // module.groups
@@ -88,22 +93,34 @@ class Network(nn.Module):
                 module.weight.normal_(0, 0.01)
             elif isinstance(module, nn.BatchNorm2d | nn.LayerNorm):
                 module.reset_parameters()
+            elif _is_learnt_scale(module):
+                module.weight.fill_(1)
             if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
                 module.bias.zero_()
+        for _, slot in self.named_slots():
+            for name in (name for spec in slot.layers if spec.kind == "attention" for name in spec.inputs[:2]):
+                for module in slot[name].modules():
+                    if isinstance(module, nn.Conv2d):
+                        module.weight.normal_(0, module.in_channels**-0.5)
 
     @torch.no_grad()
     def zero_init_residuals(self) -> None:
-        """Let every residual block start as the identity: zero the last batch-norm's weight before its addition.
+        """Let every residual block start as the identity: zero the batch-norm's or scale's weight before its addition.
 
-        Accurate, Large Minibatch SGD (https://arxiv.org/abs/1706.02677), section 5.1.
+        Accurate, Large Minibatch SGD (https://arxiv.org/abs/1706.02677), section 5.1; for scales, CaiT
+        (https://arxiv.org/abs/2103.17239).
         """
         for _, slot in self.named_slots():
             for spec in slot.layers:
                 if spec.kind == "add" and SLOT_INPUT in spec.inputs:
                     for branch in set(spec.inputs) - {SLOT_INPUT}:
                         for module in slot[branch].modules():
-                            if isinstance(module, nn.BatchNorm2d):
+                            if isinstance(module, nn.BatchNorm2d) or _is_learnt_scale(module):
                                 module.weight.zero_()
+
+
+def _is_learnt_scale(module: nn.Module) -> TypeGuard[ChannelScale]:
+    return isinstance(module, ChannelScale) and not module.frozen
 
 
 def canonical_row(space: SearchSpace, genotype: NDArray[Any]) -> Population:

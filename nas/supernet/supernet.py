@@ -39,8 +39,8 @@ class Supernet(Network):
             slots.append(SlotModule(modules, ()))
         super().__init__(space, slots)
         self.kernel_transform = kernel_transform
-        self.initialise()
         self.activate(space.max)
+        self.initialise()
 
     def activate(self, genotype: NDArray[Any]) -> None:
         """Make the subnet of `genotype` the one that runs, trains and is calibrated.

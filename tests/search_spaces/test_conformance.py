@@ -43,15 +43,25 @@ def liveness_peak(layers: tuple[LayerSpec, ...]) -> int:
     """Most elements alive at once, found by asking of every tensor at every step whether it is still needed."""
     if not layers:
         return 0
+    # What is written, from what, and how many elements; an attention also writes its scores before and behind softmax.
+    steps: list[tuple[str, tuple[str, ...], int]] = []
+    for layer in layers:
+        read = layer.inputs
+        if layer.kind == "attention":
+            scores = layer.groups * layer.size**2 * (-(-layer.size // layer.stride)) ** 2
+            steps += [("scores of " + layer.name, read[:2], scores)]
+            steps += [("shares of " + layer.name, (steps[-1][0],), scores)]
+            read = (steps[-1][0], read[2])
+        steps.append((layer.name, read, layer.output_elements))
     tensors = [(SLOT_INPUT, 0, layers[0].input_elements)]
-    tensors += [(layer.name, step, layer.output_elements) for step, layer in enumerate(layers)]
+    tensors += [(name, number, elements) for number, (name, _, elements) in enumerate(steps)]
 
     def needed(name: str, step: int) -> bool:
-        return name == layers[-1].name or any(name in later.inputs for later in layers[step:])
+        return name == layers[-1].name or any(name in read for _, read, _ in steps[step:])
 
     return max(
         sum(size for name, born, size in tensors if born == step or (born < step and needed(name, step)))
-        for step in range(len(layers))
+        for step in range(len(steps))
     )
 
 
@@ -144,10 +154,11 @@ def test_costs_equal_a_count_layer_by_layer(space: SearchSpace, precision: str) 
         ]
         assert costs.macs[i] == sum(layer.macs for layer in layers)
         assert costs.params[i] == sum(weights) + sum(
-            layer.out_channels * (layer.bias + 2 * layer.norm) for layer in layers
+            layer.out_channels * (layer.bias + 2 * layer.norm + (layer.kind == "scale")) for layer in layers
         )
         vectors = sum(layer.out_channels * (layer.bias or layer.norm) for layer in layers)
         vectors += sum(layer.out_channels for layer in layers if layer.kind == "identity" and layer.norm)
+        vectors += sum(layer.out_channels for layer in layers if layer.kind == "scale")
         assert costs.weight_bytes[i] == width * sum(weights) + 4 * vectors
         assert costs.peak_activation_bytes[i] == width * max(map(liveness_peak, slots))
 
@@ -190,6 +201,10 @@ def test_layers_fit_together(space: SearchSpace) -> None:
                 if layer.kind == "concat":
                     assert layer.out_channels == sum(c for c, _ in sources), layer
                     assert {s for _, s in sources} == {layer.size}, layer
+                elif layer.kind == "attention":
+                    side = -(-layer.size // layer.stride)
+                    channels = (layer.in_channels, layer.out_channels)
+                    assert sources[1:] == [(c // layer.groups, side) for c in channels], layer
                 else:
                     assert all(c == layer.in_channels and s in (1, layer.size) for c, s in sources[1:]), layer
                     assert (len(sources) == 2) == (layer.kind in ("add", "mul"))

@@ -45,6 +45,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "nasbench201": {"resolutions": [8], "cells": 1, "channels": 8},
     "efficientnet_lite0": {"resolutions": [32], "num_classes": 10},
     "mobilenet_v4": {"resolutions": [16], "width_mult": 0.1, "depths": [1, 2], "num_classes": 10},
+    "hybrid": {
+        "resolutions": [64],
+        "width_mult": 0.1,
+        "depths": [1, 2],
+        "attention_depths": [1, 2],
+        "num_classes": 10,
+    },
     "resnet50": {"resolutions": [24], "widths": [2, 4], "depths": [0, 1], "num_classes": 10},
 }
 

@@ -50,6 +50,10 @@ CASES = {
     "pad": layer("pad", padding=(1, 2, 0, 1)),
     "layer_norm": layer("layer_norm", epsilon=1e-6),
     "scale": layer("scale"),
+    "attention": layer("attention", groups=4, inputs=("second", "two", "slim")),
+    "attention to fewer keys": LayerSpec(
+        "layer", "attention", 8, 12, SIDE, stride=3, groups=2, inputs=("first", "few", "wide")
+    ),
     "scale and shift": layer("scale", bias=True, frozen=True),
     "identity": layer("identity", norm=True),
     "zero": layer("zero"),
@@ -66,12 +70,16 @@ def network(case: str) -> dict[str, list[LayerSpec]]:
     if tested.kind in ("flatten", "linear"):
         return {"all": [stem, _layer("pooled", "global_pool", 8, "stem"), _reading(tested, "pooled")]}
     layers = [stem]
-    if tested.kind in JOINING:
+    if tested.kind in JOINING or tested.kind == "attention":
         layers += [
             _layer("first", "identity", 8, "stem", activation="hard_swish"),
             _layer("second", "conv", 8, "stem", kernel=3),
             _layer("four", "slice", 8, "stem", out=4),
             _layer("pooled", "global_pool", 8, "stem"),
+            _layer("two", "slice", 8, "second", out=2, start=3),
+            _layer("slim", "slice", 8, "first", out=2),
+            _layer("few", "conv", 8, "second", out=4, kernel=3, stride=3),
+            _layer("wide", "conv", 8, "first", out=6, kernel=3, stride=3),
         ]
         layers.append(tested)
     else:

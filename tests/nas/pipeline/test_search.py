@@ -256,6 +256,8 @@ def test_finetune_keeps_the_better_network_and_exports_it_again(searched):
     before, after = (tuned["finetuning"][when]["validation"] for when in ("before", "after"))
     assert before == pytest.approx(record["measured"]["accuracy"], abs=0.01)
     assert tuned["finetuning"]["kept"] == ("after" if after > before else "before")
+    assert "trained as its supernet was, from a learning rate of 0.05 in batches of 64" in done.stderr
+    assert tuned["finetuning"]["learning_rate"] == 0.05
     assert tuned["finetuning"]["weight_decay"] == 1e-3
     assert [entry["name"] for entry in tuned["finetuning"]["augmentation"]] == ["random_resized_crop"]
     assert (home / "tuned/augmentation.png").is_file()

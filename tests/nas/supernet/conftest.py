@@ -14,14 +14,15 @@ from search_spaces import SPACES, SearchSpace, get_space
 NARROW: dict[str, dict[str, Any]] = {
     "resnet50": {"widths": (5, 8, 10)},
     "mobilenet_v4": {"width_mult": 0.25, "depths": (1, 2)},
+    "hybrid": {"width_mult": 0.25, "depths": (1, 2), "attention_depths": (1, 2), "resolutions": (32, 64)},
 }
-"""Of spaces whose networks are too wide or too deep to be compared by the hundred."""
+"""Of spaces whose networks are too wide or too deep to be compared by the hundred, or see nothing at few pixels."""
 
 
 def small(name: str) -> SearchSpace:
     """The space, at resolutions that are quick to run where it lets one choose them."""
     sides = {"resolutions": (16, 24)} if "resolutions" in get_space(name).options else {}
-    return get_space(name, **sides, **NARROW.get(name, {}))
+    return get_space(name, **sides | NARROW.get(name, {}))
 
 
 def randomise(net: Network) -> None:

@@ -1,0 +1,51 @@
+"""How a chosen network is trained alone where nothing else is said: much as its supernet was trained."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nas.search.record import read_record
+from nas.shipped import find_supernet
+from nas.shipped.card import read_card
+from nas.training import Finetuning, Recipe
+
+SAME = (
+    "batch_size",
+    "trained_share",
+    "weight_decay",
+    "clip_norm",
+    "label_smoothing",
+    "augmentation",
+    "balance_classes",
+)
+"""What training a chosen network alone has in common with the training of its supernet."""
+RATE = 0.5
+"""Share of that training's learning rate."""
+
+F = TypeVar("F", bound=Finetuning)
+
+
+def usual_finetuning(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of `Finetuning` for a network of the supernet whose card this is; none where it names no recipe."""
+    if "recipe" not in card:
+        return {}
+    recipe = Recipe.from_dict(card["recipe"])
+    return {name: getattr(recipe, name) for name in SAME} | {"learning_rate": RATE * recipe.learning_rate}
+
+
+def as_its_supernet(settings: F, source: Path, typed: Collection[str]) -> tuple[F, str]:
+    """The settings with what is usual for the network of the search in `source`, and a sentence; what is `typed` stays.
+
+    Raises
+    ------
+    ValueError : `source` is no finished search, or its supernet is gone.
+    """
+    supernet = read_record(source).get("supernet")
+    usual = usual_finetuning(read_card(find_supernet(str(supernet)))["card"]) if supernet else {}
+    made = replace(settings, **{name: value for name, value in usual.items() if name not in typed})
+    whose = "as its supernet was" if usual else "by the usual settings"
+    return made, (
+        f"trained {whose}, from a learning rate of {made.learning_rate:g} in batches of {made.batch_size}; otherwise: "
+        "learning_rate=0.01 batch_size=32, --cfg job lists all"
+    )
