@@ -165,7 +165,7 @@ class ArchitectureEncoding:
 
         Parameters
         ----------
-        prices : shape (WIDTH, m), what one unit of each total of `predictors.operators` costs.
+        prices : shape (WIDTH + 1, m), what one unit of each total of `predictors.operators` costs, and an inference.
 
         Returns
         -------
@@ -173,7 +173,7 @@ class ArchitectureEncoding:
         network of the reference.
         """
         totals = self._totals(self.reference)[:, 2 * WIDTH :].astype(np.float64).mean(axis=0)
-        prices = prices / np.maximum(totals @ prices, 1e-30)
+        prices = prices[:-1] / np.maximum(totals @ prices[:-1] + prices[-1], 1e-30)
         split = len(CLASSES)
         # Working layers are all layers (launches, work) without the others.
         groups = {"launches": prices[:split], "work": prices[split:], "dead": -prices, "unfed": -prices}

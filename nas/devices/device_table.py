@@ -99,6 +99,13 @@ class DeviceTable:
         """Everything measured on the device so far, else the published figures of it, None where there is neither."""
         return self.measured() or _read(SHIPPED_TABLES / f"{self.spec.name}.csv")
 
+    def card(self) -> Card | None:
+        """Of what was measured on the device, else of what was published of it; None where there is neither."""
+        for csv in (self.path, SHIPPED_TABLES / f"{self.spec.name}.csv"):
+            if csv.exists() or card_path(csv).exists():
+                return card_of(csv)
+        return None
+
     def known(self, space: SearchSpace) -> tuple[Population, NDArray[np.float64]]:
         """The networks of `space` measured at this batch: genotypes (n, n_genes) and latencies (n,) in milliseconds.
 

@@ -18,12 +18,16 @@ from nas.devices.device import Device
 from nas.devices.suspicious import measure_suspicious_again
 from nas.progress import SILENT, Listener, Progress
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
+from predictors.latency.published import HAND_MADE
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
 from search_spaces.traced import PREFIX as TRACED
 
 SHIPPED = Path(latency_tables.__file__).parent
 OPERATOR_COSTS = SHIPPED / "operator_costs.json"
+PUBLISHED_COSTS = SHIPPED / "published_costs.json"
+"""Of devices known by hand-made networks alone. They are no part of the fleet: with them, devices of the fleet that
+were left out were predicted worse."""
 ENOUGH_WITH_FLEET, ENOUGH_ALONE = 12, 40
 """Networks to measure on a device before its predictor is trusted: ten and the extremes, or a few dozen."""
 POOL = 1_000  # random networks among which the first ones to measure are chosen
@@ -166,7 +170,7 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
     if without is not None and len(rows):
         rows = rows[[not _holds(without, *row) for row in zip(rows["space"], rows["architecture"], strict=True)]]
     if not len(rows):
-        return fleet.devices_.get(device.name)
+        return fleet.devices_.get(device.name) or _published(device.name)
     counts = rows["batch"].value_counts()
     batch = device.batch if device.batch in counts else int(counts.index[0])
     parts = []
@@ -177,7 +181,13 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
         own = {"resolutions": (int(row["resolution"]),)} if row["resolution"] else {}  # 0: nothing is said of it
         space = get_space(row["space"], **own)
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
-    return replace(fleet.adapt(parts), batch=batch) if parts else fleet.devices_.get(device.name)
+    if not parts:
+        return fleet.devices_.get(device.name) or _published(device.name)
+    return replace(fleet.adapt(parts), batch=batch)
+
+
+def _published(name: str) -> DeviceCosts | None:
+    return OperatorCosts.load(PUBLISHED_COSTS).devices_.get(name)
 
 
 def _holds(space: SearchSpace, name: str, architecture: str) -> bool:
@@ -212,10 +222,32 @@ def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
             f"nas measure {device.flags} --space {space.name}"
         )
     predictor = costs.for_space(space)
+    networks = f"networks of {' and '.join(costs.spaces)}"
+    if costs.spaces == (HAND_MADE,):
+        card = device.table.card()
+        networks = HAND_MADE if card is None else f"{HAND_MADE} {card.provenance}"
     here = "" if space.name in costs.spaces else f", none of them of {space.name}"
     images = "" if costs.batch == 1 else f", in batches of {costs.batch} images, which is what these latencies are of"
     evidence = (
-        f"predicted from what operators cost, learnt from {costs.n:,} networks of {' and '.join(costs.spaces)}{here}"
-        f"{images}; expected error {predictor.expected_error:.0%}"
+        f"predicted from what operators cost, learnt from {costs.n:,} {networks}{here}{images}; expected error "
+        f"{predictor.expected_error:.0%}{_outside(costs, space)}"
     )
     return KnownLatency(predictor, evidence)
+
+
+def _outside(costs: DeviceCosts, space: SearchSpace) -> str:
+    """A warning where networks of `space` are smaller or larger than all that the costs were learnt from."""
+    if costs.macs is None:
+        return ""
+    low, high = (int(macs) for macs in space.costs(np.stack([space.min, space.max])).macs)
+    first, last = costs.macs
+    if low >= first and high <= last:
+        return ""
+    return (
+        f", and more where networks have fewer or more MACs than those: they have {_mega(first)} to {_mega(last)}, "
+        f"{space.name} {_mega(low)} to {_mega(high)} M"
+    )
+
+
+def _mega(macs: int) -> str:
+    return f"{macs / 1e6:,.0f}" if macs >= 1e7 else f"{macs / 1e6:.1f}"

@@ -27,7 +27,7 @@ class KnownDevice:
     Attributes
     ----------
     spec : its card.
-    card : of its latency table, None where there is none yet.
+    card : of what is stored or was published of it, None where there is nothing yet.
     spaces : names of the spaces that were measured on it, with the number of networks.
     problem : why its latency table cannot be read; empty where it can.
     """
@@ -95,17 +95,18 @@ def list_devices(*, folder: Path = DEVICES_FOLDER, listener: Listener = SILENT) 
     """Every device with what is known of it; the tables are read, not checked against their spaces. Runs nothing."""
     found = []
     for spec in device_specs(folder, listener):
+        stored = DeviceTable(spec, folder / spec.name)
         try:
-            table = DeviceTable(spec, folder / spec.name).read()
+            table, card = stored.read(), stored.card()
         except ValueError as error:
             listener.say(f"warning: {error}")
             found.append(KnownDevice(spec, problem=str(error)))
             continue
         if table is None:
-            found.append(KnownDevice(spec))
+            found.append(KnownDevice(spec, card))
             continue
         counts = table.rows["space"].value_counts(sort=False)
-        found.append(KnownDevice(spec, table.card, tuple((str(label), int(n)) for label, n in counts.items())))
+        found.append(KnownDevice(spec, card, tuple((str(label), int(n)) for label, n in counts.items())))
     return found
 
 

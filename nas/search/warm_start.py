@@ -54,7 +54,7 @@ class _State(TypedDict):
     space: str
     options: dict[str, Any]
     confidence: Annotated[float, Gt(0), Lt(1)]
-    precision: Literal["float32", "int8"]
+    precision: Literal["float32", "float16", "int8"]
     latency_scale: dict[str, Annotated[float, Gt(0)]]
     exponent: NotRequired[Annotated[float, Ge(-10), Le(0)]]
     latencies: dict[str, Literal["profile", "operators"]]

@@ -106,9 +106,9 @@ class LatencyPredictor:
 
         Parameters
         ----------
-        others : milliseconds for one unit of each total of `predictors.operators` on known devices, shape
-            (WIDTH, n_devices); used where the fleet is empty.
-        own : the same of the device itself, shape (WIDTH,).
+        others : milliseconds for one unit of each total of `predictors.operators`, and for an inference, on known
+            devices, shape (WIDTH + 1, n_devices); used where the fleet is empty.
+        own : the same of the device itself, shape (WIDTH + 1,).
         """
         if not hasattr(self, "devices_"):
             self.fit()

@@ -101,7 +101,8 @@ class SourceDevices:
         Parameters
         ----------
         encoding : of the space to predict.
-        prices : shape (WIDTH, n_devices), in the order of `predictors.operators`, for one launch, MAC, element, weight.
+        prices : shape (WIDTH + 1, n_devices), in the order of `predictors.operators`, for one launch, MAC, element or
+            weight, and for an inference.
         """
         nothing = np.empty((0, len(encoding.space.genes)), dtype=np.int16)
         return cls(encoding, nothing, encoding.weights_of_prices(prices).astype(np.float32))

@@ -1,9 +1,10 @@
 """Latency in a space in which a device was never measured, from what operators cost it.
 
 A network's latency is taken as a sum over its operators: launches, MACs, elements moved and weights of each class
-of layers (`predictors.operators`), each with a price that is not negative. A fleet measured on several spaces
-prices them for each of its devices; a new device is a mixture of the fleet's, found from the few networks that
-were measured on it in whatever space. Non-negative least squares throughout, on relative errors. Latencies are
+of layers (`predictors.operators`), each with a price that is not negative, and an overhead for the inference where
+one is known. A fleet measured on several spaces prices them for each of its devices; a new device is a mixture of the
+fleet's, found from the few networks that were measured on it in whatever space; published networks price a device by
+themselves (`predictors.latency.published`). Non-negative least squares throughout, on relative errors. Latencies are
 milliseconds; standard deviations are honest about crossing spaces, which costs far more than noise.
 """
 
@@ -11,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NotRequired
 
 import numpy as np
 from annotated_types import Ge, Len
@@ -44,6 +45,24 @@ class Part(NamedTuple):
     population: NDArray[Any]
     latency_ms: Floats
 
+    @property
+    def name(self) -> str:
+        """Of the space."""
+        return self.space.name
+
+    @property
+    def totals(self) -> NDArray[Any]:
+        """Of working layers, shape (n, WIDTH)."""
+        return OperatorTotals(self.space)(self.population)[:, 2 * WIDTH :]
+
+
+class Networks(NamedTuple):
+    """Networks of no space: totals (n, WIDTH) in the order of `predictors.operators`, and milliseconds (n,)."""
+
+    name: str
+    totals: NDArray[Any]
+    latency_ms: Floats
+
 
 @dataclass(frozen=True)
 class DeviceCosts:
@@ -57,6 +76,10 @@ class DeviceCosts:
     spaces : names of the spaces it was learnt from.
     n : networks it was learnt from.
     batch : images of an inference in these measurements; a price is per image's MACs and elements, for the whole batch.
+    overhead_ms : of an inference, whatever the network.
+    macs : of the smallest and the largest network it was learnt from; None where that is not kept.
+    mean_error_elsewhere : mean relative error of networks that were left out as if of another space; None where it is
+        not known of this device.
     """
 
     prices: Floats
@@ -65,6 +88,9 @@ class DeviceCosts:
     spaces: tuple[str, ...]
     n: int
     batch: int = 1
+    overhead_ms: float = 0.0
+    macs: tuple[int, int] | None = None
+    mean_error_elsewhere: float | None = None
 
     @property
     def expected_error(self) -> float:
@@ -74,13 +100,13 @@ class DeviceCosts:
     @property
     def expected_error_elsewhere(self) -> float:
         """The same in any other space."""
-        return TYPICAL_DISTANCE * self.error_elsewhere
+        known = self.mean_error_elsewhere
+        return TYPICAL_DISTANCE * self.error_elsewhere if known is None else known
 
     @property
     def single_prices(self) -> Floats:
-        """Milliseconds for one launch, MAC, element or weight, shape ``(WIDTH,)``."""
-        single: Floats = self.prices / _units()
-        return single
+        """Milliseconds for one launch, MAC, element or weight, and for an inference, shape ``(WIDTH + 1,)``."""
+        return np.append(self.prices / _units(), self.overhead_ms)
 
     def for_space(self, space: SearchSpace) -> "SpaceLatency":
         """A latency predictor for `space`."""
@@ -105,7 +131,8 @@ class SpaceLatency:
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
         """Milliseconds, shape ``(n,)``; with `return_std` also the standard deviation."""
-        latency = _scaled(self._totals(population)) @ self.costs.prices
+        totals = self._totals(population)[:, 2 * WIDTH :]
+        latency = scaled(totals) @ self.costs.prices + self.costs.overhead_ms
         return (latency, self.relative_std * latency) if return_std else latency
 
 
@@ -114,6 +141,11 @@ class _DevicePrices(TypedDict):
     error: NotNegative
     spaces: list[str]
     networks: Annotated[int, Ge(0)]
+    batch: NotRequired[Annotated[int, Ge(1)]]
+    overhead_ms: NotRequired[NotNegative]
+    error_elsewhere: NotRequired[NotNegative]
+    mean_error_elsewhere: NotRequired[NotNegative]
+    macs: NotRequired[Annotated[list[Annotated[int, Ge(0)]], Len(2, 2)] | None]
 
 
 class _Prices(TypedDict):
@@ -133,7 +165,7 @@ class OperatorCosts:
     ----------
     devices_ : the fleet: costs of each device by name.
     across_ : relative standard deviation of a device that was left out, in a space it was not measured in: wide
-        enough for two of three networks of the mean device, see `_calibrated`.
+        enough for two of three networks of the mean device, see `calibrated`.
     """
 
     devices_: dict[str, DeviceCosts]
@@ -165,8 +197,8 @@ class OperatorCosts:
                 rows = slice(0, n_across)
                 mixture = others @ _mixture(features[name][here][rows] @ others, part.latency_ms[rows])
                 elsewhere = [i for i in range(len(parts)) if i != here]
-                errors += [_log_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere]
-        self.across_ = _calibrated(errors) if errors else 0.25
+                errors += [log_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere]
+        self.across_ = calibrated(errors) if errors else 0.25
         self.devices_ = {}
         for name, parts in fleet.items():
             fitted = [_log_rms(f @ prices[name], p.latency_ms) for f, p in zip(features[name], parts, strict=True)]
@@ -179,8 +211,8 @@ class OperatorCosts:
             )
         return self
 
-    def adapt(self, measured: Iterable[Part]) -> DeviceCosts:
-        """The costs of a device on which a few networks were measured, in one space or several.
+    def adapt(self, measured: Iterable[Part | Networks]) -> DeviceCosts:
+        """The costs of a device on which a few networks were measured, in one space or several, or in none.
 
         Raises
         ------
@@ -191,8 +223,9 @@ class OperatorCosts:
         if not len(latency):
             raise ValueError("a device is learnt from at least one measured network")
         fleet = np.stack([costs.prices for costs in self.devices_.values()], axis=1)
-        predicted = np.concatenate([_features(part) for part in parts]) @ fleet  # (n, devices)
-        prices = fleet @ _mixture(predicted, latency)
+        overheads = np.array([costs.overhead_ms for costs in self.devices_.values()])
+        predicted = np.concatenate([_features(part) for part in parts]) @ fleet + overheads  # (n, devices)
+        mixture = _mixture(predicted, latency)
         error = self.across_
         if len(latency) >= MIN_FOR_ERROR:
             left_out = [
@@ -201,11 +234,12 @@ class OperatorCosts:
             ]
             error = max(LEAST_ERROR, _log_rms(np.array(left_out), latency))
         return DeviceCosts(
-            prices,
+            fleet @ mixture,
             error,
             max(error, self.across_),
-            tuple(dict.fromkeys(part.space.name for part in parts)),
+            tuple(dict.fromkeys(part.name for part in parts)),
             len(latency),
+            overhead_ms=float(overheads @ mixture),
         )
 
     def save(self, path: Path) -> None:
@@ -222,10 +256,26 @@ class OperatorCosts:
                     "spaces": list(costs.spaces),
                     "networks": costs.n,
                 }
+                | self._own_record(costs)
                 for name, costs in self.devices_.items()
             },
         }
         write_text(path, json.dumps(record, indent=1) + "\n")
+
+    def _own_record(self, costs: DeviceCosts) -> dict[str, Any]:
+        """What differs from the other devices of the fleet."""
+        found: dict[str, Any] = {}
+        if costs.batch != 1:
+            found["batch"] = costs.batch
+        if costs.overhead_ms:
+            found["overhead_ms"] = float(f"{costs.overhead_ms:.6g}")
+        if costs.error_elsewhere != max(LEAST_ERROR, self.across_):
+            found["error_elsewhere"] = round(costs.error_elsewhere, 4)
+        if costs.mean_error_elsewhere is not None:
+            found["mean_error_elsewhere"] = round(costs.mean_error_elsewhere, 4)
+        if costs.macs is not None:
+            found["macs"] = list(costs.macs)
+        return found
 
     @classmethod
     def load(cls, path: Path) -> "OperatorCosts":
@@ -244,9 +294,13 @@ class OperatorCosts:
             name: DeviceCosts(
                 np.array(device["prices_ms"], dtype=np.float64),
                 device["error"],
-                max(LEAST_ERROR, made.across_),
+                device.get("error_elsewhere", max(LEAST_ERROR, made.across_)),
                 tuple(device["spaces"]),
                 device["networks"],
+                device.get("batch", 1),
+                device.get("overhead_ms", 0.0),
+                (macs[0], macs[1]) if (macs := device.get("macs")) else None,
+                device.get("mean_error_elsewhere"),
             )
             for name, device in record["devices"].items()
         }
@@ -264,14 +318,14 @@ class OperatorCosts:
         return self.devices_[name]
 
 
-def _features(part: Part) -> Floats:
-    return _scaled(OperatorTotals(part.space)(part.population))
+def _features(part: Part | Networks) -> Floats:
+    return scaled(part.totals)
 
 
-def _scaled(totals: NDArray[Any]) -> Floats:
-    """The totals of working layers in the units of the prices, shape ``(n, WIDTH)``."""
-    scaled: Floats = np.asarray(totals[:, 2 * WIDTH :], dtype=np.float64) / _units()
-    return scaled
+def scaled(totals: NDArray[Any]) -> Floats:
+    """Totals ``(n, WIDTH)`` in the units of the prices."""
+    result: Floats = np.asarray(totals, dtype=np.float64) / _units()
+    return result
 
 
 def _units() -> Floats:
@@ -300,12 +354,13 @@ def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
     return mixture
 
 
-def _log_errors(predicted: Floats, measured: Floats) -> Floats:
+def log_errors(predicted: Floats, measured: Floats) -> Floats:
+    """Absolute differences of logarithms."""
     errors: Floats = np.abs(np.log(np.maximum(predicted, 1e-12) / measured))
     return errors
 
 
-def _calibrated(errors: Sequence[Floats]) -> float:
+def calibrated(errors: Sequence[Floats]) -> float:
     """The standard deviation that holds what a normal distribution holds, over errors of devices that count equally.
 
     A few devices err many times as much as the others, so no width holds 68 % within one and 95 % within two: this one

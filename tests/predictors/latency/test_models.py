@@ -30,10 +30,10 @@ def test_prices_are_linear_in_the_features(name: str) -> None:
     prices = np.random.default_rng(0).gamma(1.0, 0.05, size=(WIDTH, 3))
     population = space.sample(300, np.random.default_rng(1))
     encoding = ArchitectureEncoding(space, "latency")
-    singles = np.stack([DeviceCosts(p, 0.1, 0.1, (), 1).single_prices for p in prices.T], axis=1)
+    singles = np.stack([DeviceCosts(p, 0.1, 0.1, (), 1, overhead_ms=0.3).single_prices for p in prices.T], axis=1)
     relative = SourceDevices.priced(encoding, singles)(encoding(population))
     for device, price in enumerate(prices.T):
-        latency = priced(space, price, population)
+        latency = priced(space, price, population) + 0.3
         scale = latency.mean() / relative[:, device].mean()
         np.testing.assert_allclose(scale * relative[:, device], latency, rtol=2e-3)
 
@@ -61,7 +61,7 @@ def test_costs_of_the_device_in_other_spaces_are_not_dropped_for_three_measureme
     test = space.sample(300, rng)
     chosen = space.sample(3, rng)
     singles = DeviceCosts(own, 0.1, 0.1, (), 1).single_prices
-    informed = LatencyPredictor(space).know_costs(others=others, own=singles)
+    informed = LatencyPredictor(space).know_costs(np.vstack([others, np.zeros(5)]), singles)
     latency = priced(space, own, chosen) * np.array([1.03, 0.97, 1.0])
     informed.adapt(chosen, latency)
     alone = LatencyPredictor(space).fit().adapt(chosen, latency)
