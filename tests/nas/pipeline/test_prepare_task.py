@@ -97,7 +97,7 @@ def test_a_latency_that_nothing_keeps_is_refused(
 def test_an_unknown_strategy_is_refused_before_a_device_is_measured(
     request_: SearchRequest, devices: list[Device], learnt: list[str]
 ) -> None:
-    with pytest.raises(ValueError, match="no search strategy 'annealing'; known: evolution, nsga2, random"):
+    with pytest.raises(ValueError, match="no search strategy 'annealing'; known: evolution, gradient, nsga2, random"):
         prepare_task(replace(request_, strategy="annealing"), devices, Budget.parse(latency="50%"))
     assert not learnt
 

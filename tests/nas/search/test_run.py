@@ -193,7 +193,7 @@ def test_killed_search_resumes_to_the_same_result(objectives: Objectives, tmp_pa
         for name in ("finalists.csv", "pareto.csv", "measurements.csv"):
             assert (tmp_path / f"killed at {share}" / name).read_text() == (tmp_path / "whole" / name).read_text()
     again = Bench(objectives, 1.3)
-    assert run(tmp_path / "killed", again) == expected
+    assert run(tmp_path / "killed at 0.0", again) == expected
     assert not again.measured
     assert not again.evaluated
 
