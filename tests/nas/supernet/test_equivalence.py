@@ -17,11 +17,11 @@ from search_spaces import SearchSpace
 N_GENOTYPES = {
     "fbnet_imagenet": 20,
     "resnet50": 40,
-    "mobilenet_v4_w0.25": 60,
+    "mobilenet_v4_w0.25": 40,
     "reparameterised_w0.25": 40,
     "hybrid_w0.25": 40,
 }
-USUAL_N_GENOTYPES = 100
+USUAL_N_GENOTYPES = 60
 BATCH = 2
 MakeSupernet = Callable[..., Supernet]
 
