@@ -285,7 +285,9 @@ def conditions(asked: argparse.Namespace) -> dict[str, Any]:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = "not installed"
-    return facts | {key: str(value) for key, value in vars(asked).items()} | {"started": time.strftime("%F %T")}
+    folders = ("data", "weights", "results", "work")
+    typed = {key: str(value) for key, value in vars(asked).items() if key not in folders}
+    return facts | typed | {"started": time.strftime("%F %T")}
 
 
 def main() -> None:
