@@ -18,7 +18,7 @@ from sklearn.neural_network import MLPRegressor
 
 from experiments.latency_transfer.data import load_fleet
 from experiments.search_speed.tables import MacroSpace
-from experiments.search_speed.task import Note10Latency, Task, data_folder
+from experiments.search_speed.task import Exact, Task, data_folder
 from latency_tables.files import write_text
 from nas.pipeline.search import Unknown
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
@@ -134,7 +134,7 @@ def free_statistics(data: Path, seeds: int, out: Path) -> None:
 def rounds(data: Path, seeds: int, out: Path) -> None:
     """The network found within a budget on once-for-all's task, with all evaluations spread or most in rounds."""
     task, budget, lines = Task(data), Budget.parse(latency=f"{LIMIT_MS}ms"), []
-    unknown = Objectives(task.space, Unknown(), Note10Latency(task))
+    unknown = Objectives(task.space, Unknown(), Exact(task.latency_ms))
     for n, seed, way in itertools.product(OBSERVED[1:], range(seeds), ("spread", "rounds")):
         rng = np.random.default_rng(100 + seed)
 

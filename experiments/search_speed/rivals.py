@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from experiments.search_speed.task import KNOWN, Note10Latency, Task
+from experiments.search_speed.task import KNOWN, Exact, Task
 from nas.devices import get_device
 from nas.devices.learning import learn_device
 from nas.evaluation.trained import TrainedSupernet
@@ -39,17 +39,6 @@ class Work(NamedTuple):
     feasibility: Feasibility
 
 
-class _Accuracy:
-    """Once-for-all's predictor, as one without error."""
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-
-    def predict(self, population: np.ndarray, return_std: bool = False) -> object:
-        mean = self.task.accuracy(population)
-        return (mean, np.zeros(len(mean))) if return_std else mean
-
-
 def work(task: Task) -> Iterator[Work]:
     """Once-for-all's task, and the shipped supernet on a phone."""
     trained = TrainedSupernet.open(DEFAULT)
@@ -58,7 +47,7 @@ def work(task: Task) -> Iterator[Work]:
     latency = learn_device(get_device("pixel"), trained.space).predictor
     of_space = {
         "once-for-all, note10": (
-            Objectives(task.space, _Accuracy(task), Note10Latency(task)),
+            Objectives(task.space, Exact(task.accuracy), Exact(task.latency_ms)),
             [f"{limit}ms" for limit in KNOWN],
         ),
         "shipped supernet, pixel": (Objectives(trained.space, accuracy, latency), SHARES),

@@ -98,12 +98,7 @@ FLAGS = {
             "subnets to evaluate for the accuracy predictor, at most (default 80)",
             text=False,
         ),
-        Flag(
-            "strategy",
-            "strategy",
-            "NAME",
-            "how to search: evolution (default), gradient, nsga2 or random",
-        ),
+        Flag("strategy", "strategy", "NAME", "how to search: evolution (default), gradient, nsga2 or random"),
         Flag("storage", "storage", "URL", "share evaluations with `nas worker`, e.g. sqlite:///runs/nas.db"),
         Flag("out", "", "PATH", "where the results go (default: runs/<verb>/<date>_<time>_<name>)"),
         Flag("seed", "seed", "N", "seed of everything random (default 0)", text=False),

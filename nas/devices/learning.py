@@ -170,7 +170,7 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
     if without is not None and len(rows):
         rows = rows[[not _holds(without, *row) for row in zip(rows["space"], rows["architecture"], strict=True)]]
     if not len(rows):
-        return fleet.devices_.get(device.name) or _published(device.name)
+        return _shipped_costs(fleet, device.name)
     counts = rows["batch"].value_counts()
     batch = device.batch if device.batch in counts else int(counts.index[0])
     parts = []
@@ -182,12 +182,12 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
         space = get_space(row["space"], **own)
         parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
     if not parts:
-        return fleet.devices_.get(device.name) or _published(device.name)
+        return _shipped_costs(fleet, device.name)
     return replace(fleet.adapt(parts), batch=batch)
 
 
-def _published(name: str) -> DeviceCosts | None:
-    return OperatorCosts.load(PUBLISHED_COSTS).devices_.get(name)
+def _shipped_costs(fleet: OperatorCosts, name: str) -> DeviceCosts | None:
+    return fleet.devices_.get(name) or OperatorCosts.load(PUBLISHED_COSTS).devices_.get(name)
 
 
 def _holds(space: SearchSpace, name: str, architecture: str) -> bool:

@@ -144,12 +144,16 @@ class Objectives:
         With an exponent it is multiplied by ``(latency / limit) ** exponent`` for every limit on a latency, whose upper
         quantile counts.
         """
-        worth = _column(self.accuracy.predict(population))
-        if self.exponent and budget.latencies:
-            costs = self.costs(population, budget)
-            for key in budget.latencies:
-                worth = worth * (costs[budget[key].key] / budget[key].value) ** self.exponent
-        return worth
+        accuracy = _column(self.accuracy.predict(population))
+        return self.weighed(accuracy, self.costs(population, budget), budget) if self.exponent else accuracy
+
+    def weighed(
+        self, accuracy: NDArray[np.float64], costs: Mapping[CostKey, NDArray[np.float64]], budget: Budget
+    ) -> NDArray[np.float64]:
+        """`accuracy` (n,) times ``(latency / limit) ** exponent`` for every limit of `budget` on a latency."""
+        for key in budget.latencies:
+            accuracy = accuracy * (costs[key] / budget[key].value) ** self.exponent
+        return accuracy
 
     def max_net(self, budget: Budget) -> dict[CostKey, float]:
         """What the max net costs by the limits of `budget`; latency as its mean."""

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, row_keys, total_violation
 from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
-from nas.search.latency import ONLY_DEVICE, Latency
+from nas.search.latency import ONLY_DEVICE, CostKey, Latency
 from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
@@ -302,15 +302,16 @@ class _Finalists:
 
     def _judged(self) -> NDArray[np.float64]:
         """What each network is worth (see `Objectives.worth`), by what is known best of it, (n,)."""
-        worth = np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)
-        if self.objectives.exponent:
-            for key in self.budget.latencies:
-                if key in self.sessions:
-                    latency_ms = self.sessions[key].bound_ms(self.enough)
-                else:
-                    latency_ms = self.described[key.column("predicted_latency_ms")].to_numpy()
-                worth = worth * (latency_ms / self.budget[key].value) ** self.objectives.exponent
-        return worth
+        accuracy = np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)
+        if not self.objectives.exponent:
+            return accuracy
+        latencies: dict[CostKey, NDArray[np.float64]] = {
+            key: self.sessions[key].bound_ms(self.enough)
+            if key in self.sessions
+            else self.described[key.column("predicted_latency_ms")].to_numpy()
+            for key in self.budget.latencies
+        }
+        return self.objectives.weighed(accuracy, latencies, self.budget)
 
     def _session(self, rows: NDArray[np.intp]) -> None:
         self.number += 1
