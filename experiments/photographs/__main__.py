@@ -11,8 +11,8 @@ time, and evaluates networks of several sizes with calibrated batch-norm: ``resu
 ``budgets`` runs ``nas search`` as it is typed, for several latency budgets, beside its baselines:
 ``results/budgets.csv``.
 
-``alone`` trains two networks of the supernet in ``--supernet`` alone, as ``--finetune-time`` does:
-``results/alone.csv``.
+``alone`` trains three networks of the supernet in ``--supernet`` alone, by labels as ``--finetune-time`` does and with
+the widest network as teacher: ``results/alone.csv``.
 
 The test split is evaluated in all of them, and decides nothing.
 """
@@ -39,13 +39,14 @@ from latency_tables.files import write_text
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
 from nas.evaluation.trained import TrainedSupernet
-from nas.pipeline.finetune import finetune_chosen
+from nas.pipeline.finetune import teacher_of
 from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
-from nas.pipeline.request import SearchRequest
+from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import Listener
-from nas.supernet import Supernet
-from nas.training import Phase, Recipe, load_recipe, train
+from nas.supernet import Subnet, Supernet
+from nas.training import Finetuning, Phase, Recipe, load_recipe, train
 from nas.training.classifier import features, fit_classifier, regression
+from nas.training.finetune import finetune
 from search_spaces import SearchSpace, get_space
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,6 +55,7 @@ PARTS = ["classifier", "recipes", "budgets", "alone"]
 WIDEST, SUBNETS = load_recipe("adapt").phases
 SANDWICH = Phase(name="sandwich", share=1.0, sampler="sandwich", n_random=1, draw="budget", target="max_net")
 
+ALONE = ("least depth", "expansion 5")
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 
 Change = Callable[[Recipe], Recipe]
@@ -175,26 +177,35 @@ def rows_of(
     ]
 
 
-def trained_alone(supernet: str, train_time: str, side: int, seed: int, work: Path) -> list[dict[str, Any]]:
-    """Rows of the table of networks trained alone: the widest and the shallowest at `side` pixels."""
+def trained_alone(supernet: str, train_time: str, rate: float, side: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of the table of networks trained alone: some at `side` pixels, by labels alone and with a teacher too."""
     trained = TrainedSupernet.open(supernet)
     space = trained.space
-    widest = space.max.copy()
-    widest[0] = space.genes[0].values.index(side)
-    shallow = widest.copy()
-    shallow[[column for column, gene in enumerate(space.genes) if gene.kind == "depth"]] = 0
+    usual = Finetuning(**usual_finetuning(trained.card))
+    settings = replace(usual, learning_rate=rate * usual.learning_rate)
     rows = []
-    for name, genotype in {"widest": widest, "least depth": shallow}.items():
-        request = SearchRequest(supernet=supernet, finetune_time=train_time, seed=seed)
-        folder = work / f"alone_{name.replace(' ', '_')}"
-        tuned, _ = finetune_chosen(request, trained, trained.subnet(genotype), folder, Listener(say=print))
-        accuracies = {
-            f"{split}_{when}": round(getattr(getattr(tuned, when), split), 4)
-            for split in ("validation", "test")
-            for when in ("before", "after")
-        }
-        row = {"network": f"{name} at {side} px", "seed": seed, "train_time": train_time, "epochs": tuned.epochs}
-        rows.append(row | accuracies)
+    chosen = {"widest": space.max.copy()} | {name: row for name, row in networks(space).items() if name in ALONE}
+    for name, genotype in chosen.items():
+        genotype[0] = space.genes[0].values.index(side)
+        subnet = trained.subnet(genotype)
+        taught: Subnet | None = teacher_of(subnet, trained, replace(settings, label_weight=0.5))
+        for teacher in [None] if taught is None else [None, taught]:
+            tuned = finetune(
+                subnet,
+                teacher,
+                trained.data,
+                replace(settings, label_weight=1.0 if teacher is None else 0.5),
+                seed=seed,
+                train_time=train_time,
+                listener=Listener(say=print),
+            )
+            accuracies = {
+                f"{split}_{when}": round(getattr(getattr(tuned, when), split), 4)
+                for split in ("validation", "test")
+                for when in ("before", "after")
+            }
+            row = {"network": f"{name} at {side} px", "teacher": teacher is not None, "rate": rate}
+            rows.append(row | {"seed": seed, "train_time": train_time, "epochs": tuned.epochs} | accuracies)
     return rows
 
 
@@ -225,7 +236,9 @@ def main() -> None:
     parser.add_argument("--train-time", default="12min")
     parser.add_argument("--more", default="", help="further words for nas search, with spaces between")
     parser.add_argument("--supernet", help="run folder of a finished training on these photographs, for `alone`")
-    parser.add_argument("--alone-time", default="100s")
+    parser.add_argument("--alone-time", default="5min")
+    parser.add_argument("--alone-sides", default="160", help="resolutions, with commas between")
+    parser.add_argument("--alone-rates", default="1", help="times the usual learning rate, with commas between")
     parser.add_argument("--work", type=Path, default=Path("runs/photographs"), help="where the searches go")
     asked = parser.parse_args()
     if "alone" in asked.part and asked.supernet is None:
@@ -238,8 +251,10 @@ def main() -> None:
     for side in sides if "classifier" in asked.part else ():
         add(classifiers(data, side), "classifier.csv", ["resolution", "c"])
     if "alone" in asked.part:
-        rows = trained_alone(asked.supernet, asked.alone_time, 160, 0, asked.work)
-        add(rows, "alone.csv", ["network", "seed", "train_time"])
+        for side in map(int, asked.alone_sides.split(",")):
+            for rate in map(float, asked.alone_rates.split(",")):
+                rows = trained_alone(asked.supernet, asked.alone_time, rate, side, 0)
+                add(rows, "alone.csv", ["network", "teacher", "rate", "seed", "train_time"])
     for seed in range(asked.seeds):
         if "recipes" in asked.part:
             for name in asked.recipes.split(","):

@@ -1,7 +1,7 @@
 """What a user would take otherwise: trained networks at a lower resolution, fine-tuned and measured beside the answer.
 
 Each is fine-tuned on the same images by the same recipe, at the largest resolution at which it keeps the budget, for
-its part of `SHARE` of the supernet's training time; then measured in one session together with the chosen network.
+its part of `SHARE` of the time that the chosen network gets; then measured in one session together with it.
 Accuracy on search-validation decides; the test split is for the final comparison. Latencies are milliseconds.
 """
 
@@ -44,7 +44,7 @@ from search_spaces.traced import TracedSpace
 RESOLUTIONS = (96, 128, 160, 192, 224)
 """At which hand-made networks are usually run."""
 SHARE = 0.5
-"""Of the supernet's training time that all baselines together get."""
+"""Of the time in which the supernet and then the chosen network alone are trained; all baselines together get it."""
 FOLDER = "baselines"
 LEAST_SIDE = 96
 """Searches among networks that read fewer pixels have no usual baselines."""
@@ -104,7 +104,7 @@ def compare(
     Parameters
     ----------
     request : says which baselines; `nas.pipeline.at_hand` finds them.
-    trained : what the chosen network comes from; the same images, and as long a training as `SHARE` says.
+    trained : what the chosen network comes from; the same images, and `SHARE` of its time.
     devices : whose latency counts; of several that share a network, none is compared on.
     budget : resolved.
     subnet, deployed, finetuning : the chosen network, what is known of its files and of its training alone, if any.
@@ -135,7 +135,7 @@ def compare(
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
     candidates = ([given] if given else []) + [_Candidate.make(name, trained.data, seed) for name in names]
-    seconds = SHARE * float(trained.card["seconds"]) / len(candidates)
+    seconds = SHARE * (float(trained.card["seconds"]) + request.finetune_s) / len(candidates)
     sides = _largest_within(candidates, device, budget, trained, listener)
     found: list[tuple[_Candidate, Subnet, float]] = []
     for candidate, side in zip(candidates, sides, strict=True):

@@ -29,15 +29,15 @@ def expected_time(request: SearchRequest, space: SearchSpace) -> str:
     validation = round(images * fraction / max(0.1, 1 - fraction - request.data.test_fraction))
     evaluations = request.evaluations + request.finalists * request.rounds
     evaluating = evaluations * _seconds_an_evaluation(space, images, validation)
+    tuning = request.finetune_s
     compared = request.baselines != NONE and (request.model is not None or baseline_names(request.baselines))
-    baselines = SHARE * training if compared else 0.0
+    baselines = SHARE * (training + tuning) if compared else 0.0
     parts = [
         f"{show_duration(training)} of training",
         f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets",
     ]
     if baselines:
         parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
-    tuning = request.finetune_s
     if tuning:
         parts.append(f"{show_duration(tuning)} to train the chosen network alone")
     total = training + evaluating + baselines + tuning

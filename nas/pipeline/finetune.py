@@ -69,7 +69,7 @@ def specialise(
     objective = trained.evaluated.objective
     tuned = finetune(
         subnet,
-        teacher_of(subnet, trained),
+        teacher_of(subnet, trained, settings),
         trained.data,
         settings,
         objective=objective,
@@ -127,7 +127,7 @@ def finetune_chosen(
     settings = Finetuning(**usual_finetuning(trained.card))
     tuned = finetune(
         subnet,
-        teacher_of(subnet, trained),
+        teacher_of(subnet, trained, settings),
         trained.data,
         settings,
         objective=trained.evaluated.objective,
@@ -141,8 +141,13 @@ def finetune_chosen(
     return tuned, record_of(tuned, settings, request.seed)
 
 
-def teacher_of(subnet: Subnet, trained: TrainedSupernet) -> Subnet | None:
-    """The widest network at the resolution of `subnet`, which costs less than the max net; None where it is that."""
+def teacher_of(subnet: Subnet, trained: TrainedSupernet, settings: Finetuning) -> Subnet | None:
+    """The widest network at the resolution of `subnet`, which costs less than the max net.
+
+    None where `subnet` is that, or where `settings` say that it learns from labels alone.
+    """
+    if settings.label_weight == 1:
+        return None
     space = trained.space
     resolutions = np.array([gene.kind == "resolution" for gene in space.genes])
     widest = np.where(resolutions, subnet.genotype, space.max)

@@ -141,7 +141,7 @@ class SearchRequest(TrainRequest):
     baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
         for those at hand (photographs only), ``none``, or names with commas between.
     finetune_time : how long the chosen network is then trained alone, such as ``3min``; the better one on
-        search-validation is kept. ``none`` does not. None is what is usual: a quarter of `train_time` where training
+        search-validation is kept. ``none`` does not. None is what is usual: .6 of `train_time` where training
         starts from trained weights, else not.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.

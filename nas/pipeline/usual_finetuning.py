@@ -21,7 +21,7 @@ SAME = (
 )
 """What training a chosen network alone has in common with the training of its supernet."""
 RATE = 0.5
-"""Share of that training's learning rate."""
+"""Share of that training's learning rate, where it started from random weights; trained weights learn slowly anyway."""
 
 F = TypeVar("F", bound=Finetuning)
 
@@ -31,7 +31,10 @@ def usual_finetuning(card: Mapping[str, Any]) -> dict[str, Any]:
     if "recipe" not in card:
         return {}
     recipe = Recipe.from_dict(card["recipe"])
-    return {name: getattr(recipe, name) for name in SAME} | {"learning_rate": RATE * recipe.learning_rate}
+    same = {name: getattr(recipe, name) for name in SAME}
+    if recipe.trained_share < 1:  # labels alone: a teacher takes half of the time (experiments/photographs)
+        return same | {"learning_rate": recipe.learning_rate, "label_weight": 1.0}
+    return same | {"learning_rate": RATE * recipe.learning_rate}
 
 
 def as_its_supernet(settings: F, source: Path, typed: Collection[str]) -> tuple[F, str]:

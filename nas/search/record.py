@@ -20,6 +20,7 @@ IDENTITY = "search.json"
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(0)]
+JudgedBy = Literal["accuracy", "balanced_accuracy"]
 Amount = Annotated[float, Ge(0)]
 """Milliseconds, bytes or a number of operations."""
 
@@ -222,7 +223,7 @@ class SearchRecord(TypedDict):
     labelled: NotRequired[bool]
     notes: NotRequired[list[str]]
     predictors: NotRequired[dict[str, str]]
-    objective: NotRequired[Literal["accuracy", "balanced_accuracy"]]
+    objective: NotRequired[JudgedBy]
     resolution: NotRequired[Count]
     images: NotRequired[dict[str, Count]]
     classes: NotRequired[list[str]]

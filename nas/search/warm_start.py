@@ -27,7 +27,7 @@ from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency, latencies_of
 from nas.search.objectives import Objectives, Predictor
 from nas.search.record import FILE as RECORD
-from nas.search.record import SearchRecord, read_record
+from nas.search.record import JudgedBy, SearchRecord, read_record
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor
 from predictors.latency.transfer import OperatorCosts, SpaceLatency
@@ -45,7 +45,10 @@ GAIN = 0.0005
 class _About(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
+    device: NotRequired[str]
     supernet: NotRequired[str]
+    seed: NotRequired[int]
+    objective: NotRequired[JudgedBy]
 
 
 class _State(TypedDict):

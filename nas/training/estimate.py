@@ -37,7 +37,7 @@ from nas.training.step import Trainer
 FILE = "schedule.json"
 Seconds = Annotated[float, Ge(0)]
 
-MOST_STEPS, SHARE = 4, 1 / 20
+MOST_STEPS, SHARE = 12, 1 / 20
 """Steps of a phase that are measured after the first one: at most so many, and at most this share of the phase."""
 
 RECORDING, RECORDED = 2 * SIZE, 2 * RENEW_EVERY

@@ -30,8 +30,8 @@ def folder(root: Path, side: int) -> DataSettings:
 def test_photographs_start_from_trained_weights(tmp_path: Path) -> None:
     made, sentence = with_usual_start(SearchRequest(data=folder(tmp_path / "a", 200)), {"data", "data.root"})
     assert (made.init, made.space.name, made.recipe.name) == ("efficientnet_lite0", "efficientnet_lite0", "adapt")
-    assert (made.train_time, made.finetune_time) == ("10min", "150s")
-    assert "10min of training and 2 min 30 s of the chosen network alone" in sentence
+    assert (made.train_time, made.finetune_time) == ("8min", "288s")
+    assert "8min of training and 4 min 48 s of the chosen network alone" in sentence
     assert made.evaluations == 24
     assert "EfficientNet-Lite0" in sentence
     assert "--space mobilenet_v3_small_images" in sentence
@@ -42,7 +42,7 @@ def test_what_was_typed_stays(tmp_path: Path) -> None:
     request = SearchRequest(data=folder(tmp_path / "a", 200), evaluations=50, train_time="3min")
     made, _ = with_usual_start(request, {"evaluations", "train_time", "recipe.epochs"}, {"batch_size": 16})
     assert (made.evaluations, made.train_time, made.recipe.batch_size) == (50, "3min", 16)
-    assert made.finetune_s == 45
+    assert made.finetune_s == 108
     made, sentence = with_usual_start(replace(request, finetune_time="none"), {"train_time"})
     assert (made.finetune_time, made.finetune_s) == ("none", 0)
     assert "alone" not in sentence

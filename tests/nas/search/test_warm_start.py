@@ -1,5 +1,8 @@
 """Another budget is answered by what a finished search learnt, as a whole search would answer it."""
 
+import hashlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +96,23 @@ def test_what_was_proved_is_said_to_be_met(searched: tuple[Path, Objectives, Any
     below = answer_from(previous, Budget.parse(latency={"cpu": f"{bound * 0.9}ms"}))
     assert below.status == "predicted"
     assert below.architecture != result.architecture
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("objective", 10**19), ("objective", "speed"), ("seed", "x"), ("device", ["cpu"])]
+)
+def test_what_the_record_repeats_is_checked_too(
+    searched: tuple[Path, Objectives, Any], tmp_path: Path, field: str, value: Any
+) -> None:
+    shutil.copytree(searched[0], tmp_path / "run")
+    path = tmp_path / "run/state/state.json"
+    document = json.loads(path.read_text())
+    document["about"][field] = value
+    inner = {name: part for name, part in document.items() if name != "sha256"}
+    document["sha256"] = hashlib.sha256(json.dumps(inner, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=rf"state\.json: about\.{field}"):
+        load_run(tmp_path / "run")
 
 
 def test_only_a_finished_search_can_be_asked(tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+from nas.pipeline.usual_finetuning import usual_finetuning
+from nas.training import load_recipe
+
+
+def test_a_network_of_trained_weights_learns_from_labels_as_fast_as_its_supernet() -> None:
+    recipe = load_recipe("adapt")
+    usual = usual_finetuning({"recipe": recipe.as_dict()})
+    assert (usual["learning_rate"], usual["label_weight"]) == (recipe.learning_rate, 1.0)
+    assert (usual["trained_share"], usual["batch_size"]) == (recipe.trained_share, recipe.batch_size)
+    assert usual["augmentation"] == recipe.augmentation
+
+
+def test_a_network_trained_from_random_weights_learns_at_half_the_rate_with_a_teacher() -> None:
+    recipe = load_recipe("ofa")
+    usual = usual_finetuning({"recipe": recipe.as_dict()})
+    assert usual["learning_rate"] == recipe.learning_rate / 2
+    assert "label_weight" not in usual
+
+
+def test_a_supernet_without_a_recipe_says_nothing() -> None:
+    assert usual_finetuning({}) == {}
