@@ -177,8 +177,10 @@ def rows_of(
     ]
 
 
-def trained_alone(supernet: str, train_time: str, rate: float, side: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of the table of networks trained alone: some at `side` pixels, by labels alone and with a teacher too."""
+def trained_alone(
+    supernet: str, train_time: str, rate: float, side: int, seed: int, architecture: str | None
+) -> list[dict[str, Any]]:
+    """Rows of the table of networks trained alone, by labels and with a teacher too: some at `side` pixels, or one."""
     trained = TrainedSupernet.open(supernet)
     space = trained.space
     usual = Finetuning(**usual_finetuning(trained.card))
@@ -187,6 +189,10 @@ def trained_alone(supernet: str, train_time: str, rate: float, side: int, seed: 
     chosen = {"widest": space.max.copy()} | {name: row for name, row in networks(space).items() if name in ALONE}
     for name, genotype in chosen.items():
         genotype[0] = space.genes[0].values.index(side)
+    chosen = {f"{name} at {side} px": row for name, row in chosen.items()}
+    if architecture is not None:
+        chosen = {architecture: space.parse(architecture)}
+    for name, genotype in chosen.items():
         subnet = trained.subnet(genotype)
         taught: Subnet | None = teacher_of(subnet, trained, replace(settings, label_weight=0.5))
         for teacher in [None] if taught is None else [None, taught]:
@@ -204,7 +210,7 @@ def trained_alone(supernet: str, train_time: str, rate: float, side: int, seed: 
                 for split in ("validation", "test")
                 for when in ("before", "after")
             }
-            row = {"network": f"{name} at {side} px", "teacher": teacher is not None, "rate": rate}
+            row = {"network": name, "teacher": teacher is not None, "rate": rate}
             rows.append(row | {"seed": seed, "train_time": train_time, "epochs": tuned.epochs} | accuracies)
     return rows
 
@@ -238,6 +244,7 @@ def main() -> None:
     parser.add_argument("--supernet", help="run folder of a finished training on these photographs, for `alone`")
     parser.add_argument("--alone-time", default="5min")
     parser.add_argument("--alone-sides", default="160", help="resolutions, with commas between")
+    parser.add_argument("--architecture", help="train this network of the supernet alone, instead of three")
     parser.add_argument("--alone-rates", default="1", help="times the usual learning rate, with commas between")
     parser.add_argument("--work", type=Path, default=Path("runs/photographs"), help="where the searches go")
     asked = parser.parse_args()
@@ -253,7 +260,7 @@ def main() -> None:
     if "alone" in asked.part:
         for side in map(int, asked.alone_sides.split(",")):
             for rate in map(float, asked.alone_rates.split(",")):
-                rows = trained_alone(asked.supernet, asked.alone_time, rate, side, 0)
+                rows = trained_alone(asked.supernet, asked.alone_time, rate, side, 0, asked.architecture)
                 add(rows, "alone.csv", ["network", "teacher", "rate", "seed", "train_time"])
     for seed in range(asked.seeds):
         if "recipes" in asked.part:
