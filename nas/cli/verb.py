@@ -133,7 +133,7 @@ VERBS = {
             "Train the network of a finished search on, keep the better, export it again.",
             ("train-time", "max-accuracy-drop", "out", "seed", "resume", "json"),
             (
-                ("nas finetune RUN", "ten epochs, the supernet's max net as teacher"),
+                ("nas finetune RUN", "ten epochs, much as its supernet was trained"),
                 ("nas finetune RUN epochs=25 weight_decay=1.0e-3", "the most epochs; any field of a recipe"),
                 ("nas finetune --resume TUNED", "go on where it was stopped"),
             ),

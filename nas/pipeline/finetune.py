@@ -13,7 +13,7 @@ import numpy as np
 
 from nas.data import ImageData
 from nas.evaluation.confusion import standard_error
-from nas.evaluation.trained import TrainedSupernet
+from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
@@ -124,7 +124,7 @@ def finetune_chosen(
     -------
     What came of it, and its record.
     """
-    settings = Finetuning(**usual_finetuning(trained.card))
+    settings = Finetuning(**usual_finetuning(trained.card, given_network(trained.evaluated.folder)))
     tuned = finetune(
         subnet,
         teacher_of(subnet, trained, settings),

@@ -17,5 +17,11 @@ def test_a_network_trained_from_random_weights_learns_at_half_the_rate_with_a_te
     assert "label_weight" not in usual
 
 
+def test_a_given_network_that_knew_the_classes_teaches() -> None:
+    card = {"recipe": load_recipe("adapt").as_dict()}
+    assert "label_weight" not in usual_finetuning(card, {"own_classifier": True})
+    assert usual_finetuning(card, {"own_classifier": False}) == usual_finetuning(card)
+
+
 def test_a_supernet_without_a_recipe_says_nothing() -> None:
     assert usual_finetuning({}) == {}
