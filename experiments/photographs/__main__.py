@@ -187,7 +187,7 @@ def trained_alone(
     settings = replace(usual, learning_rate=rate * usual.learning_rate)
     rows = []
     chosen = {"widest": space.max.copy()} | {name: row for name, row in networks(space).items() if name in ALONE}
-    for name, genotype in chosen.items():
+    for genotype in chosen.values():
         genotype[0] = space.genes[0].values.index(side)
     chosen = {f"{name} at {side} px": row for name, row in chosen.items()}
     if architecture is not None:
