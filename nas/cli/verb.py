@@ -130,7 +130,7 @@ VERBS = {
         ),
         Verb(
             "finetune",
-            "Train the network of a finished search on, keep the better, export it again.",
+            "Train the network of a finished search on, export it again.",
             ("train-time", "max-accuracy-drop", "out", "seed", "resume", "json"),
             (
                 ("nas finetune RUN", "ten epochs, much as its supernet was trained"),

@@ -47,8 +47,8 @@ def specialise(
     Parameters
     ----------
     source : run folder of a finished search, or of an earlier call.
-    folder : where the result goes: the better network, in the formats that `source` has. A killed call with the same
-        arguments goes on from the checkpoint in it.
+    folder : where the result goes: the network that is kept, in the formats that `source` has. A killed call with the
+        same arguments goes on from the checkpoint in it.
     settings, seed, device, threads, train_time, listener : see `nas.training.finetune.finetune`.
     max_accuracy_drop : of int8 files against float32, as a fraction.
     command : what was typed, for the record.
@@ -177,11 +177,13 @@ def describe(tuned: Finetuned, data: ImageData) -> str:
         f"{'after' if tuned.improved else 'before'} fine-tuning was kept, by search-validation."
     )
     difference, error = abs(after.validation - before.validation), float(standard_error(before.validation, n))
-    if difference < error:
+    if difference <= error:
         said += (
-            f" The difference on search-validation, {100 * difference:.2f} points, is below the standard error of an "
+            f" The difference on search-validation, {100 * difference:.2f} points, is within the standard error of an "
             f"accuracy on {n} images, {100 * error:.2f} points: it may be chance."
         )
+    if tuned.improved and after.validation < before.validation:
+        said += " These images had chosen the network as it was, so they count in its favour."
     return said
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.evaluation.accuracy import evaluate, evaluate_on_test
+from nas.evaluation.confusion import standard_error
 from nas.progress import SILENT, Listener
 from nas.supernet import Subnet
 from nas.training.loop import train
@@ -38,9 +39,9 @@ class Finetuned:
 
     Attributes
     ----------
-    subnet : the better one on the validation split, in evaluation mode; the old one where both are alike.
+    subnet : the one that is kept, in evaluation mode.
     before, after : accuracies.
-    improved : whether `subnet` is the new one.
+    improved : whether `subnet` is the new one, which is not clearly worse on the validation split than the old one.
     epochs : as trained; `train_time` may have chosen them.
     seconds : of training, however often it was interrupted.
     """
@@ -68,7 +69,10 @@ def finetune(
     train_time: str | None = None,
     listener: Listener = SILENT,
 ) -> Finetuned:
-    """Train a copy of `subnet` on and keep the better of the two.
+    """Train a copy of `subnet` on and keep it, unless it is clearly worse on the validation split.
+
+    These images have chosen `subnet` among others, so its accuracy on them is the highest of many and too high by about
+    one standard error. The trained one is kept down to one standard error below.
 
     Parameters
     ----------
@@ -107,6 +111,7 @@ def finetune(
         Accuracies(evaluate(n, "validation", data, objective), evaluate_on_test(n, data, objective))
         for n in (subnet, net)
     )
-    improved = after.validation > before.validation
+    error = float(standard_error(before.validation, len(data.validation)))
+    improved = after.validation >= before.validation - error
     kept = net if improved else subnet.eval()
     return Finetuned(kept, before, after, improved, round(result.epochs, 2), round(result.seconds, 1))

@@ -1,4 +1,4 @@
-"""`nas finetune`: train the network of a finished search on, keep the better, export it again."""
+"""`nas finetune`: train the network of a finished search on, export it again."""
 
 import json
 from dataclasses import fields

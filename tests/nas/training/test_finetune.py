@@ -1,4 +1,4 @@
-"""Fine-tuning one subnet: it gets better, the better one is kept, and nothing else is touched."""
+"""Fine-tuning one subnet: it gets better, what got worse is not kept, and nothing else is touched."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ import torch
 
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test
+from nas.evaluation.confusion import standard_error
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import Finetuning, Trainer, TrainingDiverged
 from nas.training.finetune import Finetuned, finetune
@@ -35,7 +36,7 @@ def weights(net: Subnet) -> np.ndarray:
     return np.concatenate([t.double().flatten().numpy() for t in net.state_dict().values()])
 
 
-def test_it_learns_and_the_better_one_is_kept(digits: ImageData) -> None:
+def test_it_learns_and_is_kept(digits: ImageData) -> None:
     net = network(digits)
     before = weights(net)
     tuned = finetune(net, None, digits, SHORT)
@@ -46,6 +47,18 @@ def test_it_learns_and_the_better_one_is_kept(digits: ImageData) -> None:
     assert not tuned.subnet.training
     assert (weights(net) == before).all(), "the network that was given must stay as it was"
     assert tuned.epochs == 2
+
+
+@pytest.mark.parametrize(("errors", "kept"), [(0, True), (0.9, True), (1.5, False)])
+def test_chance_does_not_speak_for_the_old_one(
+    errors: float, kept: bool, digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accuracies = iter([0.9, 0.9 - errors * float(standard_error(0.9, len(digits.validation)))])
+    monkeypatch.setattr("nas.training.finetune.evaluate", lambda *_: next(accuracies))
+    old = network(digits)
+    tuned = finetune(old, None, digits, Finetuning(epochs=1))
+    assert tuned.improved == kept
+    assert (tuned.subnet is old) != kept
 
 
 def test_what_got_worse_is_not_kept(digits: ImageData) -> None:
