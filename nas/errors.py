@@ -12,6 +12,10 @@ class BudgetMissed(Exception):
     """No finalist kept the budget when measured (exit code 4)."""
 
 
+class TooShort(ValueError):
+    """The time that was given for a training is too short for it (exit code 2)."""
+
+
 class Failure(Exception):
     """Something failed that is no mistake of the user's (exit code 1); the message is one clear sentence."""
 

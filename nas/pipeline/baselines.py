@@ -20,6 +20,7 @@ from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.errors import TooShort
 from nas.evaluation.accuracy import evaluate, evaluate_on_test
 from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
@@ -35,7 +36,7 @@ from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
-from nas.training import Phase, Recipe, load_recipe, train
+from nas.training import Phase, Recipe, TrainingDiverged, load_recipe, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
@@ -147,10 +148,13 @@ def compare(
         place = trained.evaluated.notes / FOLDER / f"{candidate.name.replace(' ', '_')}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
         with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
-            other, took = _finetuned(candidate, side, place, seconds, request, listener)
-        found.append((candidate, other, took))
+            try:
+                found.append((candidate, *_finetuned(candidate, side, place, seconds, request, listener)))
+            except (TooShort, TrainingDiverged) as error:
+                listener.say(f"baseline {candidate.name} at {side} px is not compared: {error}")
     if not found:
-        return {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget.", "better": None, "files": {}}
+        none = "No baseline could be trained." if any(sides) else "No baseline keeps the budget."
+        return {"chosen": {}, "networks": [], "verdict": none, "better": None, "files": {}}
     measured = _measure_together([subnet, *(other for _, other, _ in found)], device, trained.data, listener)
     judged = [
         _judge(candidate, other, took, timed, budget, trained)

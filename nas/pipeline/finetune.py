@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nas.data import ImageData
+from nas.errors import TooShort
 from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
@@ -23,7 +24,8 @@ from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
 from nas.supernet import Subnet, load_subnet
-from nas.training import Finetuning
+from nas.training import Finetuning, TrainingDiverged
+from nas.training.duration import show_duration
 from nas.training.finetune import Finetuned, finetune
 
 FOLDER = "finetuning"
@@ -112,8 +114,10 @@ def specialise(
 
 def finetune_chosen(
     request: SearchRequest, trained: TrainedSupernet, subnet: Subnet, folder: Path, listener: Listener
-) -> tuple[Finetuned, dict[str, Any]]:
+) -> tuple[Subnet, dict[str, Any] | None, str]:
     """Train the network that a search has just chosen alone, for `request.finetune_time`.
+
+    What the search has found is not lost where that cannot be done.
 
     Parameters
     ----------
@@ -122,23 +126,32 @@ def finetune_chosen(
 
     Returns
     -------
-    What came of it, and its record.
+    The network that is kept; the record of its training, None where it was not trained; and a sentence on it.
     """
+    if not trained.data.labelled:
+        sentence = "The chosen network was not trained alone, as its images have no labels; name them with --data."
+        return subnet, None, sentence
     settings = Finetuning(**usual_finetuning(trained.card, given_network(trained.evaluated.folder)))
-    tuned = finetune(
-        subnet,
-        teacher_of(subnet, trained, settings),
-        trained.data,
-        settings,
-        objective=trained.evaluated.objective,
-        seed=request.seed,
-        device=request.accelerator,
-        threads=request.threads,
-        folder=folder / FOLDER,
-        train_time=request.finetune_time,
-        listener=listener,
-    )
-    return tuned, record_of(tuned, settings, request.seed)
+    listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
+    try:
+        tuned = finetune(
+            subnet,
+            teacher_of(subnet, trained, settings),
+            trained.data,
+            settings,
+            objective=trained.evaluated.objective,
+            seed=request.seed,
+            device=request.accelerator,
+            threads=request.threads,
+            folder=folder / FOLDER,
+            train_time=request.finetune_time,
+            listener=listener,
+        )
+    except (TooShort, TrainingDiverged) as error:
+        sentence = f"The chosen network was not trained alone: {error}."
+        listener.say(sentence)
+        return subnet, None, sentence
+    return tuned.subnet, record_of(tuned, settings, request.seed), describe(tuned, trained.data)
 
 
 def teacher_of(subnet: Subnet, trained: TrainedSupernet, settings: Finetuning) -> Subnet | None:

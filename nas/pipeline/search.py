@@ -34,7 +34,6 @@ from nas.search.run import SearchSettings, run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
-from nas.training.duration import show_duration
 from search_spaces import Population, SearchSpace
 from search_spaces.recorded import recorded_space
 from search_spaces.traced import TracedSpace
@@ -219,7 +218,7 @@ def run_task(
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
-    from nas.pipeline.finetune import describe, finetune_chosen
+    from nas.pipeline.finetune import finetune_chosen
     from nas.pipeline.remarks import batch_remarks, data_remarks, file_remarks, given_remarks, objective_remarks
     from nas.report.html import write_report
 
@@ -278,14 +277,9 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     subnet, finetuning = trained.subnet(result.genotype), None
     about_tuning = []
-    if request.finetune_s and not trained.data.labelled:
-        about_tuning = [
-            "The chosen network was not trained alone, as its images have no labels; name them with --data."
-        ]
-    if request.finetune_s and trained.data.labelled:
-        listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
-        tuned, finetuning = finetune_chosen(request, trained, subnet, folder, listener)
-        subnet, about_tuning = tuned.subnet, [describe(tuned, trained.data)]
+    if request.finetune_s:
+        subnet, finetuning, sentence = finetune_chosen(request, trained, subnet, folder, listener)
+        about_tuning = [sentence]
     listener.say("exporting")
     alone = len(devices) == 1
     deployed = deploy(

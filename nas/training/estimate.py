@@ -25,6 +25,7 @@ from typing_extensions import TypedDict
 
 from latency_tables.files import read_json, write_text
 from nas.data import ImageData, prepare
+from nas.errors import TooShort
 from nas.evaluation.accuracy import calibration_size, evaluation_batch
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
@@ -81,7 +82,7 @@ class Costs:
 
         Raises
         ------
-        ValueError : so few that not every phase would have a step.
+        TooShort : so few that not every phase would have a step.
         """
         shares = np.array([phase.share for phase in recipe.phases])
         an_epoch = Schedule(recipe, n_images).steps_per_epoch * float(shares @ np.array(self.steps))
@@ -89,7 +90,7 @@ class Costs:
         epochs = int(100 * max(0.0, seconds - fixed) / an_epoch) / 100
         least = np.ceil(100 / shares.min() / Schedule(recipe, n_images).steps_per_epoch) / 100
         if epochs < least:
-            raise ValueError(
+            raise TooShort(
                 f"{show_duration(seconds)} is too short for this training: an epoch takes {show_duration(an_epoch)}, "
                 f"{evaluations} evaluations take {show_duration(fixed)}; give at least "
                 f"{show_duration(1.1 * (least * an_epoch + fixed))}"
