@@ -176,7 +176,7 @@ def record_of(tuned: Finetuned, settings: Finetuning, seed: int) -> dict[str, An
         "seconds": tuned.seconds,
         "before": asdict(tuned.before),
         "after": asdict(tuned.after),
-        "kept": "after" if tuned.improved else "before",
+        "kept": "after" if tuned.replaced else "before",
     }
 
 
@@ -187,7 +187,7 @@ def describe(tuned: Finetuned, data: ImageData) -> str:
     said = (
         f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
         f"test {_with_error(before.test, data)} before, {_with_error(after.test, data)} after. The network "
-        f"{'after' if tuned.improved else 'before'} fine-tuning was kept, by search-validation."
+        f"{'after' if tuned.replaced else 'before'} fine-tuning was kept, by search-validation."
     )
     difference, error = abs(after.validation - before.validation), float(standard_error(before.validation, n))
     if difference <= error:
@@ -195,7 +195,7 @@ def describe(tuned: Finetuned, data: ImageData) -> str:
             f" The difference on search-validation, {100 * difference:.2f} points, is within the standard error of an "
             f"accuracy on {n} images, {100 * error:.2f} points: it may be chance."
         )
-    if tuned.improved and after.validation < before.validation:
+    if tuned.replaced and after.validation < before.validation:
         said += " These images had chosen the network as it was, so they count in its favour."
     return said
 

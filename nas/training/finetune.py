@@ -41,7 +41,7 @@ class Finetuned:
     ----------
     subnet : the one that is kept, in evaluation mode.
     before, after : accuracies.
-    improved : whether `subnet` is the new one, which is not clearly worse on the validation split than the old one.
+    replaced : whether `subnet` is the new one, which is not clearly worse on the validation split than the old one.
     epochs : as trained; `train_time` may have chosen them.
     seconds : of training, however often it was interrupted.
     """
@@ -49,7 +49,7 @@ class Finetuned:
     subnet: Subnet
     before: Accuracies
     after: Accuracies
-    improved: bool
+    replaced: bool
     epochs: float
     seconds: float
 
@@ -112,6 +112,6 @@ def finetune(
         for n in (subnet, net)
     )
     error = float(standard_error(before.validation, len(data.validation)))
-    improved = after.validation >= before.validation - error
-    kept = net if improved else subnet.eval()
-    return Finetuned(kept, before, after, improved, round(result.epochs, 2), round(result.seconds, 1))
+    replaced = after.validation >= before.validation - error
+    kept = net if replaced else subnet.eval()
+    return Finetuned(kept, before, after, replaced, round(result.epochs, 2), round(result.seconds, 1))

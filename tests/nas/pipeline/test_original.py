@@ -11,6 +11,7 @@ from torch import nn
 
 from nas.data import ImageData, load_data, prepare
 from nas.data.settings import DataSettings
+from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.pipeline import baselines
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD
@@ -175,10 +176,13 @@ def test_the_chosen_network_is_trained_alone_and_exported_as_it_is_kept(weights:
     result = search(asked, tmp_path / "run")
     record = json.loads((tmp_path / "run" / "result.json").read_text())
     tuning = record["finetuning"]
-    assert tuning["before"]["validation"] == pytest.approx(
+    before, after = tuning["before"]["validation"], tuning["after"]["validation"]
+    assert before == pytest.approx(
         result.finalists.set_index("architecture").loc[result.architecture, "measured_accuracy"]
     )
     assert tuning["epochs"] > 0
+    error = float(standard_error(before, record["images"]["search-validation"]))
+    assert tuning["kept"] == ("after" if after >= before - error else "before")
     assert record["measured"]["accuracy"] == tuning[tuning["kept"]]["validation"]
     assert record["test_accuracy"] == tuning[tuning["kept"]]["test"]
     assert any(note.startswith("Fine-tuned for") for note in record["notes"])

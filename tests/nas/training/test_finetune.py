@@ -41,7 +41,7 @@ def test_it_learns_and_is_kept(digits: ImageData) -> None:
     before = weights(net)
     tuned = finetune(net, None, digits, SHORT)
     assert tuned.after.validation > tuned.before.validation + 0.1
-    assert tuned.improved
+    assert tuned.replaced
     assert tuned.after.validation == evaluate(tuned.subnet, "validation", digits)
     assert tuned.after.test == evaluate_on_test(tuned.subnet, digits)
     assert not tuned.subnet.training
@@ -57,7 +57,7 @@ def test_chance_does_not_speak_for_the_old_one(
     monkeypatch.setattr("nas.training.finetune.evaluate", lambda *_: next(accuracies))
     old = network(digits)
     tuned = finetune(old, None, digits, Finetuning(epochs=1))
-    assert tuned.improved == kept
+    assert tuned.replaced == kept
     assert (tuned.subnet is old) != kept
 
 
@@ -65,7 +65,7 @@ def test_what_got_worse_is_not_kept(digits: ImageData) -> None:
     good = finetune(network(digits), None, digits, SHORT).subnet
     tuned = finetune(good, None, digits, Finetuning(epochs=1, learning_rate=3.0))
     assert tuned.after.validation < tuned.before.validation
-    assert not tuned.improved
+    assert not tuned.replaced
     assert tuned.subnet is good
 
 
