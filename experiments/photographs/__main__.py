@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -41,6 +40,7 @@ from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
 from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.finetune import teacher_of
 from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
+from nas.pipeline.photographs import TRAIN_TIME
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import Listener
 from nas.supernet import Subnet, Supernet
@@ -138,9 +138,11 @@ def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str
     command = [sys.executable, "-m", "nas", "search", "--data", data, "--latency", budget, "--seed", str(seed)]
     command += ["--train-time", train_time, "--out", str(out), *more]
     began = time.perf_counter()
-    subprocess.run(command, cwd=work, check=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
-    seconds = time.perf_counter() - began
-    memory_gb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    process = subprocess.Popen(command, cwd=work, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
+    _, status, used = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise SystemExit(f"{' '.join(command)} failed")
+    seconds, memory_gb = time.perf_counter() - began, used.ru_maxrss * 1024 / 1e9
     return rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
 
 
@@ -234,12 +236,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
     parser.add_argument("--data", required=True, help="folder of photographs")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2", help="with commas between")
     parser.add_argument("--recipes", default=",".join(RECIPES), help="names with commas between")
     parser.add_argument("--epochs", type=float, default=6)
     parser.add_argument("--resolutions", default="96,128,160,192,224")
     parser.add_argument("--budgets", default="75%,60%,50%,35%")
-    parser.add_argument("--train-time", default="12min")
+    parser.add_argument("--train-time", default=TRAIN_TIME)
     parser.add_argument("--more", default="", help="further words for nas search, with spaces between")
     parser.add_argument("--supernet", help="run folder of a finished training on these photographs, for `alone`")
     parser.add_argument("--alone-time", default="5min")
@@ -262,7 +264,7 @@ def main() -> None:
             for rate in map(float, asked.alone_rates.split(",")):
                 rows = trained_alone(asked.supernet, asked.alone_time, rate, side, 0, asked.architecture)
                 add(rows, "alone.csv", ["network", "teacher", "rate", "seed", "train_time"])
-    for seed in range(asked.seeds):
+    for seed in map(int, asked.seeds.split(",")):
         if "recipes" in asked.part:
             for name in asked.recipes.split(","):
                 add(
