@@ -1,12 +1,12 @@
 """What may be assumed of a device before it is measured, and the average over these assumptions.
 
 Each model is a regression on some groups of features, with a prior of how much each group matters
-(`predictors.gaussian_process`). Which model is right for a device only its measurements can tell: each is given
-weight by how well it predicts the measured networks that were left out. So a fleet that resembles the device helps,
-and one that does not does no harm.
+(`predictors.gaussian_process`). Which model is right for a device only its measurements can tell: the models are
+mixed in the shares that predict the measured networks best when these are left out. So a fleet that resembles the
+device helps, and one that does not does no harm.
 
-Pseudo Bayesian model averaging: Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian
-predictive distributions, https://doi.org/10.1214/17-BA1091. Latencies are milliseconds.
+Stacking: Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive distributions,
+https://doi.org/10.1214/17-BA1091. Latencies are milliseconds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,8 +26,9 @@ UNFED = (0.02, 0.5)  # most devices work on zeros as on anything else; more free
 NOISE = (0.04, WIDE)
 DEGREES_OF_FREEDOM = 4.0  # phones are interrupted: measurements that are off by half are not rare
 LEAST_RELATIVE = 0.05  # no network is taken to be faster than a twentieth of the average: noise is relative to it
-TEMPER = 0.5  # of the evidence that left-out networks give: ten of them are few
 EVEN_ODDS = 10.0  # measurements with which a model that knows of no device is as likely as one that does; fewer: less
+PRIOR_WEIGHT = 2.0  # measurements that these odds count for against what was left out
+STEPS = 200  # of finding the shares; more change none of them by a thousandth
 
 
 @dataclass(frozen=True)
@@ -134,9 +135,8 @@ def average_models(
     """
     features = np.asarray(features, dtype=np.float64)
     fitted = [_fit(MODELS[name], features, latency_ms, groups) for name in names]
-    scores = [_score(MODELS[name], one, latency_ms) for name, one in zip(names, fitted, strict=True)]
-    shares = np.exp(np.array(scores) - max(scores))
-    shares /= shares.sum()
+    odds = [(EVEN_ODDS / len(latency_ms)) ** 2 if MODELS[name].informed else 1.0 for name in names]
+    shares = _shares(np.array(odds) / sum(odds), np.stack([_log_density(one, latency_ms) for one in fitted]))
     unit_ms = float(shares @ [one.unit_ms for one in fitted])
     scale = [one.unit_ms / unit_ms for one in fitted]
     weights = np.stack([s * one.weights for s, one in zip(scale, fitted, strict=True)])
@@ -184,10 +184,25 @@ def _fit(model: Model, features: Floats, latency_ms: Floats, groups: Mapping[str
     return _Fitted(unit_ms, weights, covariance, process.posterior_.noise, left_out)
 
 
-def _score(model: Model, fitted: _Fitted, latency_ms: Floats) -> float:
-    """Logarithm of a model's weight: its odds beforehand, and the density of what was left out."""
+def _log_density(fitted: _Fitted, latency_ms: Floats) -> Floats:
+    """Of what was left out: logarithm of Student's t without the constant, shape ``(n,)``."""
     distance = (latency_ms - fitted.left_out.mean) / fitted.left_out.std
-    # Student's t, without the constant.
     heavy = (DEGREES_OF_FREEDOM + 1) / 2 * np.log1p(distance**2 / DEGREES_OF_FREEDOM)
-    density = float(-(heavy + np.log(fitted.left_out.std)).sum())
-    return TEMPER * density + (2 * np.log(EVEN_ODDS / len(latency_ms)) if model.informed else 0.0)
+    return np.asarray(-(heavy + np.log(fitted.left_out.std)))
+
+
+def _shares(prior: Floats, log_density: Floats) -> Floats:
+    """The shares of models whose mixture gives what was left out the highest density, by expectation maximisation.
+
+    Parameters
+    ----------
+    prior : shares beforehand, shape (n_models,); they count for `PRIOR_WEIGHT` measurements.
+    log_density : shape (n_models, n).
+    """
+    density = np.exp(log_density - log_density.max(axis=0))
+    shares = prior
+    for _ in range(STEPS):
+        explained = shares[:, None] * density
+        explained /= explained.sum(axis=0)
+        shares = (explained.sum(axis=1) + PRIOR_WEIGHT * prior) / (density.shape[1] + PRIOR_WEIGHT)
+    return shares
