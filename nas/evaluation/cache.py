@@ -21,6 +21,7 @@ from latency_tables.files import read_text, shown, write_text
 from nas.data import ImageData
 from nas.errors import Failure
 from nas.evaluation.accuracy import evaluate, evaluate_subnets
+from nas.memory import give_back
 from nas.progress import SILENT, Listener, Progress
 from nas.search.objectives import check_objective
 from nas.shipped.card import read_card
@@ -112,6 +113,7 @@ class EvaluatedSubnets:
     ) -> Iterator[tuple[str, float]]:
         for done, row in enumerate(population):
             yield self.supernet.space.format(row), evaluate(row)
+            give_back()
             if progress is not None:
                 progress(done + 1, len(population))
 

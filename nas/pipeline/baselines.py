@@ -26,6 +26,7 @@ from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
 from nas.export.network_file import FileKind
+from nas.memory import give_back
 from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
@@ -147,6 +148,7 @@ def compare(
             continue
         place = trained.evaluated.notes / FOLDER / f"{candidate.name.replace(' ', '_')}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
+        give_back()
         with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
             try:
                 found.append((candidate, *_finetuned(candidate, side, place, seconds, request, listener)))

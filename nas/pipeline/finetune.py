@@ -16,6 +16,7 @@ from nas.errors import TooShort
 from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
+from nas.memory import give_back
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
 from nas.pipeline.export import search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
@@ -133,6 +134,7 @@ def finetune_chosen(
         return subnet, None, sentence
     settings = Finetuning(**usual_finetuning(trained.card, given_network(trained.evaluated.folder)))
     listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
+    give_back()
     try:
         tuned = finetune(
             subnet,

@@ -19,6 +19,7 @@ from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
+from nas.memory import give_back
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits
@@ -196,6 +197,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
             if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
                 listener.say(f"training a supernet in {request.training_folder}{why_anew(request)}")
                 train_supernet(request, request.training_folder, listener)
+                give_back()
                 listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
     moved = None if request.moved_data is None else request.moved_data.as_dict()
