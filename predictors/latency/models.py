@@ -136,7 +136,7 @@ def average_models(
     features = np.asarray(features, dtype=np.float64)
     fitted = [_fit(MODELS[name], features, latency_ms, groups) for name in names]
     odds = [(EVEN_ODDS / len(latency_ms)) ** 2 if MODELS[name].informed else 1.0 for name in names]
-    shares = _shares(np.array(odds) / sum(odds), np.stack([_log_density(one, latency_ms) for one in fitted]))
+    shares = stacked_shares(np.array(odds) / sum(odds), np.stack([_log_density(one, latency_ms) for one in fitted]))
     unit_ms = float(shares @ [one.unit_ms for one in fitted])
     scale = [one.unit_ms / unit_ms for one in fitted]
     weights = np.stack([s * one.weights for s, one in zip(scale, fitted, strict=True)])
@@ -191,7 +191,7 @@ def _log_density(fitted: _Fitted, latency_ms: Floats) -> Floats:
     return np.asarray(-(heavy + np.log(fitted.left_out.std)))
 
 
-def _shares(prior: Floats, log_density: Floats) -> Floats:
+def stacked_shares(prior: Floats, log_density: Floats) -> Floats:
     """The shares of models whose mixture gives what was left out the highest density, by expectation maximisation.
 
     Parameters

@@ -5,6 +5,7 @@ import pytest
 
 from predictors.encoding import ArchitectureEncoding
 from predictors.latency import LatencyPredictor, Measurements
+from predictors.latency.models import PRIOR_WEIGHT, stacked_shares
 from predictors.latency.sources import SourceDevices
 from predictors.latency.transfer import DeviceCosts
 from predictors.operators import WIDTH
@@ -79,3 +80,19 @@ def test_shares_add_up_and_fewer_measurements_trust_the_fleet_more(space: Search
     for share in shares:
         assert sum(share.values()) == pytest.approx(1)
     assert shares[0]["fleet"] > 0.8
+
+
+def test_stacked_shares_give_what_was_left_out_the_highest_density() -> None:
+    rng = np.random.default_rng(0)
+    prior, log_density = np.array([0.7, 0.3]), rng.normal(size=(2, 12))
+    shares = stacked_shares(prior, log_density)
+
+    def worth(first: float) -> float:
+        mixed = np.array([first, 1 - first])
+        return float(np.log(mixed @ np.exp(log_density)).sum() + PRIOR_WEIGHT * prior @ np.log(mixed))
+
+    assert shares.sum() == pytest.approx(1)
+    assert worth(shares[0]) == pytest.approx(max(worth(first) for first in np.linspace(0.001, 0.999, 999)), abs=1e-4)
+    np.testing.assert_allclose(stacked_shares(prior, np.zeros((2, 12))), prior)
+    far = np.array([[0.0] * 10, [-800.0] * 10])  # hopeless: only its odds beforehand are left
+    np.testing.assert_allclose(stacked_shares(prior, far)[1], 0.3 * PRIOR_WEIGHT / (10 + PRIOR_WEIGHT), rtol=1e-3)
