@@ -1,3 +1,4 @@
+import os
 import platform
 from pathlib import Path
 
@@ -11,7 +12,7 @@ PIECE, PIECES, KEPT = 50_000, 3000, 100  # bytes: a piece that malloc takes from
 def megabytes_in_use() -> float:
     """Of this process, in memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 1e6
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to give memory back")
