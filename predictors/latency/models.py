@@ -3,7 +3,7 @@
 Each model is a regression on some groups of features, with a prior of how much each group matters
 (`predictors.gaussian_process`). Which model is right for a device only its measurements can tell: the models are
 mixed in the shares that predict the measured networks best when these are left out. So a fleet that resembles the
-device helps, and one that does not does no harm.
+device helps, and one that does not does little harm: no model's share falls to nothing.
 
 Stacking: Yao, Vehtari, Simpson and Gelman (2018), Using stacking to average Bayesian predictive distributions,
 https://doi.org/10.1214/17-BA1091. Latencies are milliseconds.
