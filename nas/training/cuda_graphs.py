@@ -9,6 +9,7 @@ This version has not been run on a GPU. Its tests run all of it but the recordin
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class RecordedPasses:
         self.subnet_pass = subnet_pass
         self.parameters = parameters
         self.gradients = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-        self._record = record or _cuda_graph_recorder()
+        self._given, self._record = record, record or _cuda_graph_recorder()
         self._recorded: dict[tuple[bytes, object], Recorded] = {}
         self._fixed: dict[tuple[object, ...], Tensor] = {}
         self._used: set[str] = set()
@@ -70,6 +71,8 @@ class RecordedPasses:
         """Drop all recordings but those of the subnets `kept`."""
         names = set() if kept is None else {row.tobytes() for row in kept}
         self._recorded = {key: recorded for key, recorded in self._recorded.items() if key[0] in names}
+        if not self._recorded:  # memory that no graph uses any more must not be captured into again
+            self._record = self._given or _cuda_graph_recorder()
 
     def begin(self) -> None:
         """Before the first subnet of a step: no gradients yet."""
@@ -157,11 +160,17 @@ def _aside(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _side_stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         yield
     torch.cuda.current_stream(device).wait_stream(stream)
+
+
+@lru_cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Always the same one: libraries keep memory for every stream that they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _cuda_graph_recorder() -> Callable[[Replay], Replay]:

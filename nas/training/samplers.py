@@ -97,6 +97,19 @@ def widest(space: SearchSpace, lowest: NDArray[np.int16], rng: np.random.Generat
     return row[None]
 
 
+def at_all_resolutions(space: SearchSpace) -> Population:
+    """The max net at every resolution, shape ``(n_resolutions, n_genes)``."""
+    rows = [space.max]
+    for column, gene in enumerate(space.genes):
+        if gene.kind == "resolution":
+            rows = [
+                np.where(np.arange(len(row)) == column, choice, row)
+                for row in rows
+                for choice in range(len(gene.values))
+            ]
+    return np.stack(rows).astype(np.int16)
+
+
 def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:
     """Which networks are the max net, at whatever resolution; shape ``(n,)``."""
     others = np.array([gene.kind != "resolution" for gene in space.genes])

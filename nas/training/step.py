@@ -26,7 +26,7 @@ from nas.training.ema import MovingAverage
 from nas.training.optimizer import gradient_descent
 from nas.training.pool import SubnetPool
 from nas.training.recipe import Phase, Recipe
-from nas.training.samplers import check_space, is_widest, sample_step, smallest_open
+from nas.training.samplers import at_all_resolutions, check_space, is_widest, sample_step, smallest_open
 from nas.training.schedule import Schedule
 from nas.training.subnet_pass import Inputs, SubnetPass
 from search_spaces import Population, SearchSpace
@@ -225,7 +225,7 @@ class Trainer:
         roles = self._roles(subnets, phase)
         measured = []
         if self.recorded is not None:
-            self.recorded.forget(subnets if self._pool is None else np.concatenate([subnets, self._pool.members(step)]))
+            self.recorded.forget(self._coming_back(step, phase, subnets))
             self.recorded.begin()
         for role, genotype in zip(roles, subnets, strict=True):
             activate = partial(self._activate, genotype)
@@ -250,6 +250,15 @@ class Trainer:
         if self.recorded is not None:
             self.recorded.assign()
         return roles, measured
+
+    def _coming_back(self, step: int, phase: Phase, subnets: Population) -> Population:
+        """The subnets of `step` and those of which later steps are likely to train some."""
+        found = [subnets]
+        if self._pool is not None:
+            found.append(self._pool.members(step))
+        if phase.sampler == "widest" and isinstance(self.network, Supernet):
+            found.append(at_all_resolutions(self.network.space))
+        return np.concatenate(found)
 
     def preview(self) -> tuple[Tensor, Tensor]:
         """The stored images of the first step and the same ones augmented, as that step will see them."""

@@ -67,6 +67,34 @@ def test_a_subnet_is_recorded_once_and_forgotten_when_the_pool_has_dropped_it(mo
     assert len(recorded.recorded._recorded) == 4
 
 
+def test_the_max_net_is_recorded_once_at_each_resolution() -> None:
+    made: list[Replay] = []
+    widest = {"name": "all", "share": 1.0, "sampler": "widest"}
+    _, recorded = trainers(tiny_recipe(kernel_transform=True, phases=[widest]), lambda work: made.append(work) or work)
+    for step in range(20):
+        recorded.train_step(step)
+    assert len(made) == 2
+
+
+def test_memory_that_no_graph_uses_any_more_is_not_recorded_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    pools: list[list[Replay]] = []
+
+    def recorder() -> Callable[[Replay], Replay]:
+        pools.append(made := [])
+        return lambda work: made.append(work) or work
+
+    monkeypatch.setattr("nas.training.cuda_graphs._cuda_graph_recorder", recorder)
+    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe(), pooled=True)
+    recorded = RecordedPasses(trainer.subnet_pass, trainer.parameters)
+    trainer.recorded = recorded
+    trainer.train_step(0)
+    before = len(pools)
+    recorded.forget()
+    trainer.train_step(0)
+    assert len(pools) > before
+    assert pools[-1]
+
+
 def test_a_cpu_records_nothing_and_auto_changes_nothing_there(tmp_path: Path) -> None:
     for name in ("off", "auto"):
         tiny_run(tmp_path / name, recipe=tiny_recipe(cuda_graphs=name))
