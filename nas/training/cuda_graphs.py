@@ -3,7 +3,8 @@
 A graph repeats the kernels of a forward and a backward pass on the same memory: what a step brings is copied into
 fixed tensors first, and gradients are added to fixed buffers. https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs/
 
-This version has not been run on a GPU. Its tests run all of it but the recording itself, on a CPU.
+On an H200 recorded steps agreed with plain ones and took .27 of the time at batch 128 (experiments/training_speed).
+Tests run all of it but the recording itself, on a CPU.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

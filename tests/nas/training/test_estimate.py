@@ -7,11 +7,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny_run import tiny_data, tiny_recipe, tiny_run
+from tiny_run import tiny_data, tiny_recipe, tiny_run, tiny_supernet
 
 from nas.cli import console
 from nas.progress import Listener
@@ -19,7 +20,7 @@ from nas.supernet import Subnet
 from nas.training import Finetuning, Trainer, load_recipe, make_supernet
 from nas.training.distributed import ALONE
 from nas.training.duration import parse_duration, show_duration
-from nas.training.estimate import Costs, measure_costs
+from nas.training.estimate import Costs, covering, measure_costs, meet_shapes
 from nas.training.finetune import finetune
 from nas.training.schedule import Schedule
 from search_spaces import get_space
@@ -105,6 +106,24 @@ def test_every_phase_is_measured() -> None:
     assert costs.memory_gb > 0.05
     assert costs.steps[-1] > costs.steps[1]  # four subnets, not one
     assert all(torch.equal(tensor, weights[name]) for name, tensor in supernet.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small_images", "efficientnet_lite0"])
+def test_few_networks_have_every_block_in_every_form(name: str) -> None:
+    space = get_space(name)
+    rows = covering(space, np.random.default_rng(0))
+    assert len(rows) <= 64
+    drawn = space.variants(space.sample(3000, np.random.default_rng(1)))
+    forms = [{(slot, form) for row in of for slot, form in enumerate(row)} for of in (space.variants(rows), drawn)]
+    assert len(forms[1] - forms[0]) <= 0.02 * len(forms[1])
+
+
+def test_meeting_all_shapes_moves_no_weight() -> None:
+    trainer = Trainer(tiny_supernet(), tiny_data(), tiny_recipe())
+    weights = [parameter.detach().clone() for parameter in trainer.parameters.values()]
+    meet_shapes(trainer)
+    assert all(torch.equal(p, w) for p, w in zip(trainer.parameters.values(), weights, strict=True))
+    assert all(p.grad is None for p in trainer.parameters.values())
 
 
 def test_progress_knows_what_phases_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
