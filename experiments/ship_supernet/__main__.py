@@ -9,7 +9,7 @@ import argparse
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from experiments.ship_supernet.card import card_text, processor, versions  # noq
 from experiments.ship_supernet.evaluate import Table, calibration_loss, evaluate_table, landmarks, shown  # noqa: E402
 from experiments.ship_supernet.synthesise import Synthesis, synthesise  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
-from nas.data import read_calibration_images, synthetic_data, write_calibration_images  # noqa: E402
+from nas.data import ImageData, read_calibration_images, synthetic_data, write_calibration_images  # noqa: E402
 from nas.evaluation.cache import FILE, EvaluatedSubnets  # noqa: E402
 from nas.evaluation.test_accuracy import evaluate_on_test_split  # noqa: E402
 from nas.evaluation.trained import TrainedSupernet  # noqa: E402
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD  # noqa: E402
-from nas.supernet import save_supernet  # noqa: E402
+from nas.supernet import Supernet, load_supernet, save_supernet  # noqa: E402
 from nas.supernet.storage import WEIGHTS  # noqa: E402
 
 SOURCE = (
@@ -42,15 +42,19 @@ LICENCE = "Apache-2.0, as the project: weights, synthesised images and table; no
 
 def ship(
     run: Path,
-    images: Path,
+    images: Path | ImageData,
     out: Path,
     *,
     source: str = SOURCE,
+    licence: str = LICENCE,
     machine: str = "",
     synthesis: Synthesis = SYNTHESIS,
     table: Table = TABLE,
     n_compared: int = 20,
     n_tested: int = 10,
+    device: str = "cpu",
+    half: bool = False,
+    facts: Mapping[str, Any] | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
 ) -> None:
@@ -58,29 +62,39 @@ def ship(
 
     Parameters
     ----------
-    source : of the images, for the card.
+    images : folder, or what was read of it; batch-norm statistics are those of its training images.
+    source, licence : of the images and of what is shipped, for the card.
     machine : on which the training took the time that the run's card says.
     n_compared : random subnets on which synthesised images are compared with real ones.
     n_tested : subnets along the front that are evaluated on the test split, besides the min, middle and max net.
+    device : for networks to run on.
+    half : ship the weights in float16; they are rounded before anything is evaluated.
+    facts : more for the card.
     """
     began = time.monotonic()
     work = run / "shipping"
-    real = TrainedSupernet.open(run, {"root": str(images)})
-    supernet, card = real.supernet, publishable(real, out.name, source) | {"machine": machine or processor()}
-    save_supernet(work, supernet, card)
+    real = opened(run, images)
+    supernet, card = real.supernet.to(device), publishable(real, out.name, source, licence)
+    card |= {"machine": machine or processor(), **(facts or {})}
+    if half:
+        rounded_to_half(supernet)
+    if synthesis.side is not None:
+        card["data"] |= {"calibration_side": synthesis.side}
+    save_supernet(work, supernet, card, half=half)
     # Every calibration changes running statistics, and with them the digest that the table goes by.
     weights = {name: tensor.clone() for name, tensor in supernet.state_dict().items()}
 
     sheet = work / CALIBRATION_IMAGES_FILE
     if not sheet.is_file():
         write_calibration_images(sheet, synthesise(supernet, real.data, synthesis, seed, say))
-    stand_in = synthetic_data(read_calibration_images(sheet, card["data"]["resolution"]), card)
+    side = card["data"].get("calibration_side", card["data"]["resolution"])
+    stand_in = synthetic_data(read_calibration_images(sheet, side), card)
     # The subnets as they will be deployed, judged on the real images.
     data = replace(real.data, train=stand_in.train)
     deployed = TrainedSupernet(supernet, data, EvaluatedSubnets(supernet, data, work), card)
     predictor = evaluate_table(deployed, table, work, seed, say)
     compared = calibration_loss(
-        deployed, replace(real, evaluated=EvaluatedSubnets(supernet, real.data, run)), n_compared, seed, say
+        deployed, replace(real, evaluated=EvaluatedSubnets(supernet, real.data, work, notes=run)), n_compared, seed, say
     )
     tested = evaluate_on_test_split(deployed, landmarks(deployed, n_tested), shown("on test", say))
     loss = [100 * (subnet["real"] - subnet["synthesised"]) for subnet in compared]
@@ -100,7 +114,7 @@ def ship(
         "shipped": {"seed": seed, "versions": versions(), "seconds": round(time.monotonic() - began)},
     }
     supernet.load_state_dict(weights)
-    save_supernet(work, supernet, card)
+    save_supernet(work, supernet, card, half=half)
     write_text(work / "CARD.md", card_text(card, supernet))
     out.mkdir(parents=True, exist_ok=True)
     for name in (
@@ -116,14 +130,37 @@ def ship(
     say(f"{out}: {size / 1e6:.2f} MB, made in {card['shipped']['seconds']} s of this sitting")
 
 
-def publishable(trained: TrainedSupernet, name: str, source: str) -> dict[str, Any]:
+def opened(run: Path, images: Path | ImageData) -> TrainedSupernet:
+    """A finished training with its images."""
+    if isinstance(images, Path):
+        return TrainedSupernet.open(run, {"root": str(images)})
+    supernet, card = load_supernet(run)
+    return TrainedSupernet(supernet, images, EvaluatedSubnets(supernet, images, run), card=card)
+
+
+@torch.no_grad()
+def rounded_to_half(supernet: Supernet) -> None:
+    """Round all weights to float16, in place.
+
+    Raises
+    ------
+    OverflowError : a weight is too large for it.
+    """
+    for name, tensor in supernet.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(tensor.half())
+            if not tensor.isfinite().all():
+                raise OverflowError(f"{name} does not fit into float16")
+
+
+def publishable(trained: TrainedSupernet, name: str, source: str, licence: str) -> dict[str, Any]:
     """The card without where the images lay, with what a stranger must know of them."""
     card, data = dict(trained.card), trained.data
     sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
     return card | {
-        "data_settings": {key: value for key, value in card["data_settings"].items() if key != "root"},
+        "data_settings": {key: value for key, value in card.get("data_settings", {}).items() if key != "root"},
         "data": card["data"] | {"name": name, "source": source, "sizes": sizes},
-        "licence": LICENCE,
+        "licence": licence,
     }
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.supernet import Supernet
+from nas.training.duration import show_duration
+
+MOST_CLASSES = 20
+"""That are listed."""
 
 
 def versions() -> str:
@@ -29,7 +33,7 @@ def card_text(card: dict[str, Any], supernet: Supernet) -> str:
 | | |
 |---|---|
 | space | {space.name}, {space.size:.3g} networks, {data["resolution"]} x {data["resolution"]} pixels |
-| classes | {", ".join(card["classes"])} |
+| classes | {_classes(card["classes"])} |
 | normalisation | pixels / 255, mean {_three(card["mean"])}, standard deviation {_three(card["std"])} |
 | data | {data["source"]} |
 | splits | {data["sizes"]["train"]:,} training images, {data["sizes"]["validation"]:,} search-validation, \
@@ -37,14 +41,14 @@ def card_text(card: dict[str, Any], supernet: Supernet) -> str:
 | recipe | {recipe["name"]}, {recipe["epochs"]:g} epochs of batches of {recipe["batch_size"]}, peak learning rate \
 {recipe["learning_rate"]:g}: {phases} |
 | paper | {recipe["paper"]} |
-| cost | {card["steps"]:,} steps, {card["seconds"] / 3600:.1f} hours, on {card["machine"]} |
+| cost | {card["steps"]:,} steps, {show_duration(card["seconds"])}, on {card["machine"]} |
 | licence | {card["licence"]} |
 
 ## Accuracy
 
 Inherited weights, no fine-tuning, batch-norm calibrated on `calibration.png`, as a search without images deploys them.
 The networks were chosen by search-validation accuracy alone; the test split was read afterwards, once.
-
+{_original(card)}
 | network | M MACs | k parameters | search-validation | test | architecture |
 |---|---|---|---|---|---|
 {rows}
@@ -65,6 +69,25 @@ the others.
 
 Made by `python -m experiments.ship_supernet` on {card["shipped"]["versions"]}; seed {card["shipped"]["seed"]}.
 """
+
+
+def _original(card: dict[str, Any]) -> str:
+    """Accuracy of the trained network that it was made of, if any."""
+    if "original" not in card:
+        return ""
+    original = card["original"]
+    return (
+        f"{original['title']}, which it was made of, reaches {original['validation']:.1%} and {original['test']:.1%} "
+        f"on the same images\nwith its own batch-norm statistics; {original['published']:.1%} is what was published of "
+        "it, on other images.\n"
+    )
+
+
+def _classes(names: list[str]) -> str:
+    """All of them, or how many and the first ones."""
+    if len(names) <= MOST_CLASSES:
+        return ", ".join(names)
+    return f"{len(names):,}: {', '.join(names[:3])}, ...; all of them in `supernet.json`"
 
 
 def _three(values: list[float]) -> str:

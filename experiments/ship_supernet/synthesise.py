@@ -14,10 +14,11 @@ from math import cos, pi
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data import ImageData
-from nas.evaluation.accuracy import BATCH, calibration_batches
+from nas.evaluation.accuracy import LEAST_CALIBRATION_BATCH, batch_size, calibration_batches
 from nas.supernet import Supernet
 from search_spaces import Population
 
@@ -33,7 +34,8 @@ class Synthesis:
 
     Attributes
     ----------
-    images : how many, a multiple of the batch that calibration uses.
+    images : how many.
+    side : of them, in pixels; None for that of the stored training images. Networks read them resized.
     subnets : whose statistics are matched: the extremes, and random ones of all sizes.
     real_images : training images from which each subnet's target statistics are taken.
     steps : of Adam, each on one batch and one subnet.
@@ -41,14 +43,11 @@ class Synthesis:
     """
 
     images: int = 256
+    side: int | None = None
     subnets: int = 100
     real_images: int = 512
     steps: int = 400
     learning_rate: float = 0.02
-
-    def __post_init__(self) -> None:
-        if self.images % BATCH:
-            raise ValueError(f"the number of images must be a multiple of {BATCH}, got {self.images}")
 
 
 def statistics(supernet: Supernet, images: Tensor) -> Statistics:
@@ -95,11 +94,12 @@ def real_statistics(supernet: Supernet, population: Population, data: ImageData,
     """For each subnet the averages over batches of training images."""
     targets = []
     batches: dict[int, list[Tensor]] = {}
+    device = next(supernet.parameters()).device
     for genotype in population:
         supernet.activate(genotype)
         side = supernet.resolution
         if side not in batches:
-            batches[side] = list(calibration_batches(data, side, n_images=n_images))
+            batches[side] = list(calibration_batches(data, side, device, n_images=n_images))
         each = [statistics(supernet, batch) for batch in batches[side]]
         targets.append(
             [
@@ -121,7 +121,8 @@ def synthesise(
 
     Parameters
     ----------
-    supernet : trained; its active subnet is another one afterwards, its weights stay as they are.
+    supernet : trained, on the device to work on; its active subnet is another one afterwards, its weights stay as
+        they are.
     data : what it was trained on; only training images are read, and only averages over hundreds of them.
     settings : see `Synthesis`.
     seed : of the noise, the subnets and their order.
@@ -134,23 +135,25 @@ def synthesise(
         parameter.requires_grad_(False)
     population = matched_subnets(supernet, settings.subnets, seed)
     targets = real_statistics(supernet, population, data, settings.real_images)
-    generator = torch.Generator().manual_seed(seed)
-    side = int(data.train.images.shape[-1])
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (data.mean, data.std))
-    noise = torch.randn(settings.images, 3, side, side, generator=generator)
-    pixels = (mean + std * smooth(noise)).clamp_(0, 1).requires_grad_(True)
+    generator, device = torch.Generator().manual_seed(seed), next(supernet.parameters()).device
+    side = settings.side or int(data.train.images.shape[-1])
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (data.mean, data.std))
+    noise = smooth(torch.randn(settings.images, 3, side, side, generator=generator)).to(device)
+    pixels = (mean + std * noise).clamp_(0, 1).requires_grad_(True)
     # The batches are those of calibration, image by image, since that is how the images will be used.
-    order = torch.from_numpy(np.random.default_rng(0).permutation(settings.images))
-    batches = torch.split(order, BATCH)
+    order = torch.from_numpy(np.random.default_rng(0).permutation(settings.images)).to(device)
     optimizer = torch.optim.Adam([pixels], lr=settings.learning_rate, betas=(0.9, 0.99))
     total = 0.0
     for step in range(settings.steps):
-        rows, chosen = batches[step % len(batches)], int(torch.randint(len(population), (), generator=generator))
+        chosen = int(torch.randint(len(population), (), generator=generator))
         supernet.activate(population[chosen])
+        resolution = supernet.resolution
+        batches = _whole_batches(order, min(batch_size(resolution, LEAST_CALIBRATION_BATCH), settings.images))
+        rows = batches[step % len(batches)]
         optimizer.param_groups[0]["lr"] = settings.learning_rate * 0.5 * (1 + cos(pi * step / settings.steps))
         # Rounded as the file will be; the gradient passes the rounding by.
         stored = pixels[rows] + ((pixels[rows] * 255).round() / 255 - pixels[rows]).detach()
-        loss = distance(statistics(supernet, (stored - mean) / std), targets[chosen])
+        loss = distance(statistics(supernet, (_resized(stored, resolution) - mean) / std), targets[chosen])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -160,7 +163,19 @@ def synthesise(
         if (step + 1) % 100 == 0:
             say(f"step {step + 1}/{settings.steps}: mean distance of the statistics {total / 100:.4f}")
             total = 0.0
-    return (pixels.detach() * 255).round().to(torch.uint8)
+    return (pixels.detach() * 255).round().to(torch.uint8).cpu()
+
+
+def _whole_batches(order: Tensor, size: int) -> tuple[Tensor, ...]:
+    """Of `calibration_batches`: what does not fill a batch is left out."""
+    return torch.split(order[: len(order) // size * size], size)
+
+
+def _resized(pixels: Tensor, resolution: int) -> Tensor:
+    """As `nas.data.prepare` does it, with a gradient."""
+    if pixels.shape[-1] == resolution:
+        return pixels
+    return F.interpolate(pixels, size=(resolution, resolution), mode="bilinear", antialias=True).clamp(0, 1)
 
 
 def smooth(noise: Tensor) -> Tensor:

@@ -82,7 +82,8 @@ class TrainedSupernet:
                     "--data PATH"
                 )
             _require(card["data"], folder, ("name", "resolution"), "data.")
-            images = synthetic_data(read_calibration_images(calibration_file, card["data"]["resolution"]), card)
+            side = card["data"].get("calibration_side", card["data"]["resolution"])
+            images = synthetic_data(read_calibration_images(calibration_file, side), card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
         images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
         if images.fingerprint != card["data"]["fingerprint"]:
@@ -125,6 +126,18 @@ class TrainedSupernet:
             f"{len(self.data.train)} synthesised images, as it was for the {len(self.evaluated.known)} networks that "
             "the accuracy predictor knows, which were evaluated on real images when the supernet was made.",
             f"Accuracy on the test split is not known of this very network; networks of its size reach {like} there.",
+            *self._about_the_original(),
+        ]
+
+    def _about_the_original(self) -> list[str]:
+        """What accuracies are to be compared with, where the supernet was made of a trained network."""
+        if "original" not in self.card:
+            return []
+        original = self.card["original"]
+        return [
+            f"Compare with {original['title']}: it reaches {original['validation']:.1%} on the same search-validation "
+            f"images and {original['test']:.1%} on the same test images; {original['published']:.1%} is what was "
+            "published of it, on other images."
         ]
 
     def subnet(self, genotype: NDArray[Any]) -> Subnet:
@@ -132,7 +145,7 @@ class TrainedSupernet:
         if self.given is not None and self.given.architecture == self.space.format(genotype):
             return self.given
         net = self.supernet.extract(genotype)
-        calibrate_batch_norm(net, calibration_batches(self.data, net.resolution))
+        calibrate_batch_norm(net, calibration_batches(self.data, net.resolution, next(net.parameters()).device))
         return net.eval()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.files import read_json
-from nas.shipped import CARD
+from nas.shipped import CARD, find_supernet, shipped_supernets
 from nas.shipped.pretrained import Pretrained, pretrained, pretrained_names
 from search_spaces import SearchSpace, get_space
 
@@ -110,14 +110,17 @@ def _find(init: str) -> tuple[str, Path]:
     """
     if init in pretrained_names():
         return "pretrained", Path()
+    if init in shipped_supernets():
+        return "run", find_supernet(init)
     path = Path(init).expanduser()
     if (path / CARD).is_file():
         return "run", path
     if path.is_file():
         _once_for_all_space(path)
         return "file", path
+    names = [*pretrained_names(), *shipped_supernets()]
     raise ValueError(
-        f"--init {init} names no trained weights; give {', '.join(pretrained_names())}, the folder of a finished "
+        f"--init {init} names no trained weights; give {', '.join(names)}, the folder of a finished "
         "`nas train` run, or a file of once-for-all's MobileNetV3 or ResNet-50 like "
         "ofa_mbv3_d234_e346_k357_w1.2"
     )

@@ -24,13 +24,15 @@ class RecordedSpace(TypedDict):
 
 
 class RecordedData(TypedDict):
-    """Of the images of the training; see `nas.data.ImageData`."""
+    """Of the images of the training; see `nas.data.ImageData`. The side of synthesised images is that of the others
+    unless `calibration_side` says another one."""
 
     __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
 
     fingerprint: str
     name: NotRequired[str]
     resolution: NotRequired[Annotated[int, Ge(1), Le(4096)]]
+    calibration_side: NotRequired[Annotated[int, Ge(1), Le(4096)]]
     sizes: NotRequired[dict[str, Count]]
 
 
@@ -41,6 +43,19 @@ class RecordedSubnet(TypedDict):
 
     macs: Annotated[int, Gt(0)]
     test_accuracy: Annotated[float, Ge(0), Le(1)]
+
+
+class RecordedOriginal(TypedDict):
+    """The trained network that a shipped supernet was made of.
+
+    `title` is its name, `validation` and `test` are its accuracies on the same images as the subnets', `published` is
+    the one on the images that its publication names.
+    """
+
+    title: str
+    validation: Annotated[float, Ge(0), Le(1)]
+    test: Annotated[float, Ge(0), Le(1)]
+    published: Annotated[float, Ge(0), Le(1)]
 
 
 class RecordedRecipe(TypedDict):
@@ -64,6 +79,7 @@ class RecordedTraining(TypedDict):
     recipe: NotRequired[RecordedRecipe]
     seed: NotRequired[int]
     subnets: NotRequired[list[RecordedSubnet]]
+    original: NotRequired[RecordedOriginal]
 
 
 class SupernetRecord(TypedDict):

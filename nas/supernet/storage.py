@@ -20,9 +20,11 @@ from search_spaces import Population, SearchSpace
 from search_spaces.recorded import recorded_space
 
 WEIGHTS = "supernet.safetensors"
+LEAST_BYTES = 2
+"""Of a weight, in float16."""
 
 
-def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any]) -> None:
+def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any], *, half: bool = False) -> None:
     """Write `supernet.safetensors` and `supernet.json` into `folder`.
 
     Parameters
@@ -30,6 +32,7 @@ def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any]) -> 
     folder : made where it is missing.
     supernet : its active subnet is not remembered.
     card : JSON-able facts that should travel with the weights (data, classes, mean, std, recipe, metrics).
+    half : write the weights in float16, half as large.
 
     Raises
     ------
@@ -37,7 +40,10 @@ def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any]) -> 
     """
     folder = Path(folder)
     with atomic_paths(folder / WEIGHTS, folder / CARD) as (weights, description):
-        weights.write_bytes(save(_weights(supernet)))
+        tensors = _weights(supernet)
+        if half:
+            tensors = {key: tensor.half() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+        weights.write_bytes(save(tensors))
         record = {
             "space": {"name": supernet.space.name, "options": supernet.space.options},
             "kernel_transform": supernet.kernel_transform,
@@ -129,7 +135,7 @@ def _header(path: Path) -> dict[str, str]:
 def _check_size(space: SearchSpace, path: Path, genotype: Population | None = None) -> None:
     """Refuse weights that are too few, before memory is taken for those of the network."""
     needed = int(space.costs((space.max if genotype is None else genotype)[None]).params[0])
-    if not 0 <= 4 * needed <= path.stat().st_size:
+    if not 0 <= LEAST_BYTES * needed <= path.stat().st_size:
         raise ValueError(f"{path} does not fit space {space.name}, whose network has {needed:,} parameters")
 
 

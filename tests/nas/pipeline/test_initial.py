@@ -41,6 +41,13 @@ def test_an_earlier_run_with_other_classes_gives_its_features(run: Path) -> None
     assert initial_normalisation(str(run)) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
 
 
+def test_a_shipped_supernet_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.shipped.FOLDER", run.parent)
+    assert initial_digest(run.name) == initial_digest(str(run))
+    with pytest.raises(ValueError, match=f"give efficientnet_lite0, {run.name}, "):
+        initial_digest("nothing")
+
+
 def test_another_option_of_the_space_is_refused(run: Path) -> None:
     with pytest.raises(ValueError, match="do not fit the space"):
         initial_supernet(str(run), get_space("mobilenet_v3_small_images", width_mult=1.0, num_classes=3))

@@ -15,6 +15,7 @@ from nas.supernet import (
     save_supernet,
     subnet_metadata,
 )
+from nas.supernet.storage import WEIGHTS
 from search_spaces import SearchSpace, get_space
 
 CARD = {"classes": ["a", "b"], "mean": [0.5, 0.5, 0.5]}
@@ -48,6 +49,17 @@ def test_channels_last_networks_can_be_saved(net: Supernet, tmp_path: Path) -> N
     save_supernet(tmp_path, net, {})
     loaded, _ = load_supernet(tmp_path)
     assert all(torch.equal(tensor, net.state_dict()[key]) for key, tensor in loaded.state_dict().items())
+
+
+def test_half_the_bytes_hold_the_rounded_weights(net: Supernet, folder: Path, tmp_path: Path) -> None:
+    save_supernet(tmp_path / "half", net, {}, half=True)
+    whole, half = (path.joinpath(WEIGHTS).stat().st_size for path in (folder, tmp_path / "half"))
+    assert half < 0.6 * whole
+    loaded, _ = load_supernet(tmp_path / "half")
+    for name, tensor in net.state_dict().items():
+        wanted = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(loaded.state_dict()[name], wanted), name
+        assert loaded.state_dict()[name].dtype == tensor.dtype
 
 
 def test_a_failed_save_leaves_the_old_one(net: Supernet, folder: Path) -> None:
