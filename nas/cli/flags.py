@@ -65,7 +65,12 @@ FLAGS = {
             "start from a network: torchvision:NAME, timm:NAME, package.module:function or net.pt2",
         ),
         Flag("weights", "weights", "FILE", "the network's weights: a state dict, .pth or .safetensors"),
-        Flag("init", "init", "RUN|NAME", "trained weights to start from: a run folder, efficientnet_lite0, or a file"),
+        Flag(
+            "init",
+            "init",
+            "RUN|NAME",
+            "trained weights to start from: a run folder, efficientnet_lite0, cifar10, or a file",
+        ),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
         Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
         Flag(

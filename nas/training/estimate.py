@@ -27,6 +27,7 @@ from latency_tables.files import read_json, write_text
 from nas.data import ImageData, prepare
 from nas.errors import TooShort
 from nas.evaluation.accuracy import calibration_size, evaluation_batch
+from nas.progress import SILENT, Listener
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
@@ -115,8 +116,12 @@ def measure_costs(
     teacher: nn.Module | None,
     processes: Processes,
     pooled: bool = False,
+    listener: Listener = SILENT,
 ) -> Costs:
-    """Measure steps of every phase and a forward pass; `network` and all random numbers stay as they are."""
+    """Measure steps of every phase and a forward pass; `network` and all random numbers stay as they are.
+
+    On a GPU, layers of all shapes are run before (see `MOST_NETWORKS`), of which `listener` is told.
+    """
     probe = replace(
         recipe,
         # Each process does its part of the work; no weight moves far.
@@ -127,7 +132,7 @@ def measure_costs(
     settings: dict[str, Any] = {"seed": seed, "device": device, "bfloat16": bfloat16, "pooled": pooled}
     trainer = Trainer(copy.deepcopy(network), data, probe, external=teacher, **settings)
     if trainer.device.type == "cuda":
-        meet_shapes(trainer)
+        meet_shapes(trainer, listener)
     starts = trainer.schedule.starts
     seconds = [_phase_seconds(trainer, start, end) for start, end in zip(starts, starts[1:], strict=False)]
     # What process 0 measured holds for all, or they would plan different lengths.
@@ -157,16 +162,19 @@ def covering(space: SearchSpace, rng: np.random.Generator) -> Population:
     return found
 
 
-def meet_shapes(trainer: Trainer) -> None:
+def meet_shapes(trainer: Trainer, listener: Listener = SILENT) -> None:
     """Run layers of all shapes forward and backward once."""
     if isinstance(trainer.network, Subnet):
         return
     images, labels = trainer.batches.batch(0, torch.Generator().manual_seed(0))
     trainer.network.train()
-    for row in covering(trainer.network.space, np.random.default_rng(0)):
-        trainer.network.activate(row)
-        seen = prepare(images, trainer.network.resolution, trainer.data.mean, trainer.data.std)
-        trainer.subnet_pass.backward(trainer.recipe.phases[0], Inputs(seen, labels, None, None, None, 1.0))
+    rows = covering(trainer.network.space, np.random.default_rng(0))
+    with listener.track("layers of all sizes, once each") as progress:
+        for done, row in enumerate(rows, start=1):
+            trainer.network.activate(row)
+            seen = prepare(images, trainer.network.resolution, trainer.data.mean, trainer.data.std)
+            trainer.subnet_pass.backward(trainer.recipe.phases[0], Inputs(seen, labels, None, None, None, 1.0))
+            progress(done, len(rows))
     trainer.optimizer.zero_grad(set_to_none=True)
 
 

@@ -152,7 +152,7 @@ def train(
         }
         wanted = seconds is not None or listener is not SILENT
         if wanted and processes.any(plan is None, torch.device(place)):
-            costs = measure_costs(network, data, recipe, teacher=teacher, **chosen)
+            costs = measure_costs(network, data, recipe, teacher=teacher, listener=told, **chosen)
             if seconds is not None:
                 evaluations = costs.evaluations_within(seconds, evaluations)
                 epochs = costs.epochs_within(seconds, recipe, len(data.train), evaluations)
