@@ -24,7 +24,7 @@ from experiments.ship_supernet.card import card_text, processor, versions  # noq
 from experiments.ship_supernet.evaluate import Table, calibration_loss, evaluate_table, landmarks, shown  # noqa: E402
 from experiments.ship_supernet.synthesise import Synthesis, synthesise  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
-from nas.data import ImageData, read_calibration_images, synthetic_data, write_calibration_images  # noqa: E402
+from nas.data import ImageData, read_synthetic_data, write_calibration_images  # noqa: E402
 from nas.evaluation.cache import FILE, EvaluatedSubnets  # noqa: E402
 from nas.evaluation.test_accuracy import evaluate_on_test_split  # noqa: E402
 from nas.evaluation.trained import TrainedSupernet  # noqa: E402
@@ -87,8 +87,7 @@ def ship(
     sheet = work / CALIBRATION_IMAGES_FILE
     if not sheet.is_file():
         write_calibration_images(sheet, synthesise(supernet, real.data, synthesis, seed, say))
-    side = card["data"].get("calibration_side", card["data"]["resolution"])
-    stand_in = synthetic_data(read_calibration_images(sheet, side), card)
+    stand_in = read_synthetic_data(sheet, card)
     # The subnets as they will be deployed, judged on the real images.
     data = replace(real.data, train=stand_in.train)
     deployed = TrainedSupernet(supernet, data, EvaluatedSubnets(supernet, data, work), card)
@@ -158,10 +157,16 @@ def publishable(trained: TrainedSupernet, name: str, source: str, licence: str) 
     card, data = dict(trained.card), trained.data
     sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
     return card | {
-        "data_settings": {key: value for key, value in card.get("data_settings", {}).items() if key != "root"},
+        "data_settings": {key: value for key, value in card["data_settings"].items() if key != "root"},
         "data": card["data"] | {"name": name, "source": source, "sizes": sizes},
         "licence": licence,
     }
+
+
+def clock() -> Callable[[str], None]:
+    """Prints messages, each with the seconds since now."""
+    began = time.monotonic()
+    return lambda message: print(f"[{time.monotonic() - began:6.0f} s] {message}", flush=True)
 
 
 def main() -> None:
@@ -175,18 +180,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{versions()}, {arguments.threads} thread(s), seed {arguments.seed}", flush=True)
-    began = time.monotonic()
-
-    def say(message: str) -> None:
-        print(f"[{time.monotonic() - began:6.0f} s] {message}", flush=True)
-
     ship(
         arguments.run,
         arguments.images,
         arguments.out,
         machine=arguments.machine,
         seed=arguments.seed,
-        say=say,
+        say=clock(),
     )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from time import monotonic
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,7 @@ from PIL import Image, ImageOps
 from torchvision.models import EfficientNet_B0_Weights
 
 import nas.shipped
-from experiments.ship_supernet.__main__ import ship
+from experiments.ship_supernet.__main__ import clock, ship
 from experiments.ship_supernet.card import processor, versions
 from experiments.ship_supernet.evaluate import Table
 from experiments.ship_supernet.synthesise import Synthesis
@@ -34,6 +33,7 @@ from nas.shipped.pretrained import DEFAULT, Pretrained, pretrained
 from nas.supernet import Supernet
 from nas.training import Phase, Recipe, train
 from nas.training.augmentation import Flip, RandomResizedCrop
+from nas.training.samplers import at_all_resolutions
 from search_spaces import Population, SearchSpace, get_space
 
 NAME = "imagenet"
@@ -104,13 +104,11 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
 def landmarks(space: SearchSpace) -> Population:
     """The max net, all widths at 4, and the min net, each at four resolutions."""
     widths = [gene.kind == "expansion" for gene in space.genes]
-    (resolution,) = (column for column, gene in enumerate(space.genes) if gene.kind == "resolution")
     narrow = np.where(widths, 1, space.max)
-    rows = []
-    for row in (space.max, narrow, space.min):
-        for choice in np.linspace(space.n_choices[resolution] - 1, 0, 4).round().astype(int):
-            rows.append(np.where(np.arange(len(row)) == resolution, choice, row))
-    return space.canonical(np.stack(rows).astype(np.int16))
+    by_resolution = [at_all_resolutions(space, row) for row in (space.max, narrow, space.min)]
+    return space.canonical(
+        np.concatenate([rows[np.linspace(len(rows) - 1, 0, 4).round().astype(int)] for rows in by_resolution])
+    )
 
 
 def accuracies(supernet: Supernet, data: ImageData) -> pd.DataFrame:
@@ -161,8 +159,8 @@ def make(
     say(f"the original at {teacher.resolution} pixels: {original}")
     before = run / "before.csv"
     if not before.is_file():
-        write_text(before, accuracies(supernet.to(device), of_photographs).to_csv(index=False))
-        supernet = initial_supernet(DEFAULT, space, seed)
+        as_published = initial_supernet(DEFAULT, space, seed).to(device)
+        write_text(before, accuracies(as_published, of_photographs).to_csv(index=False))
     say(before.read_text(encoding="utf-8"))
     if not (run / nas.shipped.CARD).is_file():
         result = train(
@@ -206,18 +204,17 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder of the training")
     parser.add_argument("--minutes", type=float, default=5, help="of training (default: %(default)g)")
     parser.add_argument("--out", type=Path, default=nas.shipped.FOLDER / NAME, help="default: %(default)s")
-    parser.add_argument("--source", default="", help="of the photographs, for the card")
+    parser.add_argument("--source", required=True, help="of the photographs, for the card")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--cuda-graphs", choices=["auto", "off"], default="off")
     parser.add_argument("--toy", action="store_true", help="tiny: to try the script")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if not all((given.photographs / split).is_dir() for split in ("train", "val", "test")):
+        parser.error(f"{given.photographs} must have the folders train, val and test")
+    if given.device.startswith("cuda") and not torch.cuda.is_available():
+        parser.error("torch finds no CUDA device; add --device cpu")
     print(f"{versions()}, seed {given.seed}", flush=True)
-    began = monotonic()
-
-    def say(message: str) -> None:
-        print(f"[{monotonic() - began:6.0f} s] {message}", flush=True)
-
     recipe = replace(ON_GPU if given.device.startswith("cuda") else ON_CPU, cuda_graphs=given.cuda_graphs)
     if given.toy:
         small = {
@@ -235,7 +232,7 @@ def main() -> None:
         given.source,
         device=given.device,
         seed=given.seed,
-        say=say,
+        say=clock(),
         **(small if given.toy else {"recipe": recipe}),
     )
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nas.data import ImageData
-from nas.evaluation.accuracy import LEAST_CALIBRATION_BATCH, batch_size, calibration_batches
+from nas.evaluation.accuracy import BATCH, LEAST_CALIBRATION_BATCH, batch_size, calibration_batches
 from nas.supernet import Supernet
 from search_spaces import Population
 
@@ -34,7 +34,7 @@ class Synthesis:
 
     Attributes
     ----------
-    images : how many.
+    images : how many; a multiple of `BATCH`, of which calibration leaves none out, or fewer.
     side : of them, in pixels; None for that of the stored training images. Networks read them resized.
     subnets : whose statistics are matched: the extremes, and random ones of all sizes.
     real_images : training images from which each subnet's target statistics are taken.
@@ -48,6 +48,10 @@ class Synthesis:
     real_images: int = 512
     steps: int = 400
     learning_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.images > BATCH and self.images % BATCH:
+            raise ValueError(f"the number of images must be a multiple of {BATCH}, or fewer, got {self.images}")
 
 
 def statistics(supernet: Supernet, images: Tensor) -> Statistics:

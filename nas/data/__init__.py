@@ -11,7 +11,12 @@ from nas.data.settings import DataSettings
 if TYPE_CHECKING:
     from nas.data.dataset import BatchReader, ImageData, Split
     from nas.data.load import load_data
-    from nas.data.synthetic import read_calibration_images, synthetic_data, write_calibration_images
+    from nas.data.synthetic import (
+        read_calibration_images,
+        read_synthetic_data,
+        synthetic_data,
+        write_calibration_images,
+    )
     from nas.data.transforms import prepare
 
 __all__ = [
@@ -22,6 +27,7 @@ __all__ = [
     "load_data",
     "prepare",
     "read_calibration_images",
+    "read_synthetic_data",
     "synthetic_data",
     "write_calibration_images",
 ]
@@ -29,7 +35,7 @@ __all__ = [
 _MODULES = {
     "dataset": ("BatchReader", "ImageData", "Split"),
     "load": ("load_data",),
-    "synthetic": ("read_calibration_images", "synthetic_data", "write_calibration_images"),
+    "synthetic": ("read_calibration_images", "read_synthetic_data", "synthetic_data", "write_calibration_images"),
     "transforms": ("prepare",),
 }
 

@@ -50,6 +50,17 @@ def read_calibration_images(path: Path, side: int) -> Tensor:
     return torch.from_numpy(tiles.reshape(-1, channels, side, side).copy())
 
 
+def read_synthetic_data(path: Path, card: Mapping[str, Any]) -> ImageData:
+    """`synthetic_data` of the images in such a file, whose side `card` says.
+
+    Raises
+    ------
+    ValueError : see `read_calibration_images`.
+    """
+    data = card["data"]
+    return synthetic_data(read_calibration_images(path, data.get("calibration_side", data["resolution"])), card)
+
+
 def synthetic_data(images: Tensor, card: Mapping[str, Any]) -> ImageData:
     """What `card` says of the training's images, with `images` in their place and nothing to judge accuracy on.
 

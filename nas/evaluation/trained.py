@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
-from nas.data import DataSettings, ImageData, load_data, read_calibration_images, synthetic_data
+from nas.data import DataSettings, ImageData, load_data, read_synthetic_data
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
@@ -82,8 +82,7 @@ class TrainedSupernet:
                     "--data PATH"
                 )
             _require(card["data"], folder, ("name", "resolution"), "data.")
-            side = card["data"].get("calibration_side", card["data"]["resolution"])
-            images = synthetic_data(read_calibration_images(calibration_file, side), card)
+            images = read_synthetic_data(calibration_file, card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
         images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
         if images.fingerprint != card["data"]["fingerprint"]:

@@ -252,7 +252,8 @@ class Recipe(TrainingSettings):
         after three epochs: experiments/recipes_cifar10).
     cuda_graphs : ``auto`` runs the subnets of a step as CUDA graphs where one process trains on a GPU, and then draws
         random subnets from a small pool that is renewed (`nas.training.pool`); elsewhere it changes nothing. ``off``
-        never does. At batch 128 a step took an H200 .27 of the time, at 512 .82 (experiments/training_speed).
+        never does. At batch 128 a step took an H200 .27 of the time, at 512 .82, recording aside
+        (experiments/training_speed).
     """
 
     name: str = "delayed_sandwich"

@@ -97,17 +97,12 @@ def widest(space: SearchSpace, lowest: NDArray[np.int16], rng: np.random.Generat
     return row[None]
 
 
-def at_all_resolutions(space: SearchSpace) -> Population:
-    """The max net at every resolution, shape ``(n_resolutions, n_genes)``."""
-    rows = [space.max]
-    for column, gene in enumerate(space.genes):
-        if gene.kind == "resolution":
-            rows = [
-                np.where(np.arange(len(row)) == column, choice, row)
-                for row in rows
-                for choice in range(len(gene.values))
-            ]
-    return np.stack(rows).astype(np.int16)
+def at_all_resolutions(space: SearchSpace, genotype: NDArray[np.int16]) -> Population:
+    """One network at every resolution, the smallest first, shape ``(n_resolutions, n_genes)``."""
+    sides = np.array([gene.kind == "resolution" for gene in space.genes])
+    rows = np.tile(genotype, (int(space.n_choices[sides].max(initial=1)), 1))
+    rows[:, sides] = np.arange(len(rows))[:, None]
+    return rows
 
 
 def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:

@@ -257,7 +257,7 @@ class Trainer:
         if self._pool is not None:
             found.append(self._pool.members(step))
         if phase.sampler == "widest" and isinstance(self.network, Supernet):
-            found.append(at_all_resolutions(self.network.space))
+            found.append(at_all_resolutions(self.network.space, self.network.space.max))
         return np.concatenate(found)
 
     def preview(self) -> tuple[Tensor, Tensor]:
