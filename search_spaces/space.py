@@ -38,6 +38,7 @@ class SearchSpace(ABC):
     Attributes
     ----------
     columns : column of each gene in a genotype, by the gene's name.
+    resolution_column : that of the gene that chooses the resolution; None where all networks read one size.
     """
 
     def __init__(self, name: str, genes: Sequence[Gene], slots: Sequence[Slot], num_classes: int) -> None:
@@ -48,6 +49,7 @@ class SearchSpace(ABC):
         self.slots = tuple(slots)
         self.num_classes = num_classes
         self.columns = {gene.name: i for i, gene in enumerate(self.genes)}
+        self.resolution_column = next((i for i, gene in enumerate(self.genes) if gene.kind == "resolution"), None)
         self._weight_layers: dict[str, tuple[LayerSpec, ...]] = {}
 
     @abstractmethod
@@ -331,9 +333,8 @@ class SearchSpace(ABC):
     def resolution(self, population: NDArray[Any]) -> NDArray[np.int64]:
         """Side in pixels of the images that each network reads, shape ``(n,)``."""
         rows = self.as_population(population)
-        column = next((i for i, gene in enumerate(self.genes) if gene.kind == "resolution"), None)
-        if column is not None:
-            return self.gene_values(rows)[:, column]
+        if self.resolution_column is not None:
+            return self.gene_values(rows)[:, self.resolution_column]
         sizes = [next(layers[0].size for layers in self.layers(row) if layers) for row in rows]
         return np.array(sizes, dtype=np.int64)
 

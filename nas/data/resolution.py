@@ -76,7 +76,7 @@ def space_with_resolution(space: Mapping[str, Any], asked: int | None) -> dict[s
     from search_spaces import get_space
 
     made = get_space(**space)
-    readable = next((gene.values for gene in made.genes if gene.kind == "resolution"), None)
-    if readable is None:  # it reads one side and no other
+    if made.resolution_column is None:
         return dict(space)
+    readable = made.genes[made.resolution_column].values
     return dict(space) | {"resolutions": list(resolutions_for(asked, readable))}

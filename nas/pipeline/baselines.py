@@ -252,15 +252,20 @@ class _Candidate:
         return cls(name, space, supernet.extract, replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
     @property
+    def column(self) -> int:
+        """Of the resolution; every candidate takes several."""
+        assert self.space.resolution_column is not None
+        return self.space.resolution_column
+
+    @property
     def sides(self) -> tuple[int, ...]:
         """Resolutions that it can take."""
-        return next(gene.values for gene in self.space.genes if gene.kind == "resolution")
+        return self.space.genes[self.column].values
 
     def genotype(self, side: int) -> NDArray[np.int16]:
         """Of the network at a resolution."""
         row = self.space.max.copy()
-        column = next(i for i, gene in enumerate(self.space.genes) if gene.kind == "resolution")
-        row[column] = self.sides.index(side)
+        row[self.column] = self.sides.index(side)
         return row
 
     def at(self, side: int) -> Subnet:
@@ -271,7 +276,8 @@ class _Candidate:
 def _given(trained: TrainedSupernet) -> _Candidate | None:
     """The network that the supernet was made of, as it came; None where there is none, or it reads one size only."""
     path, space = trained.evaluated.folder / GIVEN, trained.space
-    elastic = any(gene.kind == "resolution" and len(gene.values) > 1 for gene in space.genes)
+    column = space.resolution_column
+    elastic = column is not None and space.n_choices[column] > 1
     if not isinstance(space, TracedSpace) or not elastic or not path.is_file():
         return None
     weights = load_subnet(path).state_dict()

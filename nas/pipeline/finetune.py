@@ -9,8 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nas.data import ImageData
 from nas.errors import TooShort
 from nas.evaluation.confusion import standard_error
@@ -163,9 +161,9 @@ def teacher_of(subnet: Subnet, trained: TrainedSupernet, settings: Finetuning) -
     """
     if settings.label_weight == 1:
         return None
-    space = trained.space
-    resolutions = np.array([gene.kind == "resolution" for gene in space.genes])
-    widest = np.where(resolutions, subnet.genotype, space.max)
+    widest, column = trained.space.max.copy(), trained.space.resolution_column
+    if column is not None:
+        widest[column] = subnet.genotype[column]
     return None if (widest == subnet.genotype).all() else trained.subnet(widest)
 
 

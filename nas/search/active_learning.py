@@ -192,12 +192,12 @@ def spread_over_sizes(space: SearchSpace, n: int, rng: np.random.Generator) -> P
 
 def _at_resolutions(space: SearchSpace, n: int) -> Population:
     """The max net at up to `n` evenly spread resolutions, shape (at most n, n_genes); none where there is one only."""
-    sides = [column for column, gene in enumerate(space.genes) if gene.kind == "resolution" and len(gene.values) > 1]
-    if not sides or n < 2:
+    column = space.resolution_column
+    if column is None or space.n_choices[column] == 1 or n < 2:
         return np.empty((0, len(space.genes)), dtype=np.int16)
-    choices = np.unique(np.linspace(0, space.n_choices[sides[0]] - 1, n).round().astype(np.int16))
+    choices = np.unique(np.linspace(0, space.n_choices[column] - 1, n).round().astype(np.int16))
     rows = np.repeat(space.max[None], len(choices), axis=0)
-    rows[:, sides[0]] = choices
+    rows[:, column] = choices
     return space.canonical(rows)
 
 

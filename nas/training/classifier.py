@@ -115,8 +115,7 @@ def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64]) -> float
 def _moderate(supernet: Supernet) -> Population:
     """The max net at a resolution that is not dear."""
     space = supernet.space
-    row = space.max.copy()
-    for column, gene in enumerate(space.genes):
-        if gene.kind == "resolution":
-            row[column] = max((i for i, side in enumerate(gene.values) if side <= SIDE), default=0)
+    row, column = space.max.copy(), space.resolution_column
+    if column is not None:
+        row[column] = max((i for i, side in enumerate(space.genes[column].values) if side <= SIDE), default=0)
     return row

@@ -90,25 +90,28 @@ DRAWS: dict[str, Callable[[SearchSpace, NDArray[np.int16], int, np.random.Genera
 
 def widest(space: SearchSpace, lowest: NDArray[np.int16], rng: np.random.Generator) -> Population:
     """The max net at a random open resolution, shape ``(1, n_genes)``."""
-    row = space.max.copy()
-    for column, gene in enumerate(space.genes):
-        if gene.kind == "resolution":
-            row[column] = rng.integers(lowest[column], space.n_choices[column])
+    row, column = space.max.copy(), space.resolution_column
+    if column is not None:
+        row[column] = rng.integers(lowest[column], space.n_choices[column])
     return row[None]
 
 
 def at_all_resolutions(space: SearchSpace, genotype: NDArray[np.int16]) -> Population:
     """One network at every resolution, the smallest first, shape ``(n_resolutions, n_genes)``."""
-    sides = np.array([gene.kind == "resolution" for gene in space.genes])
-    rows = np.tile(genotype, (int(space.n_choices[sides].max(initial=1)), 1))
-    rows[:, sides] = np.arange(len(rows))[:, None]
+    column = space.resolution_column
+    if column is None:
+        return genotype[None].copy()
+    rows = np.tile(genotype, (int(space.n_choices[column]), 1))
+    rows[:, column] = np.arange(len(rows))
     return rows
 
 
 def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:
     """Which networks are the max net, at whatever resolution; shape ``(n,)``."""
-    others = np.array([gene.kind != "resolution" for gene in space.genes])
-    return np.asarray((population == space.max)[:, others].all(axis=1))
+    same = population == space.max
+    if space.resolution_column is not None:
+        same[:, space.resolution_column] = True
+    return np.asarray(same.all(axis=1))
 
 
 def draw_random(space: SearchSpace, phase: Phase, n: int, rng: np.random.Generator) -> Population:
