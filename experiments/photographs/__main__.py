@@ -63,6 +63,10 @@ RECIPES: dict[str, tuple[bool, Change]] = {
     "adapt": (True, lambda recipe: recipe),
     "classifier not fitted first": (False, lambda recipe: replace(recipe, learning_rate=0.1, trained_share=0.1)),
     "trained weights learn as fast": (True, lambda recipe: replace(recipe, trained_share=1.0)),
+    "and twice as fast": (
+        True,
+        lambda recipe: replace(recipe, trained_share=1.0, learning_rate=2 * recipe.learning_rate),
+    ),
     "subnets from the first step": (True, lambda recipe: replace(recipe, phases=(replace(SUBNETS, share=1.0),))),
     "max net at all resolutions only": (True, lambda recipe: replace(recipe, phases=(replace(WIDEST, share=1.0),))),
     "sandwich at the largest resolution": (

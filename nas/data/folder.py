@@ -54,8 +54,8 @@ def read_layout(root: str) -> Layout:
 
     Raises
     ------
-    ValueError : the folder is missing, has no classes or one, a class without pictures, splits with different classes,
-        or can be read in two ways.
+    ValueError : the folder is missing, has no classes or one, a class without pictures, a split with classes that the
+        train split lacks, or can be read in two ways.
     """
     root = os.path.realpath(os.path.expanduser(root))
     if not os.path.isdir(root):
@@ -72,7 +72,7 @@ def read_layout(root: str) -> Layout:
         splits = {split: _without_wrapping(found) for split, found in splits.items()}
         by_split = {split: _classes(found) for split, found in splits.items()}
         loose = len(base.files) + sum(len(found.files) for found in splits.values())
-        _check_same_classes(base, splits, by_split)
+        remarks += _check_classes(base, splits, by_split)
         beside = [
             f for f in base.folders if f.n_pictures and all(f.name != _first(base, s).name for s in splits.values())
         ]
@@ -82,7 +82,10 @@ def read_layout(root: str) -> Layout:
     if left_out := tree.all_left_out():
         remarks.append(f"left out, as they are not read as images: {in_words(left_out)}")
     classes = tuple(sorted(by_split["train"]))
-    files = {split: [found[name].pictures() for name in classes] for split, found in by_split.items()}
+    files = {
+        split: [found[name].pictures() if name in found else [] for name in classes]
+        for split, found in by_split.items()
+    }
     return Layout(root, classes, files, tuple(remarks))
 
 
@@ -214,13 +217,32 @@ def _classes(folder: Tree) -> dict[str, Tree]:
     return {found.name: found for found in folder.folders}
 
 
-def _check_same_classes(
+def _check_classes(
     base: Tree, splits: Mapping[SplitName, Tree], by_split: Mapping[SplitName, Mapping[str, Tree]]
-) -> None:
+) -> list[str]:
+    """A sentence for each split that lacks some of the classes to train on.
+
+    Raises
+    ------
+    ValueError : a split has a class that there are no images of to train on.
+    """
+    train, remarks = set(by_split["train"]), []
     for split, classes in by_split.items():
-        if differing := sorted(set(classes) ^ set(by_split["train"])):
-            names = f"{_first(base, splits['train']).name}/ and {_first(base, splits[split]).name}/"
+        name = _first(base, splits[split]).name
+        if unknown := sorted(set(classes) - train):
+            training = _first(base, splits["train"]).name
             raise ValueError(
-                f"{names} of {printable(base.path)} must have the same classes; only one of them has: "
-                f"{', '.join(differing[:10])}"
+                f"{name}/ of {printable(base.path)} has classes that {training}/ lacks: {_first_ten(unknown)}; add "
+                f"images of them to {training}/, or take them out of {name}/"
             )
+        if missing := sorted(train - set(classes)):
+            remarks.append(
+                f"{name}/ lacks {len(missing)} of {len(train)} classes ({_first_ten(missing)}): accuracies on its "
+                "images say nothing about them"
+            )
+    return remarks
+
+
+def _first_ten(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more

@@ -178,9 +178,9 @@ def _decoded(files: PictureFiles, part: _Part, workers: int, listener: Listener)
 
 def _check_classes(name: SplitName, split: Split, layout: Layout) -> None:
     counts = np.bincount(split.labels.numpy(), minlength=len(layout.classes))
-    if not counts.all():
-        missing = layout.classes[int(np.argmin(counts))]
+    had = layout.files.get(name, layout.files["train"])
+    if gone := [label for label, files, n in zip(layout.classes, had, counts, strict=True) if files and not n]:
         raise ValueError(
-            f"no image of class {missing!r} is left for the {name} split: those that it had cannot be read, or are "
+            f"no image of class {gone[0]!r} is left for the {name} split: those that it had cannot be read, or are "
             "copies of images in an earlier split; add images of the class"
         )

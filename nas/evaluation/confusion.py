@@ -21,6 +21,9 @@ UNEQUAL = 5
 """Classes are called unequal when the largest has more than so many times the images of the smallest."""
 FEW_IMAGES_ERROR = 0.05
 """A split is called small when the standard error of an accuracy on it may exceed this."""
+UNLIKE, UNLIKE_ERRORS = 0.05, 4
+"""Test images are called harder when accuracy is lower on them by more than this, and by so many standard errors. The
+accuracy of a chosen network on the images that chose it is too high by about one."""
 MOST_CLASSES_IN_MATRIX = 100
 _MOST_CONFUSIONS = 20
 
@@ -129,6 +132,25 @@ def majority_remarks(record: Mapping[str, Any], classes: Sequence[str], split: s
     return [
         f"The network is {better} one that answers {classes[largest]!r} to every image: {record['accuracy']:.1%} of "
         f"the {split} images against {share:.1%}."
+    ]
+
+
+def unlike_splits_remarks(record: Mapping[str, Any]) -> list[str]:
+    """A sentence where the test images are much harder than those of search-validation.
+
+    Parameters
+    ----------
+    record : of a network: ``accuracy`` and ``test_accuracy``, each with its ``..._error``.
+    """
+    validation, test = record["accuracy"], record["test_accuracy"]
+    error = float(np.hypot(record["accuracy_error"], record["test_accuracy_error"]))
+    if validation - test <= max(UNLIKE, UNLIKE_ERRORS * error):
+        return []
+    return [
+        f"The test images are harder than those of search-validation: {test:.1%} against {validation:.1%}, more than "
+        "chance explains. They may come from other places, cameras or days, or search-validation holds near copies of "
+        "training images, as in a series of pictures. The network was chosen by search-validation: for images like "
+        "those of the test, give a val/ folder of such."
     ]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks
+from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks, unlike_splits_remarks
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.search.finalists.measurements import EVALUATED, measured_columns
 from nas.search.latency import COLUMN, latencies_of
@@ -29,14 +29,17 @@ def data_remarks(trained: TrainedSupernet) -> list[str]:
 
 
 def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
-    """About the exported files: no better than one class, int8 that is not faster, another batch than was measured.
+    """About the exported files: no better than one class, worse on test than on search-validation, int8 that is not
+    faster, another batch than was measured.
 
     Parameters
     ----------
     measured_batch : images at once for which the budget was checked.
     """
     first = exports[0]
-    said = majority_remarks(first["test"], classes, "test") if "test" in first else []
+    said = []
+    if "test" in first:
+        said = majority_remarks(first["test"], classes, "test") + unlike_splits_remarks(first)
     for slow in exports:
         if slow["precision"] != "int8" or "latency" not in slow:
             continue

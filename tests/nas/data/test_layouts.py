@@ -72,7 +72,7 @@ def test_splits_within_each_class(tmp_path: Path) -> None:
         (["train/a", "train/b", "test/c", "test/d", "car/x"], "two ways: .* with car/ beside them"),
         (["a/train", "a/test", "b"], "two ways: a/train/ and a/test/ as splits of the class"),
         (["val/a", "val/b", "test/a", "test/b"], "has val/ and test/ but no folder for training"),
-        (["train/a", "train/b", "test/a", "test/c"], "train/ and test/ .* must have the same classes; .*: b, c"),
+        (["train/a", "train/b", "test/a", "test/c"], "test/ .* has classes that train/ lacks: c; add images of them"),
     ],
 )
 def test_ambiguous_layouts_are_refused(tmp_path: Path, folders: list[str], message: str) -> None:
@@ -80,6 +80,16 @@ def test_ambiguous_layouts_are_refused(tmp_path: Path, folders: list[str], messa
     with pytest.raises(ValueError, match=message) as error:
         read(tmp_path)
     assert "\n" not in str(error.value)
+
+
+def test_a_split_may_lack_classes_and_that_is_said(tmp_path: Path) -> None:
+    photos(tmp_path, ["train/a", "train/b", "train/c", "val/a", "val/c", "test/b", "test/c"])
+    data, said = read(tmp_path)
+    assert data.classes == ("a", "b", "c")
+    assert sorted(set(data.validation.labels.tolist())) == [0, 2]
+    assert sorted(set(data.test.labels.tolist())) == [1, 2]
+    assert "val/ lacks 1 of 3 classes (b): accuracies on its images say nothing about them" in said
+    assert "test/ lacks 1 of 3 classes (a)" in said
 
 
 def test_what_is_no_data_is_no_data(tmp_path: Path) -> None:

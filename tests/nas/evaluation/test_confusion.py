@@ -9,6 +9,7 @@ from nas.evaluation.confusion import (
     imbalance_remarks,
     majority_remarks,
     small_split_remarks,
+    unlike_splits_remarks,
     standard_error,
 )
 from nas.search.objectives import check_objective
@@ -82,3 +83,24 @@ def test_small_splits_and_unequal_classes_are_said() -> None:
 def test_an_unknown_objective_is_refused() -> None:
     with pytest.raises(ValueError, match="must be accuracy or balanced_accuracy, got 'f1'"):
         check_objective("f1")
+
+
+def accuracies(validation: float, test: float, error: float = 0.01) -> dict[str, float]:
+    return {
+        "accuracy": validation,
+        "accuracy_error": error,
+        "test_accuracy": test,
+        "test_accuracy_error": error,
+    }
+
+
+def test_a_test_split_that_is_much_harder_is_said() -> None:
+    (said,) = unlike_splits_remarks(accuracies(0.962, 0.674))
+    assert "67.4% against 96.2%" in said and "give a val/ folder" in said
+
+
+@pytest.mark.parametrize(
+    ("validation", "test", "error"), [(0.96, 0.93, 0.001), (0.9, 0.8, 0.03), (0.7, 0.9, 0.01), (0.9, 0.9, 0.0)]
+)
+def test_chance_small_differences_and_easier_tests_are_not_said(validation: float, test: float, error: float) -> None:
+    assert unlike_splits_remarks(accuracies(validation, test, error)) == []
