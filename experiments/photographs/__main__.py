@@ -63,7 +63,8 @@ RECIPES: dict[str, tuple[bool, Change]] = {
     "adapt": (True, lambda recipe: recipe),
     "classifier not fitted first": (False, lambda recipe: replace(recipe, learning_rate=0.1, trained_share=0.1)),
     "trained weights learn as fast": (True, lambda recipe: replace(recipe, trained_share=1.0)),
-    "and twice as fast": (
+    "twice the learning rate": (True, lambda recipe: replace(recipe, learning_rate=2 * recipe.learning_rate)),
+    "both of these": (
         True,
         lambda recipe: replace(recipe, trained_share=1.0, learning_rate=2 * recipe.learning_rate),
     ),
