@@ -222,11 +222,13 @@ def trained_alone(
     return rows
 
 
-def add(rows: list[dict[str, Any]], name: str, keys: list[str]) -> None:
-    """Add rows to a table; those of the same keys are replaced."""
-    path, new = RESULTS / name, pd.DataFrame(rows)
+def add(rows: list[dict[str, Any]], name: str, keys: list[str], **common: str) -> None:
+    """Add rows to a table, with `common` in each; those of the same keys are replaced."""
+    path, new = RESULTS / name, pd.DataFrame([common | row for row in rows])
+    keys = [*common, *keys]
     if path.is_file():
-        old = pd.read_csv(path, dtype={key: new[key].dtype for key in keys})
+        old = pd.read_csv(path, dtype={key: new[key].dtype for key in keys}, keep_default_na=False, na_values=[""])
+        old[keys] = old[keys].fillna("")
         same = old.set_index(keys).index.isin(new.set_index(keys).index)
         new = pd.concat([old[~same], new], ignore_index=True)
     RESULTS.mkdir(exist_ok=True)
@@ -262,28 +264,30 @@ def main() -> None:
     data = load_data(DataSettings(name="folder", root=asked.data, resolution=max(sides)))
     mean, std = initial_normalisation(INIT)
     data = replace(data, mean=mean, std=std)
+    photographs = Path(asked.data).resolve().name
     for side in sides if "classifier" in asked.part else ():
-        add(classifiers(data, side), "classifier.csv", ["resolution", "c"])
+        add(classifiers(data, side), "classifier.csv", ["resolution", "c"], photographs=photographs)
     if "alone" in asked.part:
+        keys = ["network", "teacher", "rate", "seed", "train_time"]
         for side in map(int, asked.alone_sides.split(",")):
             for rate in map(float, asked.alone_rates.split(",")):
                 rows = trained_alone(asked.supernet, asked.alone_time, rate, side, 0, asked.architecture)
-                add(rows, "alone.csv", ["network", "teacher", "rate", "seed", "train_time"])
+                add(rows, "alone.csv", keys, photographs=photographs)
     for seed in map(int, asked.seeds.split(",")):
         if "recipes" in asked.part:
+            keys = ["recipe", "seed", "epochs", "network"]
             for name in asked.recipes.split(","):
-                add(
-                    train_by(name, data, asked.epochs, seed, sides),
-                    "recipes.csv",
-                    ["recipe", "seed", "epochs", "network"],
-                )
+                rows = train_by(name, data, asked.epochs, seed, sides)
+                add(rows, "recipes.csv", keys, photographs=photographs, largest=str(max(sides)))
         if "budgets" in asked.part:
             asked.work.mkdir(parents=True, exist_ok=True)
             for budget in asked.budgets.split(","):
                 more = asked.more.split()
                 path = str(Path(asked.data).resolve())
                 rows = search_by(path, budget, asked.train_time, seed, more, asked.work.resolve())
-                add(rows, "budgets.csv", ["budget", "train_time", "seed", "network"])
+                typed = {"learning_rate": str(load_recipe("adapt").learning_rate), "more": asked.more}
+                keys = ["budget", "train_time", "seed", "network"]
+                add(rows, "budgets.csv", keys, photographs=photographs, **typed)
 
 
 if __name__ == "__main__":
