@@ -180,8 +180,13 @@ def images_within(n_bytes: float, net: Subnet | Supernet) -> int:
 
 @torch.no_grad()
 def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confusion:
-    """Predictions of `net` on a split, as it is; a GPU is waited for once, at the end."""
+    """Predictions of `net` on a split, as it is, by class."""
     data.require_labels("the accuracy of a network")
+    return Confusion.of(split.labels.numpy(), predictions(net, split, data), len(data.classes))
+
+
+def predictions(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.int64]:
+    """The class that `net`, as it is, gives each image of a split, shape (n,); a GPU is waited for once, at the end."""
     training, device, predicted = net.training, next(net.parameters()).device, []
     net.eval()
     try:
@@ -190,4 +195,4 @@ def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confu
             predicted.append(logits.argmax(1))
     finally:
         net.train(training)
-    return Confusion.of(split.labels.numpy(), torch.cat(predicted).cpu().numpy(), len(data.classes))
+    return np.asarray(torch.cat(predicted).cpu().numpy())

@@ -21,8 +21,8 @@ from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.errors import TooShort
-from nas.evaluation.accuracy import evaluate, evaluate_on_test
-from nas.evaluation.confusion import standard_error
+from nas.evaluation.accuracy import predictions
+from nas.evaluation.confusion import Confusion, paired_error, standard_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
 from nas.export.network_file import FileKind
@@ -32,6 +32,7 @@ from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.run_folder import in_use
+from nas.pipeline.verdict import Judged, verdict
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
@@ -53,40 +54,6 @@ LEAST_SIDE = 96
 MEASURED_TWICE = 0.05
 """A baseline that kept the budget when its resolution was chosen may exceed it by this share in the final session:
 measurements differ as much from one session to the next."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A baseline, fine-tuned and measured.
-
-    Attributes
-    ----------
-    name : of the network.
-    resolution : in pixels.
-    macs, params : of one image.
-    accuracy, test_accuracy, test_error : fractions, as of the chosen network; the last is a standard error.
-    latency_ms, p10_ms, p90_ms : in the session that also measured the chosen network; None where none could be.
-    keeps_budget : whether it does, as measured where it was.
-    seconds : of its fine-tuning.
-    """
-
-    name: str
-    resolution: int
-    macs: int
-    params: int
-    accuracy: float
-    test_accuracy: float
-    test_error: float
-    latency_ms: float | None
-    p10_ms: float | None
-    p90_ms: float | None
-    keeps_budget: bool
-    seconds: float
-
-    @property
-    def title(self) -> str:
-        """As it is called in sentences."""
-        return f"{self.name} at {self.resolution} px"
 
 
 def compare(
@@ -158,8 +125,9 @@ def compare(
         none = "No baseline could be trained." if any(sides) else "No baseline keeps the budget."
         return {"chosen": {}, "networks": [], "verdict": none, "better": None, "files": {}}
     measured = _measure_together([subnet, *(other for _, other, _ in found)], device, trained.data, listener)
+    of_chosen = [predictions(subnet, split, trained.data) for split in (trained.data.validation, trained.data.test)]
     judged = [
-        _judge(candidate, other, took, timed, budget, trained)
+        _judge(candidate, other, of_chosen, took, timed, budget, trained)
         for (candidate, other, took), timed in zip(found, measured[1:], strict=True)
     ]
     allowed = [b for b in judged if b.keeps_budget]
@@ -181,42 +149,10 @@ def compare(
     return {
         "chosen": dict(zip(("latency_ms", "p10_ms", "p90_ms"), measured[0], strict=True)),
         "networks": [asdict(b) for b in judged],
-        "verdict": verdict(chosen, measured[0][0], judged, trained),
+        "verdict": verdict(chosen, measured[0][0], judged),
         "better": best.title if better and best is not None else None,
         "files": files,
     }
-
-
-def verdict(
-    chosen: Mapping[str, Any], latency_ms: float | None, judged: Sequence[Judged], trained: TrainedSupernet
-) -> str:
-    """A sentence: which network is the better choice, by how much, and how sure that is."""
-    allowed = [b for b in judged if b.keeps_budget]
-    if not allowed:
-        return "No baseline keeps the budget."
-    best = max(allowed, key=lambda b: b.accuracy)
-    n_validation = len(trained.data.validation)
-    points = 100 * (chosen["accuracy"] - best.accuracy)
-    error = 100 * float(
-        np.hypot(standard_error(chosen["accuracy"], n_validation), standard_error(best.accuracy, n_validation))
-    )
-    at = (
-        "" if best.latency_ms is None or latency_ms is None else f" ({latency_ms:.3g} against {best.latency_ms:.3g} ms)"
-    )
-    test = f"test {chosen['test_accuracy']:.1%} against {best.test_accuracy:.1%}"
-    length = f"fine-tuned for {show_duration(best.seconds)}, this one trained for {show_duration(chosen['seconds'])}"
-    if abs(points) < 2 * error:
-        exported = " It is exported as well." if points < 0 else ""
-        return (
-            f"No clear difference from a plain {best.title}: {points:+.1f} points on search-validation (the images "
-            f"that chose the network), standard error {error:.1f}{at}, {test} ({length}).{exported}"
-        )
-    if points < 0:
-        return (
-            f"A plain {best.title} is better here by {-points:.1f} points on search-validation{at}, {test} "
-            f"({length}). It is exported as well."
-        )
-    return f"{points:.1f} points better on search-validation than {best.title}{at}, {test} ({length})."
 
 
 @dataclass(frozen=True)
@@ -378,20 +314,29 @@ def _finetuned(
 
 
 def _judge(
-    candidate: _Candidate, subnet: Subnet, seconds: float, timed: Timed, budget: Budget, trained: TrainedSupernet
+    candidate: _Candidate,
+    subnet: Subnet,
+    of_chosen: Sequence[NDArray[np.int64]],
+    seconds: float,
+    timed: Timed,
+    budget: Budget,
+    trained: TrainedSupernet,
 ) -> Judged:
-    space, data, objective = candidate.space, candidate.data, trained.evaluated.objective
-    costs = space.costs(subnet.genotype[None])
-    test = evaluate_on_test(subnet, data, objective)
+    data, objective, accuracies, errors = candidate.data, trained.evaluated.objective, [], []
+    for split, others in zip((data.validation, data.test), of_chosen, strict=True):
+        labels, own = split.labels.numpy(), predictions(subnet, split, data)
+        accuracies.append(Confusion.of(labels, own, len(data.classes)).score(objective))
+        errors.append(paired_error(own, others, labels, objective))
+    costs = candidate.space.costs(subnet.genotype[None])
     latency_ms, p10_ms, p90_ms = timed
     return Judged(
         candidate.name,
         subnet.resolution,
         int(costs.macs[0]),
         int(costs.params[0]),
-        evaluate(subnet, "validation", data, objective),
-        test,
-        float(standard_error(test, len(data.test))),
+        accuracies[0],
+        accuracies[1],
+        float(standard_error(accuracies[1], len(data.test))),
         latency_ms,
         p10_ms,
         p90_ms,
@@ -401,4 +346,5 @@ def _judge(
             if limit.latency is not None
         ),
         round(seconds, 1),
+        *errors,
     )

@@ -8,6 +8,7 @@ from nas.evaluation.confusion import (
     Confusion,
     imbalance_remarks,
     majority_remarks,
+    paired_error,
     small_split_remarks,
     standard_error,
     unlike_splits_remarks,
@@ -105,3 +106,27 @@ def test_a_test_split_that_is_much_harder_is_said() -> None:
 )
 def test_chance_small_differences_and_easier_tests_are_not_said(validation: float, test: float, error: float) -> None:
     assert unlike_splits_remarks(accuracies(validation, test, error)) == []
+
+
+@pytest.mark.parametrize("objective", ["accuracy", "balanced_accuracy"])
+def test_the_error_of_a_difference_on_the_same_images_is_what_resampling_them_says(objective: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 600, p=[0.5, 0.3, 0.2])
+    first = np.where(rng.random(600) < 0.85, labels, (labels + 1) % 3)
+    second = np.where(rng.random(600) < 0.1, (labels + 1) % 3, first)
+
+    def difference(rows: np.ndarray) -> float:
+        of = (Confusion.of(labels[rows], predicted[rows], 3).score(objective) for predicted in (first, second))
+        return next(of) - next(of)
+
+    drawn = [
+        difference(np.concatenate([rng.choice(np.flatnonzero(labels == c), (labels == c).sum()) for c in range(3)]))
+        for _ in range(400)
+    ]
+    assert paired_error(first, second, labels, objective) == pytest.approx(np.std(drawn), rel=0.15)
+    assert paired_error(first, second, labels, objective) == paired_error(second, first, labels, objective)
+
+
+def test_networks_that_agree_differ_by_little_and_never_by_nothing_for_sure() -> None:
+    labels = np.zeros(100, dtype=int)
+    assert paired_error(labels, labels, labels) == pytest.approx(1 / 102)

@@ -10,14 +10,14 @@ import pytest
 from nas.devices import get_device
 from nas.pipeline import at_hand
 from nas.pipeline.at_hand import baseline_names, weights_at_hand
-from nas.pipeline.baselines import Judged, compare, verdict
+from nas.pipeline.baselines import compare
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.verdict import Judged, verdict
 from nas.progress import Listener
 from nas.search.budget import Budget
 from search_spaces import get_space
 
-PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0)
-TRAINED: Any = SimpleNamespace(data=SimpleNamespace(validation=range(10_000)))
+PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0, 0.004, 0.006)
 
 
 @pytest.fixture
@@ -55,22 +55,26 @@ def chosen(accuracy: float) -> dict[str, Any]:
 
 
 def test_the_verdict_says_which_is_better_and_by_how_much() -> None:
-    said = verdict(chosen(0.85), 1.5, [PLAIN, replace(PLAIN, name="slow", accuracy=0.99, keeps_budget=False)], TRAINED)
-    assert said.startswith("5.0 points better on search-validation than mobilenet_v2 at 96 px (1.5 against 2 ms)")
+    said = verdict(chosen(0.85), 1.5, [PLAIN, replace(PLAIN, name="slow", accuracy=0.99, keeps_budget=False)])
+    assert said.startswith("5.0 ± 0.4 points better on search-validation")
+    assert "than a plain mobilenet_v2 at 96 px; test 84.0% against 79.0%, +5.0 ± 0.6; 1.5 against 2 ms;" in said
+    assert "exported" not in said
     assert "No clear difference" not in said
 
 
 def test_a_better_baseline_is_named() -> None:
-    assert verdict(chosen(0.75), 1.5, [PLAIN], TRAINED).startswith("A plain mobilenet_v2 at 96 px is better here")
+    said = verdict(chosen(0.75), 1.5, [PLAIN])
+    assert said.startswith("A plain mobilenet_v2 at 96 px is better here by 5.0 ± 0.4 points")
+    assert said.endswith("It is exported as well.")
 
 
 def test_a_small_difference_may_be_chance() -> None:
-    said = verdict(chosen(0.801), 1.5, [PLAIN], TRAINED)
-    assert said.startswith("No clear difference from a plain mobilenet_v2 at 96 px: +0.1 points")
+    said = verdict(chosen(0.801), 1.5, [PLAIN])
+    assert said.startswith("No clear difference from a plain mobilenet_v2 at 96 px: +0.1 ± 0.4 points")
 
 
 def test_no_baseline_within_the_budget_is_said() -> None:
-    assert verdict(chosen(0.8), 1.5, [replace(PLAIN, keeps_budget=False)], TRAINED) == "No baseline keeps the budget."
+    assert verdict(chosen(0.8), 1.5, [replace(PLAIN, keeps_budget=False)]) == "No baseline keeps the budget."
 
 
 def test_where_latency_cannot_be_measured_nothing_is_compared_by_it(tmp_path: Path) -> None:
