@@ -76,5 +76,5 @@ def verdict(chosen: Mapping[str, Any], latency_ms: float | None, judged: Sequenc
     elif points < 0:
         said = f"A plain {best.title} is better here by {-points:.1f} ± {error:.1f} points on search-validation"
     else:
-        said = f"{points:.1f} ± {error:.1f} points better on {chose} than a plain {best.title}"
+        said = f"{points:.1f} ± {error:.1f} points better than a plain {best.title} on {chose}"
     return f"{said}; {'; '.join(facts)}.{exported}"
