@@ -56,7 +56,7 @@ def chosen(accuracy: float) -> dict[str, Any]:
 
 def test_the_verdict_says_which_is_better_and_by_how_much() -> None:
     said = verdict(chosen(0.85), 1.5, [PLAIN, replace(PLAIN, name="slow", accuracy=0.99, keeps_budget=False)])
-    assert said.startswith("5.0 ± 0.4 points better than a plain mobilenet_v2 at 96 px on search-validation (the images")
+    assert said.startswith("5.0 ± 0.4 points better than a plain mobilenet_v2 at 96 px on search-validation (")
     assert "; test 84.0% against 79.0%, +5.0 ± 0.6; 1.5 against 2 ms; fine-tuned for 1 min" in said
     assert "exported" not in said
     assert "No clear difference" not in said
