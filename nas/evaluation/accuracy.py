@@ -178,13 +178,13 @@ def images_within(n_bytes: float, net: Subnet | Supernet) -> int:
     return int(np.clip(n_bytes // an_image, BATCH, MOST_IMAGES))
 
 
-@torch.no_grad()
 def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confusion:
     """Predictions of `net` on a split, as it is, by class."""
     data.require_labels("the accuracy of a network")
     return Confusion.of(split.labels.numpy(), predictions(net, split, data), len(data.classes))
 
 
+@torch.no_grad()
 def predictions(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.int64]:
     """The class that `net`, as it is, gives each image of a split, shape (n,); a GPU is waited for once, at the end."""
     training, device, predicted = net.training, next(net.parameters()).device, []
