@@ -124,6 +124,7 @@ def compare(
     if not found:
         none = "No baseline could be trained." if any(sides) else "No baseline keeps the budget."
         return {"chosen": {}, "networks": [], "verdict": none, "better": None, "files": {}}
+    give_back()
     measured = _measure_together([subnet, *(other for _, other, _ in found)], device, trained.data, listener)
     of_chosen = [predictions(subnet, split, trained.data) for split in (trained.data.validation, trained.data.test)]
     judged = [
