@@ -100,7 +100,7 @@ def compare(
         "accuracy": finetuning[finetuning["kept"]]["validation"]
         if finetuning
         else float(trained.evaluated(subnet.genotype[None])[0]),
-        "test_accuracy": deployed["test_accuracy"],
+        "test_accuracy": deployed[f"test_{trained.evaluated.objective}"],
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
     candidates = ([given] if given else []) + [_Candidate.make(name, trained.data, seed) for name in names]

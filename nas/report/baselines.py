@@ -17,7 +17,7 @@ def baseline_rows(record: Mapping[str, Any]) -> list[list[str]]:
         "name": "chosen network",
         "resolution": record["resolution"],
         "accuracy": record["measured"]["accuracy"],
-        "test_accuracy": record["test_accuracy"],
+        "test_accuracy": record.get(f"test_{record.get('objective') or 'accuracy'}", record["test_accuracy"]),
         "test_error": record["test_accuracy_error"],
         "macs": record["costs"]["macs"],
         "keeps_budget": all(budget["met"] for budget in record["budgets"]),

@@ -34,3 +34,9 @@ def test_rows_say_what_was_measured_and_what_was_not() -> None:
     assert baseline[0] == "mobilenet_v2, 96 px"
     assert baseline[3] == "not measured"
     assert baseline[4:] == ["60", "no"]
+
+
+def test_all_networks_are_shown_by_what_the_search_was_asked_for() -> None:
+    record = RECORD | {"test_balanced_accuracy": 0.7, "objective": "balanced_accuracy"}
+    assert baseline_rows(record)[0][2].startswith("70.00 ±")
+    assert baseline_rows(RECORD | {"test_balanced_accuracy": 0.7})[0][2].startswith("84.00 ±")
