@@ -118,6 +118,10 @@ class Confusion:
         """`accuracy` or `balanced_accuracy`."""
         return self.accuracy if objective == "accuracy" else self.balanced_accuracy
 
+    def score_error(self, objective: str) -> float:
+        """Standard error of that `score`."""
+        return self.accuracy_error if objective == "accuracy" else self.balanced_accuracy_error
+
     def record(self) -> dict[str, Any]:
         """Ready for JSON: all figures, recall (None without images), `counts`, and the most frequent confusions.
 

@@ -214,11 +214,12 @@ def _confusion(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Con
 
 
 def _scores(confusion: Confusion, of: str = "") -> dict[str, float]:
-    """Both accuracies under names that begin with `of`, and the standard error of the first."""
+    """Both accuracies under names that begin with `of`, each with its standard error."""
     return {
         f"{of}accuracy": confusion.accuracy,
         f"{of}accuracy_error": confusion.accuracy_error,
         f"{of}balanced_accuracy": confusion.balanced_accuracy,
+        f"{of}balanced_accuracy_error": confusion.balanced_accuracy_error,
     }
 
 

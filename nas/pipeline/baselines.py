@@ -22,7 +22,7 @@ from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.errors import TooShort
 from nas.evaluation.accuracy import predictions
-from nas.evaluation.confusion import Confusion, paired_error, standard_error
+from nas.evaluation.confusion import Confusion, paired_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
 from nas.export.network_file import FileKind
@@ -323,11 +323,12 @@ def _judge(
     budget: Budget,
     trained: TrainedSupernet,
 ) -> Judged:
-    data, objective, accuracies, errors = candidate.data, trained.evaluated.objective, [], []
+    data, objective, found, errors = candidate.data, trained.evaluated.objective, [], []
     for split, others in zip((data.validation, data.test), of_chosen, strict=True):
         labels, own = split.labels.numpy(), predictions(subnet, split, data)
-        accuracies.append(Confusion.of(labels, own, len(data.classes)).score(objective))
+        found.append(Confusion.of(labels, own, len(data.classes)))
         errors.append(paired_error(own, others, labels, objective))
+    validation, test = found
     costs = candidate.space.costs(subnet.genotype[None])
     latency_ms, p10_ms, p90_ms = timed
     return Judged(
@@ -335,9 +336,9 @@ def _judge(
         subnet.resolution,
         int(costs.macs[0]),
         int(costs.params[0]),
-        accuracies[0],
-        accuracies[1],
-        float(standard_error(accuracies[1], len(data.test))),
+        validation.score(objective),
+        test.score(objective),
+        test.score_error(objective),
         latency_ms,
         p10_ms,
         p90_ms,

@@ -156,7 +156,7 @@ def deploy_subnet(
     ]
     test = {}
     if data.labelled:
-        names = ("test_accuracy", "test_accuracy_error", "test_balanced_accuracy")
+        names = [f"test_{name}{error}" for name in ("accuracy", "balanced_accuracy") for error in ("", "_error")]
         test = {name: exports[0][name] for name in names} | {"test_images": len(data.test)}
     return {
         **test,

@@ -13,12 +13,13 @@ HEAD = ("network", "search-validation", "test", "latency (p10 to p90)", "M MACs"
 def baseline_rows(record: Mapping[str, Any]) -> list[list[str]]:
     """One row a network, the chosen one first; cells as in `HEAD`."""
     found = record["baselines"]
+    judged_by = f"test_{record.get('objective') or 'accuracy'}"
     chosen = {
         "name": "chosen network",
         "resolution": record["resolution"],
         "accuracy": record["measured"]["accuracy"],
-        "test_accuracy": record.get(f"test_{record.get('objective') or 'accuracy'}", record["test_accuracy"]),
-        "test_error": record["test_accuracy_error"],
+        "test_accuracy": record.get(judged_by, record["test_accuracy"]),
+        "test_error": record.get(f"{judged_by}_error", record["test_accuracy_error"]),
         "macs": record["costs"]["macs"],
         "keeps_budget": all(budget["met"] for budget in record["budgets"]),
         **found["chosen"],

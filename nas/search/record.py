@@ -236,6 +236,7 @@ class SearchRecord(TypedDict):
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
     test_balanced_accuracy: NotRequired[Share]
+    test_balanced_accuracy_error: NotRequired[Share]
     test_images: NotRequired[Count]
 
 

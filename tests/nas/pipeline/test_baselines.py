@@ -5,16 +5,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from nas.data import DataSettings, load_data
 from nas.devices import get_device
-from nas.pipeline import at_hand
+from nas.evaluation.confusion import Confusion
+from nas.pipeline import at_hand, baselines
 from nas.pipeline.at_hand import baseline_names, weights_at_hand
 from nas.pipeline.baselines import compare
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.verdict import Judged, verdict
 from nas.progress import Listener
 from nas.search.budget import Budget
+from nas.supernet import Supernet
 from search_spaces import get_space
 
 PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0, 0.004, 0.006)
@@ -97,3 +102,29 @@ def test_where_latency_cannot_be_measured_nothing_is_compared_by_it(tmp_path: Pa
     )
     assert found == {}
     assert not said or "cannot be measured here" in said[0]
+
+
+def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=2)
+    digits = load_data(DataSettings(resolution=24))
+    rare = replace(digits.test, labels=(digits.test.labels == 0).long())
+    data = replace(digits, classes=("other", "zero"), validation=rare, test=rare)
+    subnet = Supernet(space).extract(space.min).eval()
+    with torch.no_grad():
+        classifier = list(subnet.classifier().parameters())
+        classifier[0].zero_()
+        classifier[1].copy_(torch.tensor([1.0, 0.0]))  # the frequent class, whatever the image
+    others = [np.zeros(len(rare), dtype=np.int64)] * 2
+    found = {}
+    for objective in ("accuracy", "balanced_accuracy"):
+        trained: Any = SimpleNamespace(evaluated=SimpleNamespace(objective=objective))
+        candidate = baselines._Candidate("plain", space, lambda _: subnet, data)
+        found[objective] = baselines._judge(
+            candidate, subnet, others, 1.0, (None, None, None), Budget.parse(macs="1G"), trained
+        )
+    frequent = float((rare.labels == 0).float().mean())
+    assert found["accuracy"].test_accuracy == pytest.approx(frequent)
+    assert found["accuracy"].test_error == pytest.approx(np.sqrt(frequent * (1 - frequent) / len(rare)), rel=0.1)
+    assert found["balanced_accuracy"].accuracy == found["balanced_accuracy"].test_accuracy == pytest.approx(0.5)
+    expected = Confusion.of(rare.labels, np.zeros(len(rare)), 2).balanced_accuracy_error
+    assert found["balanced_accuracy"].test_error == pytest.approx(expected) != found["accuracy"].test_error
