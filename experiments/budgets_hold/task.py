@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import latency_tables
 from latency_tables.table import read_table
 from nas.devices import Device, get_device
-from nas.devices.learning import POOL
+from nas.devices.learning import measure_informative
 from nas.devices.protocol import Protocol
 from nas.devices.runtimes import RUNTIMES
 from nas.search.evolution.archive import row_keys
@@ -82,11 +82,9 @@ class Configuration:
     @cached_property
     def learnt_from(self) -> tuple[Population, NDArray[np.float64]]:
         """The first networks that are measured, and their latencies; the min and the max net come first."""
-        extremes = np.stack([self.space.min, self.space.max])
-        pool = self.space.sample(POOL, np.random.default_rng([self.seed, 4]), tilt=1.5)
-        asked = np.concatenate([extremes, pool[self._unadapted.suggest(pool, LEARNT_FROM - 2)]])
-        table = self.device.measure(self.space, asked)
-        return asked, table.rows["latency_ms"].to_numpy(dtype=np.float64)
+        chooser = self._unadapted.for_new_device()
+        measure_informative(self.device, self.space, LEARNT_FROM, self.seed, extremes=True, predictor=chooser)
+        return self.device.table.known(self.space)
 
     def predictor(self) -> LatencyPredictor:
         """A fresh one, adapted to what was measured first."""

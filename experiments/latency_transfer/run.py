@@ -1,7 +1,8 @@
-"""Adapt to every test device of every split from n measured networks that the predictor chose itself.
+"""Adapt to every test device of every split from n measured networks that the predictor chose itself, as `nas` does.
 
-Each seed offers other candidates: 600 of the architectures that the fleet was measured on, without their
-latencies on the device. The error is that of the split's test architectures, none of them measured.
+Each seed offers other candidates: 600 of the architectures that the fleet was measured on. Of their latencies on the
+device only those of chosen networks are read. The error is that of the split's test architectures, none of them
+measured.
 """
 
 import time
@@ -10,10 +11,15 @@ from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from experiments.latency_transfer.data import SIMULATED, SPLITS, Fleet, Split, load_fleet
 from predictors.held_out import latency_errors
 from predictors.latency import LatencyPredictor
+from predictors.latency.suggestion import next_count
+from search_spaces import Population
+
+Floats = NDArray[np.float64]
 
 N_CANDIDATES = 600
 NEEDED = "needed_factor"
@@ -21,6 +27,25 @@ NEEDED = "needed_factor"
 METHODS = ("fleet", "alone", "random")
 """With the fleet; without any; with the fleet, and networks at random instead of chosen ones."""
 RANDOM_COUNTS = (5, 10, 20)
+
+
+def adapt_in_turn(
+    predictor: LatencyPredictor, population: Population, latency_ms: Floats, n: int, at_once: int | None = None
+) -> NDArray[np.intp]:
+    """Adapt to `n` networks that are chosen as `nas measure` chooses them; which these are.
+
+    Parameters
+    ----------
+    predictor : adapted to no device yet.
+    population, latency_ms : the candidates, shapes (m, n_genes) and (m,).
+    at_once : how many are chosen at a time, instead of as `nas measure` does.
+    """
+    chosen = np.empty(0, dtype=np.intp)
+    while len(chosen) < n:
+        count = next_count(len(chosen), n) if at_once is None else min(at_once, n - len(chosen))
+        chosen = np.concatenate([chosen, predictor.suggest(population, count)])
+        predictor.adapt(population[chosen], latency_ms[chosen])
+    return chosen
 
 
 def adapt_all(
@@ -36,19 +61,17 @@ def adapt_all(
     held_out = split.n_train + np.flatnonzero(fleet.usable[split.n_train : split.n_stop])
     for seed in range(seeds):
         pool = np.random.default_rng(seed).permutation(learn)[:N_CANDIDATES]
+        candidates = fleet.population[pool]
         for method in methods:
-            fresh = predictor.for_new_device(without=predictor.devices_ if method == "alone" else ())
-            # Latencies play no part in the choice, so it is the same for every device, and the first n of the
-            # longest list are what would be chosen with n.
-            chosen = np.arange(max(counts))
-            if method != "random":
-                chosen = fresh.suggest(fleet.population[pool], max(counts))
+            without = predictor.devices_ if method == "alone" else ()
             for device in split.test:
                 latency = fleet.latency_ms[device]
                 for n in counts if method != "random" else sorted(set(counts) & set(RANDOM_COUNTS)):
-                    measured = pool[chosen[:n]]
+                    fresh, chosen = predictor.for_new_device(without), np.arange(n)
+                    if method != "random":
+                        chosen = adapt_in_turn(fresh, candidates, latency[pool], n)
                     start = time.process_time()
-                    fresh.adapt(fleet.population[measured], latency[measured])
+                    fresh.adapt(candidates[chosen], latency[pool[chosen]])
                     seconds = time.process_time() - start
                     mean, std = fresh.predict(fleet.population[held_out], return_std=True)
                     errors = asdict(latency_errors(latency[held_out], mean, std))

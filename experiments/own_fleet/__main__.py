@@ -18,6 +18,7 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 import latency_tables  # noqa: E402
+from experiments.latency_transfer.run import adapt_in_turn  # noqa: E402
 from latency_tables.files import atomic_path  # noqa: E402
 from latency_tables.table import read_table  # noqa: E402
 from predictors.held_out import latency_errors  # noqa: E402
@@ -56,9 +57,9 @@ def main() -> None:
                 rng = np.random.default_rng(seed)
                 pool = np.sort(rng.permutation(len(target.latency_ms))[:150])
                 predictor = LatencyPredictor(space, random_state=seed).fit(sources)
-                chosen = pool[predictor.suggest(target.population[pool], N_MEASURED)]
+                candidates, latency_ms = target.population[pool], target.latency_ms[pool]
+                chosen = pool[adapt_in_turn(predictor, candidates, latency_ms, N_MEASURED)]
                 rest = np.setdiff1d(np.arange(len(target.latency_ms)), chosen)
-                predictor.adapt(target.population[chosen], target.latency_ms[chosen])
                 predicted, std = predictor.predict(target.population[rest], return_std=True)
                 errors = latency_errors(target.latency_ms[rest], predicted, std)
                 rows.append({"left_out": target.device, "method": method, "seed": seed} | vars(errors))

@@ -1,7 +1,7 @@
 """A device to measure on: networks in, measured latencies out. What is measured is stored after every few networks."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -169,14 +169,57 @@ class Device:
                 # Another process may have measured some of them meanwhile, or under other conditions.
                 self.table.check_conditions()
                 missing = self._missing(space, rows, fresh)
-                warnings = self._measure(space, missing, progress or (lambda done, total: None))
+                warnings = self._measure(space, [missing], len(missing), progress)
         elif progress is not None:
             progress(0, 0)
+        return self._measured(space, names, warnings)
+
+    def measure_in_turn(
+        self,
+        space: SearchSpace,
+        choose: Callable[[], Population],
+        n: int,
+        *,
+        progress: Progress | None = None,
+    ) -> LatencyTable:
+        """Measure a few networks at a time, as in `measure`, each chosen by what those before it took.
+
+        Parameters
+        ----------
+        choose : genotypes of the next networks, shape (n_next, n_genes), none of them in the table, where it finds
+            what was measured so far; none where that is enough.
+        n : networks that it will choose in all, for the progress bar.
+
+        Returns
+        -------
+        Table whose row i is the network measured as number i.
+
+        Raises
+        ------
+        DeviceUnavailable, ValueError : as of `measure`.
+        """
+        chosen: list[Population] = []
+
+        def batches() -> Iterator[Population]:
+            while len(rows := space.canonical(choose())):
+                chosen.append(rows)
+                yield rows
+
+        self.table.check_conditions()
+        self._transport()
+        self._say_programs()
+        with self.table.locked(self.listener):
+            warnings = self._measure(space, batches(), n, progress)
+        names = [name for rows in chosen for name in space.format(rows)]
+        return self._measured(space, names, warnings)
+
+    def _measured(self, space: SearchSpace, names: list[str], warnings: Sequence[str]) -> LatencyTable:
+        """The rows of these architectures; the card has the warnings."""
         table = self.table.measured()
         if table is None:
             raise ValueError("no architectures to measure")
         selected = self.table.select(table, space)
-        card = replace(table.card, conditions={**table.card.conditions, "warnings": warnings})
+        card = replace(table.card, conditions={**table.card.conditions, "warnings": list(warnings)})
         return LatencyTable(selected.set_index("architecture", drop=False).loc[names].reset_index(drop=True), card)
 
     def measure_models(self, models: Sequence[Path], *, progress: Progress | None = None) -> Measured:
@@ -218,25 +261,29 @@ class Device:
         first = {name: i for i, name in reversed(list(enumerate(space.format(rows)))) if name not in known}
         return rows[sorted(first.values())]
 
-    def _measure(self, space: SearchSpace, rows: Population, progress: Progress) -> list[str]:
-        """Measure networks and store each batch; the warnings of this session."""
+    def _measure(
+        self, space: SearchSpace, chosen: Iterable[Population], total: int, progress: Progress | None
+    ) -> list[str]:
+        """Measure networks, a population after the other, and store each batch; the warnings of this session."""
+        report = progress or (lambda done, total: None)
         done: list[Rounds] = []
         warnings: list[str] = []
-        progress(0, len(rows))
+        count, most = 0, self.protocol.batch_of_nets
+        report(0, total)
         with scratch_folder() as folder:
             reference = self._write(space, space.max, folder, "reference")
-            for start in range(0, len(rows), self.protocol.batch_of_nets):
-                nets = rows[start : start + self.protocol.batch_of_nets]
+            for nets in (rows[start : start + most] for rows in chosen for start in range(0, len(rows), most)):
                 models = {f"net{i}": self._write(space, row, folder, f"net{i}") for i, row in enumerate(nets)}
                 rounds, failure = self._run({**models, "reference": reference}, self.protocol)
                 if len(rounds.ms):
                     done.append(rounds)
                     found, warnings = conditions(done, self.spec.threads)
-                    session = {**found, "networks": start + len(nets)}
-                    self.table.add(space, nets, rounds, session, self.protocol, first=start == 0)
+                    session = {**found, "networks": count + len(nets)}
+                    self.table.add(space, nets, rounds, session, self.protocol, first=count == 0)
                 if failure is not None:
                     raise failure
-                progress(start + len(nets), len(rows))
+                count += len(nets)
+                report(count, total)
         return warnings
 
     def _say_programs(self) -> None:

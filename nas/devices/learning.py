@@ -14,11 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import latency_tables
+from latency_tables.table import LatencyTable
 from nas.devices.device import Device
 from nas.devices.suspicious import measure_suspicious_again
 from nas.progress import SILENT, Listener, Progress
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.published import HAND_MADE
+from predictors.latency.suggestion import next_count
 from predictors.latency.transfer import DeviceCosts, OperatorCosts, Part
 from search_spaces import Population, SearchSpace, get_space
 from search_spaces.traced import PREFIX as TRACED
@@ -74,7 +76,7 @@ def learn_device(
     if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
-            device.measure(space, informative_sample(space, samples, seed), progress=progress)
+            measure_informative(device, space, samples, seed, extremes=True, progress=progress)
         predictor, sentences = check_again(device, space)
         for sentence in sentences:
             listener.say(sentence)
@@ -93,13 +95,17 @@ def learn_device(
 def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     """A latency predictor adapted to what the device's table has of `space`; unadapted where that is too little."""
     predictor = fleet_predictor(space)
+    elsewhere = device_costs(device, without=space)
+    if elsewhere is not None and elsewhere.batch == device.batch:
+        predictor.know_costs(own=elsewhere.single_prices)
+    _adapt(predictor, device, space)
+    return predictor
+
+
+def _adapt(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> None:
     population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
-        elsewhere = device_costs(device, without=space)
-        if elsewhere is not None and elsewhere.batch == device.batch:
-            predictor.know_costs(own=elsewhere.single_prices)
         predictor.adapt(population, latency_ms, device.table.confirmed(space, population))
-    return predictor
 
 
 def check_again(
@@ -200,13 +206,62 @@ def _holds(space: SearchSpace, name: str, architecture: str) -> bool:
     return True
 
 
-def informative_sample(space: SearchSpace, n: int, seed: int = 0) -> Population:
-    """The min and the max net, and those `n` - 2 of a random pool whose latency tells most about the others."""
-    extremes = np.stack([space.min, space.max])
-    pool = space.sample(POOL, np.random.default_rng(seed), tilt=1.5)
-    pool = pool[(pool[:, None] != extremes).any(axis=2).all(axis=1)]
-    chosen = fleet_predictor(space, seed).suggest(pool, max(0, n - 2))
-    return np.concatenate([extremes, pool[chosen]])
+def measure_informative(
+    device: Device,
+    space: SearchSpace,
+    samples: int,
+    seed: int = 0,
+    *,
+    extremes: bool = False,
+    predictor: LatencyPredictor | None = None,
+    progress: Progress | None = None,
+) -> LatencyTable:
+    """Measure those networks whose latency tells most about the others, until `samples` of `space` are known.
+
+    They are chosen in turn, from a random pool: each choice knows what those before it took.
+
+    Parameters
+    ----------
+    extremes : begin with the min and the max net.
+    predictor : chooses, and is adapted on the way; None stands for `device_predictor`.
+
+    Returns
+    -------
+    What was measured now.
+
+    Raises
+    ------
+    DeviceUnavailable : as of `Device.measure`.
+    ValueError : likewise, or the pool has too few networks.
+    """
+    chooser = predictor or device_predictor(device, space)
+    known = len(device.table.known(space)[0])
+    pool = np.unique(space.sample(POOL, np.random.default_rng(seed), tilt=1.5), axis=0)
+    first = np.stack([space.min, space.max]) if extremes else pool[:0]
+    if samples - known > len(pool):
+        raise ValueError(
+            f"{samples - known:,} more networks of {space.name} cannot be chosen from a pool of {len(pool):,}; "
+            f"set --samples to at most {known + len(pool):,}"
+        )
+
+    def choose() -> Population:
+        population, _ = device.table.known(space)
+        _adapt(chooser, device, space)
+        n = next_count(len(population), samples)
+        if n <= 0:
+            return pool[:0]
+        begin = _without(first, population)[:n]
+        rest = _without(pool, np.concatenate([population, begin]))
+        return np.concatenate([begin, rest[chooser.suggest(rest, n - len(begin))]])
+
+    return device.measure_in_turn(space, choose, samples - known, progress=progress)
+
+
+def _without(population: Population, others: Population) -> Population:
+    """The rows of `population` that are not among `others`."""
+    known = {row.tobytes() for row in others}
+    rows: Population = population[np.array([row.tobytes() not in known for row in population], dtype=bool)]
+    return rows
 
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:

@@ -1,4 +1,4 @@
-"""Which networks to measure next: those that make the rest of the pool most certain.
+"""Which networks to measure next, and how many: those that make the rest of the pool most certain.
 
 Greedy A-optimal design: each choice is the network whose measurement lowers the summed predictive variance
 over the pool most. Design of experiments with Gaussian processes: Krause, Singh and Guestrin (JMLR 2008),
@@ -11,6 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+TOGETHER = 5
+"""Networks that are chosen before any is measured."""
+SESSIONS = 10
+"""Into which the others are divided, or into fewer."""
+
+
+def next_count(known: int, wanted: int) -> int:
+    """How many networks to choose where `known` of the `wanted` ones are measured: five, then a tenth at a time.
+
+    What was measured says which features matter on this device, so a choice that waits for it is a better one
+    (experiments/latency_transfer). A session measures a reference network too, so many of them cost time.
+    """
+    return min(TOGETHER - known if known < TOGETHER else max(wanted // SESSIONS, 1), wanted - known)
 
 
 def a_optimal(covariance: Floats, noise_variance: Floats, n: int, taken: NDArray[Any]) -> NDArray[np.intp]:

@@ -10,7 +10,7 @@ from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import import_table
-from nas.devices.learning import POOL, check_again, describe_need, device_predictor
+from nas.devices.learning import check_again, describe_need, measure_informative
 from nas.pipeline.request import MOST
 from nas.progress import Listener
 
@@ -30,18 +30,18 @@ def run(config: MeasureConfig, call: Call) -> int:
         threads=config.device_threads,
     )
     space = config.space.make()
-    rng = np.random.default_rng(config.seed)
-    if config.suggest:
-        pool = space.sample(POOL, rng, tilt=1.5)
-        population = pool[device_predictor(device, space).suggest(pool, config.samples)]
-    else:
-        population = space.sample(config.samples, rng, tilt=1.5)
     with track(f"measuring on {device.name}") as progress:
-        measured = device.measure(space, population, progress=progress)
+        if config.suggest:
+            wanted = len(device.table.known(space)[0]) + config.samples
+            measured = measure_informative(device, space, wanted, config.seed, progress=progress)
+        else:
+            population = space.sample(config.samples, np.random.default_rng(config.seed), tilt=1.5)
+            measured = device.measure(space, population, progress=progress)
         warnings = measured.card.conditions["warnings"]
         predictor, again = check_again(device, space, progress)
         if again:
-            measured = device.measure(space, population)
+            names = measured.rows["architecture"]
+            measured = device.measure(space, np.stack([space.parse(name) for name in names]))
     for warning in warnings:
         remarks.print(f"warning: {warning}")
     for sentence in again:

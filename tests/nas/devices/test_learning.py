@@ -1,14 +1,17 @@
 import numpy as np
 import pytest
 
-from nas.devices import get_device
+from nas.devices import Device, get_device
 from nas.devices.learning import (
     device_costs,
     device_predictor,
     fleet_predictor,
-    informative_sample,
     learn_device,
+    measure_informative,
 )
+from nas.devices.protocol import Protocol
+from nas.devices.spec import DeviceSpec
+from nas.devices.transport import Transport
 from search_spaces import get_space
 
 SMALL = get_space("mobilenet_v3_small_images")
@@ -53,11 +56,71 @@ def test_the_public_fleets_are_shipped_as_what_was_computed(name):
     assert len(set(predictor.suggest(pool, 10).tolist())) == 10
 
 
-def test_the_sample_to_measure_has_the_extremes_and_nothing_twice():
-    sample = informative_sample(SMALL, 12)
-    assert len(np.unique(sample, axis=0)) == 12
-    assert (sample[0] == SMALL.min).all()
-    assert (sample[1] == SMALL.max).all()
+class Board(Transport):
+    """A network takes a microsecond for a kilobyte; says how many networks it was given at a time."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def run(self, job, models, *, silence_s, limit_s):
+        self.asked.append(len(models) - 1)
+        machine = {"cpu": "Fake", "cores": 4, "load_average": 0.0}
+        yield {"event": "start", "machine": machine, "runtime_version": "1.0", "cores": [0]}
+        for _ in range(job["rounds"]):
+            ms = {key: path.stat().st_size / 1e6 for key, path in models.items()}
+            yield {"event": "round", "ms": ms, "runs": dict.fromkeys(models, job["runs"]), "waited": 0.0}
+        yield {"event": "end", "load_average": 0.1}
+
+
+@pytest.fixture
+def board(tmp_path):
+    return Device(
+        DeviceSpec("board", transport="local"), folder=tmp_path, protocol=Protocol(rounds=5, runs=2), transport=Board()
+    )
+
+
+def architectures(table):
+    return table.rows["architecture"].tolist()
+
+
+def test_what_is_measured_has_the_extremes_and_nothing_twice(board):
+    seen = []
+    table = measure_informative(board, SMALL, 9, extremes=True, progress=lambda done, total: seen.append((done, total)))
+    names = architectures(table)
+    assert len(set(names)) == 9
+    assert names[:2] == SMALL.format(np.stack([SMALL.min, SMALL.max]))
+    assert board.transport.asked == [5, 1, 1, 1, 1]
+    assert seen == [(done, 9) for done in (0, 5, 6, 7, 8, 9)]
+    assert len(board.table.card().conditions["sessions"]) == 1
+
+
+def test_a_measurement_that_was_cut_short_goes_on_as_it_would_have(board, tmp_path):
+    whole = architectures(measure_informative(board, SMALL, 8))
+    again = Device(board.spec, folder=tmp_path / "again", protocol=board.protocol, transport=Board())
+    begun = architectures(measure_informative(again, SMALL, 6))
+    assert begun + architectures(measure_informative(again, SMALL, 8)) == whole
+
+
+def test_a_choice_knows_what_was_measured_before(board, tmp_path):
+    begun = architectures(measure_informative(board, SMALL, 12))
+    other = Device(board.spec, folder=tmp_path / "other", protocol=board.protocol, transport=Reverse())
+    found = architectures(measure_informative(other, SMALL, 12))
+    assert found[:5] == begun[:5]
+    assert found[5:] != begun[5:]
+
+
+class Reverse(Board):
+    """A board that takes longer for small networks."""
+
+    def run(self, job, models, *, silence_s, limit_s):
+        for event in super().run(job, models, silence_s=silence_s, limit_s=limit_s):
+            yield {**event, "ms": {key: 1 / ms for key, ms in event["ms"].items()}} if "ms" in event else event
+
+
+def test_more_networks_than_can_be_chosen_are_refused_before_any_is_measured(board):
+    with pytest.raises(ValueError, match="2,000 more networks of mobilenet_v3_small_images cannot be chosen"):
+        measure_informative(board, SMALL, 2000)
+    assert board.transport.asked == []
 
 
 def test_nothing_is_known_of_a_phone_that_was_never_measured(tmp_path):
