@@ -55,13 +55,19 @@ PARTS = ["classifier", "recipes", "budgets", "alone"]
 WIDEST, SUBNETS = load_recipe("adapt").phases
 SANDWICH = Phase(name="sandwich", share=1.0, sampler="sandwich", n_random=1, draw="budget", target="max_net")
 
+BY_SGD: dict[str, Any] = {"optimizer": "sgd", "weight_decay": 1e-4}
+"""As the recipe was before it learnt by AdamW."""
 ALONE = ("least depth", "expansion 5")
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 
 Change = Callable[[Recipe], Recipe]
 RECIPES: dict[str, tuple[bool, Change]] = {
     "adapt": (True, lambda recipe: recipe),
-    "classifier not fitted first": (False, lambda recipe: replace(recipe, learning_rate=0.1, trained_share=0.1)),
+    "classifier not fitted first": (
+        False,
+        lambda recipe: replace(recipe, **BY_SGD, learning_rate=0.1, trained_share=0.1),
+    ),
+    "gradient descent": (True, lambda recipe: replace(recipe, **BY_SGD, learning_rate=0.03, trained_share=0.5)),
     "trained weights learn as fast": (True, lambda recipe: replace(recipe, trained_share=1.0)),
     "twice the learning rate": (True, lambda recipe: replace(recipe, learning_rate=2 * recipe.learning_rate)),
     "both of these": (
