@@ -12,6 +12,7 @@ from nas.training import Finetuning, Recipe
 
 SAME = (
     "batch_size",
+    "optimizer",
     "trained_share",
     "weight_decay",
     "clip_norm",
@@ -65,5 +66,5 @@ def as_its_supernet(settings: F, source: Path, typed: Collection[str]) -> tuple[
     whose = "as its supernet was" if usual else "by the usual settings"
     return made, (
         f"trained {whose}, from a learning rate of {made.learning_rate:g} in batches of {made.batch_size}; otherwise: "
-        "learning_rate=0.01 batch_size=32, --cfg job lists all"
+        f"learning_rate={made.learning_rate / 2:g} batch_size=32, --cfg job lists all"
     )

@@ -18,6 +18,7 @@ Sampler = Literal["max", "min", "random", "sandwich", "widest"]
 Draw = Literal["uniform", "coupled", "budget"]
 Target = Literal["labels", "max_net", "teacher", "external"]
 Distillation = Literal["kl", "alpha"]
+Optimizer = Literal["sgd", "adamw"]
 Regularised = Literal["all", "max_net"]
 CudaGraphs = Literal["off", "auto"]
 
@@ -146,7 +147,10 @@ class TrainingSettings:
         already.
     warmup : share of the run (of the phase, where a phase has its own learning rate).
     least_learning_rate : share of the peak below which the cosine does not fall.
-    momentum, nesterov : as in `torch.optim.SGD`.
+    optimizer : ``sgd``, stochastic gradient descent, or ``adamw``, whose steps adapt to each weight
+        (https://arxiv.org/abs/1711.05101); its learning rates are some ten times smaller.
+    momentum : of gradients.
+    nesterov : as in `torch.optim.SGD`; ``adamw`` has no such choice.
     weight_decay : of weight matrices and kernels; biases and batch-norms have none.
     dropout : chance in [0, 1) with which a feature that the classifier reads is left out.
     regularise : ``all`` subnets, or ``max_net``: no other has dropout, and only steps that train it decay weights.
@@ -170,6 +174,7 @@ class TrainingSettings:
     trained_share: float = 1.0
     warmup: float = 0.05
     least_learning_rate: float = 0.0
+    optimizer: Optimizer = "sgd"
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-4
@@ -197,6 +202,7 @@ class TrainingSettings:
         check_number(where, "trained_share", self.trained_share, above=0, most=1)
         check_number(where, "warmup", self.warmup, least=0, most=1)
         check_number(where, "least_learning_rate", self.least_learning_rate, least=0, most=1)
+        check_choice(where, "optimizer", self.optimizer, get_args(Optimizer))
         check_number(where, "momentum", self.momentum, least=0, below=1)
         check_boolean(where, "nesterov", self.nesterov)
         check_number(where, "weight_decay", self.weight_decay, least=0)

@@ -23,7 +23,7 @@ from nas.training.cuda_graphs import RecordedPasses
 from nas.training.distributed import ALONE, Processes
 from nas.training.dropout import dropout_factors
 from nas.training.ema import MovingAverage
-from nas.training.optimizer import gradient_descent
+from nas.training.optimizer import load_optimizer, make_optimizer, optimizer_tensors
 from nas.training.pool import SubnetPool
 from nas.training.recipe import Phase, Recipe
 from nas.training.samplers import at_all_resolutions, check_space, is_widest, sample_step, smallest_open
@@ -109,15 +109,8 @@ class Trainer:
         self.batches = Batches(data, recipe, self.schedule, seed, self.device)
         self.teacher: Subnet | None = None
         self.parameters = dict(self.network.named_parameters())
-        self.optimizer = gradient_descent(
-            self.parameters.values(),
-            recipe.learning_rate,
-            recipe.weight_decay,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            classifier=list(self.network.classifier().parameters()),
-            trained_share=recipe.trained_share,
-        )
+        classifier = list(self.network.classifier().parameters())
+        self.optimizer = make_optimizer(self.parameters.values(), recipe, classifier)
         self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
         self.subnet_pass = SubnetPass(self.network, recipe, self.device, bfloat16)
         self.recorded: RecordedPasses | None = None
@@ -268,12 +261,9 @@ class Trainer:
         return self.batches.stored(0)[0], self.batches.batch(0, generator)[0]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint must hold: ``network.*``, ``momentum.*`` and, if any, ``teacher.*``, ``average.*``."""
+        """What a checkpoint must hold: ``network.*``, of the optimiser, and, if any, ``teacher.*``, ``average.*``."""
         found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for name, parameter in self.parameters.items():
-            buffer = self.optimizer.state[parameter].get("momentum_buffer")
-            if buffer is not None:
-                found[f"momentum.{name}"] = buffer
+        found |= dict(optimizer_tensors(self.optimizer, self.parameters))
         if self.teacher is not None:
             found |= {f"teacher.{name}": tensor for name, tensor in self.teacher.state_dict().items()}
         if self.average is not None:
@@ -298,9 +288,7 @@ class Trainer:
                 self.teacher.load_state_dict(teacher)
         except RuntimeError as error:
             raise ValueError(f"the checkpoint's weights do not fit: {' '.join(str(error).split())}") from error
-        for name, buffer in part("momentum.").items():
-            parameter = self.parameters[name]
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer)
+        load_optimizer(self.optimizer, self.parameters, tensors)
         if self.average is not None:
             for name, average in part("average.").items():
                 self.average.averages[name].copy_(average)

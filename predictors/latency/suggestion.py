@@ -14,17 +14,18 @@ Floats = NDArray[np.float64]
 
 TOGETHER = 5
 """Networks that are chosen before any is measured."""
-SESSIONS = 10
-"""Into which the others are divided, or into fewer."""
+FEW = 20
+"""So many are chosen one at a time; of more, a tenth at a time."""
 
 
 def next_count(known: int, wanted: int) -> int:
-    """How many networks to choose where `known` of the `wanted` ones are measured: five, then a tenth at a time.
+    """How many networks to choose where `known` of the `wanted` ones are measured: five, then one or a few at a time.
 
     What was measured says which features matter on this device, so a choice that waits for it is a better one
     (experiments/latency_transfer). A session measures a reference network too, so many of them cost time.
     """
-    return min(TOGETHER - known if known < TOGETHER else max(wanted // SESSIONS, 1), wanted - known)
+    at_once = 1 if wanted <= FEW else wanted // 10
+    return min(TOGETHER - known if known < TOGETHER else at_once, wanted - known)
 
 
 def a_optimal(covariance: Floats, noise_variance: Floats, n: int, taken: NDArray[Any]) -> NDArray[np.intp]:
