@@ -283,7 +283,7 @@ class Device:
                 if failure is not None:
                     raise failure
                 count += len(nets)
-                report(count, total)
+                report(count, max(count, total))
         return warnings
 
     def _say_programs(self) -> None:
