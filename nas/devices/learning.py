@@ -235,13 +235,14 @@ def measure_informative(
     ValueError : likewise, or the pool has too few networks.
     """
     chooser = predictor or device_predictor(device, space)
-    known = len(device.table.known(space)[0])
+    known, _ = device.table.known(space)
     pool = np.unique(space.sample(POOL, np.random.default_rng(seed), tilt=1.5), axis=0)
     first = np.stack([space.min, space.max]) if extremes else pool[:0]
-    if samples - known > len(pool):
+    more, at_hand = samples - len(known), len(_without(pool, known))
+    if more > at_hand:
         raise ValueError(
-            f"{samples - known:,} more networks of {space.name} cannot be chosen from a pool of {len(pool):,}; "
-            f"set --samples to at most {known + len(pool):,}"
+            f"{more:,} more networks of {space.name} cannot be chosen at once; set --samples so that they are at most "
+            f"{at_hand:,}"
         )
 
     def choose() -> Population:
@@ -254,7 +255,7 @@ def measure_informative(
         rest = _without(pool, np.concatenate([population, begin]))
         return np.concatenate([begin, rest[chooser.suggest(rest, n - len(begin))]])
 
-    return device.measure_in_turn(space, choose, samples - known, progress=progress)
+    return device.measure_in_turn(space, choose, more, progress=progress)
 
 
 def _without(population: Population, others: Population) -> Population:
