@@ -29,21 +29,17 @@ METHODS = ("fleet", "alone", "random")
 RANDOM_COUNTS = (5, 10, 20)
 
 
-def adapt_in_turn(
-    predictor: LatencyPredictor, population: Population, latency_ms: Floats, n: int, at_once: int | None = None
-) -> NDArray[np.intp]:
+def adapt_in_turn(predictor: LatencyPredictor, population: Population, latency_ms: Floats, n: int) -> NDArray[np.intp]:
     """Adapt to `n` networks that are chosen as `nas measure` chooses them; which these are.
 
     Parameters
     ----------
     predictor : adapted to no device yet.
     population, latency_ms : the candidates, shapes (m, n_genes) and (m,).
-    at_once : how many are chosen at a time, instead of as `nas measure` does.
     """
     chosen = np.empty(0, dtype=np.intp)
     while len(chosen) < n:
-        count = next_count(len(chosen), n) if at_once is None else min(at_once, n - len(chosen))
-        chosen = np.concatenate([chosen, predictor.suggest(population, count)])
+        chosen = np.concatenate([chosen, predictor.suggest(population, next_count(len(chosen), n))])
         predictor.adapt(population[chosen], latency_ms[chosen])
     return chosen
 

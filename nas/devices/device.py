@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -163,11 +163,8 @@ class Device:
         names = list(space.format(rows))
         warnings: list[str] = []
         if len(self._missing(space, rows, fresh)):
-            self._transport()  # an obstacle is reported before any network is built
-            self._say_programs()
-            with self.table.locked(self.listener):
-                # Another process may have measured some of them meanwhile, or under other conditions.
-                self.table.check_conditions()
+            with self._session():
+                # Another process may have measured some of them meanwhile.
                 missing = self._missing(space, rows, fresh)
                 warnings = self._measure(space, [missing], len(missing), progress)
         elif progress is not None:
@@ -186,8 +183,8 @@ class Device:
 
         Parameters
         ----------
-        choose : genotypes of the next networks, shape (n_next, n_genes), none of them in the table, where it finds
-            what was measured so far; none where that is enough.
+        choose : called before each session, when the table has what was measured so far. Gives the genotypes of new
+            networks, shape (n_next, n_genes); an empty population ends the measurement.
         n : networks that it will choose in all, for the progress bar.
 
         Returns
@@ -206,12 +203,19 @@ class Device:
                 yield rows
 
         self.table.check_conditions()
-        self._transport()
-        self._say_programs()
-        with self.table.locked(self.listener):
+        with self._session():
             warnings = self._measure(space, batches(), n, progress)
         names = [name for rows in chosen for name in space.format(rows)]
         return self._measured(space, names, warnings)
+
+    @contextmanager
+    def _session(self) -> Iterator[None]:
+        """While entered, this process alone measures on the device, under the conditions of its table."""
+        self._transport()  # an obstacle is reported before any network is built
+        self._say_programs()
+        with self.table.locked(self.listener):
+            self.table.check_conditions()  # another process may have measured under others meanwhile
+            yield
 
     def _measured(self, space: SearchSpace, names: list[str], warnings: Sequence[str]) -> LatencyTable:
         """The rows of these architectures; the card has the warnings."""

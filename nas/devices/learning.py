@@ -102,10 +102,12 @@ def device_predictor(device: Device, space: SearchSpace) -> LatencyPredictor:
     return predictor
 
 
-def _adapt(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> None:
+def _adapt(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> Population:
+    """Adapt to what the device's table has of `space`, where that is enough; the networks that it has."""
     population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
         predictor.adapt(population, latency_ms, device.table.confirmed(space, population))
+    return population
 
 
 def check_again(
@@ -246,8 +248,7 @@ def measure_informative(
         )
 
     def choose() -> Population:
-        population, _ = device.table.known(space)
-        _adapt(chooser, device, space)
+        population = _adapt(chooser, device, space)
         n = next_count(len(population), samples)
         if n <= 0:
             return pool[:0]

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_board import FakeBoard
 
 from latency_tables import table as tables
 from nas.devices.device import Device
 from nas.devices.protocol import Protocol
 from nas.devices.spec import DeviceSpec
-from nas.devices.transport import DeviceUnavailable, Events, Transport
+from nas.devices.transport import DeviceUnavailable, Events
 from nas.errors import MissingExtra
 from nas.export.layer_graph import network_layers
 from nas.export.onnx_graph import onnx_graph
@@ -32,26 +33,6 @@ CPU = DeviceSpec("cpu")
 
 def population(n: int) -> np.ndarray:
     return SPACE.sample(n, np.random.default_rng(0))
-
-
-class FakeBoard(Transport):
-    """Says what an agent would say; every network takes as long as its file is large."""
-
-    def __init__(self, vanish_after: int | None = None, cpu: str = "Fake CPU") -> None:
-        self.vanish_after = vanish_after
-        self.cpu = cpu
-        self.asked: list[int] = []
-
-    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
-        self.asked.append(len(models) - 1)
-        machine = {"cpu": self.cpu, "cores": 4, "load_average": 0.0}
-        yield {"event": "start", "machine": machine, "runtime_version": "1.0", "cores": [0]}
-        for number in range(job["rounds"]):
-            if number == self.vanish_after:
-                raise DeviceUnavailable("the board went away")
-            ms = {key: path.stat().st_size / 1e6 for key, path in models.items()}
-            yield {"event": "round", "ms": ms, "runs": dict.fromkeys(models, job["runs"]), "waited": 0.0}
-        yield {"event": "end", "load_average": 0.1}
 
 
 def test_this_machine_is_measured_stored_and_not_measured_twice(tmp_path: Path) -> None:
@@ -271,7 +252,7 @@ from nas.devices.protocol import Protocol
 from nas.devices.spec import DeviceSpec
 from nas.progress import Listener
 from search_spaces import get_space
-from tests.nas.devices.test_device import FakeBoard
+from tests.nas.devices.fake_board import FakeBoard
 
 space = get_space("mobilenet_v3_small_images")
 listener = Listener(say=lambda sentence: print(sentence, flush=True))

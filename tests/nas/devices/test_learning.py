@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from fake_board import FakeBoard
 
 from nas.devices import Device, get_device
 from nas.devices.learning import (
@@ -11,7 +12,6 @@ from nas.devices.learning import (
 )
 from nas.devices.protocol import Protocol
 from nas.devices.spec import DeviceSpec
-from nas.devices.transport import Transport
 from search_spaces import get_space
 
 SMALL = get_space("mobilenet_v3_small_images")
@@ -56,26 +56,13 @@ def test_the_public_fleets_are_shipped_as_what_was_computed(name):
     assert len(set(predictor.suggest(pool, 10).tolist())) == 10
 
 
-class Board(Transport):
-    """A network takes a microsecond for a kilobyte; says how many networks it was given at a time."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def run(self, job, models, *, silence_s, limit_s):
-        self.asked.append(len(models) - 1)
-        machine = {"cpu": "Fake", "cores": 4, "load_average": 0.0}
-        yield {"event": "start", "machine": machine, "runtime_version": "1.0", "cores": [0]}
-        for _ in range(job["rounds"]):
-            ms = {key: path.stat().st_size / 1e6 for key, path in models.items()}
-            yield {"event": "round", "ms": ms, "runs": dict.fromkeys(models, job["runs"]), "waited": 0.0}
-        yield {"event": "end", "load_average": 0.1}
-
-
 @pytest.fixture
 def board(tmp_path):
     return Device(
-        DeviceSpec("board", transport="local"), folder=tmp_path, protocol=Protocol(rounds=5, runs=2), transport=Board()
+        DeviceSpec("board", transport="local"),
+        folder=tmp_path,
+        protocol=Protocol(rounds=5, runs=2),
+        transport=FakeBoard(),
     )
 
 
@@ -96,7 +83,7 @@ def test_what_is_measured_has_the_extremes_and_nothing_twice(board):
 
 def test_a_measurement_that_was_cut_short_goes_on_as_it_would_have(board, tmp_path):
     whole = architectures(measure_informative(board, SMALL, 8))
-    again = Device(board.spec, folder=tmp_path / "again", protocol=board.protocol, transport=Board())
+    again = Device(board.spec, folder=tmp_path / "again", protocol=board.protocol, transport=FakeBoard())
     begun = architectures(measure_informative(again, SMALL, 6))
     assert begun + architectures(measure_informative(again, SMALL, 8)) == whole
 
@@ -109,7 +96,7 @@ def test_a_choice_knows_what_was_measured_before(board, tmp_path):
     assert found[5:] != begun[5:]
 
 
-class Reverse(Board):
+class Reverse(FakeBoard):
     """A board that takes longer for small networks."""
 
     def run(self, job, models, *, silence_s, limit_s):
