@@ -44,8 +44,8 @@ from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
 from search_spaces.traced import TracedSpace
 
-RESOLUTIONS = (96, 128, 160, 192, 224)
-"""At which hand-made networks are usually run."""
+RESOLUTIONS = tuple(range(96, 225, 16))
+"""At which a hand-made network could be run instead: as many as a search on photographs can choose from."""
 SHARE = 0.5
 """Of the time in which the supernet and then the chosen network alone are trained; all baselines together get it."""
 FOLDER = "baselines"
