@@ -1,7 +1,8 @@
 """What a user would take otherwise: trained networks at a lower resolution, fine-tuned and measured beside the answer.
 
-Each is fine-tuned on the same images by the same recipe, at the largest resolution at which it keeps the budget, for
-its part of `SHARE` of the time that the chosen network gets; then measured in one session together with it.
+Each is fine-tuned on the same images by the same recipe, at the largest resolution at which it keeps the budget, of
+those that a search on photographs chooses from, for its part of `SHARE` of the time that the chosen network gets; then
+measured in one session together with it.
 Accuracy on search-validation decides; the test split is for the final comparison. Latencies are milliseconds.
 """
 
@@ -42,10 +43,9 @@ from nas.training import Phase, Recipe, TrainingDiverged, load_recipe, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
+from search_spaces.efficientnet_lite import RESOLUTIONS
 from search_spaces.traced import TracedSpace
 
-RESOLUTIONS = tuple(range(96, 225, 16))
-"""At which a hand-made network could be run instead: as many as a search on photographs can choose from."""
 SHARE = 0.5
 """Of the time in which the supernet and then the chosen network alone are trained; all baselines together get it."""
 FOLDER = "baselines"
