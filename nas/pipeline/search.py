@@ -95,12 +95,12 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     ValueError : something asked for cannot work.
     """
     devices = named_devices(request, listener)
+    limits = latency_limits(request.limits["latency"], names_of(devices))
+    budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     if request.init is not None and request.train_time and not (request.training_folder / CARD).is_file():
         from nas.pipeline.expected_time import expected_time  # torch
 
         listener.say(expected_time(request, space_of(request)))
-    limits = latency_limits(request.limits["latency"], names_of(devices))
-    budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     task = prepare_task(request, devices, budget, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
 
