@@ -40,7 +40,7 @@ from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
 from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.finetune import teacher_of
 from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
-from nas.pipeline.photographs import TRAIN_TIME
+from nas.pipeline.photographs import TRAIN_TIME, adapting
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import Listener
 from nas.supernet import Subnet, Supernet
@@ -69,6 +69,7 @@ RECIPES: dict[str, tuple[bool, Change]] = {
     ),
     "gradient descent": (True, lambda recipe: replace(recipe, **BY_SGD, learning_rate=0.03, trained_share=0.5)),
     "trained weights learn as fast": (True, lambda recipe: replace(recipe, trained_share=1.0)),
+    "half the learning rate": (True, lambda recipe: replace(recipe, learning_rate=recipe.learning_rate / 2)),
     "twice the learning rate": (True, lambda recipe: replace(recipe, learning_rate=2 * recipe.learning_rate)),
     "both of these": (
         True,
@@ -113,7 +114,7 @@ def train_by(name: str, data: ImageData, epochs: float, seed: int, resolutions: 
     began = time.perf_counter()
     if fitted:
         fit_classifier(supernet, data)
-    recipe = change(replace(load_recipe("adapt"), epochs=epochs))
+    recipe = change(replace(adapting(INIT), epochs=epochs))
     with tempfile.TemporaryDirectory() as folder:
         train(supernet, data, recipe, folder, seed=seed, evaluations=1)
     seconds = time.perf_counter() - began
@@ -291,7 +292,7 @@ def main() -> None:
                 more = asked.more.split()
                 path = str(Path(asked.data).resolve())
                 rows = search_by(path, budget, asked.train_time, seed, more, asked.work.resolve())
-                typed = {"learning_rate": str(load_recipe("adapt").learning_rate), "more": asked.more}
+                typed = {"learning_rate": str(adapting(INIT).learning_rate), "more": asked.more}
                 keys = ["budget", "train_time", "seed", "network"]
                 add(rows, "budgets.csv", keys, photographs=photographs, **typed)
 

@@ -31,6 +31,7 @@ from nas.memory import give_back
 from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
+from nas.pipeline.photographs import LEAST_SIDE, adapting
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.run_folder import in_use
 from nas.pipeline.verdict import Judged, verdict
@@ -39,7 +40,7 @@ from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
-from nas.training import Phase, Recipe, TrainingDiverged, load_recipe, train
+from nas.training import Phase, TrainingDiverged, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
@@ -49,8 +50,6 @@ from search_spaces.traced import TracedSpace
 SHARE = 0.5
 """Of the time in which the supernet and then the chosen network alone are trained; all baselines together get it."""
 FOLDER = "baselines"
-LEAST_SIDE = 96
-"""Searches among networks that read fewer pixels have no usual baselines."""
 MEASURED_TWICE = 0.05
 """A baseline that kept the budget when its resolution was chosen may exceed it by this share in the final session:
 measurements differ as much from one session to the next."""
@@ -86,6 +85,7 @@ def compare(
     or None) and ``files`` of the better one. Empty where nothing is compared.
     """
     names = baseline_names(request.baselines)
+    # Searches among networks that read fewer pixels have no usual baselines.
     photographs = int(trained.space.resolution(trained.space.max)[0]) >= LEAST_SIDE
     given = _given(trained) if request.baselines == AUTO else None
     if request.baselines == AUTO:
@@ -292,8 +292,7 @@ def _finetuned(
         known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
         if known["train_time"] == wanted:
             return load_subnet(file).eval(), known["seconds"]
-    usual = load_recipe("adapt")
-    recipe: Recipe = replace(usual, phases=(Phase(name="fine-tuning", share=1.0),))
+    recipe = replace(adapting(candidate.name), phases=(Phase(name="fine-tuning", share=1.0),))
     subnet = candidate.at(side)
     fit_classifier(subnet, candidate.data, listener=listener)
     result = train(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from nas.data.folder import read_layout
 from nas.data.resolution import typical_side
 from nas.pipeline.request import SearchRequest, TrainRequest
-from nas.shipped.pretrained import DEFAULT, pretrained
+from nas.shipped.pretrained import DEFAULT, pretrained, pretrained_names
 from nas.training import Recipe, load_recipe
 from nas.training.duration import parse_duration, show_duration
 from search_spaces.settings import SpaceSettings
@@ -46,7 +46,7 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
     """
     groups = {key.partition(".")[0] for key in typed if not key.startswith("recipe.")}
     if request.starts_trained and "recipe" not in groups:
-        request = _then_alone(replace(request, recipe=_adapt(recipe)))
+        request = _then_alone(replace(request, recipe=adapting(request.init, recipe)))
     data = request.data
     asked = data.resolution
     if data.name != "folder" or groups & set(CHOSEN_BY_HAND) or (asked is not None and asked < LEAST_SIDE // 2):
@@ -62,7 +62,7 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
             f"space {request.space.name}"
         )
     changed: dict[str, Any] = {"init": DEFAULT, "space": SpaceSettings(name=card.space)}
-    changed["recipe"] = _adapt(recipe)
+    changed["recipe"] = adapting(DEFAULT, recipe)
     if request.train_time is None and "epochs" not in (recipe or {}):
         changed["train_time"] = TRAIN_TIME
     if isinstance(request, SearchRequest):
@@ -86,6 +86,7 @@ def _then_alone(request: R) -> R:
     return replace(request, finetune_time=f"{max(1, round(ALONE * parse_duration(request.train_time)))}s")
 
 
-def _adapt(fields: Mapping[str, Any] | None) -> Recipe:
-    """The recipe for trained weights, with these fields changed."""
-    return Recipe.from_dict(load_recipe("adapt").as_dict() | dict(fields or {}))
+def adapting(init: str | None, fields: Mapping[str, Any] | None = None) -> Recipe:
+    """The recipe for trained weights, at the learning rate that is known for those of `init`, with `fields` changed."""
+    known = {"learning_rate": pretrained(init).learning_rate} if init in pretrained_names() else {}
+    return Recipe.from_dict(load_recipe("adapt").as_dict() | known | dict(fields or {}))

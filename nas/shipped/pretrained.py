@@ -31,6 +31,7 @@ class Pretrained:
     imagenet_top1_percent, imagenet_top1_source : as published.
     space : search space whose max net it is.
     mean, std : of the images it was trained on, by channel, in units of pixel / 255; it reads images normalised so.
+    learning_rate : of the recipe ``adapt`` for these weights (experiments/photographs).
     """
 
     title: str
@@ -47,6 +48,7 @@ class Pretrained:
     space: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    learning_rate: float
 
     @property
     def installed(self) -> bool:

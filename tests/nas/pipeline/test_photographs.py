@@ -9,9 +9,10 @@ from PIL import Image
 
 from nas.data.settings import DataSettings
 from nas.pipeline import photographs
-from nas.pipeline.photographs import with_usual_start
+from nas.pipeline.photographs import adapting, with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.shipped.pretrained import Pretrained, pretrained
+from nas.training import load_recipe
 
 needs_weights = pytest.mark.skipif(not pretrained("efficientnet_lite0").installed, reason="needs the extra pretrained")
 
@@ -35,6 +36,21 @@ def test_photographs_start_from_trained_weights(tmp_path: Path) -> None:
     assert made.evaluations == 24
     assert "EfficientNet-Lite0" in sentence
     assert "--space mobilenet_v3_small_images" in sentence
+
+
+def test_the_learning_rate_is_that_of_the_weights() -> None:
+    known = pretrained("efficientnet_lite0").learning_rate
+    others = load_recipe("adapt").learning_rate
+    assert known != others
+    assert adapting("efficientnet_lite0").learning_rate == known
+    assert adapting("runs/some/run").learning_rate == adapting(None).learning_rate == others
+    assert adapting("efficientnet_lite0", {"learning_rate": 0.01}).learning_rate == 0.01
+
+
+def test_weights_named_by_init_are_adapted_at_their_rate(tmp_path: Path) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), init="efficientnet_lite0")
+    made, _ = with_usual_start(request, {"init"})
+    assert made.recipe == adapting("efficientnet_lite0")
 
 
 @needs_weights
