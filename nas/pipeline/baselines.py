@@ -103,10 +103,10 @@ def compare(
         "test_accuracy": deployed[f"test_{trained.evaluated.objective}"],
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
-    candidates = ([given] if given else []) + [_Candidate.make(name, trained.data, seed) for name in names]
+    candidates = ([given] if given else []) + [Candidate.make(name, trained.data, seed) for name in names]
     seconds = SHARE * (float(trained.card["seconds"]) + request.finetune_s) / len(candidates)
     sides = _largest_within(candidates, device, budget, trained, listener)
-    found: list[tuple[_Candidate, Subnet, float]] = []
+    found: list[tuple[Candidate, Subnet, float]] = []
     for candidate, side in zip(candidates, sides, strict=True):
         if side is None:
             listener.say(
@@ -157,7 +157,7 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class Candidate:
     """A trained network with the classifier for these classes, and the images normalised as it expects.
 
     Attributes
@@ -172,7 +172,14 @@ class _Candidate:
     data: ImageData
 
     @classmethod
-    def make(cls, name: str, data: ImageData, seed: int) -> "_Candidate":
+    def make(cls, name: str, data: ImageData, seed: int) -> "Candidate":
+        """The network of that name, its classifier new.
+
+        Raises
+        ------
+        ValueError : the file of its weights is damaged.
+        MissingExtra : the package with its weights is not installed.
+        """
         n = len(data.classes)
         if name in pretrained_names():
             space = get_space(pretrained(name).space, resolutions=RESOLUTIONS, num_classes=n)
@@ -210,7 +217,7 @@ class _Candidate:
         return self.extract(self.genotype(side))
 
 
-def _given(trained: TrainedSupernet) -> _Candidate | None:
+def _given(trained: TrainedSupernet) -> Candidate | None:
     """The network that the supernet was made of, as it came; None where there is none, or it reads one size only."""
     path, space = trained.evaluated.folder / GIVEN, trained.space
     column = space.resolution_column
@@ -224,7 +231,7 @@ def _given(trained: TrainedSupernet) -> _Candidate | None:
         subnet.load_state_dict(weights)
         return subnet
 
-    return _Candidate("given network", space, extract, trained.data)
+    return Candidate("given network", space, extract, trained.data)
 
 
 class _Known(TypedDict):
@@ -239,7 +246,7 @@ Timed = tuple[float | None, float | None, float | None]
 
 
 def _largest_within(
-    candidates: Sequence[_Candidate], device: Device, budget: Budget, trained: TrainedSupernet, listener: Listener
+    candidates: Sequence[Candidate], device: Device, budget: Budget, trained: TrainedSupernet, listener: Listener
 ) -> list[int | None]:
     """The largest resolution at which each candidate keeps the budget; None where it does at none."""
     nets = [(c, side) for c in candidates for side in c.sides]
@@ -278,7 +285,7 @@ def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData
 
 
 def _finetuned(
-    candidate: _Candidate,
+    candidate: Candidate,
     side: int,
     place: Path,
     seconds: float,
@@ -314,7 +321,7 @@ def _finetuned(
 
 
 def _judge(
-    candidate: _Candidate,
+    candidate: Candidate,
     subnet: Subnet,
     of_chosen: Sequence[NDArray[np.int64]],
     seconds: float,

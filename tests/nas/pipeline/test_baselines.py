@@ -118,7 +118,7 @@ def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -
     found = {}
     for objective in ("accuracy", "balanced_accuracy"):
         trained: Any = SimpleNamespace(evaluated=SimpleNamespace(objective=objective))
-        candidate = baselines._Candidate("plain", space, lambda _: subnet, data)
+        candidate = baselines.Candidate("plain", space, lambda _: subnet, data)
         found[objective] = baselines._judge(
             candidate, subnet, others, 1.0, (None, None, None), Budget.parse(macs="1G"), trained
         )
