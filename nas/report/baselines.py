@@ -1,5 +1,6 @@
 """The baselines of a search as table rows: what a user would have taken otherwise, beside the chosen network."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,20 +25,26 @@ def baseline_rows(record: Mapping[str, Any]) -> list[list[str]]:
         "keeps_budget": all(budget["met"] for budget in record["budgets"]),
         **found["chosen"],
     }
-    return [_row(network) for network in (chosen, *found["networks"])]
+    limits = [budget["limit"] for budget in record["budgets"] if budget["key"] == "latency_ms"]
+    limit_ms = min(limits, default=math.inf)
+    return [_row(network, limit_ms) for network in (chosen, *found["networks"])]
 
 
-def _row(network: Mapping[str, Any]) -> list[str]:
+def _row(network: Mapping[str, Any], limit_ms: float) -> list[str]:
+    kept = "yes" if network["keeps_budget"] else "no"
     timed = "not measured"
     if network["latency_ms"] is not None:
         timed = f"{network['latency_ms']:.3g} ms ({network['p10_ms']:.3g} to {network['p90_ms']:.3g})"
+        over = network["latency_ms"] / limit_ms - 1
+        if network["keeps_budget"] and over > 0:
+            kept = f"{100 * over:.1f} % over"
     return [
         f"{network['name']}, {network['resolution']} px",
         percent(network["accuracy"]),
         percent(network["test_accuracy"], network["test_error"]),
         timed,
         f"{network['macs'] / 1e6:.0f}",
-        "yes" if network["keeps_budget"] else "no",
+        kept,
     ]
 
 
@@ -50,9 +57,10 @@ def baseline_section(run: SearchRun) -> Section:
     table = Table(HEAD, rows, numbers=set(range(1, len(HEAD) - 1)), chosen={0})
     explanation = (
         "Each baseline was fine-tuned on the same images by the same recipe, at the largest resolution at which it "
-        "keeps the budget, and measured in one session together with the chosen network. Search-validation decides; "
-        "the test split is for this comparison only. The chosen network is the best of many on search-validation, "
-        "which flatters its accuracy there a little."
+        "keeps the budget, and measured in one session together with the chosen network. One that is then over it by "
+        "at most 5 % is compared all the same, since sessions differ by as much. Search-validation decides; the test "
+        "split is for this comparison only. The chosen network is the best of many on search-validation, which "
+        "flatters its accuracy there a little."
     )
     blocks: list[Block | Folded] = [Paragraph(found["verdict"]), table, Paragraph(explanation)]
     return Section("Compared with what one would have taken otherwise", blocks)

@@ -21,7 +21,7 @@ RECORD = {
     "test_accuracy": 0.84,
     "test_accuracy_error": 0.01,
     "costs": {"macs": 100_000_000},
-    "budgets": [{"met": True}],
+    "budgets": [{"key": "latency_ms", "limit": 2.1, "met": True}, {"key": "macs", "limit": 1.0, "met": True}],
     "baselines": {"chosen": TIMED, "networks": [BASELINE]},
 }
 
@@ -40,3 +40,12 @@ def test_all_networks_are_shown_by_what_the_search_was_asked_for() -> None:
     balanced = RECORD | {"test_balanced_accuracy": 0.7, "test_balanced_accuracy_error": 0.03}
     assert baseline_rows(balanced | {"objective": "balanced_accuracy"})[0][2] == "70.00 ± 3.00 %"
     assert baseline_rows(balanced)[0][2] == "84.00 ± 1.00 %"
+
+
+def test_a_baseline_that_is_over_the_limit_in_the_last_session_is_not_said_to_keep_it() -> None:
+    over = BASELINE | TIMED | {"latency_ms": 2.15, "keeps_budget": True}
+    within = over | {"latency_ms": 2.1}
+    rows = baseline_rows(RECORD | {"baselines": {"chosen": TIMED, "networks": [over, within]}})
+    assert [row[-1] for row in rows] == ["yes", "2.4 % over", "yes"]
+    free = RECORD | {"budgets": [{"key": "macs", "limit": 1.0, "met": True}]}
+    assert baseline_rows(free | {"baselines": {"chosen": TIMED, "networks": [over]}})[1][-1] == "yes"
