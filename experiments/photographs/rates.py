@@ -19,8 +19,7 @@ from experiments.photographs.__main__ import add
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation.accuracy import evaluate, evaluate_on_test
 from nas.pipeline.baselines import Candidate
-from nas.pipeline.photographs import adapting
-from nas.training import Phase, train
+from nas.training import train
 from nas.training.classifier import fit_classifier
 
 KEYS = ["network", "side", "epochs", "learning_rate", "seed"]
@@ -33,8 +32,7 @@ def trained_at(rate: float, network: str, data: ImageData, side: int, epochs: fl
     torch.manual_seed(seed)
     subnet = candidate.at(side)
     fit_classifier(subnet, candidate.data)
-    phases = (Phase(name="fine-tuning", share=1.0),)
-    recipe = replace(adapting(network), phases=phases, epochs=epochs, learning_rate=rate)
+    recipe = replace(candidate.recipe, epochs=epochs, learning_rate=rate)
     with tempfile.TemporaryDirectory() as folder:
         seconds = train(subnet, candidate.data, recipe, folder, seed=seed, evaluations=1).seconds
     subnet = subnet.to("cpu").eval()

@@ -40,7 +40,7 @@ from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
-from nas.training import Phase, TrainingDiverged, train
+from nas.training import Phase, Recipe, TrainingDiverged, train
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
@@ -196,6 +196,11 @@ class Candidate:
         return cls(name, space, supernet.extract, replace(data, mean=IMAGENET_MEAN, std=IMAGENET_STD))
 
     @property
+    def recipe(self) -> Recipe:
+        """How it is fine-tuned."""
+        return replace(adapting(self.name), phases=(Phase(name="fine-tuning", share=1.0),))
+
+    @property
     def column(self) -> int:
         """Of the resolution; every candidate takes several."""
         assert self.space.resolution_column is not None
@@ -299,13 +304,12 @@ def _finetuned(
         known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
         if known["train_time"] == wanted:
             return load_subnet(file).eval(), known["seconds"]
-    recipe = replace(adapting(candidate.name), phases=(Phase(name="fine-tuning", share=1.0),))
     subnet = candidate.at(side)
     fit_classifier(subnet, candidate.data, listener=listener)
     result = train(
         subnet,
         candidate.data,
-        recipe,
+        candidate.recipe,
         place,
         seed=request.seed,
         threads=request.threads,
