@@ -6,7 +6,7 @@ split.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.data import ImageData, Split, prepare
+from nas.evaluation.calibrated_loss import calibrated_loss
 from nas.evaluation.confusion import Confusion
 from nas.progress import Progress
 from nas.search.objectives import check_objective
@@ -33,6 +34,19 @@ LEAST_CALIBRATION_BATCH = 32
 """Statistics of fewer images at once would miss much of how images differ."""
 MOST_IMAGES = 2048
 """Images at a time on a GPU: more would not make the start of kernels count less."""
+
+
+class Evaluation(NamedTuple):
+    """Of one network on the search-validation split.
+
+    Attributes
+    ----------
+    accuracy : or balanced accuracy, whichever was asked for, in [0, 1].
+    loss : in nats, finer than accuracy; see `nas.evaluation.calibrated_loss`. Not a number where it is not known.
+    """
+
+    accuracy: float
+    loss: float
 
 
 def batch_size(resolution: int, least: int = LEAST_BATCH) -> int:
@@ -121,7 +135,16 @@ def evaluate_subnets(
     -------
     Array of shape (n,).
     """
-    return _scores(supernet, population, data.validation, data, objective, progress)
+    found = _judged(supernet, population, data.validation, data, objective, progress)
+    return np.array([each.accuracy for each in found])
+
+
+def judge_subnet(
+    supernet: Supernet, genotype: NDArray[Any], data: ImageData, objective: str = "accuracy"
+) -> Evaluation:
+    """The same of one subnet, shape (n_genes,), with its loss."""
+    (found,) = _judged(supernet, genotype[None], data.validation, data, objective)
+    return found
 
 
 def evaluate_subnets_on_test(
@@ -133,29 +156,36 @@ def evaluate_subnets_on_test(
     progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """As `evaluate_subnets`, on the test split: for reporting, never for choosing."""
-    return _scores(supernet, population, data.test, data, objective, progress)
+    found = _judged(supernet, population, data.test, data, objective, progress)
+    return np.array([each.accuracy for each in found])
 
 
-def _scores(
+def _judged(
     supernet: Supernet,
     population: NDArray[Any],
     split: Split,
     data: ImageData,
     objective: str,
-    progress: Progress | None,
-) -> NDArray[np.float64]:
+    progress: Progress | None = None,
+) -> Iterator[Evaluation]:
     check_objective(objective)
     rows = supernet.space.canonical(population)
-    scores = np.empty(len(rows))
     device = next(supernet.parameters()).device
     images = calibration_images(data, max(map(calibration_size, supernet.space.resolution(rows).tolist()), default=1))
     for i, genotype in enumerate(rows):
         supernet.activate(genotype)
         calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
-        scores[i] = confusion_on(supernet, split, data).score(objective)
+        yield judge(supernet, split, data, objective)
         if progress is not None:
             progress(i + 1, len(rows))
-    return scores
+
+
+def judge(net: Subnet | Supernet, split: Split, data: ImageData, objective: str = "accuracy") -> Evaluation:
+    """Accuracy and loss of `net`, as it is, on a split."""
+    data.require_labels("the accuracy of a network")
+    outputs, labels = logits_of(net, split, data), split.labels.numpy()
+    confusion = Confusion.of(labels, outputs.argmax(axis=1), len(data.classes))
+    return Evaluation(confusion.score(objective), calibrated_loss(outputs, labels, objective))
 
 
 def evaluation_batch(net: Subnet | Supernet, split: Split) -> int:
@@ -184,15 +214,19 @@ def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confu
     return Confusion.of(split.labels.numpy(), predictions(net, split, data), len(data.classes))
 
 
-@torch.no_grad()
 def predictions(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.int64]:
-    """The class that `net`, as it is, gives each image of a split, shape (n,); a GPU is waited for once, at the end."""
-    training, device, predicted = net.training, next(net.parameters()).device, []
+    """The class that `net`, as it is, gives each image of a split, shape (n,)."""
+    return np.asarray(logits_of(net, split, data).argmax(axis=1))
+
+
+@torch.no_grad()
+def logits_of(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.float32]:
+    """Outputs of `net`, as it is, for images of a split, shape (n, classes); a GPU is waited for once, at the end."""
+    training, device, outputs = net.training, next(net.parameters()).device, []
     net.eval()
     try:
         for images, _ in split.batches(evaluation_batch(net, split)):
-            logits = net(prepare(images.to(device), net.resolution, data.mean, data.std))
-            predicted.append(logits.argmax(1))
+            outputs.append(net(prepare(images.to(device), net.resolution, data.mean, data.std)).float())
     finally:
         net.train(training)
-    return np.asarray(torch.cat(predicted).cpu().numpy())
+    return np.asarray(torch.cat(outputs).cpu().numpy())

@@ -1,5 +1,7 @@
 """Evaluated subnets, kept beside the supernet: each architecture is evaluated once, by whichever search is first.
 
+Of each both accuracy and calibrated loss are kept, which is finer (see `nas.evaluation.calibrated_loss`).
+
 With the URL of an Optuna storage, workers take part (see `nas.evaluation.queue`).
 
 Accuracy is a fraction in [0, 1], on the search-validation split, with inherited weights and batch-norm
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from latency_tables.files import read_text, shown, write_text
 from nas.data import ImageData
 from nas.errors import Failure
-from nas.evaluation.accuracy import evaluate, evaluate_subnets
+from nas.evaluation.accuracy import Evaluation, judge, judge_subnet
 from nas.memory import give_back
 from nas.progress import SILENT, Listener, Progress
 from nas.search.objectives import check_objective
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 FILE = "accuracy.csv"
 _LOCK_S = 30
+_UNKNOWN = Evaluation(np.nan, np.nan)
 
 
 class EvaluatedSubnets:
@@ -77,7 +80,7 @@ class EvaluatedSubnets:
         self._path = (notes or folder) / (FILE if objective == "accuracy" else f"{objective}.csv")
         weights = read_card(folder)["sha256"]
         self.folder, self._weights = folder.resolve(), weights
-        self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}"]
+        self._header = ["architecture", f"validation_{objective} of weights {weights[:16]}", "calibrated_loss"]
         self._known = self._read()
         existing = next(path for path in (self._path.parent, *self._path.absolute().parents) if path.exists())
         self._can_keep = os.access(existing, os.W_OK | os.X_OK)
@@ -94,23 +97,30 @@ class EvaluatedSubnets:
         rows = space.canonical(population)
         names = space.format(rows)
         if not self.data.labelled:
-            return np.array([self._known.get(name, np.nan) for name in names])
+            return np.array([self._known.get(name, _UNKNOWN).accuracy for name in names])
         missing = {name: row for name, row in zip(names, rows, strict=True) if name not in self._known}
         if missing:
             evaluate = self._here if self._queue is None else partial(self._queue, space)
-            for name, accuracy in evaluate(np.stack(list(missing.values())), self.evaluate, progress):
-                self._keep(name, accuracy)
-        return np.array([self._known[name] for name in names])
+            for name, found in evaluate(np.stack(list(missing.values())), self.evaluate, progress):
+                self._keep(name, found)
+        return np.array([self._known[name].accuracy for name in names])
 
-    def evaluate(self, genotype: NDArray[Any]) -> float:
-        """Accuracy of one genotype, computed whether it is known or not; rounded, as it will be read back."""
+    def losses(self, population: NDArray[Any]) -> NDArray[np.float64]:
+        """Calibrated loss of genotypes that have been evaluated, shape ``(n,)``; not a number where it is not known."""
+        names = self.supernet.space.format(self.supernet.space.canonical(population))
+        return np.array([self._known.get(name, _UNKNOWN).loss for name in names])
+
+    def evaluate(self, genotype: NDArray[Any]) -> Evaluation:
+        """Of one genotype, computed whether it is known or not; rounded, as it will be read back."""
         if self.given is not None and self.given.architecture == self.supernet.space.format(genotype):
-            return round(evaluate(self.given, "validation", self.data, self.objective), 6)
-        return round(float(evaluate_subnets(self.supernet, genotype[None], self.data, self.objective)[0]), 6)
+            found = judge(self.given, self.data.validation, self.data, self.objective)
+        else:
+            found = judge_subnet(self.supernet, genotype, self.data, self.objective)
+        return Evaluation(*(round(value, 6) for value in found))
 
     def _here(
-        self, population: Population, evaluate: Callable[[NDArray[Any]], float], progress: Progress | None
-    ) -> Iterator[tuple[str, float]]:
+        self, population: Population, evaluate: Callable[[NDArray[Any]], Evaluation], progress: Progress | None
+    ) -> Iterator[tuple[str, Evaluation]]:
         for done, row in enumerate(population):
             yield self.supernet.space.format(row), evaluate(row)
             give_back()
@@ -136,19 +146,20 @@ class EvaluatedSubnets:
         rows = [space.parse(name) for name in self._known]
         return np.array(rows, dtype=np.int16).reshape(-1, len(space.genes))
 
-    def _read(self) -> dict[str, float]:
+    def _read(self) -> dict[str, Evaluation]:
         if not self._path.exists():
             return {}
         header, *rows = list(csv.reader(read_text(self._path).splitlines())) or [[]]
-        if header != self._header:  # of other weights
+        if header not in (self._header, self._header[:2]):  # of other weights; accuracy alone was kept at first
             return {}
         known = {}
         for line, row in enumerate(rows, start=2):
             try:
-                name, text = row
-                known[self.supernet.space.format(self.supernet.space.parse(name))] = accuracy = float(text)
-                if not 0 <= accuracy <= 1:
-                    raise ValueError("an accuracy is 0 to 1")
+                name, text, *loss = row
+                found = Evaluation(float(text), float(loss[0]) if any(loss) else np.nan)
+                if len(row) != len(header) or not 0 <= found.accuracy <= 1 or found.loss < 0 or found.loss == np.inf:
+                    raise ValueError("an accuracy is 0 to 1, a loss 0 or more")
+                known[self.supernet.space.format(self.supernet.space.parse(name))] = found
             except ValueError as error:
                 raise ValueError(
                     f"{self._path} is damaged in line {line}: {shown(str(error), 120)}; delete the file, and what was "
@@ -156,9 +167,9 @@ class EvaluatedSubnets:
                 ) from error
         return known
 
-    def _keep(self, name: str, accuracy: float) -> None:
-        """Add an accuracy to the file, together with those that other searches have added since it was read."""
-        self._known[name] = accuracy
+    def _keep(self, name: str, found: Evaluation) -> None:
+        """Add an evaluation to the file, together with those that other searches have added since it was read."""
+        self._known[name] = found
         if not self._can_keep:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,10 +178,14 @@ class EvaluatedSubnets:
             with lock:
                 self._known = self._read() | self._known
                 # A few hundred short lines next to a second of evaluation: written whole, a kill leaves no half line.
-                lines = [self._header, *([name, f"{known:.6f}"] for name, known in self._known.items())]
+                lines = [self._header, *([name, *map(_number, known)] for name, known in self._known.items())]
                 write_text(self._path, "".join(",".join(line) + "\n" for line in lines))
         except Timeout as error:
             raise Failure(f"another process has held the lock of {self._path} for {_LOCK_S} s; end it") from error
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.6f}"
 
 
 def _queue(storage: str, identity: "SupernetIdentity", listener: Listener) -> "EvaluationQueue":

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from threading import Event, Thread
 from typing import Self
 
+import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -26,12 +27,14 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from latency_tables.files import check_value
+from nas.evaluation.accuracy import Evaluation
 from nas.evaluation.storage import HEARTBEAT_S, WAIT_S, Database, ignore_experimental
 from nas.progress import SILENT, Listener, Progress
 from search_spaces import Population, SearchSpace
 
 POLL_S = 0.5
 _MARK = "shrinkwrap-nas"
+_LOSS = "calibrated loss"
 
 
 @dataclass(frozen=True)
@@ -152,16 +155,16 @@ class EvaluationQueue:
         self,
         space: SearchSpace,
         population: Population,
-        evaluate: Callable[[Population], float],
+        evaluate: Callable[[Population], Evaluation],
         progress: Progress | None = None,
-    ) -> Iterator[tuple[str, float]]:
-        """Have all of `population` evaluated, taking part in it, and yield each name and accuracy once known.
+    ) -> Iterator[tuple[str, Evaluation]]:
+        """Have all of `population` evaluated, taking part in it, and yield each name and evaluation once known.
 
         Parameters
         ----------
         space : of the population.
         population : int array of shape (n, n_genes), canonical, each row once.
-        evaluate : the accuracy of one genotype, shape (n_genes,).
+        evaluate : of one genotype, shape (n_genes,).
         progress : called with the number known and of all.
         """
         wanted = dict(zip(space.format(population), population, strict=True))
@@ -174,7 +177,7 @@ class EvaluationQueue:
                 name = _architecture(trial)
                 if trial.state == TrialState.COMPLETE and name in missing:
                     missing.remove(name)
-                    yield name, trial.values[0]
+                    yield name, Evaluation(trial.values[0], trial.user_attrs.get(_LOSS, np.nan))
             if progress is not None:
                 progress(len(wanted) - len(missing), len(wanted))
             if not missing:
@@ -186,8 +189,8 @@ class EvaluationQueue:
                 time.sleep(POLL_S)
                 continue
             with self.held(claim):
-                accuracy = evaluate(wanted[claim.architecture])
-            self.finish(claim, accuracy, int(space.costs(wanted[claim.architecture][None]).macs[0]))
+                found = evaluate(wanted[claim.architecture])
+            self.finish(claim, found, int(space.costs(wanted[claim.architecture][None]).macs[0]))
 
     def request(self, space: SearchSpace, population: Collection[Population]) -> None:
         """Queue subnets, each of shape (n_genes,)."""
@@ -246,9 +249,15 @@ class EvaluationQueue:
             done.set()
             thread.join(timeout=1)
 
-    def finish(self, claim: Claim, accuracy: float, macs: int) -> None:
-        """Store the accuracy, unless the trial was given up in the meantime."""
-        self._database.wait_for(lambda: self._tell(claim, TrialState.COMPLETE, (accuracy, float(macs))))
+    def finish(self, claim: Claim, found: Evaluation, macs: int) -> None:
+        """Store the evaluation, unless the trial was given up in the meantime."""
+        if not np.isnan(found.loss):
+            self._database.wait_for(lambda: self._note(claim, _LOSS, found.loss))
+        self._database.wait_for(lambda: self._tell(claim, TrialState.COMPLETE, (found.accuracy, float(macs))))
+
+    def _note(self, claim: Claim, name: str, value: float) -> None:
+        with suppress(UpdateFinishedTrialError):
+            self._storage.set_trial_user_attr(claim.trial_id, name, value)
 
     def _tell(self, claim: Claim, state: TrialState, values: tuple[float, float] | None = None) -> None:
         with suppress(UpdateFinishedTrialError):

@@ -72,8 +72,8 @@ def work(
             while interruption.noted is None and (claim := queue.claim()) is not None:
                 genotype = trained.space.parse(claim.architecture)
                 with queue.held(claim):
-                    accuracy = trained.evaluated.evaluate(genotype)
-                queue.finish(claim, accuracy, int(trained.space.costs(genotype[None]).macs[0]))
+                    found = trained.evaluated.evaluate(genotype)
+                queue.finish(claim, found, int(trained.space.costs(genotype[None]).macs[0]))
                 evaluated, since = evaluated + 1, time.monotonic()
-                listener.say(f"{accuracy:.2%}  {claim.architecture}")
+                listener.say(f"{found.accuracy:.2%}  {claim.architecture}")
     return evaluated

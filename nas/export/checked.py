@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from latency_tables.files import atomic_path, write_text
 from latency_tables.scratch import scratch_folder
@@ -191,11 +192,17 @@ def calibrated_file(
 
 @dataclass(frozen=True)
 class Int8Judged:
-    """Predictions of an int8 file and of the same network in float32 on a split, and how far they agree."""
+    """Predictions of an int8 file and of the same network in float32 on a split, and how far they agree.
+
+    Attributes
+    ----------
+    outputs : of the int8 file, before softmax, shape (n, classes).
+    """
 
     int8: Confusion
     float32: Confusion
     parity: Parity
+    outputs: NDArray[np.float32]
 
 
 def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Int8Judged:
@@ -203,7 +210,7 @@ def judge_int8(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Int
     found = outputs(path, subnet, _prepared(split, subnet, data))
     labels, n_classes = split.labels.numpy(), len(data.classes)
     int8, float32 = (Confusion.of(labels, o.argmax(axis=1), n_classes) for o in (found.exported, found.expected))
-    return Int8Judged(int8, float32, found.parity)
+    return Int8Judged(int8, float32, found.parity, found.exported)
 
 
 def _confusion(path: Path, subnet: Subnet, split: Split, data: ImageData) -> Confusion:

@@ -16,11 +16,13 @@ from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.calibrated_loss import calibrated_loss
 from nas.evaluation.trained import TrainedSupernet
 from nas.export.checked import about, calibrated_file, export_checked, judge_int8, write_record
 from nas.export.network_file import FileKind
 from nas.progress import Track
-from nas.search.finalists.proof import Evaluate, Measure
+from nas.search.finalists.proof import Measure
 from nas.supernet import Subnet, save_subnet
 from search_spaces import Population
 
@@ -52,8 +54,8 @@ def measure_exported(trained: TrainedSupernet, device: Device, track: Track) -> 
     return measure
 
 
-def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | None:
-    """A function that gives the accuracy of networks on the search-validation split, in the precision of `device`.
+def evaluate_exported(trained: TrainedSupernet, device: Device) -> "EvaluatedSubnets | EvaluatedFiles | None":
+    """What gives the accuracy of networks on the search-validation split, in the precision of `device`.
 
     None where there are no labelled images to judge it by.
     """
@@ -62,18 +64,38 @@ def evaluate_exported(trained: TrainedSupernet, device: Device) -> Evaluate | No
     kind = file_kind(device.spec.runtime, device.spec.precision)
     if kind is None or kind.precision == "float32":
         return trained.evaluated
+    return EvaluatedFiles(trained, kind)
 
-    def evaluate(population: Population) -> NDArray[np.float64]:
-        found = []
+
+class EvaluatedFiles:
+    """Accuracy of networks' int8 files, in the way of `EvaluatedSubnets`.
+
+    Parameters
+    ----------
+    trained : whose networks.
+    kind : of their files.
+    """
+
+    def __init__(self, trained: TrainedSupernet, kind: FileKind) -> None:
+        self.trained, self.kind = trained, kind
+        self._losses: dict[bytes, float] = {}
+
+    def __call__(self, population: Population) -> NDArray[np.float64]:
+        """Accuracy of each genotype's file, shape ``(n,)``."""
+        found, trained, objective = [], self.trained, self.trained.evaluated.objective
         for genotype in population:
             with scratch_folder() as scratch:
-                path = scratch / kind.file_name
-                path.write_bytes(_file(trained, genotype, kind))
+                path = scratch / self.kind.file_name
+                path.write_bytes(_file(trained, genotype, self.kind))
                 judged = judge_int8(path, trained.subnet(genotype), trained.data.validation, trained.data)
-                found.append(judged.int8.score(trained.evaluated.objective))
+            labels = trained.data.validation.labels.numpy()
+            self._losses[genotype.tobytes()] = calibrated_loss(judged.outputs, labels, objective)
+            found.append(judged.int8.score(objective))
         return np.array(found)
 
-    return evaluate
+    def losses(self, population: Population) -> NDArray[np.float64]:
+        """Calibrated loss of files that have been evaluated, shape ``(n,)``; not a number where it is not known."""
+        return np.array([self._losses.get(genotype.tobytes(), np.nan) for genotype in population])
 
 
 def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind, batch: int = 1) -> bytes:

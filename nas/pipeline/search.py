@@ -257,6 +257,7 @@ def run_task(
     listener.say(f"accuracy predictor: {learnt.sentence()}")
     learnt.write(folder)
     objectives = replace(objectives, accuracy=learnt.predictor)
+    judged = evaluate_exported(trained, devices[0])
     result = run_search(
         objectives,
         feasibility,
@@ -266,7 +267,8 @@ def run_task(
         record=False,
         device=task.name,
         measure=one_or_each(devices, measure),
-        evaluate=evaluate_exported(trained, devices[0]),
+        evaluate=judged,
+        losses=None if judged is None else judged.losses,
         refit=one_or_each(devices, refit),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
         listener=listener,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from latency_tables.files import read_text
+from nas.search.finalists.measurements import EVALUATED, LOSS
 from nas.search.latency import Latency, latencies_of, own_columns
 from nas.search.record import SearchRecord, read_record
 from nas.search.result import SearchResult
@@ -44,7 +45,7 @@ class SearchRun:
         record = read_record(folder)
         files = SearchResult.FILES
         predicted: list[str] = [*_ACCURACY]
-        measured: list[str] = ["measured_accuracy"]
+        measured: list[str] = [EVALUATED]
         costs = []
         for latency in latencies_of(record["predicted"]):
             if record["predicted"][latency.column()] is not None:
@@ -60,6 +61,7 @@ class SearchRun:
             ["round", "sessions", *predicted],
             text=["architecture"],
             numbers_or_nothing=measured,
+            optional=[LOSS],
         )
         convergence = _table(folder / files["convergence"], ["evaluations"], numbers_or_nothing=["predicted_accuracy"])
         return cls(record, front, cloud, finalists, convergence)
@@ -116,9 +118,16 @@ class SearchRun:
 
 
 def _table(
-    path: Path, numbers: list[str], *, text: list[str] | None = None, numbers_or_nothing: list[str] | None = None
+    path: Path,
+    numbers: list[str],
+    *,
+    text: list[str] | None = None,
+    numbers_or_nothing: list[str] | None = None,
+    optional: list[str] | None = None,
 ) -> pd.DataFrame:
     """A CSV file with at least these columns; `numbers` are finite, `numbers_or_nothing` may be empty.
+
+    `optional` ones too, and where one is missing it is empty: earlier searches did not write it.
 
     Raises
     ------
@@ -129,10 +138,14 @@ def _table(
         table = pd.read_csv(StringIO(content))
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"{path} is not a table: {' '.join(str(error).split())}") from error
-    needed = [*numbers, *(numbers_or_nothing or []), *(text or [])]
+    for name in optional or []:
+        if name not in table:
+            table[name] = np.nan
+    gaps = [*(numbers_or_nothing or []), *(optional or [])]
+    needed = [*numbers, *gaps, *(text or [])]
     if missing := [name for name in needed if name not in table]:
         raise ValueError(f"{path} has no column {missing[0]}")
-    for name in numbers + (numbers_or_nothing or []):
+    for name in numbers + gaps:
         try:
             values = table[name].to_numpy(dtype=np.float64)
         except (TypeError, ValueError) as error:

@@ -1,6 +1,7 @@
 """The sections of a search's report, each made of the run's record and tables."""
 
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from nas.report.figures import convergence_figure, finalists_figure, pareto_figu
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import Block, Cell, Command, Folded, Paragraph, Picture, Section, Table
 from nas.report.run_folder import SearchRun
-from nas.report.words import duration, milliseconds, percent
+from nas.report.words import UNKNOWN, duration, milliseconds, percent
 from nas.search.budget import METRICS
 from search_spaces import get_space
 
@@ -150,6 +151,8 @@ def finalist_section(run: SearchRun, device: str) -> Section:
     }
     if "measured_accuracy" in measured:
         columns[f"{run.accuracy_name},\nevaluated"] = lambda row: percent(row["measured_accuracy"])
+    if table["measured_loss"].notna().any():
+        columns["loss"] = lambda row: UNKNOWN if isnan(row["measured_loss"]) else f"{row['measured_loss']:.4f}"
     if run.has_latency:
         columns["latency,\npredicted"] = lambda row: milliseconds(
             row["predicted_latency_ms"], row["predicted_latency_std_ms"]

@@ -79,6 +79,7 @@ def run_search(
     device: str | None = None,
     measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
+    losses: Evaluate | None = None,
     refit: Refit | Mapping[str, Refit] | None = None,
     given: Population | None = None,
     listener: Listener = SILENT,
@@ -98,8 +99,9 @@ def run_search(
     record : whether ``result.json`` is written also where the budget is kept. If not, the caller does it
         (`SearchResult.write`) when all is done that belongs to the search.
     device : the device's name, for the record.
-    measure, evaluate, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several devices share
-        the network, `measure` and `refit` are mappings by the device's name; those not named are predicted only.
+    measure, evaluate, losses, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several
+        devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
+        predicted only.
     given : (n, n_genes), networks that are finalists whatever is predicted of them.
     listener : is told in a sentence what happens next.
 
@@ -168,6 +170,7 @@ def run_search(
         Ledger(None if folder is None else folder / "measurements.csv"),
         measure={} if stopped else {key: announced(key, each) for key, each in by_latency(measure).items()},
         evaluate=None if stopped else evaluate,
+        losses=losses,
         refit=by_latency(refit),
         n_finalists=settings.finalists,
         rounds=settings.rounds,

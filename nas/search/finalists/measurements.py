@@ -17,7 +17,7 @@ from latency_tables.columns import numbers, read_columns, refuse
 from latency_tables.files import MAX_BYTES, write_text
 from nas.search.latency import ONLY_DEVICE, Latency
 
-EVALUATED = "measured_accuracy"
+EVALUATED, LOSS = "measured_accuracy", "measured_loss"
 
 USUAL_SPREAD, USUAL_WEIGHT = 0.01, 4.0
 """Relative standard deviation between sessions before this device's own is measured, and the weight of that guess."""
@@ -35,7 +35,7 @@ def measured_columns(latency: Latency = ONLY_DEVICE) -> list[str]:
 class Ledger:
     """What has been measured, by session and architecture: a CSV file, rewritten atomically at every change.
 
-    Session 0 holds accuracies; latencies are counted from session 1.
+    Session 0 holds accuracies and losses; latencies are counted from session 1.
 
     Parameters
     ----------

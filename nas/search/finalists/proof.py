@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, row_keys, total_violation
-from nas.search.finalists.measurements import EVALUATED, Ledger, Sessions, measured_columns
+from nas.search.finalists.measurements import EVALUATED, LOSS, Ledger, Sessions, measured_columns
 from nas.search.latency import ONLY_DEVICE, CostKey, Latency
 from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
@@ -107,6 +107,7 @@ def verify(
     *,
     measure: Mapping[Latency, Measure],
     evaluate: Evaluate | None,
+    losses: Evaluate | None = None,
     refit: Mapping[Latency, Refit],
     n_finalists: int,
     rounds: int,
@@ -116,19 +117,21 @@ def verify(
 ) -> Verdict:
     """Measure finalists round after round until the best of those that keep the latency budget is good enough.
 
-    The winner is the most accurate finalist (evaluated where `evaluate` is given, else predicted) that kept the
-    budget in each of at least `sessions` processes and is sure to keep it in the next, on every device that has one.
-    Without `measure` one round is chosen by prediction.
+    The winner is the best finalist (of the lowest loss where `losses` is given, else of the highest accuracy, evaluated
+    or predicted) that kept the budget in each of at least `sessions` processes and is sure to keep it in the next, on
+    every device that has one. Without `measure` one round is chosen by prediction.
 
     Parameters
     ----------
+    losses : of networks that `evaluate` was just asked for. On few images it tells the better one sooner than accuracy;
+        see `nas.evaluation.calibrated_loss`. Where one loss is not known (not a number), accuracy decides.
     measure, refit : by latency. Where a limited one is not among them, its limit is kept by prediction alone, and the
         verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     given : networks that are finalists whatever is predicted of them, measured and evaluated in the first round. Such a
         one can win where it keeps all limits.
     """
-    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, refit, sessions, given)
+    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, losses, refit, sessions, given)
     winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
         proposals = finalists.proposals(propose, n_finalists)
@@ -174,12 +177,13 @@ class _Finalists:
         ledger: Ledger,
         measure: Mapping[Latency, Measure],
         evaluate: Evaluate | None,
+        losses: Evaluate | None,
         refit: Mapping[Latency, Refit],
         enough: int,
         given: Population | None,
     ) -> None:
         self.objectives, self.budget, self.ledger = objectives, budget, ledger
-        self.measure, self.evaluate, self.refit = measure, evaluate, refit
+        self.measure, self.evaluate, self.losses, self.refit = measure, evaluate, losses, refit
         self.given = np.empty((0, len(objectives.space.genes)), dtype=np.int16) if given is None else given
         self.barred = row_keys(self.given)
         if given is not None:
@@ -189,7 +193,7 @@ class _Finalists:
         self.enough = enough if self.limits else 1  # without a limit there is nothing to hold
         self.population: Population = np.empty((0, len(objectives.space.genes)), dtype=np.int16)
         self.described = pd.DataFrame()
-        self.accuracy = np.empty(0)
+        self.accuracy, self.loss = np.empty(0), np.empty(0)
         self.sessions = {key: Sessions() for key in measure}
         self.number = 0
         self.interrupted = False
@@ -230,7 +234,8 @@ class _Finalists:
         self.population = np.concatenate([self.population, proposals])
         described = describe(self.objectives, proposals, number)
         self.described = pd.concat([self.described, described], ignore_index=True) if first else described
-        self.accuracy = np.concatenate([self.accuracy, np.full(len(proposals), np.nan)])
+        unknown = np.full(len(proposals), np.nan)
+        self.accuracy, self.loss = np.concatenate([self.accuracy, unknown]), np.concatenate([self.loss, unknown])
         rows = np.arange(first, len(self.population))
         if self.measure:
             self._session(rows if incumbent is None else np.append(rows, incumbent))
@@ -283,7 +288,7 @@ class _Finalists:
         for key in self.objectives.latencies or (ONLY_DEVICE,):
             table[measured_columns(key)] = self.sessions[key].slowest() if key in self.sessions else np.nan
         table["sessions"] = next((sessions.n for sessions in self.sessions.values()), 0)
-        table[EVALUATED] = self.accuracy
+        table[EVALUATED], table[LOSS] = self.accuracy, self.loss
         return table
 
     def proof(self, row: int) -> dict[str, Any]:
@@ -302,7 +307,12 @@ class _Finalists:
 
     def _judged(self) -> NDArray[np.float64]:
         """What each network is worth (see `Objectives.worth`), by what is known best of it, (n,)."""
-        accuracy = np.where(np.isnan(self.accuracy), self.described["predicted_accuracy"], self.accuracy)
+        evaluated = np.isfinite(self.accuracy)
+        accuracy = np.where(evaluated, self.accuracy, self.described["predicted_accuracy"])
+        if np.isfinite(self.loss[evaluated]).all():
+            # The network of the k-th lowest loss counts as one of the k-th highest accuracy.
+            order = np.flatnonzero(evaluated)[np.argsort(self.loss[evaluated], kind="stable")]
+            accuracy[order] = -np.sort(-self.accuracy[evaluated])
         if not self.objectives.exponent:
             return accuracy
         latencies: dict[CostKey, NDArray[np.float64]] = {
@@ -329,11 +339,12 @@ class _Finalists:
             return
         # One at a time: each takes seconds, and none must be lost when the search is stopped between two.
         for row in rows[np.isnan(self.accuracy[rows])].tolist():
-            name = [self.described["architecture"].iloc[row]]
+            name, one = [self.described["architecture"].iloc[row]], self.population[row : row + 1]
             if np.isnan(self.ledger.lookup(0, name, [EVALUATED])).any():
-                found = np.asarray(self.evaluate(self.population[row : row + 1]), dtype=np.float64)
-                self.ledger.record(0, name, [EVALUATED], found[:, None])
-            self.accuracy[row] = self.ledger.lookup(0, name, [EVALUATED])[0, 0]
+                found = np.asarray(self.evaluate(one), dtype=np.float64)
+                loss = np.full(1, np.nan) if self.losses is None else self.losses(one)
+                self.ledger.record(0, name, [EVALUATED, LOSS], np.stack([found, loss], axis=1))
+            self.accuracy[row], self.loss[row] = self.ledger.lookup(0, name, [EVALUATED, LOSS])[0]
 
 
 def describe(objectives: Objectives, population: Population, number: int = 0) -> pd.DataFrame:

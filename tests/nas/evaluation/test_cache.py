@@ -42,7 +42,9 @@ def test_objectives_are_kept_apart(folder: Path, tmp_path: Path) -> None:
     assert plain.identity.study != balanced.identity.study
 
 
-@pytest.mark.parametrize("damage", ["x", "nan", "1.5", "-0.1", "0.5,0.5", ""])
+@pytest.mark.parametrize(
+    "damage", ["x", "nan,1", "1.5,1", "-0.1,1", "0.5", "0.5,x", "0.5,-1", "0.5,inf", "0.5,1,1", ""]
+)
 def test_a_damaged_line_is_named(folder: Path, tmp_path: Path, damage: str) -> None:
     first = opened(folder, tmp_path)
     first(first.supernet.space.sample(2, np.random.default_rng(0)))
@@ -52,3 +54,24 @@ def test_a_damaged_line_is_named(folder: Path, tmp_path: Path, damage: str) -> N
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match="accuracy.csv is damaged in line 3: .* delete the file"):
         opened(folder, tmp_path)
+
+
+def test_losses_are_kept_and_files_of_accuracies_alone_are_read(folder: Path, tmp_path: Path) -> None:
+    first = opened(folder, tmp_path)
+    population = first.supernet.space.sample(4, np.random.default_rng(0))
+    assert np.isnan(first.losses(population)).all()
+    accuracy = first(population[:2])
+    losses = first.losses(population)
+    assert (losses[:2] > 0).all()
+    assert np.isnan(losses[2:]).all()
+    again = opened(folder, tmp_path)
+    again.evaluate = None  # type: ignore[method-assign,assignment]
+    np.testing.assert_array_equal(again(population[:2]), accuracy)
+    np.testing.assert_array_equal(again.losses(population), losses)
+
+    path = tmp_path / "accuracy.csv"
+    path.write_text("".join(line.rpartition(",")[0] + "\n" for line in path.read_text().splitlines()))
+    earlier = opened(folder, tmp_path)
+    np.testing.assert_array_equal(earlier(population[:3])[:2], accuracy)
+    assert np.isfinite(earlier.losses(population)).tolist() == [False, False, True, False]
+    np.testing.assert_array_equal(opened(folder, tmp_path).losses(population), earlier.losses(population))

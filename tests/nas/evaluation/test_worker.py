@@ -23,7 +23,7 @@ from nas.data import DataSettings, load_data
 from nas.errors import Failure
 from nas.evaluation import queue
 from nas.evaluation import storage as database
-from nas.evaluation.accuracy import evaluate_subnets
+from nas.evaluation.accuracy import Evaluation, evaluate_subnets
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.evaluation.queue import EvaluationQueue
 from nas.evaluation.storage import Database
@@ -82,7 +82,7 @@ def start_worker(storage: str, seconds: float) -> multiprocessing.Process:
     def run() -> None:
         quick = EvaluatedSubnets.evaluate
 
-        def slow(self: EvaluatedSubnets, genotype: np.ndarray) -> float:
+        def slow(self: EvaluatedSubnets, genotype: np.ndarray) -> Evaluation:
             time.sleep(seconds)
             return quick(self, genotype)
 
@@ -134,7 +134,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_what_it_has_in_hand(folder, sto
 
     def asked_to_stop(self, genotype):
         signal.raise_signal(signal.SIGTERM)
-        return 0.5
+        return Evaluation(0.5, 1.2)
 
     monkeypatch.setattr(EvaluatedSubnets, "evaluate", asked_to_stop)
     assert work(storage) == 1
@@ -209,6 +209,7 @@ def test_a_locked_database_is_waited_for(folder, storage):
     holding = lock(storage, 4)
     found = trained.evaluated(population)
     holding.join()
+    assert (trained.evaluated.losses(population) > 0).all()
     np.testing.assert_array_equal(found, evaluate_subnets(trained.supernet, population, trained.data).round(6))
     (waiting,) = [line for line in said if "does not answer" in line]
     assert re.search(r"the storage sqlite:///.* does not answer; trying for 120 s \(.*locked\)", waiting)

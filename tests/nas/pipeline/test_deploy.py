@@ -18,6 +18,7 @@ from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
 from nas.devices.spec import DeviceSpec
 from nas.evaluation import evaluate_on_test
+from nas.evaluation.calibrated_loss import calibrated_loss
 from nas.evaluation.trained import TrainedSupernet
 from nas.export.checked import calibrated_file, sentence
 from nas.export.inference import open_file
@@ -107,7 +108,11 @@ def test_an_int8_device_judges_networks_by_their_int8_files(trained: TrainedSupe
     path.write_bytes(device.seen["finalist0.onnx"])
     data = trained.data
     images = prepare(data.validation.images, 16, data.mean, data.std).contiguous().numpy()
-    assert accuracy == pytest.approx((open_file(path)(images).argmax(1) == data.validation.labels.numpy()).mean())
+    outputs, labels = open_file(path)(images), data.validation.labels.numpy()
+    assert accuracy == pytest.approx((outputs.argmax(1) == labels).mean())
+    known, unknown = evaluate.losses(np.stack([trained.space.min, trained.space.max]))
+    assert known == pytest.approx(calibrated_loss(outputs, labels))
+    assert np.isnan(unknown)
 
 
 def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -286,3 +287,52 @@ def test_mnas_chooses_by_measured_latency_too(objectives: Objectives, truth: Tru
     assert weighed.measured["latency_ms"] < 0.8 * most_accurate.measured["latency_ms"]
     held = weighed.finalists[weighed.finalists["sessions"] >= QUICK.sessions]
     assert weighed.predicted["accuracy"] < held["predicted_accuracy"].max() or len(held) == 1
+
+
+@pytest.mark.parametrize("exponent", [0.0, -1e-6])
+def test_of_finalists_of_any_accuracy_the_one_of_the_lowest_loss_is_chosen(
+    objectives: Objectives, truth: Truth, exponent: float
+) -> None:
+    space = objectives.space
+
+    def accuracy(population: Population) -> NDArray[np.float64]:  # mostly chance
+        return np.array([np.random.default_rng(crc32(row.tobytes())).random() for row in population])
+
+    def losses(population: Population) -> NDArray[np.float64]:
+        return 5 - truth(population)
+
+    def found(losses: Callable[[Population], NDArray[np.float64]] | None) -> SearchResult:
+        weighed = replace(objectives, exponent=exponent)
+        return run_search(
+            weighed,
+            check_feasibility(weighed, BUDGET),
+            settings=QUICK,
+            measure=PretendedDevice(space, truth).measure,
+            evaluate=accuracy,
+            losses=losses,
+        )
+
+    by_loss, by_accuracy = found(losses), found(None)
+    for result, column, ascending in ((by_loss, "measured_loss", True), (by_accuracy, "measured_accuracy", False)):
+        judged = result.finalists.dropna(subset=["measured_accuracy"]).sort_values(column, ascending=ascending)
+        assert result.architecture == judged["architecture"].iloc[0]
+    assert by_accuracy.finalists["measured_loss"].isna().all()
+    chosen = by_loss.finalists.set_index("architecture").loc[by_loss.architecture]
+    assert by_loss.measured["accuracy"] == chosen["measured_accuracy"] == accuracy(by_loss.genotype[None])[0]
+
+
+def test_where_a_loss_is_not_known_accuracy_decides(objectives: Objectives, truth: Truth) -> None:
+    def losses(population: Population) -> NDArray[np.float64]:
+        return np.where(truth(population) > 0.9 * LIMIT, np.nan, truth(population))
+
+    result = run_search(
+        objectives,
+        check_feasibility(objectives, BUDGET),
+        settings=QUICK,
+        measure=PretendedDevice(objectives.space, truth).measure,
+        evaluate=lambda population: np.clip(objectives.predicted_accuracy(population)[0], 0, 1),
+        losses=losses,
+    )
+    known = result.finalists.dropna(subset=["measured_accuracy"])
+    assert known["measured_loss"].isna().any()
+    assert result.measured["accuracy"] == known["measured_accuracy"].max()
