@@ -1,9 +1,10 @@
 """By what to choose among networks of about one size: ``python -m experiments.photographs.finalists RUN ...``.
 
 Each RUN is the folder of a finished search on photographs. Its finalists, and networks of the same range of MACs that
-differ from one of them in one to four genes, are evaluated with the supernet's weights on search-validation and on test.
-Then ten of them are drawn again and again, one is chosen by each of several criteria, and the mean of its test accuracy
-says which criterion is worth most. ``results/finalists.csv`` holds the networks, ``results/choices.csv`` the criteria.
+differ from one of them in one to four genes, are evaluated with the supernet's weights on search-validation and on
+test. Then ten of them are drawn again and again, one is chosen by each of several criteria, and the mean of its test
+accuracy says which criterion is worth most. ``results/finalists.csv`` holds the networks, ``results/choices.csv`` the
+criteria.
 
 The criteria read search-validation only; test judges the criteria.
 """

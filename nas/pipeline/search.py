@@ -269,6 +269,7 @@ def run_task(
         measure=one_or_each(devices, measure),
         evaluate=judged,
         losses=None if judged is None else judged.losses,
+        images=len(trained.data.validation),
         refit=one_or_each(devices, refit),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
         listener=listener,

@@ -80,6 +80,7 @@ def run_search(
     measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
     losses: Evaluate | None = None,
+    images: int = 0,
     refit: Refit | Mapping[str, Refit] | None = None,
     given: Population | None = None,
     listener: Listener = SILENT,
@@ -99,8 +100,8 @@ def run_search(
     record : whether ``result.json`` is written also where the budget is kept. If not, the caller does it
         (`SearchResult.write`) when all is done that belongs to the search.
     device : the device's name, for the record.
-    measure, evaluate, losses, refit : see `nas.search.finalists.proof`; None leaves that step out. Where several
-        devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
+    measure, evaluate, losses, images, refit : see `nas.search.finalists.proof`; None leaves that step out. Where
+        several devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
         predicted only.
     given : (n, n_genes), networks that are finalists whatever is predicted of them.
     listener : is told in a sentence what happens next.
@@ -171,6 +172,7 @@ def run_search(
         measure={} if stopped else {key: announced(key, each) for key, each in by_latency(measure).items()},
         evaluate=None if stopped else evaluate,
         losses=losses,
+        images=images,
         refit=by_latency(refit),
         n_finalists=settings.finalists,
         rounds=settings.rounds,

@@ -108,6 +108,7 @@ def verify(
     measure: Mapping[Latency, Measure],
     evaluate: Evaluate | None,
     losses: Evaluate | None = None,
+    images: int = 0,
     refit: Mapping[Latency, Refit],
     n_finalists: int,
     rounds: int,
@@ -117,21 +118,23 @@ def verify(
 ) -> Verdict:
     """Measure finalists round after round until the best of those that keep the latency budget is good enough.
 
-    The winner is the best finalist (of the lowest loss where `losses` is given, else of the highest accuracy, evaluated
-    or predicted) that kept the budget in each of at least `sessions` processes and is sure to keep it in the next, on
-    every device that has one. Without `measure` one round is chosen by prediction.
+    The winner is the most accurate finalist (evaluated where `evaluate` is given, else predicted) that kept the
+    budget in each of at least `sessions` processes and is sure to keep it in the next, on every device that has one.
+    Of those whose accuracy is within one standard error of the highest, it is the one of the lowest loss, where
+    `losses` is given. Without `measure` one round is chosen by prediction.
 
     Parameters
     ----------
-    losses : of networks that `evaluate` was just asked for. On few images it tells the better one sooner than accuracy;
-        see `nas.evaluation.calibrated_loss`. Where one loss is not known (not a number), accuracy decides.
+    losses : of networks that `evaluate` was just asked for; on few images a loss tells the better one sooner than
+        accuracy does, see `nas.evaluation.calibrated_loss`. Where one is not known (not a number), accuracy decides.
+    images : how many both are evaluated on.
     measure, refit : by latency. Where a limited one is not among them, its limit is kept by prediction alone, and the
         verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     given : networks that are finalists whatever is predicted of them, measured and evaluated in the first round. Such a
         one can win where it keeps all limits.
     """
-    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, losses, refit, sessions, given)
+    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, losses, images, refit, sessions, given)
     winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
         proposals = finalists.proposals(propose, n_finalists)
@@ -178,12 +181,14 @@ class _Finalists:
         measure: Mapping[Latency, Measure],
         evaluate: Evaluate | None,
         losses: Evaluate | None,
+        images: int,
         refit: Mapping[Latency, Refit],
         enough: int,
         given: Population | None,
     ) -> None:
         self.objectives, self.budget, self.ledger = objectives, budget, ledger
         self.measure, self.evaluate, self.losses, self.refit = measure, evaluate, losses, refit
+        self.images = images
         self.given = np.empty((0, len(objectives.space.genes)), dtype=np.int16) if given is None else given
         self.barred = row_keys(self.given)
         if given is not None:
@@ -260,7 +265,7 @@ class _Finalists:
             self._evaluate(np.union1d(within, given))
             if not len(within):
                 return None
-            order = within[np.argsort(-self._judged()[within], kind="stable")]
+            order = within[np.argsort(-self._judged(within), kind="stable")]
             times = next(iter(self.sessions.values())).n
             if times[order[0]] >= self.enough:
                 return int(order[0])
@@ -280,7 +285,8 @@ class _Finalists:
 
     def best(self) -> int:
         """Row of the finalist that is worth most."""
-        return int(np.where(self._may_win(), self._judged(), -np.inf).argmax())
+        rows = np.flatnonzero(self._may_win())
+        return int(rows[self._judged(rows).argmax()])
 
     def table(self) -> pd.DataFrame:
         """Predicted and measured figures of all finalists, side by side."""
@@ -305,20 +311,25 @@ class _Finalists:
         """All but given networks that exceed a limit which is not measured, (n,)."""
         return ~np.isin(row_keys(self.population), self.barred)
 
-    def _judged(self) -> NDArray[np.float64]:
-        """What each network is worth (see `Objectives.worth`), by what is known best of it, (n,)."""
-        evaluated = np.isfinite(self.accuracy)
-        accuracy = np.where(evaluated, self.accuracy, self.described["predicted_accuracy"])
-        if np.isfinite(self.loss[evaluated]).all():
-            # The network of the k-th lowest loss counts as one of the k-th highest accuracy.
-            order = np.flatnonzero(evaluated)[np.argsort(self.loss[evaluated], kind="stable")]
-            accuracy[order] = -np.sort(-self.accuracy[evaluated])
+    def _judged(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+        """What networks are worth (see `Objectives.worth`) by what is known best of them, shape as of `rows`."""
+        accuracy, loss = self.accuracy[rows], self.loss[rows]
+        evaluated = np.isfinite(accuracy)
+        accuracy = np.where(evaluated, accuracy, self.described["predicted_accuracy"].to_numpy()[rows])
+        if evaluated.any() and np.isfinite(loss[evaluated]).all():
+            # Of those that chance alone may have put behind the best, the one of the k-th lowest loss counts as the one
+            # of the k-th highest accuracy.
+            best = accuracy[evaluated].max()
+            alike = np.flatnonzero(evaluated & (accuracy >= best - _error(best, self.images)))
+            accuracy[alike[np.argsort(loss[alike], kind="stable")]] = -np.sort(-accuracy[alike])
         if not self.objectives.exponent:
             return accuracy
         latencies: dict[CostKey, NDArray[np.float64]] = {
-            key: self.sessions[key].bound_ms(self.enough)
-            if key in self.sessions
-            else self.described[key.column("predicted_latency_ms")].to_numpy()
+            key: (
+                self.sessions[key].bound_ms(self.enough)
+                if key in self.sessions
+                else self.described[key.column("predicted_latency_ms")].to_numpy()
+            )[rows]
             for key in self.budget.latencies
         }
         return self.objectives.weighed(accuracy, latencies, self.budget)
@@ -345,6 +356,12 @@ class _Finalists:
                 loss = np.full(1, np.nan) if self.losses is None else self.losses(one)
                 self.ledger.record(0, name, [EVALUATED, LOSS], np.stack([found, loss], axis=1))
             self.accuracy[row], self.loss[row] = self.ledger.lookup(0, name, [EVALUATED, LOSS])[0]
+
+
+def _error(share: float, n: int) -> float:
+    """Standard error of a share of `n` images; see `nas.evaluation.confusion`, which this cannot import."""
+    mean = (share * n + 1) / (n + 2)
+    return float(np.sqrt(mean * (1 - mean) / (n + 3)))
 
 
 def describe(objectives: Objectives, population: Population, number: int = 0) -> pd.DataFrame:
