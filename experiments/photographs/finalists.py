@@ -10,28 +10,39 @@ The criteria read search-validation only; test judges the criteria.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from experiments.photographs.__main__ import add
 from nas.evaluation.accuracy import judge
+from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet
 from nas.search.active_learning import learn_from
 from nas.search.record import read_record
 from search_spaces import Population, SearchSpace
 
 DRAWS, OF = 500, 10
-CRITERIA = {
-    "accuracy": "validation",
-    "calibrated loss": "loss",
-    "predicted accuracy": "predicted",
-    "MACs": "mmacs",
+CRITERIA: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "accuracy": lambda table: table["validation"],
+    "calibrated loss": lambda table: -table["loss"],
+    "loss where accuracy is alike": lambda table: np.where(
+        alike(table), 1 / (1 + table["loss"]), table["validation"] - 1
+    ),
+    "predicted accuracy": lambda table: table["predicted"],
+    "MACs": lambda table: table["mmacs"],
 }
+"""Worth of networks by what is known of them; the third is what `nas search` does."""
+
+
+def alike(table: pd.DataFrame) -> Any:
+    """Which networks have an accuracy within one standard error of the highest."""
+    best = table["validation"].max()
+    return table["validation"] >= best - standard_error(best, table["images"].iloc[0])
 
 
 def near(space: SearchSpace, finalists: Population, n: int, seed: int) -> Population:
@@ -64,7 +75,11 @@ def evaluated(run: Path, n: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
             judge(subnet, split, trained.data) for split in (trained.data.validation, trained.data.test)
         )
         rows.append(
-            {"architecture": subnet.architecture, "mmacs": int(space.costs(genotype[None]).macs[0]) / 1e6}
+            {
+                "architecture": subnet.architecture,
+                "images": len(trained.data.validation),
+                "mmacs": int(space.costs(genotype[None]).macs[0]) / 1e6,
+            }
             | {"validation": round(validation.accuracy, 6), "loss": round(validation.loss, 6)}
             | {"predicted": round(float(predictor.predict(genotype[None])[0]), 6), "test": round(test.accuracy, 6)}
         )
@@ -75,18 +90,15 @@ def evaluated(run: Path, n: int, seed: int) -> tuple[str, list[dict[str, Any]]]:
 def choices(table: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
     """Rows of the table of criteria for the networks of one search."""
     rng = np.random.default_rng(seed)
-    draws = [rng.choice(len(table), min(OF, len(table)), replace=False) for _ in range(DRAWS)]
-    test = table["test"].to_numpy()
-
-    def row(name: str, worth: NDArray[np.float64]) -> dict[str, Any]:
-        chosen = np.mean([test[drawn[worth[drawn].argmax()]] for drawn in draws])
-        return {"criterion": name, "networks": len(table)} | {
-            "rank_correlation": round(float(spearmanr(worth, test).statistic), 3),
-            "test_of_chosen": round(float(chosen), 4),
-            "test_of_best": round(float(np.mean([test[drawn].max() for drawn in draws])), 4),
-        }
-
-    return [row(name, (-1 if column == "loss" else 1) * table[column].to_numpy()) for name, column in CRITERIA.items()]
+    drawn = [table.iloc[rng.choice(len(table), min(OF, len(table)), replace=False)] for _ in range(DRAWS)]
+    best = np.mean([some["test"].max() for some in drawn])
+    return [
+        {"criterion": name, "networks": len(table)}
+        | {"rank_correlation": round(float(spearmanr(worth(table), table["test"]).statistic), 3)}
+        | {"test_of_chosen": round(np.mean([some["test"].iloc[np.argmax(worth(some))] for some in drawn]), 4)}
+        | {"test_of_best": round(best, 4)}
+        for name, worth in CRITERIA.items()
+    ]
 
 
 def main() -> None:
