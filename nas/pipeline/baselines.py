@@ -113,14 +113,12 @@ def compare(
                 f"baseline {candidate.name}: it keeps the budget at none of {', '.join(map(str, candidate.sides))} px"
             )
             continue
-        place = trained.evaluated.notes / FOLDER / f"{candidate.name.replace(' ', '_')}_{side}_seed{seed}"
         listener.say(f"baseline {candidate.name} at {side} px: fine-tuning for {show_duration(seconds)}")
         give_back()
-        with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
-            try:
-                found.append((candidate, *_finetuned(candidate, side, place, seconds, request, listener)))
-            except (TooShort, TrainingDiverged) as error:
-                listener.say(f"baseline {candidate.name} at {side} px is not compared: {error}")
+        try:
+            found.append((candidate, *_finetuned(candidate, side, trained.evaluated.notes, seconds, request, listener)))
+        except (TooShort, TrainingDiverged) as error:
+            listener.say(f"baseline {candidate.name} at {side} px is not compared: {error}")
     if not found:
         none = "No baseline could be trained." if any(sides) else "No baseline keeps the budget."
         return {"chosen": {}, "networks": [], "verdict": none, "better": None, "files": {}}
@@ -243,7 +241,6 @@ class _Known(TypedDict):
     """What is kept with a baseline that was fine-tuned."""
 
     baseline: str
-    train_time: str
     seconds: float
 
 
@@ -292,36 +289,37 @@ def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData
 def _finetuned(
     candidate: Candidate,
     side: int,
-    place: Path,
+    notes: Path,
     seconds: float,
     request: SearchRequest,
     listener: Listener,
 ) -> tuple[Subnet, float]:
-    """The network fine-tuned; one that was fine-tuned before for as long is read back."""
-    file = place / "subnet.safetensors"
+    """The network fine-tuned in a folder below `notes`; one that was fine-tuned before for as long is read back."""
     wanted = f"{max(1, round(seconds))}s"
-    if file.is_file():
-        known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
-        if known["train_time"] == wanted:
+    # By how long too: a search with more baselines, or another --finetune-time, trains each anew for its own time.
+    place = notes / FOLDER / f"{candidate.name.replace(' ', '_')}_{side}_{wanted}_seed{request.seed}"
+    with in_use(place, "the fine-tuning of a baseline", wait=True, listener=listener):
+        file = place / "subnet.safetensors"
+        if file.is_file():
+            known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
             return load_subnet(file).eval(), known["seconds"]
-    subnet = candidate.at(side)
-    fit_classifier(subnet, candidate.data, listener=listener)
-    result = train(
-        subnet,
-        candidate.data,
-        candidate.recipe,
-        place,
-        seed=request.seed,
-        threads=request.threads,
-        device=request.accelerator,
-        evaluations=1,
-        train_time=wanted,
-        listener=listener,
-    )
-    subnet = subnet.to("cpu").eval()
-    known = _Known(baseline=candidate.name, train_time=wanted, seconds=round(result.seconds, 1))
-    save_subnet(file, subnet, dict(known))
-    return subnet, result.seconds
+        subnet = candidate.at(side)
+        fit_classifier(subnet, candidate.data, listener=listener)
+        result = train(
+            subnet,
+            candidate.data,
+            candidate.recipe,
+            place,
+            seed=request.seed,
+            threads=request.threads,
+            device=request.accelerator,
+            evaluations=1,
+            train_time=wanted,
+            listener=listener,
+        )
+        subnet = subnet.to("cpu").eval()
+        save_subnet(file, subnet, dict(_Known(baseline=candidate.name, seconds=round(result.seconds, 1))))
+        return subnet, result.seconds
 
 
 def _judge(

@@ -128,3 +128,17 @@ def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -
     assert found["balanced_accuracy"].accuracy == found["balanced_accuracy"].test_accuracy == pytest.approx(0.5)
     expected = Confusion.of(rare.labels, np.zeros(len(rare)), 2).balanced_accuracy_error
     assert found["balanced_accuracy"].test_error == pytest.approx(expected) != found["accuracy"].test_error
+
+
+def test_a_baseline_is_trained_anew_for_another_time_and_read_back_for_the_same(tmp_path: Path) -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=10)
+    candidate = baselines.Candidate("efficientnet_lite0", space, Supernet(space).extract, load_data(DataSettings()))
+    said: list[str] = []
+    # As when further weights have come to hand between two searches: each baseline then gets less time.
+    times = [
+        baselines._finetuned(candidate, 16, tmp_path, seconds, SearchRequest(), Listener(said.append))[1]
+        for seconds in (2.0, 1.0, 2.0)
+    ]
+    assert times[2] == round(times[0], 1)
+    assert len(list((tmp_path / "baselines").glob("*/subnet.safetensors"))) == 2
+    assert sum("take about" in line for line in said) == 2
