@@ -155,7 +155,9 @@ def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str
     if os.waitstatus_to_exitcode(status):
         raise SystemExit(f"{' '.join(command)} failed")
     seconds, memory_gb = time.perf_counter() - began, used.ru_maxrss * 1024 / 1e9
-    return rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
+    rows = rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
+    by_loss = pd.read_csv(out / "finalists.csv")["measured_loss"].notna().any()
+    return [{"finalist_by": "loss" if by_loss else "accuracy"} | row for row in rows]
 
 
 def rows_of(
@@ -293,7 +295,7 @@ def main() -> None:
                 path = str(Path(asked.data).resolve())
                 rows = search_by(path, budget, asked.train_time, seed, more, asked.work.resolve())
                 typed = {"learning_rate": str(adapting(INIT).learning_rate), "more": asked.more}
-                keys = ["budget", "train_time", "seed", "network"]
+                keys = ["finalist_by", "budget", "train_time", "seed", "network"]
                 add(rows, "budgets.csv", keys, photographs=photographs, **typed)
 
 
