@@ -135,16 +135,16 @@ def evaluate_subnets(
     -------
     Array of shape (n,).
     """
-    found = _judged(supernet, population, data.validation, data, objective, progress)
-    return np.array([each.accuracy for each in found])
+    return _scores(supernet, population, data.validation, data, objective, progress)
 
 
 def judge_subnet(
     supernet: Supernet, genotype: NDArray[Any], data: ImageData, objective: str = "accuracy"
 ) -> Evaluation:
     """The same of one subnet, shape (n_genes,), with its loss."""
-    (found,) = _judged(supernet, genotype[None], data.validation, data, objective)
-    return found
+    check_objective(objective)
+    (net,) = _calibrated(supernet, supernet.space.canonical(genotype[None]), data)
+    return judge(net, data.validation, data, objective)
 
 
 def evaluate_subnets_on_test(
@@ -156,28 +156,35 @@ def evaluate_subnets_on_test(
     progress: Progress | None = None,
 ) -> NDArray[np.float64]:
     """As `evaluate_subnets`, on the test split: for reporting, never for choosing."""
-    found = _judged(supernet, population, data.test, data, objective, progress)
-    return np.array([each.accuracy for each in found])
+    return _scores(supernet, population, data.test, data, objective, progress)
 
 
-def _judged(
+def _scores(
     supernet: Supernet,
     population: NDArray[Any],
     split: Split,
     data: ImageData,
     objective: str,
-    progress: Progress | None = None,
-) -> Iterator[Evaluation]:
+    progress: Progress | None,
+) -> NDArray[np.float64]:
     check_objective(objective)
     rows = supernet.space.canonical(population)
-    device = next(supernet.parameters()).device
-    images = calibration_images(data, max(map(calibration_size, supernet.space.resolution(rows).tolist()), default=1))
-    for i, genotype in enumerate(rows):
-        supernet.activate(genotype)
-        calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
-        yield judge(supernet, split, data, objective)
+    scores = np.empty(len(rows))
+    for i, net in enumerate(_calibrated(supernet, rows, data)):
+        scores[i] = confusion_on(net, split, data).score(objective)
         if progress is not None:
             progress(i + 1, len(rows))
+    return scores
+
+
+def _calibrated(supernet: Supernet, rows: NDArray[Any], data: ImageData) -> Iterator[Supernet]:
+    """`supernet` with each of the canonical genotypes `rows` active in turn, its batch-norm calibrated."""
+    device = next(supernet.parameters()).device
+    images = calibration_images(data, max(map(calibration_size, supernet.space.resolution(rows).tolist()), default=1))
+    for genotype in rows:
+        supernet.activate(genotype)
+        calibrate_batch_norm(supernet, calibration_batches(data, supernet.resolution, device, images=images))
+        yield supernet
 
 
 def judge(net: Subnet | Supernet, split: Split, data: ImageData, objective: str = "accuracy") -> Evaluation:
@@ -215,18 +222,22 @@ def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confu
 
 
 def predictions(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.int64]:
-    """The class that `net`, as it is, gives each image of a split, shape (n,)."""
-    return np.asarray(logits_of(net, split, data).argmax(axis=1))
+    """The class that `net`, as it is, gives each image of a split, shape (n,); a GPU is waited for once, at the end."""
+    return np.asarray(torch.cat([outputs.argmax(1) for outputs in _outputs(net, split, data)]).cpu().numpy())
 
 
-@torch.no_grad()
 def logits_of(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.float32]:
-    """Outputs of `net`, as it is, for images of a split, shape (n, classes); a GPU is waited for once, at the end."""
-    training, device, outputs = net.training, next(net.parameters()).device, []
+    """Outputs of `net`, as it is, for each image of a split, shape (n, classes)."""
+    return np.asarray(torch.cat([outputs.float() for outputs in _outputs(net, split, data)]).cpu().numpy())
+
+
+def _outputs(net: Subnet | Supernet, split: Split, data: ImageData) -> Iterator[Tensor]:
+    training, device = net.training, next(net.parameters()).device
     net.eval()
     try:
         for images, _ in split.batches(evaluation_batch(net, split)):
-            outputs.append(net(prepare(images.to(device), net.resolution, data.mean, data.std)).float())
+            with torch.no_grad():
+                outputs = net(prepare(images.to(device), net.resolution, data.mean, data.std))
+            yield outputs
     finally:
         net.train(training)
-    return np.asarray(torch.cat(outputs).cpu().numpy())

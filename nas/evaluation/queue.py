@@ -177,7 +177,8 @@ class EvaluationQueue:
                 name = _architecture(trial)
                 if trial.state == TrialState.COMPLETE and name in missing:
                     missing.remove(name)
-                    yield name, Evaluation(trial.values[0], trial.user_attrs.get(_LOSS, np.nan))
+                    loss = trial.user_attrs.get(_LOSS)
+                    yield name, Evaluation(trial.values[0], loss if isinstance(loss, float) else np.nan)
             if progress is not None:
                 progress(len(wanted) - len(missing), len(wanted))
             if not missing:

@@ -18,6 +18,8 @@ from latency_tables.files import MAX_BYTES, write_text
 from nas.search.latency import ONLY_DEVICE, Latency
 
 EVALUATED, LOSS = "measured_accuracy", "measured_loss"
+_MOST = {EVALUATED: (1.0, "fraction"), LOSS: (1e9, "loss")}
+"""What is no latency: from 0 to how much it may be, and what it is."""
 
 USUAL_SPREAD, USUAL_WEIGHT = 0.01, 4.0
 """Relative standard deviation between sessions before this device's own is measured, and the weight of that guess."""
@@ -78,9 +80,9 @@ def _read(path: Path, key: list[str]) -> pd.DataFrame:
     table["session"] = numbers(path, table["session"], "session", whole=True, least=0)
     for column in table.columns.difference(key):
         given = table.loc[table[column] != "", column]
-        if column == EVALUATED:
-            found = pd.to_numeric(given, errors="coerce")
-            refuse(path, ~((found >= 0) & (found <= 1)), given, f"in {column} is no fraction")
+        if column in _MOST:
+            found, (most, what) = pd.to_numeric(given, errors="coerce"), _MOST[column]
+            refuse(path, ~((found >= 0) & (found <= most)), given, f"in {column} is no {what}")
         else:
             numbers(path, given, column)
         # Not by pandas, which before 3 does not read back exactly the float that was written.

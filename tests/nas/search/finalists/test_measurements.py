@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.search.finalists.measurements import EVALUATED, USUAL_SPREAD, Ledger, Sessions, measured_columns
+from nas.search.finalists.measurements import EVALUATED, LOSS, USUAL_SPREAD, Ledger, Sessions, measured_columns
 
 MEASURED = measured_columns()
 
@@ -66,3 +66,12 @@ def test_a_network_of_one_session_is_judged_as_if_it_had_had_all() -> None:
     assert once.margin(3) > thrice.margin(3)  # repetitions that agree narrow it
     slow = filled(np.array([[10.0, 10.0, 13.0], [10.0, 10.0, 10.0]]))
     assert slow.bound_ms(3)[0] >= 13
+
+
+def test_a_loss_of_nothing_is_read_back_and_a_negative_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "measurements.csv"
+    Ledger(path).record(0, ["a"], [EVALUATED, LOSS], np.array([[1.0, 0.0]]))
+    assert Ledger(path).lookup(0, ["a"], [EVALUATED, LOSS]).tolist() == [[1.0, 0.0]]
+    path.write_text(path.read_text().replace("1.0,0.0", "1.0,-0.1"))
+    with pytest.raises(ValueError, match="in measured_loss is no loss"):
+        Ledger(path)
