@@ -165,7 +165,10 @@ def finalist_section(run: SearchRun, device: str) -> Section:
     rows = [[cell(row) for cell in columns.values()] for _, row in table.iterrows()]
     chosen = set((table["architecture"] == run.record["architecture"]).to_numpy().nonzero()[0].tolist())
     listing = Table(list(columns), rows, numbers=set(range(2, len(columns))), chosen=chosen)
-    blocks.append(Folded(f"All {len(rows)} finalists", [listing], open=not measured))
+    said: list[Block] = []
+    if "loss" in columns:
+        said = [Paragraph(f"Of those whose {run.accuracy_name} chance may tell apart, the lowest loss is chosen.")]
+    blocks.append(Folded(f"All {len(rows)} finalists", [*said, listing], open=not measured))
     return Section(_on("Finalists", device) + (": predicted and measured" if measured else ", as predicted"), blocks)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -80,6 +81,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         device=f"cpu {HOSTILE}",
         measure=measure,
         evaluate=evaluate,
+        losses=lambda population: 1.23456 + 0 * evaluate(population),
     )
     result.about = {
         "command": f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
@@ -215,6 +217,19 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     whole = sum(part["chosen_ms"] for part in record["latency_breakdown"])
     assert whole == pytest.approx(record["predicted"]["latency_ms"], rel=0.02)  # corrected since
     assert f"together{whole:.3g} ms" in text
+
+
+def test_page_shows_the_loss_of_finalists_where_it_is_known(run_folder: Path, tmp_path: Path) -> None:
+    explained = "the lowest loss is chosen"
+    page = write_report(run_folder).read_text()
+    assert explained in page
+    assert "1.2346" in page
+    earlier = Path(shutil.copytree(run_folder, tmp_path / "earlier"))
+    table = pd.read_csv(earlier / "finalists.csv").drop(columns="measured_loss")
+    table.to_csv(earlier / "finalists.csv", index=False)
+    page = write_report(earlier).read_text()
+    assert explained not in page
+    assert "1.2346" not in page
 
 
 def test_page_lists_the_exported_files_as_they_are(run_folder: Path) -> None:
