@@ -103,7 +103,7 @@ def test_a_drop_of_exactly_the_limit_is_allowed(
         return Confusion(np.diag([right, 0]) + np.array([[0, 1000 - right], [0, 0]]))
 
     for right, accepted in ((890, True), (889, False)):
-        judged = Int8Judged(of(right), of(900), Parity(0.1, 1.0, 0.9, 1000))
+        judged = Int8Judged(of(right), of(900), Parity(0.1, 1.0, 0.9, 1000), np.zeros((1000, 2), np.float32))
         monkeypatch.setattr(checked, "judge_int8", lambda *_, judged=judged: judged)
         assert export_checked(learnt, digits, tmp_path / INT8.file_name, INT8)["accepted"] is accepted
 
