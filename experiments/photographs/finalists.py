@@ -23,6 +23,7 @@ from nas.evaluation.accuracy import judge
 from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet
 from nas.search.active_learning import learn_from
+from nas.search.finalists.proof import ordered_by_loss
 from nas.search.record import read_record
 from search_spaces import Population, SearchSpace
 
@@ -30,19 +31,15 @@ DRAWS, OF = 500, 10
 CRITERIA: dict[str, Callable[[pd.DataFrame], Any]] = {
     "accuracy": lambda table: table["validation"],
     "calibrated loss": lambda table: -table["loss"],
-    "loss where accuracy is alike": lambda table: np.where(
-        alike(table), 1 / (1 + table["loss"]), table["validation"] - 1
+    "loss where accuracy is alike": lambda table: ordered_by_loss(
+        table["validation"].to_numpy(),
+        table["loss"].to_numpy(),
+        float(standard_error(table["validation"].max(), table["images"].iloc[0])),
     ),
     "predicted accuracy": lambda table: table["predicted"],
     "MACs": lambda table: table["mmacs"],
 }
 """Worth of networks by what is known of them; the third is what `nas search` does."""
-
-
-def alike(table: pd.DataFrame) -> Any:
-    """Which networks have an accuracy within one standard error of the highest."""
-    best = table["validation"].max()
-    return table["validation"] >= best - standard_error(best, table["images"].iloc[0])
 
 
 def near(space: SearchSpace, finalists: Population, n: int, seed: int) -> Population:

@@ -218,6 +218,7 @@ def run_task(
     command: str = "",
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
+    from nas.evaluation.confusion import standard_error
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.finetune import finetune_chosen
@@ -269,7 +270,7 @@ def run_task(
         measure=one_or_each(devices, measure),
         evaluate=judged,
         losses=None if judged is None else judged.losses,
-        images=len(trained.data.validation),
+        error=lambda accuracy: float(standard_error(accuracy, len(trained.data.validation))),
         refit=one_or_each(devices, refit),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
         listener=listener,

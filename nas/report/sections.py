@@ -167,7 +167,7 @@ def finalist_section(run: SearchRun, device: str) -> Section:
     listing = Table(list(columns), rows, numbers=set(range(2, len(columns))), chosen=chosen)
     said: list[Block] = []
     if "loss" in columns:
-        said = [Paragraph(f"Of those whose {run.accuracy_name} chance may tell apart, the lowest loss is chosen.")]
+        said = [Paragraph("Where accuracies differ by no more than chance, the network of the lowest loss is chosen.")]
     blocks.append(Folded(f"All {len(rows)} finalists", [*said, listing], open=not measured))
     return Section(_on("Finalists", device) + (": predicted and measured" if measured else ", as predicted"), blocks)
 

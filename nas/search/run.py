@@ -24,7 +24,7 @@ from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import DEFAULT, require_strategy, run_strategy
 from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import Ledger, measured_columns
-from nas.search.finalists.proof import Evaluate, Measure, Refit, verify
+from nas.search.finalists.proof import Evaluate, Measure, Refit, StandardError, verify
 from nas.search.latency import Latency, by_latency
 from nas.search.objectives import OBJECTIVES, Objectives, check_objective
 from nas.search.record import IDENTITY
@@ -80,7 +80,7 @@ def run_search(
     measure: Measure | Mapping[str, Measure] | None = None,
     evaluate: Evaluate | None = None,
     losses: Evaluate | None = None,
-    images: int = 0,
+    error: StandardError = lambda accuracy: 0.0,
     refit: Refit | Mapping[str, Refit] | None = None,
     given: Population | None = None,
     listener: Listener = SILENT,
@@ -100,7 +100,7 @@ def run_search(
     record : whether ``result.json`` is written also where the budget is kept. If not, the caller does it
         (`SearchResult.write`) when all is done that belongs to the search.
     device : the device's name, for the record.
-    measure, evaluate, losses, images, refit : see `nas.search.finalists.proof`; None leaves that step out. Where
+    measure, evaluate, losses, error, refit : see `nas.search.finalists.proof`; None leaves that step out. Where
         several devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
         predicted only.
     given : (n, n_genes), networks that are finalists whatever is predicted of them.
@@ -172,7 +172,7 @@ def run_search(
         measure={} if stopped else {key: announced(key, each) for key, each in by_latency(measure).items()},
         evaluate=None if stopped else evaluate,
         losses=losses,
-        images=images,
+        error=error,
         refit=by_latency(refit),
         n_finalists=settings.finalists,
         rounds=settings.rounds,

@@ -19,7 +19,7 @@ from nas.search.latency import ONLY_DEVICE, Latency
 
 EVALUATED, LOSS = "measured_accuracy", "measured_loss"
 _MOST = {EVALUATED: (1.0, "fraction"), LOSS: (1e9, "loss")}
-"""What is no latency: from 0 to how much it may be, and what it is."""
+"""Of the columns that are no latencies: the highest value allowed (0 is the lowest), and what it is called."""
 
 USUAL_SPREAD, USUAL_WEIGHT = 0.01, 4.0
 """Relative standard deviation between sessions before this device's own is measured, and the weight of that guess."""

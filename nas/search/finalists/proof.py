@@ -28,6 +28,8 @@ Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64],
 """Median, p10 and p90 latency in milliseconds of n networks, each (n,), in a fresh process on the device."""
 Evaluate = Callable[[Population], NDArray[np.float64]]
 """Accuracy in [0, 1] of n networks with the supernet's weights on the search-validation split, (n,)."""
+StandardError = Callable[[float], float]
+"""Standard error of an accuracy, both fractions."""
 Refit = Callable[[Population, NDArray[np.float64]], None]
 """Fits the latency predictor to all measurements so far: networks and their milliseconds."""
 Propose = Callable[[float, Mapping[Latency, float]], Archive]
@@ -37,6 +39,7 @@ AIMED = 0.6
 """Chance to keep the limit of the finalists that are aimed close below it; the others have the confidence asked for."""
 GAIN = 0.0005
 """Predicted accuracy worth another round; a search-validation split of 5,000 images resolves ten times as much."""
+_TRACE = 1e-9  # far below what one image changes
 CONTENDERS = 3
 """Of the best networks, how many are measured again together: if the first fails, the next is already measured."""
 
@@ -108,7 +111,7 @@ def verify(
     measure: Mapping[Latency, Measure],
     evaluate: Evaluate | None,
     losses: Evaluate | None = None,
-    images: int = 0,
+    error: StandardError = lambda accuracy: 0.0,
     refit: Mapping[Latency, Refit],
     n_finalists: int,
     rounds: int,
@@ -127,14 +130,14 @@ def verify(
     ----------
     losses : of networks that `evaluate` was just asked for; on few images a loss tells the better one sooner than
         accuracy does, see `nas.evaluation.calibrated_loss`. Where one is not known (not a number), accuracy decides.
-    images : how many both are evaluated on.
+    error : the standard error of an accuracy on these images; see `nas.evaluation.confusion`.
     measure, refit : by latency. Where a limited one is not among them, its limit is kept by prediction alone, and the
         verdict says so.
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     given : networks that are finalists whatever is predicted of them, measured and evaluated in the first round. Such a
         one can win where it keeps all limits.
     """
-    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, losses, images, refit, sessions, given)
+    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, losses, error, refit, sessions, given)
     winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
         proposals = finalists.proposals(propose, n_finalists)
@@ -181,14 +184,14 @@ class _Finalists:
         measure: Mapping[Latency, Measure],
         evaluate: Evaluate | None,
         losses: Evaluate | None,
-        images: int,
+        error: StandardError,
         refit: Mapping[Latency, Refit],
         enough: int,
         given: Population | None,
     ) -> None:
         self.objectives, self.budget, self.ledger = objectives, budget, ledger
         self.measure, self.evaluate, self.losses, self.refit = measure, evaluate, losses, refit
-        self.images = images
+        self.error = error
         self.given = np.empty((0, len(objectives.space.genes)), dtype=np.int16) if given is None else given
         self.barred = row_keys(self.given)
         if given is not None:
@@ -286,7 +289,7 @@ class _Finalists:
     def best(self) -> int:
         """Row of the finalist that is worth most."""
         rows = np.flatnonzero(self._may_win())
-        return int(rows[self._judged(rows).argmax()])
+        return int(rows[self._judged(rows).argmax()]) if len(rows) else 0
 
     def table(self) -> pd.DataFrame:
         """Predicted and measured figures of all finalists, side by side."""
@@ -317,11 +320,8 @@ class _Finalists:
         evaluated = np.isfinite(accuracy)
         accuracy = np.where(evaluated, accuracy, self.described["predicted_accuracy"].to_numpy()[rows])
         if evaluated.any() and np.isfinite(loss[evaluated]).all():
-            # Of those that chance alone may have put behind the best, the one of the k-th lowest loss counts as the one
-            # of the k-th highest accuracy.
-            best = accuracy[evaluated].max()
-            alike = np.flatnonzero(evaluated & (accuracy >= best - _error(best, self.images)))
-            accuracy[alike[np.argsort(loss[alike], kind="stable")]] = -np.sort(-accuracy[alike])
+            known = accuracy[evaluated]
+            accuracy[evaluated] = ordered_by_loss(known, loss[evaluated], self.error(float(known.max())))
         if not self.objectives.exponent:
             return accuracy
         latencies: dict[CostKey, NDArray[np.float64]] = {
@@ -358,10 +358,21 @@ class _Finalists:
             self.accuracy[row], self.loss[row] = self.ledger.lookup(0, name, [EVALUATED, LOSS])[0]
 
 
-def _error(share: float, n: int) -> float:
-    """Standard error of a share of `n` images; see `nas.evaluation.confusion`, which this cannot import."""
-    mean = (share * n + 1) / (n + 2)
-    return float(np.sqrt(mean * (1 - mean) / (n + 3)))
+def ordered_by_loss(accuracy: NDArray[np.float64], loss: NDArray[np.float64], error: float) -> NDArray[np.float64]:
+    """Accuracies, those that chance may have put behind the highest in the order of their losses.
+
+    Of these the network of the k-th lowest loss gets the k-th highest accuracy, and of equal ones a trace less than the
+    one before it, so that the loss decides between them too.
+
+    Parameters
+    ----------
+    accuracy, loss : of networks on the same images, (n,).
+    error : standard error of the highest accuracy; those within it are put in order.
+    """
+    alike = np.flatnonzero(accuracy >= accuracy.max() - error)
+    found = accuracy.copy()
+    found[alike[np.argsort(loss[alike], kind="stable")]] = -np.sort(-accuracy[alike]) - _TRACE * np.arange(len(alike))
+    return found
 
 
 def describe(objectives: Objectives, population: Population, number: int = 0) -> pd.DataFrame:

@@ -220,7 +220,7 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
 
 
 def test_page_shows_the_loss_of_finalists_where_it_is_known(run_folder: Path, tmp_path: Path) -> None:
-    explained = "the lowest loss is chosen"
+    explained = "the network of the lowest loss is chosen"
     page = write_report(run_folder).read_text()
     assert explained in page
     assert "1.2346" in page

@@ -10,11 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from nas.errors import BudgetMissed
+from nas.evaluation.confusion import standard_error
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
 from nas.search.feasibility import check_feasibility
-from nas.search.finalists.proof import choose_finalists
+from nas.search.finalists.proof import choose_finalists, ordered_by_loss
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
@@ -301,7 +302,7 @@ def judged_by(
         measure=PretendedDevice(objectives.space, truth).measure,
         evaluate=accuracy,
         losses=losses,
-        images=400,
+        error=lambda accuracy: float(standard_error(accuracy, 400)),
     )
 
 
@@ -343,3 +344,10 @@ def test_where_a_loss_is_not_known_accuracy_decides(objectives: Objectives, trut
     known = result.finalists.dropna(subset=["measured_accuracy"])
     assert known["measured_loss"].isna().any()
     assert result.measured["accuracy"] == known["measured_accuracy"].max()
+
+
+def test_of_equal_accuracies_the_lowest_loss_comes_first() -> None:
+    accuracy, loss = np.array([0.90, 0.93, 0.93, 0.925, 0.93]), np.array([0.1, 0.5, 0.4, 0.2, 0.3])
+    ordered = ordered_by_loss(accuracy, loss, 0.01)
+    assert np.argsort(-ordered).tolist() == [3, 4, 2, 1, 0]
+    np.testing.assert_allclose(ordered, [0.90, 0.925, 0.93, 0.93, 0.93], atol=1e-6)
