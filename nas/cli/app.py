@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from latency_tables.scratch import scratch_folder
 from latency_tables.writable import check_writable
 from nas.cli import interrupted
-from nas.cli.arguments import hydra_arguments, recorded_settings, sets
+from nas.cli.arguments import former, hydra_arguments, recorded_settings, sets
 from nas.cli.config import SETTINGS, defaults
 from nas.cli.flags import CommandLine, quote
 from nas.cli.job import CODES_FILE, Ended, Job
@@ -76,7 +76,8 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
         finally:
             del os.environ[CODES_FILE]
         ended = [Ended(**json.loads(text)) for text in codes.read_text().splitlines()] if codes.exists() else []
-    if line.multirun and verb.name == "search" and len(ended) > 1:
+    # What --from answers is told in full by each run, and no report is made of it.
+    if line.multirun and verb.name == "search" and former(line) is None and len(ended) > 1:
         # Looked up only now, as in `Job`: it imports what a verb needs.
         show_sweep = importlib.import_module("nas.cli.verbs.search").show_sweep
         show_sweep(ended, shlex.join(["nas", verb.name, *arguments]), quiet=sets(line.overrides, "json"))

@@ -7,12 +7,13 @@ expression; ``~`` at the start of a path is the home folder.
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from latency_tables.files import shown
 from nas.cli.config import PATHS, SETTINGS, text_keys
-from nas.cli.flags import CommandLine, quote
+from nas.cli.flags import CommandLine, flag_of, quote
 from nas.cli.overrides import check_overrides, parse_override, text_of
 from nas.cli.verb import Verb
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
@@ -20,7 +21,9 @@ from nas.shipped import DEFAULT, shipped_supernets
 from nas.shipped.conf import choices
 
 # Whoever sets one of these has said what a search starts from.
-STARTS = {"supernet", "model", "init", "data", "space", "recipe", "experiment", "evaluations", "storage"}
+STARTS = {"supernet", "model", "init", "data", "space", "recipe", "train_time", "experiment", "evaluations", "storage"}
+# What a search that is answered by a former one (--from) may be told; the rest is as it was there.
+ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
 GROUPS = ("data", "experiment", "recipe", "space")
 # Hydra's functions that make several values, each its own run.
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
@@ -44,8 +47,12 @@ def hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
     elif verb.positional and not (line.shows_config or line.resume or sets(overrides, verb.positional[0])):
         raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
     if former(line) is not None:
-        if sets(overrides, "device"):
-            raise ValueError("--from answers for the device of the former search; leave --device out")
+        keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+        if others := [key for key in keys if key.partition(".")[0] not in ASKED_AGAIN]:
+            raise ValueError(
+                "--from answers by what the former search learnt, with its settings; only a budget, --confidence and "
+                f"--seed can be given: leave {flag_of(others[0])} out"
+            )
     elif verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
         told = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in overrides}
         if not told & STARTS:
@@ -85,7 +92,10 @@ def recorded_settings(verb: Verb, line: CommandLine) -> RunSettings[Any] | None:
     folder = Path(str(past))
     # One device of a fleet, and one precision, has the settings of the whole search in the folder above.
     above = not (folder / SETTINGS_FILE).is_file() and (folder.parent / SETTINGS_FILE).is_file()
-    return _inside(read_settings(folder.parent if above else folder, verb.name, SETTINGS[verb.name]), line)
+    recorded = read_settings(folder.parent if above else folder, verb.name, SETTINGS[verb.name])
+    # What that search started from is not needed any more, and with --from it would be a second start.
+    started = dict.fromkeys(("supernet", "model", "weights", "init", "storage"))
+    return _inside(replace(recorded, settings=replace(recorded.settings, **started)), line)
 
 
 def _inside(recorded: RunSettings[Any], line: CommandLine) -> RunSettings[Any]:

@@ -205,6 +205,13 @@ def parse(argv: Sequence[str], allowed: Sequence[str]) -> CommandLine:
     return line
 
 
+def flag_of(key: str) -> str:
+    """How a setting is typed: by its flag, or as an override."""
+    if key in ("data", "data.root"):
+        return "--data"
+    return next((f"--{flag.name}" for flag in FLAGS.values() if flag.key == key), f"{key}=")
+
+
 def _take(words: list[str], flag: str) -> str:
     if not words or words[0].startswith("--"):
         raise ValueError(f"{flag} needs a value behind it; see --help")

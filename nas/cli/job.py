@@ -21,6 +21,7 @@ from nas.cli.arguments import beyond
 from nas.cli.call import Call
 from nas.cli.config import SETTINGS, FinetuneConfig, WorkerConfig
 from nas.cli.console import remarks
+from nas.cli.flags import flag_of
 from nas.cli.interrupted import note_run
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
@@ -100,10 +101,13 @@ class Job:
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         settings = from_plain(SETTINGS[self.verb], plain)
         if self.recorded is not None:
-            settings = self.recorded.with_typed(settings, typed)
+            # A folder that is typed anew says where the images are now; how they are read stays.
+            keys = typed - {"data"} | {"data.name", "data.root"} if "data" in typed else typed
+            settings = self.recorded.with_typed(settings, keys)
             if self.resume is not None and not typed:
                 call = replace(call, command=self.recorded.command)
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
+            _check_trained(typed)
             settings = replace(settings, moved_data=moved_images(settings, _data_typed(typed, plain)))
         if isinstance(settings, TrainRequest) and self.recorded is None:
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
@@ -127,6 +131,18 @@ class Job:
             folders.append(folder)
             note_run(self.verb, folder, [f"{key}={hide_passwords(getattr(settings, key))}" for key in beyond(settings)])
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
+
+
+def _check_trained(typed: frozenset[str]) -> None:
+    """Refuse what a training is told, where the supernet has been trained.
+
+    Raises
+    ------
+    ValueError : something of that was typed.
+    """
+    for key in sorted(typed):
+        if key.partition(".")[0] in ("space", "recipe", "train_time"):
+            raise ValueError(f"--supernet names one that has been trained; leave {flag_of(key)} out, or --supernet")
 
 
 def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:

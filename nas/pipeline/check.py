@@ -9,11 +9,13 @@ from pathlib import Path
 from latency_tables.writable import RUNS_HINT, check_writable
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import count_images
+from nas.pipeline.initial import initial_space
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import EXPONENTS, OBJECTIVES, accuracy_of, check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
 from nas.shipped.card import read_card
 from nas.training.launched import launched
+from search_spaces.settings import SpaceSettings
 
 
 def check_request(request: object) -> None:
@@ -35,6 +37,12 @@ def check_training(request: TrainRequest) -> None:
     """Judge the processes, the images, the space that reads them, and the accelerator; see `check_request`."""
     launched()
     count_images(request.data)
+    if request.init is not None:
+        theirs = initial_space(request.init, {})["name"]
+        if request.space.name not in (theirs, SpaceSettings().name):
+            raise ValueError(
+                f"the weights of {request.init} are of the space {theirs}; leave --space {request.space.name} out"
+            )
     space_to_train(request)
     if request.accelerator == "cuda":
         import torch  # takes seconds, but nothing else knows

@@ -1,9 +1,11 @@
 import pytest
 
-from nas.cli.arguments import hydra_arguments
-from nas.cli.config import SETTINGS, text_keys
+from nas.cli.arguments import hydra_arguments, recorded_settings
+from nas.cli.config import SETTINGS, SearchConfig, text_keys
 from nas.cli.flags import FLAGS, parse, quote
 from nas.cli.verb import VERBS
+from nas.pipeline.request import Limits
+from nas.pipeline.settings import RunSettings
 
 ALL = tuple(FLAGS)
 
@@ -62,6 +64,7 @@ def test_mistakes_are_one_sentence(words, sentence):
         (["--data", "digits"], False),
         (["space.depths=[1]"], False),
         (["recipe.epochs=3"], False),
+        (["--train-time", "20min"], False),
         (["experiment=demo"], False),
     ],
 )
@@ -72,6 +75,19 @@ def test_a_search_that_says_nothing_of_its_start_takes_the_shipped_supernet(word
     (tmp_path / "cifar10").mkdir()
     (tmp_path / "cifar10" / "supernet.json").touch()
     assert ("supernet=cifar10" in hydra_arguments(search, parse(words, search.flags))) == begins
+
+
+@pytest.mark.parametrize(
+    "start",
+    [{"init": "efficientnet_lite0"}, {"model": "my.module:f"}, {"supernet": "x"}, {"storage": "mysql://elsewhere/x"}],
+)
+def test_a_former_search_answers_whatever_it_started_from(start, tmp_path):
+    RunSettings("search", SearchConfig(seed=3, **start)).write(tmp_path)
+    search = VERBS["search"]
+    recorded = recorded_settings(search, parse(["--from", str(tmp_path), "--latency", "50%"], search.flags))
+    asked = recorded.with_typed(SearchConfig(former="x", budget=Limits(latency="50%")), ["former", "budget.latency"])
+    assert (asked.former, asked.budget.latency, asked.seed) == ("x", "50%", 3)
+    assert all(getattr(asked, key) is None for key in start)
 
 
 @pytest.mark.parametrize("verb", VERBS)

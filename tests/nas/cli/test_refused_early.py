@@ -34,6 +34,17 @@ MISTAKES = [
     ("search --data digits --latency 60% data.resolution=4", "at least 8"),
     ("search --data digits --latency 60% data.flip=maybe", "data.flip"),
     ("search --data digits --latency 60% --storage nonsense", "--storage takes the URL"),
+    ("search --supernet cifar10 --space fbnet --latency 60%", "leave --space out"),
+    ("search --supernet cifar10 --train-time 5min --latency 60%", "leave --train-time out"),
+    ("search --supernet cifar10 recipe.epochs=3 --latency 60%", "leave recipe.epochs= out"),
+    (
+        "search --init cifar10 --space fbnet --latency 60%",
+        "mobilenet_v3_small_images; leave --space fbnet",
+    ),
+    ("search --data ./rare --latency 60%", "class 'b' has 2 images; splitting needs at least 3"),
+    ("train --data ./rare", "class 'b' has 2 images; splitting needs at least 3"),
+    ("search --from file --latency 60% --data ./few", "leave --data out"),
+    ("search --from file --latency 60% candidates=10", "leave candidates= out"),
     ("search --data digits --latency 60% --supernet nowhere", "nowhere is no trained supernet"),
     ("search --data digits --latency 60% --format foo", "unknown format 'foo'"),
     ("search --data digits --latency 60% --precision int4", "unknown precision 'int4'"),
@@ -75,6 +86,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     images(home / "few", {"a": 6, "b": 6})
     images(home / "one", {"a": 6})
+    images(home / "rare", {"a": 6, "b": 2})
     (home / "empty").mkdir()
     (home / "file").touch()
     rows = "r32-k3e2-k3e2-k3e2-k3e2-k3e2,0.8\n"
