@@ -37,7 +37,7 @@ def stratified_split(labels: Labels, fractions: Sequence[float], seed: int, clas
     for label, name in enumerate(classes):
         rows = np.flatnonzero(labels == label)
         if len(rows) <= len(fractions):
-            raise ValueError(f"class {name!r} has {len(rows)} images; splitting needs at least {len(fractions) + 1}")
+            raise too_few(name, len(rows), len(fractions) + 1)
         # One stream for each class, so that more images of one class leave the others where they were.
         rows = np.random.default_rng([seed, label]).permutation(rows)
         taken = 0
@@ -48,6 +48,14 @@ def stratified_split(labels: Labels, fractions: Sequence[float], seed: int, clas
             taken += count
         parts[0].append(rows[taken:])
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def too_few(name: str, n_images: int, least: int) -> ValueError:
+    """What is raised for a class that has no image for each split."""
+    images = f"{n_images} image{'' if n_images == 1 else 's'}"
+    return ValueError(
+        f"class {name!r} has {images}; splitting needs at least {least}: add images, or leave its folder out"
+    )
 
 
 def missing_splits(

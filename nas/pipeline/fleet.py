@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import Task, get_supernet, named_devices, names_of, prepare_task, run_task
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
@@ -56,6 +57,8 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
         listener.say(f"{name}: {error}")
         outcomes[name] = Outcome(name, folder / name, error=error)
 
+    for device in devices:
+        refuse_other_search(request, [device], budgets[device.name], folder / device.name)
     for device in devices:
         try:
             tasks[device.name] = prepare_task(request, [device], budgets[device.name], listener)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
+from nas.data.splits import too_few
 from nas.pipeline.request import SearchRequest
 from nas.shipped import CARD
 from nas.shipped.card import read_card
@@ -30,7 +31,20 @@ def count_images(data: DataSettings) -> int | None:
         for split, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction))
         if split not in layout.files
     ]
+    for name, of_class in zip(layout.classes, layout.files["train"], strict=True):
+        if len(of_class) <= len(kept_back):
+            raise too_few(name, len(of_class), len(kept_back) + 1)
     return sum(_left(of_class, kept_back) for of_class in layout.files["train"])
+
+
+def count_classes(data: DataSettings) -> int:
+    """The number of classes, which are listed and not read.
+
+    Raises
+    ------
+    ValueError : the folder is missing, or cannot be read as classes of images.
+    """
+    return len(read_layout(str(data.root)).classes) if data.name == "folder" else 10  # digits, and CIFAR-10
 
 
 def _left(of_class: Sequence[str], kept_back: Sequence[float]) -> int:

@@ -19,6 +19,7 @@ from nas.devices.runtimes import RUNTIMES
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import Task, Unknown, get_supernet, named_devices, prepare_task, run_task, space_of
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
@@ -61,6 +62,8 @@ def search_precisions(
     budget, learnt = _in_amounts(request, named, listener)
     tasks: dict[str, Task] = {}
     failed: dict[str, InfeasibleBudget | BudgetMissed] = {}
+    for precision, device in devices.items():
+        refuse_other_search(request, [device], budget, folder / precision)
     for precision, device in devices.items():
         try:
             tasks[precision] = prepare_task(request, [device], budget, listener, learnt)
@@ -153,10 +156,12 @@ def _keep(result: SearchResult, rows: list[dict[str, Any]], source: Path, folder
     """Let `folder` be the run folder of `result`, which lies in `source`, with the comparison in its record."""
     from nas.report.html import write_report
 
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.name not in OF_THE_SEARCH:
-            with atomic_path(folder / path.name) as temporary:
-                shutil.copyfile(path, temporary)
+    better = (result.about.get("baselines") or {}).get("files", {}).values()
+    files = [path.name for path in source.iterdir() if path.is_file() and path.name not in OF_THE_SEARCH]
+    for name in sorted({*files, *better}):
+        (folder / name).parent.mkdir(exist_ok=True)
+        with atomic_path(folder / name) as temporary:
+            shutil.copyfile(source / name, temporary)
     result.about["precisions"] = rows
     result.write(folder)
     write_report(folder)

@@ -212,6 +212,8 @@ class SearchRequest(TrainRequest):
             settings["train_time"] = self.train_time
         if self.model is not None:
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
+            if network := weights_digest(_file_of_model(self.model)):
+                settings["network"] = network
         if self.init is not None:
             settings["init"] = initial_digest(self.init)
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -236,8 +238,16 @@ class SearchRequest(TrainRequest):
         return typed
 
 
+def _file_of_model(model: str) -> str | None:
+    """The file that a given network is in, with its weights or as the user's own code; None where it is no such."""
+    if model.endswith(".pt2"):
+        return model
+    package, _, name = model.partition(":")
+    return None if package in ("torchvision", "timm") or not name else f"{package.replace('.', '/')}.py"
+
+
 def weights_digest(weights: str | None) -> str:
-    """Of the file's content, so that changed weights are another training; empty for no file."""
+    """Of the file's content, so that a changed file is another training; empty for no file."""
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():
         return ""
@@ -261,6 +271,15 @@ def moved_images(request: SearchRequest, typed: Mapping[str, Any]) -> DataSettin
     card = read_card(find_supernet(str(request.supernet)))["card"]
     trained = request.moved_data.as_dict() if request.moved_data else card.get("data_settings", {})
     return DataSettings.from_dict({**trained, **typed})
+
+
+def where_images_are(request: SearchRequest) -> dict[str, Any] | None:
+    """Settings of the images that may differ from those of the supernet's training; None where none do."""
+    if request.moved_data is not None:
+        return request.moved_data.portable()
+    if request.supernet is not None or not request.data.root:
+        return None
+    return {"root": request.data.portable()["root"]}  # the training may have read them from another place
 
 
 def check_work(seed: int, threads: int | None, accelerator: str) -> None:

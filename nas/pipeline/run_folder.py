@@ -16,7 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from latency_tables.files import plain_name, read_json, remove_abandoned, write_text
+from latency_tables.files import plain_name, read_json, read_text, remove_abandoned, write_text
 from latency_tables.writable import check_writable, not_writable
 from nas.errors import Failure
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
@@ -47,6 +47,8 @@ class _Owner:
 def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Path | None = None) -> Iterator[Path]:
     """The folder of a run with its settings in it, held while the context lasts; removed if nothing was made in it.
 
+    Where a run is continued with other settings and these are refused, its own are written back.
+
     Parameters
     ----------
     named : the folder, which may hold the same run, killed earlier; a new one below ``runs/<verb>`` if None.
@@ -67,9 +69,14 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
         yield folder
         return
     with in_use(folder, f"nas {run.verb}"):
+        before = None if resume is None else read_text(folder / SETTINGS_FILE)
         try:
             keep_settings(run, folder, changed=resume is not None)
             yield folder
+        except ValueError:  # what was typed anew cannot be; the run can still be continued as it was
+            if before is not None:
+                write_text(folder / SETTINGS_FILE, before)
+            raise
         finally:
             if resume is None:  # while it is held: a run that is refused must not remove the folder of another
                 remove_if_unused(folder)

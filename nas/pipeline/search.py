@@ -21,17 +21,17 @@ from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.memory import give_back
 from nas.pipeline.given import space_to_train
-from nas.pipeline.images import why_anew
-from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.images import count_classes, why_anew
+from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
 from nas.pipeline.run_folder import in_use
+from nas.pipeline.same_search import origin, refuse_other_search, settings_of, together
 from nas.progress import SILENT, Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
-from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import EXPONENTS, Objectives, accuracy_of
 from nas.search.result import SearchResult
-from nas.search.run import SearchSettings, run_search
+from nas.search.run import run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
@@ -71,7 +71,7 @@ class Task:
     @property
     def name(self) -> str:
         """Of the device, or of all with commas between."""
-        return ", ".join(device.name for device in self.devices)
+        return together(self.devices)
 
 
 def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = "") -> SearchResult:
@@ -97,6 +97,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     devices = named_devices(request, listener)
     limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
+    refuse_other_search(request, devices, budget, folder)
     if request.init is not None and request.train_time and not (request.training_folder / CARD).is_file():
         from nas.pipeline.expected_time import expected_time  # torch
 
@@ -189,9 +190,13 @@ def _costs(
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
     """The supernet that every network of a request comes from, trained where it is not yet there."""
     # From here on torch is needed, whose import alone takes seconds.
+    import torch
+
     from nas.evaluation.trained import TrainedSupernet
     from nas.pipeline.train import train_supernet
 
+    if request.threads is not None:  # also where nothing is trained: results repeat at the same number
+        torch.set_num_threads(request.threads)
     if request.supernet is None and not (request.training_folder / CARD).is_file():
         with in_use(request.training_folder, "the training of a supernet", wait=True, listener=listener):
             if not (request.training_folder / CARD).is_file():  # another search may have trained it meanwhile
@@ -200,12 +205,14 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
                 give_back()
                 listener = SILENT  # it has been told of the images
     notes = Path(request.runs) / "train" / Path(request.supernet_name).name
-    moved = None if request.moved_data is None else request.moved_data.as_dict()
-    if request.supernet is None and request.data.root:  # the training may have read them from another place
-        moved = {"root": request.data.root}
     objective = accuracy_of(request.objective)
     return TrainedSupernet.open(
-        request.supernet_name, moved, request.storage, objective=objective, notes=notes, listener=listener
+        request.supernet_name,
+        where_images_are(request),
+        request.storage,
+        objective=objective,
+        notes=notes,
+        listener=listener,
     )
 
 
@@ -240,7 +247,7 @@ def run_task(
     refit = {name: known.refit for name, known in task.known.items() if known.refit is not None}
     objectives, feasibility = _costs(request, trained.space, devices, task.known), task.feasibility
     if trained.space.options != task.space.options:
-        # The number of classes was not known before the images were read; it is part of sizes and parameters.
+        # The number of classes may have been unknown before the images were read; it is part of sizes and parameters.
         feasibility = check_feasibility(objectives, task.budget, request.seed)
     if trained.data.labelled:
         with listener.track("evaluating subnets") as progress:
@@ -273,6 +280,7 @@ def run_task(
         error=lambda accuracy: float(standard_error(accuracy, len(trained.data.validation))),
         refit=one_or_each(devices, refit),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
+        origin=origin(request, devices),
         listener=listener,
     )
     if result.interrupted:
@@ -310,7 +318,7 @@ def run_task(
         "labelled": trained.data.labelled,
         "data": f"{trained.data.name}, fingerprint {trained.data.fingerprint[:12]}",
         "supernet": request.supernet_name,
-        "moved_data": request.moved_data.portable() if request.moved_data else None,
+        "moved_data": where_images_are(request),
         "batch": devices[0].batch,
         "notes": [
             *trained.remarks(result.genotype),
@@ -346,23 +354,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = read_card(request.training_folder)["space"]
         return recorded_space(record["name"], record["options"], card)
-    return space_to_train(request)
-
-
-def settings_of(request: SearchRequest) -> SearchSettings:
-    """How thorough the search is.
-
-    Raises
-    ------
-    ValueError : a setting cannot work, or there is no such strategy.
-    """
-    return SearchSettings(
-        EvolutionSettings(request.candidates),
-        finalists=request.finalists,
-        rounds=request.rounds,
-        strategy=request.strategy,
-        objective=request.objective,
-    )
+    return space_to_train(request, count_classes(request.data))
 
 
 def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:

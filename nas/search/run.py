@@ -83,6 +83,7 @@ def run_search(
     error: StandardError = lambda accuracy: 0.0,
     refit: Refit | Mapping[str, Refit] | None = None,
     given: Population | None = None,
+    origin: Mapping[str, Any] | None = None,
     listener: Listener = SILENT,
 ) -> SearchResult:
     """Find the network that is worth most within a budget and prove it where `measure` is given.
@@ -104,6 +105,8 @@ def run_search(
         several devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
         predicted only.
     given : (n, n_genes), networks that are finalists whatever is predicted of them.
+    origin : JSON-able facts besides these that the accuracies and latencies kept in `folder` follow from; two searches
+        that differ in one do not share a folder.
     listener : is told in a sentence what happens next.
 
     Raises
@@ -113,7 +116,12 @@ def run_search(
     """
     budget = feasibility.budget
     if folder is not None:
-        _claim(folder, _identity(objectives, budget, seed, settings, device))
+        space = objectives.space
+        identity = {"space": space.name, "space_options": space.options} | dict(origin or {})
+        identity |= {"confidence": objectives.confidence, "precision": objectives.precision}
+        identity |= identity_of(budget, seed, settings, device)
+        check_folder(folder, identity)
+        write_text(folder / IDENTITY, json.dumps(identity, indent=2, sort_keys=True) + "\n")
     searches: list[Archive] = []
     seconds, fresh = 0.0, True
 
@@ -195,32 +203,36 @@ def _generator(seed: int, stream: int) -> np.random.Generator:
     return np.random.default_rng([seed, stream])
 
 
-def _identity(
-    objectives: Objectives, budget: Budget, seed: int, settings: SearchSettings, device: str | None
-) -> dict[str, Any]:
+def identity_of(budget: Budget, seed: int, settings: SearchSettings, device: str | None) -> dict[str, Any]:
+    """What is known of a search before anything is learnt, and must be the same where a killed one is continued."""
     return {
-        "space": objectives.space.name,
-        "space_options": objectives.space.options,
         "budget": {limit.column: limit.typed for limit in budget.limits},
-        "confidence": objectives.confidence,
-        "precision": objectives.precision,
         "seed": seed,
         "device": device,
         "settings": asdict(settings),
     }
 
 
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Refuse to mix two searches in one folder."""
+def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Refuse to mix two searches in one folder.
+
+    Parameters
+    ----------
+    identity : what is known of the search; facts that it or the folder does not have are not compared.
+
+    Raises
+    ------
+    ValueError : `folder` holds another search.
+    """
     path = folder / IDENTITY
-    text = json.dumps(identity, indent=2, sort_keys=True) + "\n"
-    if path.exists():
-        other, own = read_json(path, dict[str, Any]), json.loads(text)
-        if changed := [key for key in {**own, **other} if other.get(key) != own.get(key)]:
-            raise ValueError(
-                f"{folder} holds another search (it differs in {shown(', '.join(changed))}); choose another folder"
-            )
-    write_text(path, text)
+    if not path.exists():
+        return
+    there, own = read_json(path, dict[str, Any]), json.loads(json.dumps(identity))
+    if changed := [key for key in own if key in there and there[key] != own[key]]:
+        raise ValueError(
+            f"{folder} holds another search (it differs in {shown(', '.join(changed))}); leave --out or --resume out "
+            "to begin a search of its own"
+        )
 
 
 def _missed(result: SearchResult, budget: Budget) -> str:

@@ -48,6 +48,19 @@ def test_a_search_starts_from_a_given_network(tmp_path: Path) -> None:
     assert weights_digest(request.weights) != before
 
 
+@pytest.mark.parametrize(("model", "file"), [("net.pt2", "net.pt2"), ("my.networks:small", "my/networks.py")])
+def test_a_changed_file_of_the_network_is_another_training(
+    model: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(file).parent.mkdir(exist_ok=True)
+    folders = []
+    for content in ("a", "b", "a"):
+        Path(file).write_text(content)
+        folders.append(SearchRequest(model=model).training_folder)
+    assert folders[0] == folders[2] != folders[1]
+
+
 def test_what_does_not_go_together_is_refused() -> None:
     with pytest.raises(ValueError, match="--weights are those of a network"):
         TrainRequest(weights="w.pth")

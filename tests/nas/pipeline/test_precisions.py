@@ -120,7 +120,10 @@ class Steps:
         file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
         file |= {"objective": "accuracy", "test_accuracy_error": 0.01}
         parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
-        result.about = {"exports": [file | {"parity": parity}], "command": command}
+        (folder / "baselines").mkdir()
+        (folder / "baselines" / "subnet.onnx").write_text(f"a baseline beside {task.precision}")
+        baselines = {"files": {"ONNX float32": "baselines/subnet.onnx"}}
+        result.about = {"exports": [file | {"parity": parity}], "command": command, "baselines": baselines}
         result.write(folder)
         return result
 
@@ -146,6 +149,7 @@ def test_the_more_accurate_file_wins_and_both_are_compared(steps: Steps, tmp_pat
     assert int8["macs"] > float32["macs"], "in half the time, a larger network fits"
     assert int8["latency_ms"] == record["measured"]["latency_ms"]
     assert (tmp_path / "subnet.int8.onnx").read_text() == "the int8 file"
+    assert (tmp_path / "baselines" / "subnet.onnx").read_text() == "a baseline beside int8"
     assert {path.name for path in tmp_path.iterdir()} >= {"float32", "int8", "report.html", "pareto.csv"}
     assert not (tmp_path / "search.json").exists()
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """What is settled before anything is trained: devices, settings, and whether the budget can be kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from latency_tables.files import write_text
+from nas.data.settings import DataSettings
 from nas.devices import Device
 from nas.devices.learning import KnownLatency
 from nas.devices.spec import DeviceSpec
 from nas.errors import InfeasibleBudget
 from nas.pipeline import search as pipeline
-from nas.pipeline.request import SearchRequest
+from nas.pipeline.request import Limits, SearchRequest, where_images_are
+from nas.pipeline.same_search import origin, settings_of
 from nas.pipeline.search import prepare_task
 from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import Objectives
+from nas.search.run import identity_of
 from search_spaces import Population, get_space
 from search_spaces.settings import SpaceSettings
 
@@ -109,3 +114,53 @@ def test_what_is_known_of_a_device_is_not_learnt_again(
     task = prepare_task(request_, devices, Budget.parse(latency="50%"), learnt={"board": known, "other": known})
     assert task.known == {"board": known}
     assert not learnt
+
+
+def test_sizes_are_those_of_the_images_own_classes(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(4):
+            (tmp_path / "images" / name / f"{i}.png").touch()
+    data = DataSettings(name="folder", root=str(tmp_path / "images"))
+    request = SearchRequest(data=data, init="efficientnet_lite0", runs=str(tmp_path))
+    assert pipeline.space_of(request).options["num_classes"] == 3
+
+
+def test_where_the_images_are_now_is_kept_for_later_commands(tmp_path: Path) -> None:
+    data = DataSettings(name="folder", root=str(tmp_path))
+    moved = where_images_are(SearchRequest(data=data))
+    assert moved is not None
+    assert moved["root"] == str(tmp_path)
+    assert where_images_are(SearchRequest()) is None
+    assert where_images_are(SearchRequest(supernet="cifar10")) is None
+    assert where_images_are(SearchRequest(supernet="cifar10", moved_data=data)) == data.portable()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"budget": Limits(macs="50%")}, "budget"),
+        ({"seed": 1}, "seed"),
+        ({"train_time": "1min"}, "supernet"),
+        ({"batch": 8}, "conditions"),
+    ],
+)
+def test_another_search_is_refused_before_anything_is_learnt(
+    changed: dict[str, Any], said: str, request_: SearchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(request: SearchRequest) -> None:
+        devices = pipeline.named_devices(request)
+        budget = Budget.parse(**request.limits)
+        known = identity_of(budget, request.seed, settings_of(request), "cpu") | origin(request, devices)
+        write_text(tmp_path / "search.json", json.dumps(known))
+
+    def never(*_: Any) -> None:
+        raise AssertionError("something was learnt")
+
+    monkeypatch.setattr(pipeline, "prepare_task", never)
+    request = replace(request_, budget=Limits(macs="60%"))
+    begin(request)
+    with pytest.raises(ValueError, match=rf"another search .it differs in {said}"):
+        pipeline.search(replace(request, **changed), tmp_path)
+    with pytest.raises(AssertionError):
+        pipeline.search(request, tmp_path)

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from nas.errors import Failure
 from nas.pipeline import run_folder
 from nas.pipeline.request import TrainRequest
 from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
-from nas.pipeline.settings import RunSettings
+from nas.pipeline.settings import RunSettings, read_settings
 from nas.progress import Listener
 
 HOLD = """
@@ -52,6 +53,18 @@ def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be a"):
         new_run_folder(tmp_path / "runs", name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_cannot_go_on_as_typed_keeps_its_settings(tmp_path: Path) -> None:
+    for seed, resume in ((0, None), (1, tmp_path / "run")):
+        with suppress(ValueError), held_run_folder(run(seed), tmp_path / "run", resume) as folder:
+            (folder / "log.jsonl").touch()
+            if resume:
+                raise ValueError("another seed")
+    assert read_settings(tmp_path / "run", "train", TrainRequest).settings.seed == 0
+    with held_run_folder(run(2), resume=tmp_path / "run"):
+        pass
+    assert read_settings(tmp_path / "run", "train", TrainRequest).settings.seed == 2
 
 
 def test_a_second_run_is_told_who_has_the_folder(tmp_path: Path) -> None:

@@ -145,6 +145,15 @@ def test_resuming_a_finished_search_gives_the_same_answer(searched):
     assert (folder / "measurements.csv").read_bytes() == measurements
 
 
+def test_another_budget_does_not_go_on_in_the_folder_and_changes_nothing_there(searched):
+    home, folder, _ = searched
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    done = nas("search", "--resume", str(folder), "--latency", "40%", cwd=home)
+    assert done.returncode == 2, done.stderr
+    assert "holds another search (it differs in budget)" in done.stderr
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_a_given_supernet_keeps_to_its_own_images(searched):
     home, _, record = searched
     words = ["search", "--supernet", record["supernet"], "--latency", "90%", *(w for w in SMALL if "." not in w)]

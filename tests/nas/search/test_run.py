@@ -202,6 +202,10 @@ def test_a_folder_holds_one_search(objectives: Objectives, tmp_path: Path) -> No
     run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path)
     with pytest.raises(ValueError, match=r"holds another search \(it differs in seed\)"):
         run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path, seed=1)
+    feasibility = check_feasibility(objectives, BUDGET)
+    run_search(objectives, feasibility, settings=QUICK, folder=tmp_path, origin={"supernet": "a"})
+    with pytest.raises(ValueError, match=r"it differs in supernet\)"):
+        run_search(objectives, feasibility, settings=QUICK, folder=tmp_path, origin={"supernet": "b"})
     (tmp_path / "search.json").write_text('{"seed": ')
     with pytest.raises(ValueError, match="search.json is not valid JSON"):
         run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, folder=tmp_path)
