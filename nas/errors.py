@@ -16,6 +16,10 @@ class TooShort(ValueError):
     """The time that was given for a training is too short for it (exit code 2)."""
 
 
+class OtherCheckpoint(ValueError):
+    """The checkpoint that is there is damaged or of another run, so nothing can go on from it (exit code 2)."""
+
+
 class Failure(Exception):
     """Something failed that is no mistake of the user's (exit code 1); the message is one clear sentence."""
 

@@ -9,6 +9,7 @@ Accuracy on search-validation decides; the test split is for the final compariso
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,13 @@ from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.errors import TooShort
-from nas.evaluation.accuracy import predictions
 from nas.evaluation.confusion import Confusion, paired_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
 from nas.export.network_file import FileKind
 from nas.memory import give_back
 from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
-from nas.pipeline.deploy import deploy_subnet
+from nas.pipeline.deploy import deploy_subnet, predictions_as_file
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
 from nas.pipeline.photographs import LEAST_SIDE, adapting
 from nas.pipeline.request import SearchRequest
@@ -41,6 +41,7 @@ from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
 from nas.training import Phase, Recipe, TrainingDiverged, train
+from nas.training.checkpoint import going_on_or_anew
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
@@ -91,15 +92,15 @@ def compare(
     if request.baselines == AUTO:
         names = names[: MOST - (given is not None)] if photographs else []
     if not (names or given) or not trained.data.labelled or len(devices) > 1:
+        if request.baselines != AUTO and names:
+            listener.say("no baselines: they are compared on one device, and by images with labels")
         return {}
     (device,), seed = devices, request.seed
     if budget.latencies and not device.can_measure:
         listener.say(f"no baselines: whether they keep a limit on the latency of {device.name} cannot be measured here")
         return {}
     chosen = {
-        "accuracy": finetuning[finetuning["kept"]]["validation"]
-        if finetuning
-        else float(trained.evaluated(subnet.genotype[None])[0]),
+        "accuracy": deployed["exports"][0][trained.evaluated.objective],
         "test_accuracy": deployed[f"test_{trained.evaluated.objective}"],
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
@@ -124,9 +125,9 @@ def compare(
         return {"chosen": {}, "networks": [], "verdict": none, "better": None, "files": {}}
     give_back()
     measured = _measure_together([subnet, *(other for _, other, _ in found)], device, trained.data, listener)
-    of_chosen = [predictions(subnet, split, trained.data) for split in (trained.data.validation, trained.data.test)]
+    of_chosen = predictions_as_file(subnet, kinds[0], trained.data)
     judged = [
-        _judge(candidate, other, of_chosen, took, timed, budget, trained)
+        _judge(candidate, other, kinds[0], of_chosen, took, timed, budget, trained.evaluated.objective)
         for (candidate, other, took), timed in zip(found, measured[1:], strict=True)
     ]
     allowed = [b for b in judged if b.keeps_budget]
@@ -305,7 +306,8 @@ def _finetuned(
             return load_subnet(file).eval(), known["seconds"]
         subnet = candidate.at(side)
         fit_classifier(subnet, candidate.data, listener=listener)
-        result = train(
+        work = partial(
+            train,
             subnet,
             candidate.data,
             candidate.recipe,
@@ -317,6 +319,7 @@ def _finetuned(
             train_time=wanted,
             listener=listener,
         )
+        result = going_on_or_anew(work, f"the fine-tuning of {candidate.name}", listener)
         subnet = subnet.to("cpu").eval()
         save_subnet(file, subnet, dict(_Known(baseline=candidate.name, seconds=round(result.seconds, 1))))
         return subnet, result.seconds
@@ -325,15 +328,17 @@ def _finetuned(
 def _judge(
     candidate: Candidate,
     subnet: Subnet,
+    kind: FileKind,
     of_chosen: Sequence[NDArray[np.int64]],
     seconds: float,
     timed: Timed,
     budget: Budget,
-    trained: TrainedSupernet,
+    objective: str,
 ) -> Judged:
-    data, objective, found, errors = candidate.data, trained.evaluated.objective, [], []
-    for split, others in zip((data.validation, data.test), of_chosen, strict=True):
-        labels, own = split.labels.numpy(), predictions(subnet, split, data)
+    data, found, errors = candidate.data, [], []
+    own_predictions = predictions_as_file(subnet, kind, data)
+    for split, own, others in zip((data.validation, data.test), own_predictions, of_chosen, strict=True):
+        labels = split.labels.numpy()
         found.append(Confusion.of(labels, own, len(data.classes)))
         errors.append(paired_error(own, others, labels, objective))
     validation, test = found

@@ -107,6 +107,13 @@ def export_again(
     return exports
 
 
+def batch_of(record: Mapping[str, Any]) -> int | None:
+    """Images that an inference of a finished search's files takes; None where that is open."""
+    exports = record["exports"]
+    batch: int | None = next((export for export in exports if export["format"] == "onnx"), exports[0])["batch"]
+    return batch
+
+
 def _kind(export: Mapping[str, Any]) -> tuple[str, str]:
     return export["format"], export["precision"]
 

@@ -6,6 +6,7 @@ measured again, since it does not depend on weights.
 
 import shutil
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
 from nas.memory import give_back
 from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
-from nas.pipeline.export import search_record, write_search_record
+from nas.pipeline.export import batch_of, search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.usual_finetuning import usual_finetuning
@@ -24,6 +25,7 @@ from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
 from nas.supernet import Subnet, load_subnet
 from nas.training import Finetuning, TrainingDiverged
+from nas.training.checkpoint import going_on_or_anew
 from nas.training.duration import show_duration
 from nas.training.finetune import Finetuned, finetune
 
@@ -87,7 +89,7 @@ def specialise(
         trained.data,
         folder,
         [FileKind(export["format"], export["precision"]) for export in earlier],
-        batch=next((export["batch"] for export in earlier if export["format"] == "onnx"), 1),
+        batch=batch_of(record),
         max_accuracy_drop=max_accuracy_drop,
         objective=objective,
         provenance={"search": str(source), "supernet": record["supernet"], "command": command},
@@ -96,10 +98,13 @@ def specialise(
         if "latency" in old:
             keep_latency(new, folder, old["latency"])
     record["measured"]["accuracy"] = facts["exports"][0][objective]
+    # What the search compared was the network as it was before.
+    compared = [key for key in ("baselines", "precisions") if record.pop(key, None)]
     record |= facts | {
         "command": command,
         "notes": [
             describe(tuned, trained.data),
+            *([f"What this network is compared with stands in {source}, by its accuracy there."] if compared else []),
             *data_remarks(trained),
             *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
         ],
@@ -133,20 +138,22 @@ def finetune_chosen(
     settings = Finetuning(**usual_finetuning(trained.card, given_network(trained.evaluated.folder)))
     listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
     give_back()
+    work = partial(
+        finetune,
+        subnet,
+        teacher_of(subnet, trained, settings),
+        trained.data,
+        settings,
+        objective=trained.evaluated.objective,
+        seed=request.seed,
+        device=request.accelerator,
+        threads=request.threads,
+        folder=folder / FOLDER,
+        train_time=request.finetune_time,
+        listener=listener,
+    )
     try:
-        tuned = finetune(
-            subnet,
-            teacher_of(subnet, trained, settings),
-            trained.data,
-            settings,
-            objective=trained.evaluated.objective,
-            seed=request.seed,
-            device=request.accelerator,
-            threads=request.threads,
-            folder=folder / FOLDER,
-            train_time=request.finetune_time,
-            listener=listener,
-        )
+        tuned = going_on_or_anew(work, "the training of the chosen network alone", listener)
     except (TooShort, TrainingDiverged) as error:
         sentence = f"The chosen network was not trained alone: {error}."
         listener.say(sentence)

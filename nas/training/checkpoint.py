@@ -6,10 +6,10 @@ log record, and what run it belongs to) and the digest of all. One file is repla
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -17,6 +17,10 @@ from torch import Tensor, uint8
 
 from latency_tables.files import atomic_path, parse_json, shown
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
+from nas.errors import OtherCheckpoint
+from nas.progress import SILENT, Listener
+
+T = TypeVar("T")
 
 FILE = "checkpoint.safetensors"
 
@@ -86,7 +90,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
 
     Raises
     ------
-    ValueError : it is damaged, or belongs to a run with another identity (says in what they differ).
+    OtherCheckpoint : it is damaged, or belongs to a run with another identity (says in what they differ).
     """
     path = folder / FILE
     if not path.exists():
@@ -97,14 +101,29 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         detail = shown(" ".join(str(error).split()), 300)
-        raise ValueError(f"the checkpoint {path} is damaged ({detail}); {start_anew}") from error
+        raise OtherCheckpoint(f"the checkpoint {path} is damaged ({detail}); {start_anew}") from error
     progress, found = header.progress, header.identity
     wanted = json.loads(json.dumps(dict(identity)))
     for name in wanted:
         if found.get(name) != wanted[name]:
             there, here = _difference(found.get(name), wanted[name])
-            raise ValueError(f"{path} is of another run: its {name} differs ({there}, not {here}); {start_anew}")
+            raise OtherCheckpoint(f"{path} is of another run: its {name} differs ({there}, not {here}); {start_anew}")
     return tensors, progress
+
+
+def going_on_or_anew(work: Callable[..., T], what: str, listener: Listener = SILENT) -> T:
+    """Let `work` go on from its checkpoint; where that is of other work, or damaged, say so and let it start anew.
+
+    Parameters
+    ----------
+    work : takes `resume`.
+    what : its name in a sentence.
+    """
+    try:
+        return work(resume=True)
+    except OtherCheckpoint as error:
+        listener.say(f"{what} starts anew, as it cannot go on: {error}")
+        return work(resume=False)
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

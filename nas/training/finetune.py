@@ -67,6 +67,7 @@ def finetune(
     folder: Path | None = None,
     checkpoint_every: int = 100,
     train_time: str | None = None,
+    resume: bool = True,
     listener: Listener = SILENT,
 ) -> Finetuned:
     """Train a copy of `subnet` on and keep it, unless it is clearly worse on the validation split.
@@ -82,7 +83,7 @@ def finetune(
     objective : what it is decided by on the validation split, ``accuracy`` or ``balanced_accuracy``.
     folder : where log and checkpoint are kept; a killed call with the same arguments goes on from there. None keeps
         none.
-    seed, device, threads, checkpoint_every, train_time, listener : see `nas.training.train`.
+    seed, device, threads, checkpoint_every, train_time, resume, listener : see `nas.training.train`.
 
     Raises
     ------
@@ -104,6 +105,7 @@ def finetune(
             teacher=teacher if taught else None,
             train_time=train_time,
             most_epochs=MOST_EPOCHS,
+            resume=resume,
             listener=listener,
         )
     net = net.to("cpu").eval()

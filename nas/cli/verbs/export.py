@@ -10,7 +10,7 @@ from nas.cli.config import ExportConfig
 from nas.cli.console import output, remarks
 from nas.export.checked import rejections, sentence
 from nas.export.network_file import FORMATS, file_kinds
-from nas.pipeline.export import export_again
+from nas.pipeline.export import batch_of, export_again, search_record
 from nas.pipeline.run_folder import in_use
 from nas.progress import Listener
 
@@ -37,7 +37,7 @@ def run(config: ExportConfig, call: Call) -> int:
             source,
             paths,
             kinds,
-            batch=config.batch,
+            batch=config.batch if call.says("batch") else batch_of(search_record(source)),
             max_accuracy_drop=config.max_accuracy_drop / 100,
             devices=Path(config.runs) / "devices",
         )

@@ -6,7 +6,7 @@ import pytest
 
 from nas.errors import MissingExtra
 from nas.export.network_file import FileKind
-from nas.pipeline.export import export_again
+from nas.pipeline.export import batch_of, export_again
 
 
 def test_a_missing_extra_is_said_before_any_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,3 +20,9 @@ def test_a_missing_extra_is_said_before_any_file_is_written(tmp_path: Path, monk
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not the folder of a finished search: it has no result.json"):
         export_again(tmp_path, [tmp_path / "subnet.onnx"], [FileKind()])
+
+
+def test_the_batch_of_a_search_is_that_of_its_files() -> None:
+    tflite, onnx = {"format": "tflite", "batch": 1}, {"format": "onnx", "batch": None}
+    assert batch_of({"exports": [tflite, onnx]}) is None
+    assert batch_of({"exports": [tflite | {"batch": 32}]}) == 32

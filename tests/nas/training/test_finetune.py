@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import torch
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test
 from nas.evaluation.confusion import standard_error
+from nas.progress import Listener
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import Finetuning, Trainer, TrainingDiverged
+from nas.training.checkpoint import going_on_or_anew
 from nas.training.finetune import Finetuned, finetune
 from search_spaces import get_space
 
@@ -118,6 +121,20 @@ def test_the_checkpoint_of_another_run_is_refused(digits: ImageData, tmp_path: P
     finetune(network(digits), None, digits, Finetuning(epochs=1), folder=tmp_path)
     with pytest.raises(ValueError, match="is of another run: its recipe differs"):
         finetune(network(digits), None, digits, SHORT, folder=tmp_path)
+
+
+def test_work_whose_checkpoint_is_of_another_run_may_start_anew(digits: ImageData, tmp_path: Path) -> None:
+    said: list[str] = []
+    for settings in (Finetuning(epochs=1), SHORT, SHORT):
+        work = partial(finetune, network(digits), None, digits, settings, folder=tmp_path)
+        tuned = going_on_or_anew(work, "it", Listener(said.append))
+    assert len(said) == 1
+    assert said[0].startswith("it starts anew, as it cannot go on: ")
+    assert (weights(tuned.subnet) == weights(finetune(network(digits), None, digits, SHORT).subnet)).all()
+    with (tmp_path / "checkpoint.safetensors").open("r+b") as file:
+        file.truncate(100)
+    assert going_on_or_anew(work, "it", Listener(said.append)).epochs == 2
+    assert "is damaged" in said[1]
 
 
 def test_the_teacher_is_learnt_from_and_left_alone(digits: ImageData) -> None:
