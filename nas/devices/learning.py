@@ -68,11 +68,13 @@ def learn_device(
 
     Raises
     ------
-    ValueError : nothing is known of the device and nothing can be measured on it.
+    ValueError : nothing is known of the device and nothing can be measured on it, or its table is of another machine or
+        of other conditions than its card.
     """
     predictor = device_predictor(device, space)
     if samples is None:
         samples = ENOUGH_WITH_FLEET if predictor.devices_ else ENOUGH_ALONE
+    device.check_table()
     if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:

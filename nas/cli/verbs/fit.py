@@ -29,6 +29,7 @@ def run(config: FitConfig, call: Call) -> int:
     )
     check_writable(device.table.folder, RUNS_HINT)
     space = config.space.make()
+    device.check_table()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         raise ValueError(
