@@ -50,6 +50,9 @@ class Space(Protocol):
     def format(self, population: Any, /) -> Any:
         """The string of a genotype."""
 
+    def resolution(self, population: Any, /) -> Any:
+        """Side in pixels of the images that each network reads."""
+
     def costs(self, population: Any, /) -> Any:
         """Costs on paper, with an array ``macs``."""
 
@@ -115,19 +118,23 @@ def read_table(csv: Path, *, find_space: FindSpace | None = None) -> LatencyTabl
     return LatencyTable(read_rows(csv, find_space=find_space, card=card), card)
 
 
-def read_rows(csv: Path, *, find_space: FindSpace | None = None, card: Card | None = None) -> pd.DataFrame:
+def read_rows(
+    csv: Path, *, find_space: FindSpace | None = None, card: Card | None = None, batch: int = 1
+) -> pd.DataFrame:
     """Read and validate the rows of a CSV file with the documented columns; see `read_table`.
 
     Only ``space``, ``architecture`` and ``latency_ms`` must be there; the others get the values of a single
-    run of one image at the card's precision. Other columns are kept.
+    run of `batch` images at the card's precision. Other columns are kept.
     """
     card = card or Card(name="unnamed")
-    return _check_rows(read_columns(csv, REQUIRED, COLUMNS, max_bytes=MAX_BYTES), csv, find_space, card)
+    return _check_rows(read_columns(csv, REQUIRED, COLUMNS, max_bytes=MAX_BYTES), csv, find_space, card, batch)
 
 
-def _check_rows(rows: pd.DataFrame, csv: Path, find_space: FindSpace | None, card: Card) -> pd.DataFrame:
-    defaults = {"batch": "1", "precision": card.precision, "runs": "1", "source": card.provenance, "resolution": "0"}
-    for column, default in defaults.items():
+def _check_rows(
+    rows: pd.DataFrame, csv: Path, find_space: FindSpace | None, card: Card, batch: int = 1
+) -> pd.DataFrame:
+    said = {"batch": str(batch), "precision": card.precision, "source": card.provenance}
+    for column, default in {**said, "runs": "1", "resolution": "0"}.items():
         rows[column] = rows[column].where(rows[column] != "", default) if column in rows else default
     rows["latency_ms"] = numbers(csv, rows["latency_ms"], "latency_ms")
     for column in ("p10_ms", "p90_ms"):
@@ -212,6 +219,9 @@ def _resolve_architectures(csv: Path, rows: pd.DataFrame, find_space: FindSpace)
         genotypes = [_parse(csv, line, space, text) for line, text in group["architecture"].items()]
         population = np.stack(genotypes)
         rows.loc[group.index, "architecture"] = _format(space, population)
+        given = rows.loc[group.index, "resolution"]
+        wrong = (given > 0) & (given != np.asarray(space.resolution(population)))
+        refuse(csv, wrong, given, "in resolution is not the one that the architecture has")
         macs.loc[group.index] = np.asarray(space.costs(population).macs, dtype=float)
         for i in np.linspace(0, len(group) - 1, min(len(group), WORK_SAMPLE)).astype(int):
             slots = space.layers(population[i])

@@ -17,7 +17,7 @@ from predictors.encoding import ArchitectureEncoding, pieces
 from predictors.gaussian_process import GroupedGaussianProcess, Term
 from predictors.held_out import concordance, coverage
 from predictors.latency.profile import checked_array, fingerprint
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, get_space
 
 Floats = NDArray[np.float64]
 
@@ -165,7 +165,8 @@ class AccuracyPredictor:
             raise ValueError(f"{path} is no accuracy predictor: {error}") from error
         made = cls(space)
         made._encoding = ArchitectureEncoding(space, target="accuracy")
-        if about != {"space": space.name, "encoding": fingerprint(made._encoding)}:
+        found = about or {}
+        if found.get("encoding") != fingerprint(made._encoding) or not _is_name(found.get("space", ""), space):
             raise ValueError(f"{path} was made for another space, or when networks were encoded differently")
         width = 1 + sum(made._encoding.widths.values())
         for name, shape in (("mean", (width,)), ("factor", (width, width)), ("numbers", (8,))):
@@ -176,3 +177,11 @@ class AccuracyPredictor:
         )
         made.n_observations_, made.coverage_ = int(observations), (within[0], within[1])
         return made
+
+
+def _is_name(name: str, space: SearchSpace) -> bool:
+    """Whether `name` is that of `space`, or was, when fewer of the options stood in names."""
+    try:
+        return name == space.name or get_space(name, **space.options).name == space.name
+    except ValueError:
+        return False

@@ -34,6 +34,9 @@ Floats = NDArray[np.float64]
 
 # Rows that the hyper-parameters are judged on: the cost of a draw is cubic in them, and 150 settle them.
 MAX_ROWS_FOR_HYPERPARAMETERS = 150
+NUMBERS_AT_ONCE = 30_000_000
+"""In the kernels of all draws, a quarter of a gigabyte: of more than 680 rows fewer draws are kept, of any `FEWEST`."""
+FEWEST = 4
 N_ROUNDS = 3
 LEAST_NOISE = 1e-4  # of the largest term, so that kernels can be inverted
 OUTLIER_ROUNDS = 2
@@ -192,6 +195,9 @@ class GroupedGaussianProcess:
 
         rows = np.linspace(0, len(target) - 1, min(len(target), MAX_ROWS_FOR_HYPERPARAMETERS)).astype(int)
         draws, weights = self._weigh_draws(grams[:, rows[:, None], rows], target[rows])
+        if len(draws) > (most := max(FEWEST, NUMBERS_AT_ONCE // len(target) ** 2)):
+            likely = np.argsort(weights)[-most:]
+            draws, weights = draws[likely], weights[likely] / weights[likely].sum()
         self.term_scales_ = np.sqrt(weights @ draws[:, :-1])
         inverses = np.asarray(np.linalg.inv(np.tensordot(draws, grams, axes=1)), dtype=np.float64)
         # The normal distribution that has 68 % within one deviation where Student's t has them.

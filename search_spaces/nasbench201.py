@@ -27,6 +27,8 @@ OPERATORS = {NONE: "none", SKIP: "skip", POOL3: "pool3", CONV1: "conv1", CONV3: 
 EDGES = ((1, 0), (2, 0), (2, 1), (3, 0), (3, 1), (3, 2))
 """(to, from) in the order of genes."""
 STAGES = 3
+CHANNELS, CELLS = 16, 5
+"""Of the first stage, and in each stage of the benchmark."""
 
 
 # Cells differ in few layers: made once, thousands of variants share them.
@@ -88,7 +90,8 @@ def reduction(in_channels: int, size: int) -> tuple[LayerSpec, ...]:
 class NASBench201Space(SearchSpace):
     """A gene for each edge of the cell; its values are the benchmark's numbers of the operators.
 
-    ``space.from_values(numbers)`` makes genotypes of rows of six such numbers.
+    ``space.from_values(numbers)`` makes genotypes of rows of six such numbers. Other channels and cells than the
+    benchmark's stand in the name, as in ``nasbench201_c32_n3``, for a network of such a space has other costs.
 
     Parameters
     ----------
@@ -126,7 +129,8 @@ class NASBench201Space(SearchSpace):
             self._stage |= dict.fromkeys((slot.name for slot in slots if slot.group == group), stage)
         slots.append(Slot("head", "head", context=("resolution",)))
         genes = [Gene("resolution", "resolution", "r", self.resolutions), *edges]
-        super().__init__("nasbench201", genes, slots, num_classes)
+        own = ("" if channels == CHANNELS else f"_c{channels}") + ("" if cells == CELLS else f"_n{cells}")
+        super().__init__(f"nasbench201{own}", genes, slots, num_classes)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -181,7 +185,7 @@ class NASBench201Space(SearchSpace):
 
 
 def nasbench201(
-    *, channels: int = 16, cells: int = 5, resolutions: Sequence[int] = (32,), num_classes: int = 10
+    *, channels: int = CHANNELS, cells: int = CELLS, resolutions: Sequence[int] = (32,), num_classes: int = 10
 ) -> NASBench201Space:
     """NAS-Bench-201 for CIFAR-10, 15,625 cells of known accuracy: to compare searches."""
     return NASBench201Space(channels=channels, cells=cells, resolutions=resolutions, num_classes=num_classes)

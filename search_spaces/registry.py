@@ -49,7 +49,8 @@ def get_space(name: str, **options: Any) -> SearchSpace:
     Parameters
     ----------
     name : a key of `SPACES`, or one with strides (the stem's first) or a width multiplier or both behind it:
-        ``mobilenet_v3_s112212_w1.2``; or the name of a traced network, whose options then hold its description.
+        ``mobilenet_v3_s112212_w1.2``; or with channels and cells, ``nasbench201_c32_n3``; or the name of a traced
+        network, whose options then hold its description.
     **options : what the space lets one choose (resolutions, num_classes, ...); see its function.
 
     Raises
@@ -61,6 +62,9 @@ def get_space(name: str, **options: Any) -> SearchSpace:
     if name not in SPACES and (strided := re.fullmatch(r"((?!traced_).+)_s(\d)(\d+)", name)):
         strides = tuple(map(int, strided[3]))
         name, options = strided[1], {"stem_stride": int(strided[2]), "strides": strides} | options
+    if name not in SPACES and (sized := re.fullmatch(r"(nasbench201)(?:_c(\d{1,4}))?(?:_n(\d{1,2}))?", name)):
+        sizes = {"channels": sized[2], "cells": sized[3]}
+        name, options = sized[1], {key: int(text) for key, text in sizes.items() if text} | options
     if name.startswith(PREFIX) and "description" not in options:
         raise ValueError(f"search space {name}: it is a traced network, known to its own weights; give it by --model")
     if name not in SPACES and not name.startswith(PREFIX):

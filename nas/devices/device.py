@@ -14,6 +14,7 @@ from latency_tables.files import atomic_path
 from latency_tables.scratch import scratch_folder
 from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
+from nas.devices.conditions import address_of, processor_here, processor_of
 from nas.devices.device_table import DeviceTable
 from nas.devices.events import Report, Start
 from nas.devices.local import Local
@@ -39,7 +40,7 @@ class Measured:
     ----------
     measurements : one for each file, in order.
     conditions : machine, versions, load, noise, drift, repeatability.
-    warnings : sentences for the user.
+    warnings : sentences for the user; they have been said.
     """
 
     measurements: list[Measurement]
@@ -84,6 +85,7 @@ class Device:
         self.listener = listener
         self.trusted = trusted
         self._said = trusted
+        self._warned: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -102,7 +104,7 @@ class Device:
 
     def under(self, spec: DeviceSpec, folder: Path) -> "Device":
         """The same device by another card: another runtime or precision."""
-        return Device(
+        made = Device(
             spec,
             folder=folder,
             protocol=self.protocol,
@@ -111,6 +113,8 @@ class Device:
             batch=self.batch,
             trusted=self.trusted,
         )
+        made._warned = self._warned
+        return made
 
     @property
     def can_measure(self) -> bool:
@@ -129,6 +133,29 @@ class Device:
         if failure is not None:
             raise failure
         return rounds.start
+
+    def check_table(self) -> None:
+        """Refuse a table that is not of this device as its card now describes it, before its latencies are used.
+
+        A device elsewhere is asked for its processor only where its card has another address than the table. Where it
+        cannot be reached then, it is known by its table all the same, and that is said.
+
+        Raises
+        ------
+        ValueError : the table was measured on another machine, or under other conditions.
+        """
+        table = self.table.measured()
+        if table is None or not self.can_measure:
+            return
+        self.table.check_conditions()
+        before, now = address_of(table.card), self.spec.address
+        if self.spec.transport == "local" and self.transport is None:
+            self.table.check_processor(processor_here(self.spec.runtime))
+        elif before and now and before != now:
+            try:
+                self.table.check_processor(processor_of(asdict(self.probe().machine)))
+            except DeviceUnavailable as error:
+                self.listener.say(f"warning: {self.name} was measured at {before}, {now} cannot be checked: {error}")
 
     def measure(
         self,
@@ -151,7 +178,7 @@ class Device:
 
         Returns
         -------
-        Table whose row i is genotype i; its card's conditions hold ``warnings`` of this call.
+        Table whose row i is genotype i; its card's conditions hold ``warnings`` of this call, which have been said.
 
         Raises
         ------
@@ -229,7 +256,7 @@ class Device:
     def measure_models(self, models: Sequence[Path], *, progress: Progress | None = None) -> Measured:
         """Measure model files of this device's runtime (finalists' exports); nothing is stored.
 
-        The first file is also the reference.
+        The first file is also the reference. A process that measures on the device is waited for.
 
         Raises
         ------
@@ -244,15 +271,17 @@ class Device:
         report = progress or (lambda done, total: None)
         report(0, len(models))
         done: list[Rounds] = []
-        for start in range(0, len(models), self.protocol.batch_of_nets):
-            batch = models[start : start + self.protocol.batch_of_nets]
-            keyed = {f"net{i}": path for i, path in enumerate(batch)}
-            rounds, failure = self._run({**keyed, "reference": models[0]}, self.protocol)
-            if failure is not None:
-                raise failure
-            done.append(rounds)
-            report(start + len(batch), len(models))
+        with self.table.alone(self.listener):
+            for start in range(0, len(models), self.protocol.batch_of_nets):
+                batch = models[start : start + self.protocol.batch_of_nets]
+                keyed = {f"net{i}": path for i, path in enumerate(batch)}
+                rounds, failure = self._run({**keyed, "reference": models[0]}, self.protocol)
+                if failure is not None:
+                    raise failure
+                done.append(rounds)
+                report(start + len(batch), len(models))
         found, warnings = conditions(done, self.spec.threads)
+        self._warn(warnings)
         about = asdict(done[-1].start)
         return Measured([m for rounds in done for m in rounds.measurements()], {**about, **found}, warnings)
 
@@ -273,6 +302,7 @@ class Device:
         done: list[Rounds] = []
         warnings: list[str] = []
         count, most = 0, self.protocol.batch_of_nets
+        before_ms = self.table.earlier_reference_ms(space)
         report(0, total)
         with scratch_folder() as folder:
             reference = self._write(space, space.max, folder, "reference")
@@ -281,14 +311,22 @@ class Device:
                 rounds, failure = self._run({**models, "reference": reference}, self.protocol)
                 if len(rounds.ms):
                     done.append(rounds)
-                    found, warnings = conditions(done, self.spec.threads)
+                    found, warnings = conditions(done, self.spec.threads, before_ms)
                     session = {**found, "networks": count + len(nets)}
                     self.table.add(space, nets, rounds, session, self.protocol, first=count == 0)
                 if failure is not None:
                     raise failure
                 count += len(nets)
                 report(count, max(count, total))
+        self._warn(warnings)
         return warnings
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        """Say what is not said yet; of one kind, the words before the colon, once."""
+        for warning in warnings:
+            if (kind := warning.partition(":")[0]) not in self._warned:
+                self._warned.add(kind)
+                self.listener.say(f"warning: measuring on {self.name}: {warning}")
 
     def _say_programs(self) -> None:
         """What a card that did not come with the package has run is shown before it is run for the first time."""

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import latency_tables
 from latency_tables.card import Card, read_card
 from latency_tables.table import COLUMNS, KEY, LatencyTable, card_path, read_rows, write_table
 from latency_tables.writable import RUNS_HINT, check_writable
+from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, processor_of
 from nas.devices.protocol import Protocol, Rounds
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable
@@ -63,6 +64,8 @@ class DeviceTable:
     def locked(self, listener: Listener = SILENT) -> Iterator[None]:
         """Be the only one that measures on the device and writes its table; wait for a process that does.
 
+        Whoever is that already may enter again.
+
         Raises
         ------
         Failure : it still does after `WAIT_S`.
@@ -71,7 +74,7 @@ class DeviceTable:
         check_writable(self.folder, RUNS_HINT)
         self.folder.mkdir(parents=True, exist_ok=True)
         # The system gives up the lock of a process that ends, however it ends.
-        lock = FileLock(self.folder / f".{self.spec.name}.lock")
+        lock = FileLock(self.folder / f".{self.spec.name}.lock", is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -85,6 +88,14 @@ class DeviceTable:
             yield
         finally:
             lock.release()
+
+    def alone(self, listener: Listener = SILENT) -> AbstractContextManager[None]:
+        """As `locked`, for what is not written into the table: without a lock where none can be written."""
+        try:
+            check_writable(self.folder, RUNS_HINT)
+        except ValueError:
+            return nullcontext()
+        return self.locked(listener)
 
     def programs(self) -> list[str]:
         """What was run when the device was measured last."""
@@ -150,21 +161,46 @@ class DeviceTable:
         return table.select(space.name, batch=self.batch, precision=self.spec.precision)
 
     def check_conditions(self) -> None:
-        """Refuse to mix runtimes or numbers of threads in one table.
+        """Refuse a table of another runtime, core, program or number of threads than the device's card now says.
 
         Raises
         ------
-        ValueError : the table was measured with others than the device's card now says.
+        ValueError : it was measured with others.
         """
         table = self.measured()
-        if table is None or not table.card.runtime:
+        if table is None:
             return
-        before, now = (table.card.runtime, table.card.threads), (self.spec.runtime, self.spec.threads)
-        if before != now:
+        if found := contradiction(conditions_of(table.card), conditions_wanted(self.spec)):
             raise ValueError(
-                f"{self.path} was measured with {before[0]} on {before[1]} threads, the card of {self.spec.name} now "
-                f"says {now[0]} on {now[1]}; move that folder away, or give the card a name of its own"
+                f"{self.path} was measured with {found[0]}; the card of {self.spec.name} now says {found[1]}: move "
+                "that folder away, or give the card a name of its own"
             )
+
+    def check_processor(self, processor: str) -> None:
+        """Refuse a table of another machine than this `processor`'s; where one of them is not known, nothing is said.
+
+        Raises
+        ------
+        ValueError : it was measured on another.
+        """
+        table = self.measured()
+        owner = "" if table is None else processor_of(table.card.conditions)
+        if owner and processor and owner != processor:
+            raise ValueError(
+                f"{self.path} was measured on {owner}, device {self.spec.name} is now {processor}; "
+                "move that folder away, or give this machine a card of its own name"
+            )
+
+    def earlier_reference_ms(self, space: SearchSpace) -> float | None:
+        """Median latency of the reference network of `space` over the sessions so far; None where none had the same."""
+        table = self.measured()
+        sessions = [] if table is None else table.card.conditions.get("sessions", [])
+        same = self._reference(space)
+        found = [float(session["reference_ms"]) for session in sessions if session.get("reference") == same]
+        return float(np.median(found)) if found else None
+
+    def _reference(self, space: SearchSpace) -> str:
+        return f"{space.format(space.max)} of {space.name}, batch {self.batch}, {self.spec.precision}"
 
     def add(
         self,
@@ -193,14 +229,11 @@ class DeviceTable:
         table = self.measured()
         machine, today = asdict(rounds.start.machine), datetime.date.today().isoformat()
         processor = machine["gpu"] or machine["cpu"]
+        self.check_processor(processor_of(machine))
         before = {} if table is None else table.card.conditions
-        if (owner := before.get("gpu") or before.get("cpu") or processor) != processor:
-            raise ValueError(
-                f"{self.path} was measured on {owner}, device {self.spec.name} is now {processor}; "
-                "move that folder away, or give this machine a card of its own name"
-            )
         sessions = list(before.get("sessions", []))
-        sessions = [*(sessions if first else sessions[:-1]), {"date": today, **session}][-SESSIONS_KEPT:]
+        latest = {"date": today, "reference": self._reference(space), **session}
+        sessions = [*(sessions if first else sessions[:-1]), latest][-SESSIONS_KEPT:]
         card = Card(
             name=self.spec.name,
             aliases=self.spec.aliases,
@@ -212,7 +245,9 @@ class DeviceTable:
             precision=self.spec.precision,
             conditions={
                 **{key: machine[key] for key in MACHINE_FACTS if machine[key]},
+                "first_core": self.spec.core,
                 "pinned_to": rounds.start.cores,
+                "address": self.spec.address,
                 "programs": list(self.spec.programs),
                 "protocol": f"lower quartile of {protocol.rounds} interleaved rounds x {protocol.runs} runs",
                 "sessions": sessions,

@@ -1,8 +1,8 @@
 """Other people's measurements as a device's latency table: a CSV with the documented columns, or block tables."""
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,10 @@ import pandas as pd
 from latency_tables.card import Card, device_name, read_card
 from latency_tables.table import COLUMNS, LatencyTable, merge_repeats, read_rows, write_table
 from nas.devices.block_table import read_block_table
+from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, processor_here
 from nas.devices.device_table import DEVICES_FOLDER, DeviceTable
 from nas.devices.learning import fleet_predictor
+from nas.devices.registry import find_spec, with_threads
 from nas.devices.spec import DeviceSpec
 from nas.devices.throttling import describe_slowdown, find_slowdown
 from nas.progress import SILENT, Listener
@@ -21,6 +23,8 @@ from search_spaces import SearchSpace, get_space
 
 SAMPLES = 300
 """Networks that stand for a block table: enough to learn every block of a space from."""
+COMPARED = ("runtime", "threads", "processor")
+"""Conditions of a file that must be those of the device; its core and programs mean nothing here."""
 
 
 def import_table(
@@ -28,6 +32,8 @@ def import_table(
     name: str,
     *,
     space: SearchSpace | None = None,
+    batch: int | None = None,
+    threads: int | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
     folder: Path = DEVICES_FOLDER,
@@ -39,8 +45,11 @@ def import_table(
     ----------
     paths : one CSV (with a card beside it, where there is one), or once-for-all's YAML block tables (one for
         each resolution).
-    name : of the device; rows are added to what its table already holds.
-    space : whose networks a block table is summed for; a CSV says it itself, in its column ``space``.
+    name : of the device, or an alias; rows are added to what its table already holds, whose card stays.
+    space : whose networks a block table is summed for; a CSV says it itself, in its column ``space``, and `space` tells
+        the options of the one that has its name.
+    batch, threads : of the measurements, where the files do not say it; the device on another number of threads than
+        its card says has a table of its own, as in `get_device`.
     samples, seed : how many networks of the space, and which.
     folder : where devices' tables lie.
     listener : is told when another process measures on the device, which is waited for.
@@ -53,35 +62,45 @@ def import_table(
 
     Raises
     ------
-    ValueError : anything wrong with the files (one sentence with file and line), or no space for a block table.
+    ValueError : anything wrong with the files (one sentence with file and line), no space for a block table, or files
+        of another batch, precision, runtime, number of threads or processor than the device's.
     """
     if not paths:
         raise ValueError("nothing to import: name a CSV file or block tables")
     device_name(name)
-    first = Path(paths[0])
+    first, known = Path(paths[0]), find_spec(name, folder)
+    spec = known or DeviceSpec(name, transport="none", runtime="", threads=0)
+    if threads is not None and threads != spec.threads:
+        spec = with_threads(spec, threads) if spec.threads else replace(spec, threads=threads)
+
+    def find_space(label: str) -> SearchSpace:
+        return space if space is not None and label == space.name else get_space(label)
+
     kind = first.suffix.lower()
     if kind == ".csv":
         if len(paths) > 1:
             raise ValueError(f"one CSV at a time, got {len(paths)} files")
         beside = next((path for path in (first.with_suffix(".yaml"), first.with_suffix(".yml")) if path.exists()), None)
-        card = read_card(beside) if beside else Card(name, provenance=f"imported from {first.name}")
-        find_space = get_space if space is None else lambda label: space if label == space.name else get_space(label)
-        rows = read_rows(first, find_space=find_space, card=card)
+        unsaid = Card(name, precision=spec.precision, provenance=f"imported from {first.name}")
+        card = read_card(beside) if beside else unsaid
+        rows = read_rows(first, find_space=find_space, card=card, batch=batch or 1)
     elif kind in (".yaml", ".yml"):
         if space is None:
             raise ValueError(f"{first} holds blocks: name the search space whose networks they make up")
         card = Card(name, provenance=f"sums of block latencies from {first.name}")
-        rows = _sums(paths, space, samples, seed)
+        rows = _sums(paths, space, samples, seed).assign(batch=batch or 1, precision=spec.precision)
     else:
         raise ValueError(f"{first} is neither a CSV file nor a YAML block table")
-    warnings = _slowdowns(rows, first)
-    # What a foreign card says was run has not been shown to the user of this one.
-    conditions = {key: value for key, value in card.conditions.items() if key != "programs"}
-    card = replace(card, name=name, date=card.date or datetime.date.today().isoformat(), conditions=conditions)
-    stored = DeviceTable(DeviceSpec(name, transport="none"), folder / name)
+    if batch is not None and (others := sorted({*rows["batch"]} - {batch})):
+        raise ValueError(f"{first} has rows of batch {others[0]}, --batch says {batch}; leave --batch out")
+    warnings = _slowdowns(rows, first, find_space)
+    stored = DeviceTable(spec, folder / spec.name)
     with stored.locked(listener):
-        if stored.path.exists():
-            rows = merge_repeats(pd.concat([read_rows(stored.path), rows], ignore_index=True), stored.path)
+        before = stored.measured()
+        card = _joined(card, None if before is None else before.card, spec, first)
+        card = replace(card, precision=_precision(rows, before, spec if known else None, first))
+        if before is not None:
+            rows = merge_repeats(pd.concat([before.rows, rows], ignore_index=True), stored.path)
         table = LatencyTable(rows, card)
         write_table(stored.path, table)
     for warning in warnings:
@@ -89,7 +108,65 @@ def import_table(
     return table
 
 
-def _slowdowns(rows: pd.DataFrame, path: Path) -> list[str]:
+def _joined(card: Card, before: Card | None, spec: DeviceSpec, path: Path) -> Card:
+    """What is known of the device, and what the card of the file `path` says besides.
+
+    Raises
+    ------
+    ValueError : they contradict each other.
+    """
+    said = conditions_of(card)
+    own = conditions_wanted(spec) | (conditions_of(before) if before else {})
+    if "processor" in said and spec.transport == "local":
+        own.setdefault("processor", processor_here(spec.runtime))
+    if found := contradiction(said, own, COMPARED):
+        raise ValueError(
+            f"{path} was measured with {found[0]}, {spec.name} is {found[1]}; import it under a name of its own, with "
+            "--device NAME"
+        )
+    card = replace(
+        card,
+        aliases=spec.aliases or card.aliases,
+        chip=card.chip or spec.chip,
+        runtime=card.runtime or spec.runtime,
+        threads=card.threads or spec.threads,
+        date=card.date or datetime.date.today().isoformat(),
+        # What a foreign card says was run has not been shown to the user of this one.
+        conditions={key: value for key, value in card.conditions.items() if key != "programs"},
+    )
+    if before is not None:
+        card = Card(**{field.name: getattr(before, field.name) or getattr(card, field.name) for field in fields(Card)})
+    return replace(card, name=spec.name)
+
+
+def _precision(rows: pd.DataFrame, before: LatencyTable | None, spec: DeviceSpec | None, path: Path) -> str:
+    """The one precision of the device: that of all rows in the file `path`.
+
+    Parameters
+    ----------
+    rows : of the file.
+    before : what the device's own table holds.
+    spec : of the device; None where it is new.
+
+    Raises
+    ------
+    ValueError : rows of several, or of another than the device's.
+    """
+    found = {*rows["precision"]}
+    own = set() if spec is None else {spec.precision}
+    if spec is not None and spec.transport == "none" and before is not None:
+        stored = {*before.rows["precision"]}
+        own = own & stored or stored  # earlier versions took the card's word for it, whatever the rows said
+    if len(found | own) > 1:
+        device = f", {spec.name} is {' and '.join(sorted(own))}" if spec else ""
+        raise ValueError(
+            f"{path} has {' and '.join(sorted(found))} rows{device}; a device has one precision: import each under a "
+            "name of its own, with --device NAME"
+        )
+    return str(next(iter(found)))
+
+
+def _slowdowns(rows: pd.DataFrame, path: Path, find_space: Callable[[str], SearchSpace]) -> list[str]:
     """A sentence for each space while whose networks were measured the device slowed down."""
     if "order" not in rows:
         return []
@@ -103,11 +180,8 @@ def _slowdowns(rows: pd.DataFrame, path: Path) -> list[str]:
         return [] if found is None else [describe_slowdown(found, len(rows), "network")]
     sentences = []
     for label, group in rows.groupby("space", sort=False):
-        space = get_space(str(label))
-        try:
-            population = np.stack([space.parse(text) for text in group["architecture"]])
-        except ValueError:
-            continue  # of a space with other options than usual
+        space = find_space(str(label))
+        population = np.stack([space.parse(text) for text in group["architecture"]])
         slow = find_slowdown_of_device(fleet_predictor(space), population, group["latency_ms"].to_numpy(np.float64))
         if slow is not None:
             sentences.append(

@@ -5,6 +5,7 @@ published networks of other spaces or from the fleet's own measurements. Latenci
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ were left out were predicted worse."""
 ENOUGH_WITH_FLEET, ENOUGH_ALONE = 12, 40
 """Networks to measure on a device before its predictor is trusted: ten and the extremes, or a few dozen."""
 POOL = 1_000  # random networks among which the first ones to measure are chosen
+MOST_LEARNT_FROM = 400
+"""Networks that a device is learnt from; memory grows with their square, to a quarter of a gigabyte here."""
 
 Refit = Callable[[Population, NDArray[np.float64]], None]
 
@@ -68,12 +71,14 @@ def learn_device(
 
     Raises
     ------
-    ValueError : nothing is known of the device and nothing can be measured on it.
+    ValueError : nothing is known of the device and nothing can be measured on it, or its table is of another machine or
+        of other conditions than its card.
     """
+    device.check_table()
     predictor = device_predictor(device, space)
     if samples is None:
         samples = ENOUGH_WITH_FLEET if predictor.devices_ else ENOUGH_ALONE
-    if device.can_measure and len(getattr(predictor, "measured_", ())) < samples:
+    if device.can_measure and len(device.table.known(space)[0]) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
             measure_informative(device, space, samples, seed, extremes=True, progress=progress)
@@ -82,8 +87,9 @@ def learn_device(
             listener.say(sentence)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
-    if (need := describe_need(predictor, device, space)) is not None:
-        listener.say(need)
+    for remark in (describe_left_out(device, space), describe_need(predictor, device, space)):
+        if remark is not None:
+            listener.say(remark)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
 
     def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
@@ -106,8 +112,28 @@ def _adapt(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> P
     """Adapt to what the device's table has of `space`, where that is enough; the networks that it has."""
     population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
-        predictor.adapt(population, latency_ms, device.table.confirmed(space, population))
+        rows = spread_evenly(latency_ms)
+        predictor.adapt(population[rows], latency_ms[rows], device.table.confirmed(space, population[rows]))
     return population
+
+
+def spread_evenly(latency_ms: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Numbers of at most `MOST_LEARNT_FROM` measurements, evenly from the fastest to the slowest network, ascending."""
+    order = np.argsort(latency_ms, kind="stable")
+    chosen = np.linspace(0, len(order) - 1, min(MOST_LEARNT_FROM, len(order))).astype(np.intp)
+    rows: NDArray[np.intp] = np.sort(order[chosen])
+    return rows
+
+
+def describe_left_out(device: Device, space: SearchSpace) -> str | None:
+    """What is said where more networks are known than a device is learnt from; None where all are used."""
+    known = len(device.table.known(space)[0])
+    if known <= MOST_LEARNT_FROM:
+        return None
+    return (
+        f"{known:,} networks of {space.name} are known on {device.name}; {MOST_LEARNT_FROM} of them, evenly from the "
+        "fastest to the slowest, are learnt from"
+    )
 
 
 def check_again(
@@ -181,14 +207,13 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
         return _shipped_costs(fleet, device.name)
     counts = rows["batch"].value_counts()
     batch = device.batch if device.batch in counts else int(counts.index[0])
-    parts = []
-    for row in rows[rows["batch"] == batch].to_dict("records"):
-        if row["space"].startswith(TRACED):  # its layers are known to its own weights only
-            continue
+    rows, parts = rows[rows["batch"] == batch], []
+    for row in rows.iloc[spread_evenly(rows["latency_ms"].to_numpy())].to_dict("records"):
         # Published networks have resolutions of their own; each is a part with a space just for it.
         own = {"resolutions": (int(row["resolution"]),)} if row["resolution"] else {}  # 0: nothing is said of it
-        space = get_space(row["space"], **own)
-        parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
+        with suppress(ValueError):  # of a space with other options than usual
+            space = get_space(row["space"], **own)
+            parts.append(Part(space, space.parse(row["architecture"])[None], np.array([row["latency_ms"]])))
     if not parts:
         return _shipped_costs(fleet, device.name)
     return replace(fleet.adapt(parts), batch=batch)

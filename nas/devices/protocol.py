@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.devices.events import Machine, Report, Start
-from nas.devices.throttling import describe_slowdown, find_slowdown
+from nas.devices.throttling import describe_change, describe_slowdown, find_slowdown
 
 NOISE_LIMIT = 0.15
 DRIFT_LIMIT = 0.08
@@ -109,12 +109,15 @@ class Rounds:
         return float(np.percentile(self.ms[:, -1], 25))
 
 
-def conditions(batches: Sequence[Rounds], threads: int) -> tuple[dict[str, Any], list[str]]:
+def conditions(
+    batches: Sequence[Rounds], threads: int, before_ms: float | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """Conditions of a measurement made in several batches, from its reference network; and warnings for the user.
 
     ``noise`` is (p90 - p10) / median of the reference over all rounds; ``drift`` how much slower it ran in the
     last third of the rounds than in the first; ``repeatability`` the coefficient of variation of its latency
-    over fresh processes (None for a single one); ``waited`` the share of time spent waiting for the core.
+    over fresh processes (None for a single one); ``waited`` the share of time spent waiting for the core. With
+    `before_ms`, the latency of the same reference in earlier sessions, a clear difference is one of the warnings.
     """
     reference = np.concatenate([batch.ms[:, -1] for batch in batches])
     third = max(1, len(reference) // 3)
@@ -139,6 +142,8 @@ def conditions(batches: Sequence[Rounds], threads: int) -> tuple[dict[str, Any],
         warnings.append(f"throttling or a growing load: the reference slowed down by {found['drift']:.0%} on the way")
     if threads == 1 and found["waited"] > WAIT_LIMIT:
         warnings.append(f"the core was shared: {found['waited']:.0%} of the time went to other processes")
+    if before_ms is not None and (change := describe_change(before_ms, found["reference_ms"])) is not None:
+        warnings.append(change)
     return {key: _rounded(value) for key, value in found.items()}, warnings
 
 

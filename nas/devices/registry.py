@@ -73,12 +73,25 @@ def get_device(
     if (spec := _named(name, cards.specs)) is not None:
         trusted = not {spec.name, _BASE.sub("", spec.name)} & cards.own
         if threads is not None and threads != spec.threads:
-            spec = _with_threads(spec, threads)
+            spec = with_threads(spec, threads)
         return Device(spec, folder=folder / spec.name, listener=listener, batch=batch, trusted=trusted)
     names = sorted(spec.name for spec in cards.specs)
     close = difflib.get_close_matches(name[:MAX_NAME], names, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     raise ValueError(f"unknown device {shown(name)!r}{hint}; known: {shown(', '.join(names), 1_000)}")
+
+
+def find_spec(name: str, folder: Path = DEVICES_FOLDER) -> DeviceSpec | None:
+    """The card of the device of that name or alias; None where there is no such device yet.
+
+    Raises
+    ------
+    ValueError : its card is broken.
+    """
+    cards = _read_cards(folder)
+    if name in cards.problems:
+        raise ValueError(cards.problems[name])
+    return _named(name, cards.specs)
 
 
 def device_specs(folder: Path = DEVICES_FOLDER, listener: Listener = SILENT) -> list[DeviceSpec]:
@@ -166,10 +179,16 @@ def _named(name: str, specs: Sequence[DeviceSpec]) -> DeviceSpec | None:
     base = by_name.get(_BASE.sub("", name))
     if base is None or base.transport == "none" or (match := _BASE.search(name)) is None:
         return None
-    return _with_threads(base, int(match[1]))
+    return with_threads(base, int(match[1]))
 
 
-def _with_threads(spec: DeviceSpec, threads: int) -> DeviceSpec:
+def with_threads(spec: DeviceSpec, threads: int) -> DeviceSpec:
+    """The device on another number of threads, with a name of its own.
+
+    Raises
+    ------
+    ValueError : it cannot have another.
+    """
     if spec.transport == "none":
         raise ValueError(f"the figures of {spec.name} are published for {spec.threads} threads; leave --threads out")
     if spec.command and "{threads}" not in spec.command:

@@ -101,12 +101,22 @@ class DeviceSpec:
             raise ValueError(f"{where}: a device behind ssh needs a host, like host: user@192.168.0.7")
 
     @property
+    def program(self) -> str:
+        """What runs the networks there; empty for the usual interpreter."""
+        return (self.command if self.transport == "adb" else "") or self.python
+
+    @property
+    def address(self) -> str:
+        """Where the device is, as ssh or adb takes it; empty where the card does not say."""
+        return {"ssh": self.host, "adb": self.serial}.get(self.transport, "")
+
+    @property
     def programs(self) -> tuple[str, ...]:
         """What the card names to be run; empty where that is the interpreter of this program only."""
         found = {
-            "local": [self.python],
-            "ssh": [f"ssh {self.host}", self.python, f"what {self.ssh_config} names" if self.ssh_config else ""],
-            "adb": [self.command or self.python],
+            "local": [self.program],
+            "ssh": [f"ssh {self.host}", self.program, f"what {self.ssh_config} names" if self.ssh_config else ""],
+            "adb": [self.program],
         }
         return tuple(text for text in found.get(self.transport, []) if text)
 

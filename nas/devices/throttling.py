@@ -51,6 +51,16 @@ def describe_slowdown(found: Slowdown, n: int, what: str) -> str:
     )
 
 
+def describe_change(before_ms: float, now_ms: float) -> str | None:
+    """One sentence where a session's reference differs from earlier sessions' by more than noise; else None."""
+    if max(now_ms / before_ms, before_ms / now_ms) < LEAST_FACTOR:
+        return None
+    return (
+        f"the device is not as it was: its reference network takes {now_ms:.3g} ms, in earlier sessions it took "
+        f"{before_ms:.3g} ms; see what else runs there, or move its folder away and measure all networks again"
+    )
+
+
 def _spread(level: Floats) -> Floats:
     distance: Floats = np.abs(level - np.median(level))
     return distance

@@ -13,6 +13,7 @@ from nas.evaluation.trained import TrainedSupernet
 from nas.export.checked import export_checked
 from nas.export.network_file import FileKind
 from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_exports
+from nas.progress import SILENT, Listener
 from nas.report.html import write_report
 from nas.search.record import FILE, read_record
 from nas.supernet import load_subnet
@@ -51,6 +52,7 @@ def export_again(
     batch: int | None = 1,
     max_accuracy_drop: float = 0.01,
     devices: Path = DEVICES_FOLDER,
+    listener: Listener = SILENT,
 ) -> list[dict[str, Any]]:
     """Write the network of a finished search, check the files and, where its device is this machine, measure them.
 
@@ -63,6 +65,7 @@ def export_again(
     kinds : of each file.
     batch, max_accuracy_drop : see `nas.export.checked.export_checked`.
     devices : where each device's measurements lie, in a folder of its name.
+    listener : is told what is wrong with a measurement, and when another process measures, which is waited for.
 
     Returns
     -------
@@ -98,7 +101,7 @@ def export_again(
         if latency := earlier.get(_what(export)):  # stays, where the device is out of reach from here
             keep_latency(export, folder, latency)
     with suppress(ValueError):  # there is no such device any more
-        measure_exports(exports, folder, get_device(record["device"], folder=devices))
+        measure_exports(exports, folder, get_device(record["device"], folder=devices, listener=listener))
     if folder.resolve() == source.resolve() and all(p.name == k.file_name for p, k in zip(paths, kinds, strict=True)):
         # What counts first stays first.
         record["exports"] = list({_kind(export): export for export in [*record["exports"], *exports]}.values())

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -79,3 +81,16 @@ def test_mistakes_are_one_sentence(space: SearchSpace, n: int, accuracy: list[fl
 def test_predicting_before_fitting_says_so(space: SearchSpace) -> None:
     with pytest.raises(ValueError, match=r"call fit"):
         AccuracyPredictor(space).predict(space.min)
+
+
+def test_what_was_saved_when_names_had_fewer_options_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small, wide = (get_space("nasbench201", channels=channels, cells=1) for channels in (8, 32))
+    predictor = fitted(small, 8, 0)
+    monkeypatch.setattr(small, "name", "nasbench201")
+    predictor.save(tmp_path / "accuracy.safetensors")
+    monkeypatch.undo()
+    found = AccuracyPredictor.load(tmp_path / "accuracy.safetensors", small)
+    np.testing.assert_array_equal(found.predict(small.max[None]), predictor.predict(small.max[None]))
+    predictor.save(tmp_path / "accuracy.safetensors")
+    with pytest.raises(ValueError, match="was made for another space"):
+        AccuracyPredictor.load(tmp_path / "accuracy.safetensors", wide)

@@ -74,3 +74,16 @@ def test_the_group_that_explains_the_target_is_found() -> None:
     target = features[:, :10] @ rng.normal(size=10) + 0.1 * rng.normal(size=60)
     process = GroupedGaussianProcess([Term(10, 0.3), Term(10, 0.3)]).fit(features, target)
     assert process.term_scales_[0] > 5 * process.term_scales_[1]
+
+
+def test_many_rows_are_learnt_from_with_fewer_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, target = make_data(60)
+    terms = [Term(2, 0.5), Term(3, 1.0)]
+    usual = GroupedGaussianProcess(terms).fit(features, target)
+    sizes: list[int] = []
+    inverse = np.linalg.inv
+    monkeypatch.setattr(np.linalg, "inv", lambda kernels: sizes.append(len(kernels)) or inverse(kernels))
+    monkeypatch.setattr("predictors.gaussian_process.NUMBERS_AT_ONCE", 8 * 60**2)
+    few = GroupedGaussianProcess(terms).fit(features, target)
+    assert sizes == [8]
+    np.testing.assert_allclose(few.posterior_.mean, usual.posterior_.mean, atol=0.02)

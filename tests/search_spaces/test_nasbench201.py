@@ -117,3 +117,19 @@ def test_min_net_is_connected(resolutions: tuple[int, ...]) -> None:
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         get_space("nasbench201", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "nasbench201"),
+        ({"channels": 32}, "nasbench201_c32"),
+        ({"cells": 3}, "nasbench201_n3"),
+        ({"channels": 8, "cells": 1}, "nasbench201_c8_n1"),
+    ],
+)
+def test_another_size_has_another_name(options: dict[str, int], name: str) -> None:
+    space = get_space("nasbench201", **options)
+    assert space.name == name
+    for again in (get_space(name), get_space(name, **space.options), get_space("nasbench201", **space.options)):
+        assert (again.name, again.options) == (name, space.options)

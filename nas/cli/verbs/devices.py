@@ -53,12 +53,17 @@ def _row(known: KnownDevice, device: Device) -> dict[str, Any]:
     spec, card = known.spec, known.card
     networks, errors = dict(known.spaces), {}
     if known.problem:
-        figures = "cannot be read"
+        figures = "cannot be used"
     elif device.can_measure:
-        for space in networks:
-            predictor = device_predictor(device, get_space(space))
+        device.table.check_conditions()
+        for name in networks:
+            try:
+                space = get_space(name)
+            except ValueError:
+                continue  # a given network, known to its own weights
+            predictor = device_predictor(device, space)
             if hasattr(predictor, "errors_"):
-                errors[space] = round(predictor.errors_.mape, 4)
+                errors[name] = round(predictor.errors_.mape, 4)
         figures = f"measured, {spec.transport}" if networks else f"to be measured, {spec.transport}"
     else:
         costs = device_costs(device)

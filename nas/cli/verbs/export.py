@@ -32,7 +32,8 @@ def run(config: ExportConfig, call: Call) -> int:
     check_writable(paths[0].parent)
     # Its record changes only where the files join it.
     inside = source.is_dir() and paths[0].parent.resolve() == source.resolve()
-    with in_use(source, "nas export", wait=True, listener=Listener(say=remarks.print)) if inside else nullcontext():
+    listener = Listener(say=remarks.print)
+    with in_use(source, "nas export", wait=True, listener=listener) if inside else nullcontext():
         exports = export_again(
             source,
             paths,
@@ -40,6 +41,7 @@ def run(config: ExportConfig, call: Call) -> int:
             batch=config.batch if call.says("batch") else batch_of(search_record(source)),
             max_accuracy_drop=config.max_accuracy_drop / 100,
             devices=Path(config.runs) / "devices",
+            listener=listener,
         )
     if config.json:
         print(json.dumps({"folder": str(paths[0].parent), "exports": exports}))

@@ -11,7 +11,7 @@ from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
-from nas.devices.learning import describe_need, device_predictor
+from nas.devices.learning import describe_left_out, describe_need, device_predictor
 from nas.progress import Listener
 from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
@@ -29,6 +29,7 @@ def run(config: FitConfig, call: Call) -> int:
     )
     check_writable(device.table.folder, RUNS_HINT)
     space = config.space.make()
+    device.check_table()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
         raise ValueError(
@@ -67,8 +68,9 @@ def run(config: FitConfig, call: Call) -> int:
     output.print(shown)
     for name in doubted:
         remarks.print(f"left out, for the others speak against it: {name}")
-    if (need := describe_need(predictor, device, space)) is not None:
-        remarks.print(need)
+    for remark in (describe_left_out(device, space), describe_need(predictor, device, space)):
+        if remark is not None:
+            remarks.print(remark)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
     remarks.print(f"next: nas search {device.flags} --latency 60%")
     return 0

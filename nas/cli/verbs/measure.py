@@ -20,7 +20,7 @@ def run(config: MeasureConfig, call: Call) -> int:
     if not 1 <= config.samples <= MOST["samples"]:
         raise ValueError(f"--samples must be 1 to {MOST['samples']:,}, got {config.samples}")
     if config.source is not None:
-        return _import(config)
+        return _import(config, call)
     listener = Listener(say=remarks.print, track=track)
     device = get_device(
         config.device,
@@ -37,13 +37,10 @@ def run(config: MeasureConfig, call: Call) -> int:
         else:
             population = space.sample(config.samples, np.random.default_rng(config.seed), tilt=1.5)
             measured = device.measure(space, population, progress=progress)
-        warnings = measured.card.conditions["warnings"]
         predictor, again = check_again(device, space, progress)
         if again:
             names = measured.rows["architecture"]
             measured = device.measure(space, np.stack([space.parse(name) for name in names]))
-    for warning in warnings:
-        remarks.print(f"warning: {warning}")
     for sentence in again:
         remarks.print(sentence)
     latency = measured.rows["latency_ms"]
@@ -75,18 +72,25 @@ def run(config: MeasureConfig, call: Call) -> int:
     return 0
 
 
-def _import(config: MeasureConfig) -> int:
-    paths = [Path(name).expanduser() for name in str(config.source).split(",")]
-    space = config.space.make() if paths[0].suffix.lower() != ".csv" else None
-    listener = Listener(say=remarks.print)
-    folder = Path(config.runs) / "devices"
-    table = import_table(paths, config.device, space=space, seed=config.seed, folder=folder, listener=listener)
+def _import(config: MeasureConfig, call: Call) -> int:
+    if not call.says("device"):
+        raise ValueError("--import takes latencies of one device: say which with --device NAME")
+    table = import_table(
+        [Path(name).expanduser() for name in str(config.source).split(",")],
+        config.device,
+        space=config.space.make(),
+        batch=config.batch if call.says("batch") else None,
+        threads=config.device_threads,
+        seed=config.seed,
+        folder=Path(config.runs) / "devices",
+        listener=Listener(say=remarks.print),
+    )
+    device = table.card.name
     counts = {str(name): int(count) for name, count in table.rows["space"].value_counts().items()}
     if config.json:
-        print(json.dumps({"device": config.device, "networks": counts}))
+        print(json.dumps({"device": device, "networks": counts}))
         return 0
-    output.print(
-        f"{config.device} now has " + " and ".join(f"{count} networks of {name}" for name, count in counts.items())
-    )
-    remarks.print(f"next: nas fit --device {config.device}")
+    output.print(f"{device} now has " + " and ".join(f"{count} networks of {name}" for name, count in counts.items()))
+    batch = f" --batch {config.batch}" if config.batch > 1 else ""
+    remarks.print(f"next: nas fit --device {device}{batch}")
     return 0

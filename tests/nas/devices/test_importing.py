@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from fake_board import FakeBoard
 
 from latency_tables.table import read_table
 from nas.cli.main import main
@@ -250,3 +251,129 @@ def test_the_fit_of_a_tiny_table_is_valid_json(tmp_path: Path, capsys: pytest.Ca
     else:
         assert code == 2
         assert "nas fit:" in said.err
+
+
+def with_column(path: Path, name: str, *cells: object) -> Path:
+    """The file with another column; a single cell stands in every row."""
+    head, *lines = path.read_text().splitlines()
+    each = cells * len(lines) if len(cells) == 1 else cells
+    path.write_text("\n".join([f"{head},{name}", *(f"{a},{b}" for a, b in zip(lines, each, strict=True))]) + "\n")
+    return path
+
+
+def test_batch_and_threads_are_those_of_rows_that_do_not_say_them(tmp_path: Path) -> None:
+    folder = tmp_path / "devices"
+    path = write_csv(tmp_path / "mine.csv", rows_of(12))
+    table = import_table([path], "mine", batch=8, threads=4, folder=folder)
+    assert (set(table.rows["batch"]), table.card.threads) == ({8}, 4)
+    assert len(get_device("mine", folder=folder, batch=8, threads=4).table.known(SPACE)[0]) == 12
+    with pytest.raises(ValueError, match="published for 4 threads; leave --threads out"):
+        import_table([path], "mine", threads=2, folder=folder)
+    with_column(path, "batch", 1)
+    with pytest.raises(ValueError, match=r"mine.csv has rows of batch 1, --batch says 8; leave --batch out"):
+        import_table([path], "mine", batch=8, folder=folder)
+
+
+def test_other_threads_of_a_device_have_a_table_of_their_own(tmp_path: Path) -> None:
+    import_table([write_csv(tmp_path / "x.csv", rows_of(4))], "cpu", threads=2, folder=tmp_path / "devices")
+    assert len(get_device("cpu", folder=tmp_path / "devices", threads=2).table.known(SPACE)[0]) == 4
+    assert get_device("cpu", folder=tmp_path / "devices").table.read() is None
+
+
+def test_an_import_needs_the_name_of_a_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_csv(tmp_path / "phone.csv", rows_of(4))
+    assert main(["measure", "--import", str(path)]) == 2
+    assert "--device NAME" in capsys.readouterr().err
+    assert not (tmp_path / "runs/devices").exists()
+    assert main(["measure", "--import", str(path), "--device", "phone7", "--batch", "2", "--threads", "3"]) == 0
+    assert "next: nas fit --device phone7 --batch 2" in capsys.readouterr().err
+    table = get_device("phone7").table.read()
+    assert table is not None
+    assert (set(table.rows["batch"]), table.card.threads) == ({2}, 3)
+
+
+def test_what_is_imported_under_an_alias_is_the_devices_own(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", rows_of(4))
+    for alias, name in (("local", "cpu"), ("pixel", "pixel1")):
+        assert import_table([path], alias, folder=tmp_path / "devices").card.name == name
+        device = get_device(alias, folder=tmp_path / "devices")
+        assert device.name == name
+        assert len(device.table.known(SPACE)[0]) == 4
+
+
+def test_the_card_of_a_measured_device_stays(tmp_path: Path) -> None:
+    device = get_device("cpu", folder=tmp_path)
+    device.transport, device.protocol = FakeBoard(), Protocol(rounds=5, runs=2)
+    device.measure(SPACE, SPACE.max[None])
+    before = device.table.card()
+    import_table([write_csv(tmp_path / "x.csv", rows_of(3))], "cpu", folder=tmp_path)
+    assert device.table.card() == before
+    assert len(device.table.known(SPACE)[0]) == 4
+    assert len(device.measure(SPACE, SPACE.min[None])) == 1
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ("runtime: litert", "was measured with runtime: litert, cpu is runtime: onnxruntime"),
+        ("threads: 4", "was measured with threads: 4, cpu is threads: 1"),
+        ("conditions: {cpu: Phone}", "was measured with processor: Phone, cpu is processor: "),
+        ("precision: int8", "has int8 rows, cpu is float32; a device has one precision"),
+    ],
+)
+def test_a_file_of_other_conditions_is_not_this_machines(card: str, message: str, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", rows_of(3))
+    path.with_suffix(".yaml").write_text(f"name: x\n{card}\n")
+    with pytest.raises(ValueError, match=message):
+        import_table([path], "cpu", folder=tmp_path / "devices")
+    assert not (tmp_path / "devices/cpu/cpu.csv").exists()
+    assert import_table([path], "phone7", folder=tmp_path / "devices").card.name == "phone7"
+
+
+def test_the_precision_of_a_device_is_that_of_its_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "devices"
+    path = with_column(write_csv(tmp_path / "x.csv", rows_of(4)), "precision", "int8")
+    import_table([path], "npu", folder=folder)
+    device = get_device("npu", folder=folder)
+    assert device.spec.precision == "int8"
+    assert len(device.table.known(SPACE)[0]) == 4
+    import_table([write_csv(tmp_path / "y.csv", rows_of(6))], "npu", folder=folder)  # it does not say any other
+    assert len(device.table.known(SPACE)[0]) == 6
+    both = with_column(write_csv(tmp_path / "z.csv", rows_of(4)), "precision", "int8", "int8", "float32", "int8")
+    for name in ("npu", "new"):
+        with pytest.raises(ValueError, match="has float32 and int8 rows.*; a device has one precision"):
+            import_table([both], name, folder=folder)
+
+
+def test_what_an_earlier_version_took_for_float32_is_imported_again_as_what_it_is(tmp_path: Path) -> None:
+    path = with_column(write_csv(tmp_path / "x.csv", rows_of(4)), "precision", "int8")
+    import_table([path], "npu", folder=tmp_path)
+    card = tmp_path / "npu/npu.yaml"
+    card.write_text(card.read_text().replace("precision: int8", "precision: float32"))
+    assert len(get_device("npu", folder=tmp_path).table.known(SPACE)[0]) == 0
+    import_table([path], "npu", folder=tmp_path)
+    assert len(get_device("npu", folder=tmp_path).table.known(SPACE)[0]) == 4
+
+
+def test_a_resolution_that_the_architecture_does_not_have_is_refused(tmp_path: Path) -> None:
+    path = with_column(write_csv(tmp_path / "x.csv", rows_of(3)), "resolution", "32", "", "224")
+    with pytest.raises(ValueError, match="line 4: 224 in resolution is not the one that the architecture has"):
+        import_table([path], "mine", folder=tmp_path / "devices")
+
+
+def test_a_csv_is_read_with_the_options_of_the_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wide = get_space(SPACE.name, kernels=[3, 5, 7])
+    Path("x.csv").write_text(
+        f"space,architecture,latency_ms,order\n{wide.name},{wide.format(wide.min)},0.1,1\n"
+        f"{wide.name},{wide.format(wide.max)},0.9,2\n"
+    )
+    assert main(["measure", "--device", "mine", "--import", "x.csv"]) == 2
+    assert "is not a word of space" in capsys.readouterr().err
+    assert main(["measure", "--device", "mine", "--import", "x.csv", "space.kernels=[3,5,7]"]) == 0
+    assert len(get_device("mine").table.known(wide)[0]) == 2

@@ -1,7 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from fake_board import FakeBoard
 
+from latency_tables.table import write_table
+from nas.cli.verbs.devices import _row
 from nas.devices import Device, get_device
 from nas.devices.learning import (
     device_costs,
@@ -11,7 +16,9 @@ from nas.devices.learning import (
     measure_informative,
 )
 from nas.devices.protocol import Protocol
+from nas.devices.registry import KnownDevice
 from nas.devices.spec import DeviceSpec
+from nas.progress import Listener
 from search_spaces import get_space
 
 SMALL = get_space("mobilenet_v3_small_images")
@@ -116,3 +123,55 @@ def test_nothing_is_known_of_a_phone_that_was_never_measured(tmp_path):
     device = get_device("phone", folder=tmp_path)
     assert not hasattr(device_predictor(device, SMALL), "errors_")
     assert device_costs(device) is None
+
+
+def test_networks_of_other_options_do_not_stand_in_the_way(board):
+    other = get_space(SMALL.name, kernels=[3, 5, 7])
+    board.measure(other, other.max[None])
+    assert device_costs(board) is None
+    board.measure(SMALL, SMALL.max[None])
+    assert device_costs(board).n == 1
+    assert device_predictor(board, IMAGENET).devices_ == ()
+
+
+def test_a_row_whose_resolution_contradicts_it_is_passed_over(board):
+    table = board.measure(SMALL, np.stack([SMALL.min, SMALL.max]))
+    write_table(board.table.path, replace(table, rows=table.rows.assign(resolution=[32, 224])))
+    assert device_costs(board).n == 1
+
+
+def test_of_very_many_networks_some_hundred_are_learnt_from(board, monkeypatch):
+    monkeypatch.setattr("nas.devices.learning.MOST_LEARNT_FROM", 15)
+    population = np.unique(SMALL.sample(40, np.random.default_rng(0), tilt=1.5), axis=0)
+    latency_ms = board.measure(SMALL, population).rows["latency_ms"].to_numpy()
+    predictor = device_predictor(board, SMALL)
+    np.testing.assert_array_equal(predictor.measured_, device_predictor(board, SMALL).measured_)
+    assert len(predictor.measured_) == 15
+    assert predictor.latency_ms_.min() == latency_ms.min()
+    assert predictor.latency_ms_.max() == latency_ms.max()
+    assert np.ptp(np.searchsorted(np.sort(latency_ms), np.sort(predictor.latency_ms_))[:8]) < len(population) * 0.6
+    assert device_costs(board).n == 15
+    said = []
+    asked = len(board.transport.asked)
+    learn_device(board, SMALL, samples=30, listener=Listener(say=said.append))
+    assert len(board.transport.asked) == asked
+    assert f"{len(population)} networks of {SMALL.name} are known on board; 15 of them" in said[0]
+
+
+def test_another_size_of_nasbench201_is_another_space(board):
+    usual, small = get_space("nasbench201"), get_space("nasbench201", channels=8, cells=1)
+    board.measure(small, np.stack([small.min, small.max]))
+    assert len(board.table.known(usual)[0]) == 0
+    assert len(board.table.known(small)[0]) == 2
+    assert fleet_predictor(small).devices_ == ()
+    assert device_costs(board).spaces == ("nasbench201_c8_n1",)
+
+
+def test_a_device_with_networks_of_a_given_network_is_listed(board):
+    table = board.measure(SMALL, SMALL.sample(4, np.random.default_rng(0)))
+    traced = table.rows.tail(1).assign(space="traced_mynet_0123", architecture="r32-w4")
+    write_table(board.table.path, replace(table, rows=pd.concat([table.rows, traced], ignore_index=True)))
+    row = _row(KnownDevice(board.spec, table.card, ((SMALL.name, 4), ("traced_mynet_0123", 1))), board)
+    assert row["figures"] == "measured, local"
+    assert row["networks"] == {SMALL.name: 4, "traced_mynet_0123": 1}
+    assert set(row["errors"]) == {SMALL.name}

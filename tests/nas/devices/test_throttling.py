@@ -1,9 +1,13 @@
 """Slow stretches, told from the reference; suspicious networks, measured again."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from fake_board import FakeBoard
 
 from latency_tables.table import read_rows
 from nas.devices.device import Device
@@ -13,7 +17,7 @@ from nas.devices.learning import check_again, device_predictor
 from nas.devices.protocol import Protocol, Rounds, conditions
 from nas.devices.spec import DeviceSpec
 from nas.devices.throttling import find_slowdown
-from nas.devices.transport import Transport
+from nas.devices.transport import Events, Transport
 from nas.progress import Listener
 from search_spaces import get_space
 
@@ -128,3 +132,59 @@ def test_a_suspicious_network_is_measured_again_before_it_is_doubted(tmp_path: P
         assert "as before, so it counts" in sentence
         assert (rows["source"] == "measured twice").sum() == 1
         assert check_again(device, SPACE)[1] == []
+
+
+QUICK = Protocol(rounds=5, runs=2)
+CPU = DeviceSpec("cpu")
+
+
+class Slower(FakeBoard):
+    """Every network takes `factor` times as long, and others work on the machine too."""
+
+    def __init__(self, factor: float = 1.0, waited: float = 0.0) -> None:
+        super().__init__()
+        self.factor, self.waited = factor, waited
+
+    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
+        for event in super().run(job, models, silence_s=silence_s, limit_s=limit_s):
+            if "ms" in event:
+                event = event | {"ms": {key: self.factor * ms for key, ms in event["ms"].items()}}
+                event["waited"] = self.waited
+            yield event
+
+
+def population(n: int) -> np.ndarray:
+    return SPACE.sample(n, np.random.default_rng(0))
+
+
+def test_what_is_wrong_with_a_measurement_is_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    listener = Listener(say=said.append)
+    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=Slower(waited=0.3), listener=listener)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"x" * 1000)
+    device.measure_models([path])
+    assert len(said) == 1
+    assert said[0].startswith("warning: measuring on cpu: the core was shared: 30% of the time")
+    device.transport = Slower(waited=0.4)
+    device.measure_models([path])
+    device.measure(SPACE, population(1))
+    device.under(replace(CPU, precision="int8"), tmp_path).measure_models([path])
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(("factor", "clear"), [(1.0, False), (1.1, False), (1.3, True), (0.7, True)])
+def test_a_device_that_is_not_as_it_was_is_said(factor: float, clear: bool, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def device(factor: float) -> Device:
+        listener = Listener(say=said.append)
+        return Device(CPU, folder=tmp_path, protocol=QUICK, transport=Slower(factor), listener=listener)
+
+    device(1.0).measure(SPACE, population(2))
+    device(1.0).measure(get_space(SPACE.name, expansions=[2]), SPACE.min[None])  # another reference network
+    assert said == []
+    device(factor).measure(SPACE, population(4))
+    assert [("not as it was" in sentence, "in earlier sessions" in sentence) for sentence in said] == [
+        (True, True)
+    ] * clear

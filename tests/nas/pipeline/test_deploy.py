@@ -135,7 +135,7 @@ def test_a_finalist_is_quantised_once(trained: TrainedSupernet, monkeypatch: pyt
 
 
 def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path: Path) -> None:
-    device = Device(DeviceSpec("here"), protocol=QUICK)
+    device = Device(DeviceSpec("here"), folder=tmp_path / "devices", protocol=QUICK)
     facts = deploy(
         trained, trained.subnet(trained.space.min), tmp_path, [FLOAT, INT8], max_accuracy_drop=1, device=device
     )
@@ -156,7 +156,7 @@ def test_every_file_is_measured_and_described(trained: TrainedSupernet, tmp_path
 
 def test_what_the_search_measured_is_the_latency_of_its_own_file(trained: TrainedSupernet, tmp_path: Path) -> None:
     known = {"accuracy": 0.5, "latency_ms": 123.0, "p10_ms": 120.0, "p90_ms": 130.0}
-    device = Device(DeviceSpec("here"), protocol=QUICK)
+    device = Device(DeviceSpec("here"), folder=tmp_path / "devices", protocol=QUICK)
     subnet, kinds = trained.subnet(trained.space.min), [FLOAT, INT8]
     facts = deploy(trained, subnet, tmp_path, kinds, max_accuracy_drop=1, device=device, known=known)
     own, other = (record["latency"] for record in facts["exports"])
