@@ -61,7 +61,10 @@ def test_a_users_own_network_with_its_weights(tmp_path: Path) -> None:
             torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
     kinds = {gene.kind for gene in adopted.space.genes if len(gene.values) > 1}
     assert kinds == {"resolution", "depth", "expansion"}
-    assert adopted.space.costs(adopted.space.max).params[0] == sum(p.numel() for p in module.parameters())
+    # A batch-norm without weights of its own has them then, so that it can be trained and calibrated like others.
+    ours = sum(p.numel() for p in module.parameters()) + 2 * module.norm.num_features
+    assert adopted.space.costs(adopted.space.max).params[0] == ours
+    assert sum(key.endswith("running_var") for key in adopted.supernet.state_dict()) == 2
 
 
 def test_training_starts_from_what_is_there() -> None:
@@ -86,6 +89,34 @@ def test_training_starts_from_what_is_there() -> None:
 
 
 def test_a_network_for_one_size_says_so_once() -> None:
+def test_channels_are_sorted_by_the_classifier_that_was_given() -> None:
+    """The features that it alone reads too, whatever the new one is like."""
+    adopted = adopt(load_model(f"{OWN}:convolutional", resolution=SIDE))
+    same = start_from(adopted, adopted.space).supernet.state_dict()
+    other = get_space(adopted.space.name, **adopted.space.options | {"num_classes": 7})
+    for seed in (0, 1):
+        start = start_from(adopted, other, seed)
+        weights = start.supernet.state_dict()
+        assert len(start.new) == 2
+        assert all(torch.equal(weights[key], same[key]) for key in weights.keys() - set(start.new))
+
+
+def test_windows_are_cropped_as_far_as_their_padding_allows() -> None:
+    adopted = adopt(load_model(f"{OWN}:windows", resolution=SIDE))
+    space, supernet = adopted.space, adopted.supernet
+    assert [gene.values for gene in space.genes if gene.kind == "kernel"] == [(5, 7), (3, 5)]
+    supernet.activate(space.min)
+    assert supernet.eval()(images(supernet.resolution)).shape == (2, 4)
+
+
+def test_a_copy_that_is_worked_on_in_place_leaves_what_was_copied() -> None:
+    model = load_model(f"{OWN}:copying", resolution=SIDE)
+    adopted = adopt(model)
+    assert model.module is not None
+    with torch.inference_mode():
+        torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
+
+
     adopted = adopt(load_model(f"{OWN}:for_small_images", resolution=32))
     assert adopted.space.resolutions == (32,)
     (note,) = adopted.notes
