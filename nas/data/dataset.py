@@ -1,6 +1,6 @@
 """Labelled images, and the record of how they were split.
 
-Pixels are uint8 in [0, 255] at one resolution; `mean` and `std` are of the train split in units of pixel / 255.
+Pixels are uint8 in [0, 255] at one resolution; `mean` and `std` are in units of pixel / 255.
 """
 
 import hashlib
@@ -128,7 +128,8 @@ class ImageData:
     ----------
     name : as given to `load_data`.
     classes : names of the classes; a label is an index into it.
-    mean, std : of the train split, one for each channel, in units of pixel / 255.
+    mean, std : that pixels are normalised by, one for each channel, in units of pixel / 255: of the train split, unless
+        the settings or trained weights say otherwise.
     train, validation, test : disjoint splits with every class in each.
     seed : the splits follow from it.
     flip : whether a mirrored image still shows its class; training then mirrors half of them.

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from latency_tables.files import from_fields
+from latency_tables.files import from_fields, shown
 
 NAMES = ("digits", "folder", "cifar10")
 ON_UNREADABLE = ("skip", "fail")
 MEMORY_GB = 1.5
 """By default, decoded images that need more are read while training: two processes of two GB fit a small machine."""
+LEAST_STD = 0.001
+"""Of `DataSettings.std`; 1/255 leaves pixels from 0 to 255."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class DataSettings:
     memory_gb : decoded images that need more (in GB of 1e9 bytes; 3 * resolution^2 bytes each) are read from their
         files while training; by default 1.5.
     workers : processes that decode; by default one for each core. Results are the same with any number.
+    mean, std : that pixels are normalised by, three numbers each, in units of pixel / 255; by default what the trained
+        weights expect that training starts from, or those of the training images.
 
     Raises
     ------
@@ -50,6 +54,8 @@ class DataSettings:
     flip: bool | None = None
     memory_gb: float | None = None
     workers: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.root, os.PathLike):
@@ -86,6 +92,22 @@ class DataSettings:
         for name in ("memory_gb", "seed", "workers"):
             if (value := getattr(self, name)) is not None and not value >= 0:
                 raise ValueError(f"data.{name} must not be negative, got {value}")
+        self._check_normalisation()
+
+    def _check_normalisation(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("data.mean and data.std go together, like data.mean=[.5,.5,.5] data.std=[.5,.5,.5]")
+        for name, least in (("mean", 0.0), ("std", LEAST_STD)):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            numbers = list(value) if isinstance(value, list | tuple) else []
+            if len(numbers) != 3 or not all(_is_share(number, least) for number in numbers):
+                raise ValueError(
+                    f"data.{name} must be three numbers from {least:g} to 1, in units of pixel / 255, like [.5,.5,.5]; "
+                    f"got {shown(value)}"
+                )
+            object.__setattr__(self, name, tuple(map(float, numbers)))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -99,7 +121,8 @@ class DataSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, complete."""
-        return asdict(self)
+        values = asdict(self)
+        return values | {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
 
     def portable(self) -> dict[str, Any]:
         """As `as_dict`, with an absolute root, so that a later run finds the images from anywhere."""
@@ -107,6 +130,14 @@ class DataSettings:
         return self.as_dict() | root
 
     def deciding(self) -> dict[str, Any]:
-        """The settings that the images of the splits follow from, beside the contents of the folder."""
-        left_out = ("root", "memory_gb", "workers")
+        """The settings that what a network reads follows from, beside the contents of the folder."""
+        left_out = ["root", "memory_gb", "workers"]
+        if self.mean is None:  # a training without them is the one that it was before there were these settings
+            left_out += ["mean", "std"]
         return {name: value for name, value in self.as_dict().items() if name not in left_out}
+
+
+def _is_share(number: Any, least: float) -> bool:
+    """Whether it is a number from `least` to 1."""
+    plain = isinstance(number, int | float) and not isinstance(number, bool)
+    return plain and least <= number <= 1

@@ -84,12 +84,19 @@ class TrainedSupernet:
             _require(card["data"], folder, ("name", "resolution"), "data.")
             images = read_synthetic_data(calibration_file, card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
-        images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
+        settings = DataSettings.from_dict(card["data_settings"] | dict(data or {}))
+        # Trained weights that a training started from may expect other numbers than those of its images.
+        expected = (tuple(card["mean"]), tuple(card["std"])) if {"mean", "std"} <= card.keys() else None
+        if None not in (settings.mean, expected) and (settings.mean, settings.std) != expected:
+            raise ValueError(
+                f"data.mean and data.std belong to a training, and {given} was trained with others; leave them out, or "
+                "leave --supernet out to train with them"
+            )
+        images = load_data(settings, listener)
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(_other_images(given, card, images))
-        # Trained weights that a training started from may expect other numbers than those of its images.
-        if "mean" in card and "std" in card:
-            images = replace(images, mean=tuple(card["mean"]), std=tuple(card["std"]))
+        if expected is not None:
+            images = replace(images, mean=expected[0], std=expected[1])
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
         kept = notes if calibration_file.is_file() else folder
         better = load_subnet(folder / GIVEN).eval() if given_network(folder).get("better") else None

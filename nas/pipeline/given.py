@@ -74,9 +74,11 @@ def supernet_to_train(request: TrainRequest, space: SearchSpace) -> Supernet:
 
 def normalisation(request: TrainRequest) -> Normalisation | None:
     """Mean and standard deviation of pixels, by channel, that trained weights expect; None where none are given."""
-    if request.init is not None:
-        return initial_normalisation(request.init)
     if not request.starts_trained:
         return None
+    if request.data.mean is not None and request.data.std is not None:
+        return request.data.mean, request.data.std
+    if request.init is not None:
+        return initial_normalisation(request.init)
     mean, std = adopted(request).normalisation or (IMAGENET_MEAN, IMAGENET_STD)
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])

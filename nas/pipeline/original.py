@@ -63,6 +63,8 @@ def original_network(
     """
     if (folder / CHECKPOINT).is_file():
         return _kept(folder)
+    if assumed := _what_is_assumed(request):
+        listener.say(assumed)
     space = supernet.space
     if adopted(request).space.num_classes == space.num_classes:
         own = supernet.extract(space.max).eval()
@@ -79,15 +81,36 @@ def original_network(
             listener.say(f"{said}, too few: its classes are others, or in another order")
     if not request.starts_trained:
         return None
-    fit_classifier(supernet, images, listener=listener)
+    can_be_fitted = fit_classifier(supernet, images, listener=listener)
     fitted = supernet.extract(space.max).eval()
     found = Original(fitted, evaluate(fitted, "validation", images), False)
-    listener.say(
-        f"a classifier for {space.num_classes} classes was fitted to the features of the given network "
-        f"({found.accuracy:.1%} on search-validation); as its own is for others, it does not teach: labels do"
-    )
+    if can_be_fitted:
+        done = f"a classifier for {space.num_classes} classes was fitted to the features of the given network"
+    else:
+        done = (
+            "no classifier could be fitted to the features of the given network before training, as its scores are "
+            "not linear in them"
+        )
+    reached = f"({found.accuracy:.1%} on search-validation)"
+    listener.say(f"{done} {reached}; as its own is for others, it does not teach: labels do")
     found.keep(folder)
     return found
+
+
+def _what_is_assumed(request: TrainRequest) -> str:
+    """What is assumed of the given network, as nothing says it; empty where there is no such thing."""
+    if not request.starts_trained:
+        own = "" if request.data.mean else ", images normalised by their own mean and standard deviation"
+        return (
+            f"{request.model} comes without --weights, so its weights are taken for random ones: recipe "
+            f"{request.recipe.name}{own}; trained weights are given by --weights FILE"
+        )
+    if adopted(request).normalisation is None and request.data.mean is None:
+        return (
+            f"images are normalised by ImageNet's mean and standard deviation, as {request.model} does not say what it "
+            "expects; data.mean=[.5,.5,.5] data.std=[.5,.5,.5] would"
+        )
+    return ""
 
 
 def knows(counts: NDArray[np.int64]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.tracing.slots import Stretch
+from search_spaces import LayerSpec
 from search_spaces.channels import ChannelSets, channel_sets, flat
 from search_spaces.traced import layer_to_json
 
@@ -180,11 +181,8 @@ class GeneFinder:
             tensors, slots = self._places(number)
             if slots == {slot} and self._channels(number) >= SMALLEST_WIDTH and not self._is_gate(tensors):
                 numbers.append(number)
-        windows = [
-            f"{slot}/{spec.name}"
-            for spec in self._layers[slot]
-            if spec.is_depthwise and spec.kernel in KERNELS[1:] and not spec.kernel_width
-        ]
+        windows = {f"{slot}/{spec.name}": _kernels_of(spec) for spec in self._layers[slot]}
+        windows = {name: kernels for name, kernels in windows.items() if len(kernels) > 1}
         room = MAX_VARIANTS // prod(len(gene.values) for gene in shared)
         kernels = self._kernels(slot, windows, room)
         widths = self._widths(slot, numbers, room // prod(len(gene.values) for gene in kernels))
@@ -196,17 +194,20 @@ class GeneFinder:
         for gene in place.own:
             gene.needs = place.needs
 
-    def _kernels(self, slot: str, windows: Sequence[str], room: int) -> list[Gene]:
+    def _kernels(self, slot: str, windows: Mapping[str, tuple[int, ...]], room: int) -> list[Gene]:
         """A gene for each depthwise window, or one for all where that is too many."""
-        choices = {name: [k for k in KERNELS if k <= self._by_name[name].kernel] for name in windows}
         if not windows:
             return []
-        if prod(len(c) for c in choices.values()) <= max(room // 2, 1):
+        if prod(map(len, windows.values())) <= max(room // 2, 1):
             names = _numbered(f"{slot}_kernel", len(windows))
-            return [Gene(n, "kernel", "k", tuple(choices[w]), crops=[w]) for n, w in zip(names, windows, strict=True)]
-        alike = [w for w in windows if self._by_name[w].kernel == self._by_name[windows[0]].kernel]
-        values = choices[alike[0]][-max(1, min(3, room)) :]
-        return [Gene(f"{slot}_kernel", "kernel", "k", tuple(values), crops=alike)] if len(values) > 1 else []
+            return [
+                Gene(n, "kernel", "k", kernels, crops=[w])
+                for n, (w, kernels) in zip(names, windows.items(), strict=True)
+            ]
+        first = next(iter(windows.values()))
+        values = first[-max(1, min(3, room)) :]
+        alike = [name for name, kernels in windows.items() if kernels == first]
+        return [Gene(f"{slot}_kernel", "kernel", "k", values, crops=alike)] if len(values) > 1 else []
 
     def _widths(self, slot: str, numbers: Sequence[int], room: int) -> list[Gene]:
         """A gene for each inner set, with fewer choices where there are many, tied where there are too many."""
@@ -231,6 +232,14 @@ class GeneFinder:
                 gene.narrows.append((tensor, self._first_channel(number, tensor), units[-n_values:]))
             genes.append(gene)
         return genes
+
+
+def _kernels_of(spec: LayerSpec) -> tuple[int, ...]:
+    """The windows that a depthwise layer may be cropped to: its padding shrinks with the window, and ends at none."""
+    if not spec.is_depthwise or spec.kernel not in KERNELS or spec.kernel_width:
+        return ()
+    least = spec.kernel - 2 * (min(spec.pads) // spec.dilation)
+    return tuple(kernel for kernel in KERNELS if least <= kernel <= spec.kernel)
 
 
 def _numbered(name: str, n: int) -> list[str]:

@@ -8,9 +8,10 @@ import difflib
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.export import ExportedProgram
 from nas.errors import MissingExtra
 from nas.tracing.program_file import read_program
 from nas.tracing.values import NotTraceable
-from nas.tracing.weights import load_weights, read_state_dict
+from nas.tracing.weights import classes_in, load_weights
 
 FORMS = "torchvision:NAME, timm:NAME, package.module:function, or a file net.pt2"
 USUAL_RESOLUTION = 224
@@ -78,31 +79,34 @@ def load_model(
     weights : a state dict; see `nas.tracing.weights.load_weights`. None leaves the network as it is made.
     num_classes : for networks of torchvision and timm without weights, the classes they are made with. (With
         weights the file says how many; `nas.supernet` replaces the classifier.)
-    resolution : side of the images; None for what the network says it is meant for, or 224.
+    resolution : side of the images; None for what the network says it is meant for, or 224. A ``.pt2`` file has its
+        own.
 
     Raises
     ------
-    ValueError : no such network, a model that raises, weights of another network, a file with pickled code.
+    ValueError : no such network, a model that raises, weights of another network, a file with pickled code, or one
+        for images of another size.
     MissingExtra : timm is not installed.
     """
     kind, _, name = text.partition(":")
+    path = None if weights is None else Path(weights).expanduser()
     if text.endswith(".pt2"):
-        return _from_file(Path(text).expanduser(), weights)
+        return _from_file(Path(text).expanduser(), path, resolution)
     if not name:
         raise ValueError(f"--model {text!r} names no network; known forms: {FORMS}")
-    normalisation: Normalisation | None = None
-    held = None if weights is None else _classes_in(Path(weights).expanduser())
-    if kind == "torchvision":
-        module, usual = _torchvision(name, held or num_classes), USUAL_RESOLUTION
-    elif kind == "timm":
-        module, usual, normalisation = _timm(name, held or num_classes)
+    if kind in ("torchvision", "timm"):
+        make = _torchvision if kind == "torchvision" else _timm
+        module, label = make(name, num_classes), name
+        if path is not None and (held := classes_in(path, module)):
+            module = make(name, held)
     else:
-        module, usual = _own(kind, name), USUAL_RESOLUTION
-    label = name if kind in ("torchvision", "timm") else f"{kind.rsplit('.', 1)[-1]}_{name}"
-    if weights is not None:
-        load_weights(module, Path(weights).expanduser())
+        module, label = _own(kind, name), f"{kind.rsplit('.', 1)[-1]}_{name}"
+    if path is not None:
+        load_weights(module, path)
+    meant = _meant_for(module)
+    usual = int(meant["input_size"][-1]) if kind == "timm" and meant.get("input_size") else USUAL_RESOLUTION
     module = module.eval().requires_grad_(True)
-    return Model(label, resolution or usual, module, trained=weights is not None, normalisation=normalisation)
+    return Model(label, resolution or usual, module, trained=path is not None, normalisation=_normalisation(meant))
 
 
 def _torchvision(name: str, num_classes: int | None) -> nn.Module:
@@ -115,7 +119,7 @@ def _torchvision(name: str, num_classes: int | None) -> nn.Module:
     return _made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **options))
 
 
-def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int, Normalisation | None]:
+def _timm(name: str, num_classes: int | None) -> nn.Module:
     try:
         timm = importlib.import_module("timm")
     except ImportError:
@@ -124,11 +128,25 @@ def _timm(name: str, num_classes: int | None) -> tuple[nn.Module, int, Normalisa
     if name.split(".")[0] not in known:
         raise ValueError(f"timm has no network {name!r}{_similar(name, known)}")
     options = {} if num_classes is None else {"num_classes": num_classes}
-    module = _made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
-    meant: dict[str, Any] = getattr(module, "default_cfg", None) or {}
-    size = meant.get("input_size") or (3, USUAL_RESOLUTION, USUAL_RESOLUTION)
-    normalisation = (tuple(meant["mean"]), tuple(meant["std"])) if {"mean", "std"} <= meant.keys() else None
-    return module, int(size[-1]), normalisation
+    return _made(f"timm:{name}", lambda: timm.create_model(name, pretrained=False, **options))
+
+
+def _meant_for(module: nn.Module) -> Mapping[str, Any]:
+    """What a network of timm, however it was made, says of the images that it is meant for; empty for others."""
+    meant = getattr(module, "default_cfg", None)
+    return meant if isinstance(meant, Mapping) else {}
+
+
+def _normalisation(meant: Mapping[str, Any]) -> Normalisation | None:
+    found = []
+    for name in ("mean", "std"):
+        numbers = meant.get(name)
+        if not isinstance(numbers, list | tuple) or len(numbers) != 3:
+            return None
+        if not all(isinstance(n, int | float) and isfinite(n) and (name == "mean" or n > 0) for n in numbers):
+            return None
+        found.append(tuple(map(float, numbers)))
+    return found[0], found[1]
 
 
 def _similar(name: str, known: list[str]) -> str:
@@ -169,12 +187,6 @@ def _made(text: str, function: Callable[[], Any]) -> nn.Module:
     if not isinstance(made, nn.Module):
         raise ValueError(f"{text} gave a {type(made).__name__}, not a torch.nn.Module")
     return made
-
-
-def _classes_in(path: Path) -> int | None:
-    """The classes of the classifier in a file of weights: outputs of its last matrix."""
-    tensors = [t for k, t in read_state_dict(path).items() if t.ndim in (2, 4) and k.endswith("weight")]
-    return len(tensors[-1]) if tensors and tensors[-1].ndim == 2 else None
 
 
 # Export -------------------------------------------------------------------------------------------------
@@ -233,7 +245,7 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _from_file(path: Path, weights: Path | None) -> Model:
+def _from_file(path: Path, weights: Path | None, resolution: int | None) -> Model:
     if weights is not None:
         raise ValueError(f"{path} brings its own weights; leave --weights out")
     program = read_program(path)
@@ -242,4 +254,9 @@ def _from_file(path: Path, weights: Path | None) -> Model:
     side = shapes[0][-1] if shapes and len(shapes[0]) == 4 else None
     if side is not None and not isinstance(side, int):
         raise NotTraceable(f"{path} was exported for images of any size; export it with a fixed height and width")
+    if side is not None and resolution not in (None, side):
+        raise ValueError(
+            f"{path} was exported for images of {side} pixels, not for --resolution {resolution}; leave that out, or "
+            f"export the network with images of {resolution} pixels"
+        )
     return Model(re.sub(r"\W", "_", path.stem), side or USUAL_RESOLUTION, program=program, trained=True)

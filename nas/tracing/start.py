@@ -27,8 +27,8 @@ class Start:
 def start_from(adopted: Adopted, space: SearchSpace, seed: int = 0) -> Start:
     """The adopted network in `space`, which may have other classes than its own.
 
-    Channels are sorted by importance, by the weights that read them; the max net stays what it was. Where the number
-    of classes differs, the classifier is drawn anew.
+    Channels are sorted by importance, by the weights that read them, those of the given classifier among them; the max
+    net stays what it was. Where the number of classes differs, the classifier is then drawn anew.
 
     Parameters
     ----------
@@ -42,10 +42,12 @@ def start_from(adopted: Adopted, space: SearchSpace, seed: int = 0) -> Start:
     """
     if space.name != adopted.space.name:
         raise ValueError(f"{space.name} is not the space of {adopted.space.name}")
+    given = Supernet(adopted.space)
+    given.load_state_dict(adopted.supernet.state_dict())
+    given.sort_channels()  # before the classifier that was trained with them is gone
     torch.manual_seed(seed)
     supernet = Supernet(space)
-    given, own = adopted.supernet.state_dict(), supernet.state_dict()
-    new = tuple(key for key in own if own[key].shape != given[key].shape)
-    supernet.load_state_dict({key: own[key] if key in new else given[key] for key in own})
-    supernet.sort_channels()
+    weights, own = given.state_dict(), supernet.state_dict()
+    new = tuple(key for key in own if own[key].shape != weights[key].shape)
+    supernet.load_state_dict({key: own[key] if key in new else weights[key] for key in own})
     return Start(supernet.train(), new)

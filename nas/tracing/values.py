@@ -37,6 +37,10 @@ class Map:
         """The same values laid out otherwise."""
         return replace(self, layout=layout, groups=groups)
 
+    def copied(self) -> "Map":
+        """The same values in memory of their own: what works in place on one leaves the other as it is."""
+        return replace(self)
+
     @property
     def channel_axis(self) -> int:
         """Where the channels are."""

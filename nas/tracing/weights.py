@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,13 @@ NAMED = 3
 """Keys that a message names."""
 
 
-def load_weights(module: nn.Module, path: Path, classes: int | None = None) -> tuple[str, ...]:
+def load_weights(module: nn.Module, path: Path) -> None:
     """Load a state dict into `module`; all its keys must fit.
 
     Parameters
     ----------
     module : changed in place.
     path : of a ``.safetensors`` file, or of one written by ``torch.save`` that holds tensors only.
-    classes : of the classifier that `module` will get afterwards; its own may then differ from that of the file.
-
-    Returns
-    -------
-    Sentences that the user should read.
 
     Raises
     ------
@@ -56,8 +52,27 @@ def load_weights(module: nn.Module, path: Path, classes: int | None = None) -> t
     broken = [key for key, tensor in given.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
     if broken:
         raise ValueError(f"{path} has weights that are not finite numbers: {_listed(sorted(broken))}")
-    module.load_state_dict(given, strict=False)
-    return ()
+    state = OrderedDict(given)
+    # Names and shapes are today's, so modules that read older ones by a version (torchvision's MNASNet) need not.
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state, strict=False)
+
+
+def classes_in(path: Path, module: nn.Module) -> int | None:
+    """The classes of the classifier in a file of weights; None where the file lacks the one of `module`.
+
+    Parameters
+    ----------
+    module : the network, with any number of classes. Its classifier is what has its last matrix or filters.
+
+    Raises
+    ------
+    ValueError : see `load_weights`.
+    """
+    matrices = [key for key, tensor in module.state_dict().items() if tensor.ndim in (2, 4) and key.endswith("weight")]
+    given = _unwrapped(read_state_dict(path), module)
+    held = given.get(matrices[-1]) if matrices else None
+    return len(held) if held is not None and held.ndim else None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from nas.data.streaming import Rows
 from nas.evaluation.accuracy import evaluation_batch
 from nas.progress import SILENT, Listener
 from nas.supernet import Subnet, Supernet
-from search_spaces import Population
+from search_spaces import LayerSpec, Population
 
 MOST_IMAGES = 4096
 """Of which features are computed; each takes a forward pass."""
@@ -30,8 +30,8 @@ FOLDS, JUDGED_BY = 3, 2048
 @torch.no_grad()
 def fit_classifier(
     network: Supernet | Subnet, data: ImageData, *, device: str = "cpu", listener: Listener = SILENT
-) -> None:
-    """Fit the last layer, where it is linear, to the features of training images; all other weights stay.
+) -> bool:
+    """Fit the last layer to the features of training images, where the scores are linear in them; all else stays.
 
     Parameters
     ----------
@@ -39,22 +39,53 @@ def fit_classifier(
     data : up to `MOST_IMAGES` of its train split are read.
     device : that features are computed on.
     listener : is told how it goes.
+
+    Returns
+    -------
+    Whether it was fitted.
     """
     layer = network.classifier()
-    if not isinstance(layer, nn.Linear):
-        return
+    if not (isinstance(layer, nn.Linear | nn.Conv2d) and _is_linear(network)):
+        return False
     rows = np.random.default_rng(0).permutation(len(data.train))[:MOST_IMAGES]
-    fitted = regression(*features(network, data, data.train, rows, device=device, listener=listener))
+    read, labels = features(network, data, data.train, rows, device=device, listener=listener)
+    fitted = regression(read, labels, bias=layer.bias is not None)
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if len(weight) == 1:  # of two classes, only one has scores of its own
         weight, bias = torch.cat([-weight / 2, weight / 2]), torch.cat([-bias / 2, bias / 2])
     layer.weight.zero_()
-    layer.bias.fill_(float(bias.min()))  # a class of which no image was read
-    layer.weight[fitted.classes_] = weight.to(layer.weight)
-    layer.bias[fitted.classes_] = bias.to(layer.bias)
+    layer.weight[fitted.classes_] = weight.to(layer.weight).view(-1, *layer.weight.shape[1:])
+    if layer.bias is not None:
+        layer.bias.fill_(float(bias.min()))  # a class of which no image was read
+        layer.bias[fitted.classes_] = bias.to(layer.bias)
     if isinstance(network, Supernet):
         network.activate(network.space.max)
     network.train()
+    return True
+
+
+def _is_linear(network: Supernet | Subnet) -> bool:
+    """Whether the scores are the last layer's weights times what it reads, or times the mean of its pixels."""
+    layers = [(spec, slot[spec.name]) for _, slot in network.named_slots() for spec in slot.layers]
+    of_classifier = [network.classifier() in module.children() for _, module in layers]
+    last, *behind = [spec for spec, _ in layers[of_classifier.index(True) :]]
+    whole_map, each_pixel = last.window == (last.size, last.size), last.window == (1, 1) and last.stride == 1
+    dense = last.kind == "linear" or (last.groups == 1 and not any(last.pads) and (whole_map or each_pixel))
+    return dense and all(spec.activation == "none" for spec in (last, *behind)) and all(map(_is_mean, behind))
+
+
+def _is_mean(spec: LayerSpec) -> bool:
+    """Whether a layer without weights gives the mean of all pixels."""
+    return spec.kind in ("global_pool", "flatten") or (
+        spec.kind == "avg_pool" and spec.kernel == spec.size and not any(spec.pads)
+    )
+
+
+def _as_rows(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """What the layer's weights are multiplied by, shape (n, features)."""
+    if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1):
+        inputs = inputs.mean((2, 3))
+    return inputs.flatten(1).float().cpu()
 
 
 @torch.no_grad()
@@ -71,9 +102,7 @@ def features(
     if isinstance(network, Supernet):
         network.activate(_moderate(network))
     read: list[Tensor] = []
-    hook = network.classifier().register_forward_pre_hook(
-        lambda _, inputs: read.append(inputs[0].flatten(1).float().cpu())
-    )
+    hook = network.classifier().register_forward_pre_hook(lambda layer, inputs: read.append(_as_rows(layer, inputs[0])))
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     size = evaluation_batch(network, split)
     try:
@@ -88,13 +117,16 @@ def features(
     return torch.cat(read).numpy(), torch.cat(labels).numpy()
 
 
-def regression(read: NDArray[np.float32], labels: NDArray[np.int64], c: float | None = None) -> LogisticRegression:
+def regression(
+    read: NDArray[np.float32], labels: NDArray[np.int64], c: float | None = None, *, bias: bool = True
+) -> LogisticRegression:
     """Logistic regression of `labels` on features; `c` is the inverse of the strength of the penalty, None for
     `best_strength`."""
-    return LogisticRegression(C=best_strength(read, labels) if c is None else c, max_iter=300).fit(read, labels)
+    strength = best_strength(read, labels, bias) if c is None else c
+    return LogisticRegression(C=strength, max_iter=300, fit_intercept=bias).fit(read, labels)
 
 
-def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64], bias: bool = True) -> float:
     """The one of `STRENGTHS` whose likelihood of images left out is highest; the middle one where classes are too
     small to leave some out."""
     read, labels = read[:JUDGED_BY], labels[:JUDGED_BY]
@@ -107,6 +139,7 @@ def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64]) -> float
         tol=1e-3,
         scoring="neg_log_loss",
         l1_ratios=(0,),
+        fit_intercept=bias,
         use_legacy_attributes=False,
     ).fit(read, labels)
     return float(found.C_)

@@ -58,6 +58,14 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+def test_images_cannot_be_normalised_otherwise_than_in_the_training(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"data\.mean and data\.std belong to a training"):
+        TrainedSupernet.open(folder, {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]})
+    card = TrainedSupernet.open(folder).card
+    own = {"mean": card["mean"], "std": card["std"]}
+    assert TrainedSupernet.open(folder, own).data.mean == tuple(card["mean"])
+
+
 @pytest.fixture
 def tiny(folder, monkeypatch) -> str:
     monkeypatch.setattr(nas.shipped, "FOLDER", folder.parent)

@@ -59,12 +59,18 @@ def _dropout(graph: "Graph", node: fx.Node, x: Value, p: float, train: bool = Fa
     return x
 
 
-@operator("alias", "contiguous", "clone", "detach", "lift_fresh_copy", "_to_copy", "to")
+@operator("alias", "contiguous", "detach", "to")
 def _unchanged(graph: "Graph", node: fx.Node, x: Value, *rest: Any, **options: Any) -> Value:
     given = node.meta.get("val")
     if isinstance(given, Tensor) and given.dtype != torch.float32:
         raise refuse(node, f"it turns numbers into {given.dtype}")
     return x
+
+
+@operator("clone", "lift_fresh_copy", "_to_copy")
+def _copied(graph: "Graph", node: fx.Node, x: Value, *rest: Any, **options: Any) -> Value:
+    value: Value = _unchanged(graph, node, x)
+    return value.copied() if isinstance(value, Map) else value
 
 
 @operator("add", "sub", "mul", "div")

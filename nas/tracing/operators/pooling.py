@@ -86,7 +86,7 @@ def _adaptive_pool(graph: "Graph", node: fx.Node, x: Value, size: Any) -> Any:
     if source.size % side:
         raise refuse(node, f"pooling {source.size} pixels to {side} has windows of different sizes")
     if source.size == side:
-        return [source] if highest else source
+        return [source.copied()] if highest else source.copied()
     window = source.size // side
     kind = "max_pool" if highest else "avg_pool"
     result = graph.add(node, kind, source, kernel=window, stride=window, padding=(0, 0, 0, 0))

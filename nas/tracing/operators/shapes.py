@@ -19,7 +19,7 @@ def _cat(graph: "Graph", node: fx.Node, parts: Any, axis: int = 0) -> Value:
     if len(same) > 1 or axis % rank != maps[0].channel_axis or (maps[0].layout, maps[0].size > 1) == ("flat", True):
         raise refuse(node, "concatenation is known of channels of feature maps of one size")
     if len(maps) == 1:
-        return maps[0]
+        return maps[0].copied()
     out = sum(part.channels for part in maps)
     return graph.add(node, "concat", *maps, out=out).as_layout(maps[0].layout)
 

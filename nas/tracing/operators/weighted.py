@@ -124,14 +124,11 @@ def _batch_norm(graph: "Graph", node: fx.Node, x: Value, weight: Value, bias: Va
     epsilon = [value for value in rest[2:] if isinstance(value, float)][-1]
     source = feature_map(node, x, "map", "flat")
     gamma, beta = weight_tensor(node, weight), weight_tensor(node, bias)
-    if gamma is None or beta is None:
-        scale = (1 if gamma is None else gamma) / torch.sqrt(variance + epsilon)
-        shift = (0 if beta is None else beta) - mean * scale
-        result = graph.add(node, "scale", source, tensors={"weight": scale, "bias": shift}, bias=True, frozen=True)
-    else:
-        tensors = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
-        tensors["num_batches_tracked"] = torch.tensor(0)
-        result = graph.add(node, "identity", source, tensors=tensors, norm=True, epsilon=epsilon)
+    gamma = torch.ones_like(mean) if gamma is None else gamma
+    beta = torch.zeros_like(mean) if beta is None else beta
+    tensors = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
+    tensors["num_batches_tracked"] = torch.tensor(0)
+    result = graph.add(node, "identity", source, tensors=tensors, norm=True, epsilon=epsilon)
     result = result.as_layout(source.layout)
     return [result] if str(node.target).startswith(("aten._native", "aten.native")) else result
 

@@ -41,6 +41,8 @@ def test_another_set_or_setting_is_another_training(tmp_path: Path) -> None:
         training_folder(str(root)),
         training_folder(str(root), seed=1),
         training_folder(str(root), resolution=48),
+        training_folder(str(root), mean=[0.5] * 3, std=[0.5] * 3),
+        training_folder(str(root), mean=[0.5] * 3, std=[0.25] * 3),
     }
     photo(root / "a" / "new.png", 99)
     folders.add(training_folder(str(root)))
@@ -48,7 +50,12 @@ def test_another_set_or_setting_is_another_training(tmp_path: Path) -> None:
     folders.add(training_folder(str(root)))
     photo(root / "b" / "new.png", 98)
     folders.add(training_folder(str(root)))
-    assert len(folders) == 6
+    assert len(folders) == 8
+
+
+def test_a_training_keeps_its_folder_when_settings_come_up_that_it_does_not_have() -> None:
+    """As `nas search` named it before there were ``data.mean`` and ``data.std``."""
+    assert content_digest(DataSettings())[:10] == "44af5af19e"
 
 
 def test_hashes_that_are_kept_are_used_for_files_that_have_not_changed(

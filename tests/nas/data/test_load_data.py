@@ -179,11 +179,28 @@ def test_bad_folders_are_one_sentence(tmp_path: Path, kind: str, message: str) -
         ({"flip": 1}, "must be true or false, got 1"),
         ({"workers": -1}, "must not be negative"),
         ({"memory_gb": -1.0}, "must not be negative"),
+        ({"mean": [0.5, 0.5, 0.5]}, r"data\.mean and data\.std go together"),
+        ({"mean": [123.7, 116.3, 103.5], "std": [0.5] * 3}, r"data\.mean must be three numbers from 0 to 1, in units"),
+        ({"mean": 0.5, "std": 0.5}, r"data\.mean must be three numbers .* got 0\.5"),
+        ({"mean": [0.5] * 4, "std": [0.5] * 3}, r"data\.mean must be three numbers"),
+        ({"mean": [0.5, 0.5, True], "std": [0.5] * 3}, r"data\.mean must be three numbers"),
+        ({"mean": ["0.5"] * 3, "std": [0.5] * 3}, r"data\.mean must be three numbers"),
+        ({"mean": [0.5] * 3, "std": [0.5, 0, 0.5]}, r"data\.std must be three numbers from 0\.001 to 1"),
+        ({"mean": [0.5] * 3, "std": [0.5, float("nan"), 0.5]}, r"data\.std must be three numbers"),
     ],
 )
 def test_bad_arguments_are_one_sentence(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DataSettings(**arguments)
+
+
+def test_mean_and_std_may_be_said(digits: ImageData) -> None:
+    settings = DataSettings.from_dict({"mean": [0.5, 0.5, 0], "std": [0.5, 0.5, 1]})
+    data = load_data(settings)
+    assert (data.mean, data.std) == ((0.5, 0.5, 0.0), (0.5, 0.5, 1.0))
+    assert data.fingerprint == digits.fingerprint
+    assert DataSettings.from_dict(json.loads(json.dumps(settings.as_dict()))) == settings
+    assert json.loads(json.dumps(settings.portable())) == settings.portable()
 
 
 def write_cifar10(folder: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 
 from nas.cli.verbs.spaces import adopted_spaces
 from nas.data.settings import DataSettings
-from nas.pipeline.given import adopted, space_to_train
+from nas.pipeline.given import adopted, normalisation, space_to_train
+from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest, weights_digest
 from nas.pipeline.search import search
 from nas.training.recipes import load_recipe
@@ -59,6 +60,17 @@ def test_a_changed_file_of_the_network_is_another_training(
         Path(file).write_text(content)
         folders.append(SearchRequest(model=model).training_folder)
     assert folders[0] == folders[2] != folders[1]
+
+
+def test_images_are_normalised_as_trained_weights_expect_or_as_is_said(tmp_path: Path) -> None:
+    torch.save(Small().state_dict(), tmp_path / "w.pth")
+    plain = TrainRequest(model=MODEL, weights=str(tmp_path / "w.pth"))
+    assert normalisation(plain) == (IMAGENET_MEAN, IMAGENET_STD)
+    assert normalisation(replace(plain, model="tests.nas.tracing.user_networks:of_timm"))[0] == (0.5, 0.4, 0.3)
+    half = DataSettings.from_dict({"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]})
+    assert normalisation(replace(plain, data=half)) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    # Random weights expect nothing; the images are read with these numbers then.
+    assert normalisation(TrainRequest(data=half)) is None
 
 
 def test_what_does_not_go_together_is_refused() -> None:

@@ -14,6 +14,7 @@ from nas.data.settings import DataSettings
 from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.pipeline import baselines
+from nas.pipeline.given import space_to_train, supernet_to_train
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD
 from nas.pipeline.original import Original, knows, original_network
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest
@@ -23,7 +24,7 @@ from nas.progress import SILENT, Listener
 from nas.supernet import subnet_metadata
 from nas.training.checkpoint import digest
 from nas.training.recipes import load_recipe
-from tests.nas.tracing.user_networks import Small
+from tests.nas.tracing.user_networks import Convolutional, Small
 
 DIGITS = DataSettings(name="digits", resolution=32)
 RECIPE = replace(load_recipe("adapt"), epochs=0.1)
@@ -103,6 +104,35 @@ def test_other_classes_get_a_new_classifier_and_no_teacher(tmp_path: Path) -> No
         assert any("it does not teach: labels do" in said for said in told)
         assert any("its classes are others" in said for said in told) == (classes == 10)
         assert not subnet_metadata(folder / GIVEN)["own_classifier"]
+
+
+def told_of(asked: TrainRequest, digits: ImageData, folder: Path) -> str:
+    """What is said of the given network before training."""
+    told: list[str] = []
+    supernet = supernet_to_train(asked, space_to_train(asked, 10))
+    few = replace(digits, train=digits.train.take(np.arange(200)))
+    original_network(asked, supernet, few, folder, Listener(told.append))
+    return "\n".join(told)
+
+
+@pytest.mark.parametrize(("model", "fitted"), [("convolutional", True), ("rectified", False)])
+def test_that_no_classifier_could_be_fitted_is_said(
+    model: str, fitted: bool, digits: ImageData, tmp_path: Path
+) -> None:
+    torch.save(Convolutional().state_dict(), tmp_path / "w.pth")
+    told = told_of(request(tmp_path / "w.pth", model), digits, tmp_path)
+    assert ("a classifier for 10 classes was fitted" in told) == fitted
+    assert ("no classifier could be fitted" in told) != fitted
+
+
+def test_what_nothing_says_of_a_network_is_said_to_be_assumed(digits: ImageData, tmp_path: Path) -> None:
+    asked = TrainRequest(model="tests.nas.tracing.user_networks:small", data=DIGITS, recipe=RECIPE, threads=1)
+    assert "comes without --weights, so its weights are taken for random ones" in told_of(asked, digits, tmp_path)
+    torch.save(Small().state_dict(), tmp_path / "w.pth")
+    given = replace(asked, weights=str(tmp_path / "w.pth"))
+    assert "normalised by ImageNet's mean" in told_of(given, digits, tmp_path)
+    own = replace(given, data=replace(DIGITS, mean=(0.5,) * 3, std=(0.5,) * 3))
+    assert "normalised by" not in told_of(own, digits, tmp_path)
 
 
 def test_where_it_is_better_it_takes_the_max_nets_place(weights: Path, tmp_path: Path) -> None:

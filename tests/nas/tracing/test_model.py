@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.models import get_model
 
 from nas.tracing import adopt, load_model, start_from
 from search_spaces import get_space
@@ -61,7 +62,10 @@ def test_a_users_own_network_with_its_weights(tmp_path: Path) -> None:
             torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
     kinds = {gene.kind for gene in adopted.space.genes if len(gene.values) > 1}
     assert kinds == {"resolution", "depth", "expansion"}
-    assert adopted.space.costs(adopted.space.max).params[0] == sum(p.numel() for p in module.parameters())
+    # A batch-norm without weights of its own has them then, so that it can be trained and calibrated like others.
+    ours = sum(p.numel() for p in module.parameters()) + 2 * module.norm.num_features
+    assert adopted.space.costs(adopted.space.max).params[0] == ours
+    assert sum(key.endswith("running_var") for key in adopted.supernet.state_dict()) == 2
 
 
 def test_training_starts_from_what_is_there() -> None:
@@ -85,6 +89,34 @@ def test_training_starts_from_what_is_there() -> None:
     )
 
 
+def test_channels_are_sorted_by_the_classifier_that_was_given() -> None:
+    """The features that it alone reads too, whatever the new one is like."""
+    adopted = adopt(load_model(f"{OWN}:convolutional", resolution=SIDE))
+    same = start_from(adopted, adopted.space).supernet.state_dict()
+    other = get_space(adopted.space.name, **adopted.space.options | {"num_classes": 7})
+    for seed in (0, 1):
+        start = start_from(adopted, other, seed)
+        weights = start.supernet.state_dict()
+        assert len(start.new) == 2
+        assert all(torch.equal(weights[key], same[key]) for key in weights.keys() - set(start.new))
+
+
+def test_windows_are_cropped_as_far_as_their_padding_allows() -> None:
+    adopted = adopt(load_model(f"{OWN}:windows", resolution=SIDE))
+    space, supernet = adopted.space, adopted.supernet
+    assert [gene.values for gene in space.genes if gene.kind == "kernel"] == [(5, 7), (3, 5)]
+    supernet.activate(space.min)
+    assert supernet.eval()(images(supernet.resolution)).shape == (2, 4)
+
+
+def test_a_copy_that_is_worked_on_in_place_leaves_what_was_copied() -> None:
+    model = load_model(f"{OWN}:copying", resolution=SIDE)
+    adopted = adopt(model)
+    assert model.module is not None
+    with torch.inference_mode():
+        torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
+
+
 def test_a_network_for_one_size_says_so_once() -> None:
     adopted = adopt(load_model(f"{OWN}:for_small_images", resolution=32))
     assert adopted.space.resolutions == (32,)
@@ -99,6 +131,8 @@ def test_an_exported_program(tmp_path: Path, batch: int) -> None:
     module = Small().eval()
     model = load_model(str(export(tmp_path / "net.pt2", module, batch)))
     assert (model.label, model.resolution) == ("net", SIDE)
+    with pytest.raises(ValueError, match=r"net\.pt2 was exported for images of 64 pixels, not for --resolution 32"):
+        load_model(str(tmp_path / "net.pt2"), resolution=32)
     adopted = adopt(model)
     with torch.inference_mode():
         torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
@@ -148,6 +182,19 @@ def test_timm_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(MissingExtra, match=r"timm is not installed; .*\[timm\]"):
         load_model("timm:mobilenetv4_conv_small")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "squeezenet1_1", "mnasnet0_5", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_file_of_weights_says_how_many_classes_there_are(tmp_path: Path, name: str, suffix: str) -> None:
+    state = get_model(name, num_classes=7).state_dict()
+    path = tmp_path / f"w.{suffix}"
+    torch.save(state, path) if suffix == "pth" else save_file(state, path)
+    model = load_model(f"torchvision:{name}", path, resolution=SIDE)
+    assert model.module is not None
+    found = model.module.state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in state.items())
+    assert model.module(images()).shape == (2, 7)
 
 
 def test_weights_of_another_network_are_refused_key_by_key(tmp_path: Path) -> None:
@@ -260,3 +307,18 @@ def test_images_are_normalised_as_timm_says_that_a_network_expects() -> None:
     assert model.normalisation == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert adopt(model, [32]).normalisation == model.normalisation
     assert load_model("torchvision:mobilenet_v3_small").normalisation is None
+
+
+def test_a_network_of_timm_says_it_too_where_the_users_own_function_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_model(f"{OWN}:of_timm").normalisation == ((0.5, 0.4, 0.3), (0.25, 0.25, 0.5))
+    for odd in (
+        None,
+        "a name",
+        {"mean": 0.5, "std": 0.5},
+        {"mean": (0.5,) * 3},
+        {"mean": (0.5,) * 3, "std": (0, 1, 1)},
+    ):
+        module = Small()
+        module.default_cfg = odd
+        monkeypatch.setattr(f"{OWN}.small", lambda module=module: module)
+        assert load_model(f"{OWN}:small").normalisation is None

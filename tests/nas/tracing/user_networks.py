@@ -52,6 +52,58 @@ class ForSmallImages(nn.Module):
         return self.head(self.features(images))
 
 
+class Convolutional(nn.Module):
+    """Its classifier is a convolution, with the mean of its pixels behind it; nothing else reads the 48 features."""
+
+    def __init__(self, classes: int = 4, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 32, 3, 2, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 48, 3, padding=1), nn.ReLU()
+        )
+        self.classify = nn.Sequential(nn.Conv2d(48, classes, 1), activation or nn.Identity())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images)).mean((2, 3))
+
+
+class WithoutBias(nn.Module):
+    """Its classifier has no bias."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 32, 3, 2, 1), nn.ReLU())
+        self.classify = nn.Linear(32, classes, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images).mean((2, 3)))
+
+
+class Windows(nn.Module):
+    """Depthwise windows with less padding than usual, and none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        windows = [nn.Conv2d(32, 32, side, padding=padding, groups=32) for side, padding in ((5, 0), (7, 1), (5, 2))]
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.Conv2d(32, 32, 1), nn.ReLU(), window) for window in windows))
+        self.stem, self.classify = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(32, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.blocks(self.stem(images)).mean((2, 3)))
+
+
+class Copying(nn.Module):
+    """Works in place on a copy, and reads what was copied afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.classify = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(32, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        y = x.clone().relu_()
+        return self.classify((x + y).mean((2, 3)))
+
+
 class Deciding(nn.Module):
     """Does one thing or another, by the values of its input."""
 
@@ -108,6 +160,29 @@ def ten_classes() -> nn.Module:
 
 def for_small_images() -> nn.Module:
     return ForSmallImages()
+
+
+def convolutional() -> nn.Module:
+    return Convolutional()
+
+
+def rectified() -> nn.Module:
+    return Convolutional(activation=nn.ReLU())
+
+
+def windows() -> nn.Module:
+    return Windows()
+
+
+def copying() -> nn.Module:
+    return Copying()
+
+
+def of_timm() -> nn.Module:
+    """As a network is that timm has made."""
+    module = Small()
+    module.default_cfg = {"input_size": (3, 96, 96), "mean": (0.5, 0.4, 0.3), "std": (0.25, 0.25, 0.5)}
+    return module
 
 
 def deciding() -> nn.Module:

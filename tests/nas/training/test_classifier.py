@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_run import tiny_data, tiny_supernet
+from torch import nn
 
 from nas.evaluation.accuracy import evaluate
+from nas.supernet import Subnet
+from nas.tracing import Model, adopt
 from nas.training.classifier import fit_classifier
+from tests.nas.tracing.user_networks import Convolutional, WithoutBias
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["subnet", "supernet"])
@@ -15,9 +19,38 @@ def test_only_the_classifier_changes_and_it_fits(alone: bool) -> None:
     network = tiny_supernet()
     net = network.extract(network.space.max) if alone else network
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    fit_classifier(net, data)
+    assert fit_classifier(net, data)
     after = net.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.rsplit(".", 1)[0] for name in changed} == {"slots.head.classify.linear"}
     most = np.bincount(data.train.labels.numpy()).max() / len(data.train)
     assert evaluate(net.eval(), "train", data) > most
+
+
+def traced(module: nn.Module) -> Subnet:
+    supernet = adopt(Model("given", 16, module.eval()), [16]).supernet
+    return supernet.extract(supernet.space.max)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Convolutional(3),
+        WithoutBias(3),
+        nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 16, 3)),
+    ],
+    ids=["convolution", "without bias", "of all pixels"],
+)
+def test_classifiers_of_other_kinds_are_fitted_too(module: nn.Module) -> None:
+    data, net = tiny_data(), traced(module)
+    assert fit_classifier(net, data)
+    most = np.bincount(data.train.labels.numpy()).max() / len(data.train)
+    assert evaluate(net.eval(), "train", data) > most + 0.1
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Sigmoid(), nn.Sequential(nn.MaxPool2d(2))])
+def test_where_scores_are_not_linear_in_the_features_nothing_is_fitted_and_that_is_told(activation: nn.Module) -> None:
+    net = traced(Convolutional(3, activation))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert not fit_classifier(net, tiny_data())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
