@@ -9,6 +9,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from nas.data import DataSettings, ImageData, load_data, read_synthetic_data
+from nas.data.dataset import OFTEN_OTHERS_BY
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
@@ -84,9 +85,10 @@ class TrainedSupernet:
             _require(card["data"], folder, ("name", "resolution"), "data.")
             images = read_synthetic_data(calibration_file, card)
             return cls(supernet, images, EvaluatedSubnets(supernet, images, folder), card=card)
-        images = load_data(DataSettings.from_dict(card["data_settings"] | dict(data or {})), listener)
+        settings = DataSettings.from_dict(card["data_settings"] | dict(data or {}))
+        images = load_data(settings, listener)
         if images.fingerprint != card["data"]["fingerprint"]:
-            raise ValueError(_other_images(given, card, images))
+            raise ValueError(_other_images(given, card, images, settings))
         # Trained weights that a training started from may expect other numbers than those of its images.
         if "mean" in card and "std" in card:
             images = replace(images, mean=tuple(card["mean"]), std=tuple(card["std"]))
@@ -161,13 +163,15 @@ def _require(card: Mapping[str, Any], folder: Path, names: Sequence[str], prefix
         )
 
 
-def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData) -> str:
+def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData, settings: DataSettings) -> str:
     """What is to be said where images are not those of a training."""
     splits = {"train": images.train, "validation": images.validation, "test": images.test}
     now, then = {name: len(split) for name, split in splits.items()}, card["data"].get("sizes")
     what = "their contents, classes or splits differ"
     if then is not None and then != now:
         what = f"it had {sum(then.values()):,} images, now there are {sum(now.values()):,}"
+    if settings.memory_gb != card["data_settings"].get("memory_gb"):
+        what += f", {OFTEN_OTHERS_BY}"
     return (
         f"the images are not the ones that {given} was trained on: {what}; put those back, or train anew: "
         "nas train --data PATH, or nas search --data PATH without --supernet"
