@@ -8,14 +8,15 @@ import copy
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
-from nas.evaluation.accuracy import evaluate, evaluate_on_test
-from nas.evaluation.confusion import standard_error
+from nas.evaluation.accuracy import confusion_on
 from nas.progress import SILENT, Listener
+from nas.search.objectives import check_objective
 from nas.supernet import Subnet
-from nas.training.loop import train
+from nas.training.loop import CHECKPOINT_S, train
 from nas.training.recipe import MOST_EPOCHS, Finetuning
 
 
@@ -27,10 +28,19 @@ class Accuracies:
     ----------
     validation : on the search-validation split; decides what is kept.
     test : on the test split; decides nothing.
+    validation_error, test_error : their standard errors.
     """
 
     validation: float
     test: float
+    validation_error: float
+    test_error: float
+
+    @classmethod
+    def of(cls, network: Subnet, data: ImageData, objective: str) -> Self:
+        """Evaluate `network` as it is."""
+        found = [confusion_on(network, split, data) for split in (data.validation, data.test)]
+        return cls(*(each.score(objective) for each in found), *(each.score_error(objective) for each in found))
 
 
 @dataclass(frozen=True)
@@ -65,7 +75,7 @@ def finetune(
     device: str = "cpu",
     threads: int | None = None,
     folder: Path | None = None,
-    checkpoint_every: int = 100,
+    checkpoint_s: float = CHECKPOINT_S,
     train_time: str | None = None,
     listener: Listener = SILENT,
 ) -> Finetuned:
@@ -82,12 +92,13 @@ def finetune(
     objective : what it is decided by on the validation split, ``accuracy`` or ``balanced_accuracy``.
     folder : where log and checkpoint are kept; a killed call with the same arguments goes on from there. None keeps
         none.
-    seed, device, threads, checkpoint_every, train_time, listener : see `nas.training.train`.
+    seed, device, threads, checkpoint_s, train_time, listener : see `nas.training.train`.
 
     Raises
     ------
     ValueError, TrainingDiverged, OSError, KeyboardInterrupt, SystemExit : as `nas.training.train`.
     """
+    check_objective(objective)
     taught = teacher is not None and settings.label_weight < 1
     net = copy.deepcopy(subnet)
     with nullcontext(folder) if folder is not None else scratch_folder() as place:
@@ -99,7 +110,7 @@ def finetune(
             seed=seed,
             threads=threads,
             device=device,
-            checkpoint_every=checkpoint_every,
+            checkpoint_s=checkpoint_s,
             evaluations=1,
             teacher=teacher if taught else None,
             train_time=train_time,
@@ -107,11 +118,7 @@ def finetune(
             listener=listener,
         )
     net = net.to("cpu").eval()
-    before, after = (
-        Accuracies(evaluate(n, "validation", data, objective), evaluate_on_test(n, data, objective))
-        for n in (subnet, net)
-    )
-    error = float(standard_error(before.validation, len(data.validation)))
-    replaced = after.validation >= before.validation - error
+    before, after = (Accuracies.of(each, data, objective) for each in (subnet, net))
+    replaced = after.validation >= before.validation - before.validation_error
     kept = net if replaced else subnet.eval()
     return Finetuned(kept, before, after, replaced, round(result.epochs, 2), round(result.seconds, 1))
