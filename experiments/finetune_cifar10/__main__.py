@@ -31,7 +31,7 @@ from nas.search.objectives import Objectives
 from nas.search.run import run_search
 from nas.supernet import Subnet
 from nas.training import Finetuning
-from nas.training.finetune import Finetuned, finetune
+from nas.training.finetune import Accuracies, Finetuned, finetune
 from search_spaces import Population
 
 RESULTS = Path(__file__).with_name("results")
@@ -54,10 +54,14 @@ def rows_of(net: Subnet, weights: str, epochs: int, tuned: Finetuned) -> list[di
     """What was found, as lines of the table: the network before, where that is worth a line, and after."""
     costs = net.space.costs(net.genotype[None])
     about = {"architecture": net.architecture, "macs": int(costs.macs[0]), "params": int(costs.params[0])}
-    lines = [{"weights": weights, "epochs": epochs, **vars(tuned.after), "seconds": tuned.seconds}]
+    lines = [{"weights": weights, "epochs": epochs, **_shares(tuned.after), "seconds": tuned.seconds}]
     if weights == "fine-tuned":
-        lines.insert(0, {"weights": "inherited", "epochs": 0, **vars(tuned.before), "seconds": 0.0})
+        lines.insert(0, {"weights": "inherited", "epochs": 0, **_shares(tuned.before), "seconds": 0.0})
     return [about | line for line in lines]
+
+
+def _shares(found: Accuracies) -> dict[str, float]:
+    return {"validation": found.validation, "test": found.test}
 
 
 def main() -> None:

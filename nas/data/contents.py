@@ -1,7 +1,7 @@
 """Which pictures a folder holds, by their contents: the same for a moved or linked folder of equal files.
 
 Every file is hashed once; the hashes of large folders are kept in the user's cache folder and used again for files
-whose size and time of change are as they were.
+whose size and times of change are as they were.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _TOGETHER = 256
 _KEPT_FROM_S = 1.0
 """Hashes that took longer than this, in seconds, are kept."""
 _SETTLED_NS = 2_000_000_000
-"""A file that changed less than this before it was hashed may change again within the resolution of its time."""
+"""A file that changed less than this before it was hashed may change again within the resolution of its times."""
 
 
 def hash_files(paths: list[str], root: str) -> Hashes:
@@ -45,7 +45,7 @@ def hash_files(paths: list[str], root: str) -> Hashes:
     kept = _Kept(root)
     hashes = np.zeros((len(paths), _BYTES), dtype=np.uint8)
     began = perf_counter()
-    stats = np.array([_stat(path) for path in paths], dtype=np.int64).reshape(-1, 2)
+    stats = np.array([_stat(path) for path in paths], dtype=np.int64).reshape(-1, 3)
     new = kept.fill(paths, stats, hashes)
     if new:
         parts = [new[start : start + _TOGETHER] for start in range(0, len(new), _TOGETHER)]
@@ -95,7 +95,8 @@ class _Kept:
             with suppress(OSError, SafetensorError, KeyError, ValueError):
                 sealed_metadata(self._path)
                 found = load_file(self._path)
-                self._names, self._stats, self._hashes = found["names"], found["stats"], found["hashes"]
+                if found["stats"].shape[1:] == (3,):  # earlier versions kept two facts of a file
+                    self._names, self._stats, self._hashes = found["names"], found["stats"], found["hashes"]
 
     def fill(self, paths: list[str], stats: NDArray[np.int64], hashes: Hashes) -> list[int]:
         """Fill in what is known; the rows of the rest."""
@@ -111,7 +112,8 @@ class _Kept:
         """Keep all that have not changed just now; where the cache cannot be written, they are hashed again."""
         if self._path is None:
             return
-        settled = np.flatnonzero((stats[:, 1] >= 0) & (stats[:, 1] < time_ns() - _SETTLED_NS))
+        changed = stats[:, 1:].max(axis=1)
+        settled = np.flatnonzero((stats[:, 1] >= 0) & (changed < time_ns() - _SETTLED_NS))
         names = np.frombuffer(b"".join(map(_name, paths)), dtype=np.uint8).reshape(-1, _BYTES)
         tensors: dict[str, NDArray[Any]] = {"names": names[settled], "stats": stats[settled], "hashes": hashes[settled]}
         with suppress(OSError, SafetensorError), atomic_path(self._path) as temporary:  # the latter: a full disk
@@ -123,12 +125,13 @@ def _name(path: str) -> bytes:
     return hashlib.blake2b(os.fsencode(path), digest_size=_BYTES).digest()
 
 
-def _stat(path: str) -> tuple[int, int]:
+def _stat(path: str) -> tuple[int, int, int]:
+    """Size, and the times when contents and anything of the file changed; no program can set the last one."""
     try:
         found = os.stat(path)
     except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
+        return -1, -1, -1
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _digest(path: str) -> bytes:

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from nas.data.streaming import Rows, StreamedImages
 
+OFTEN_OTHERS_BY = "perhaps by data.memory_gb, as only in memory all copies and unreadable images are left out"
+"""Why images may be others than those of a training, though nobody has changed them."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:

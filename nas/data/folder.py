@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from nas.data.tree import Tree, in_words, printable, read_tree
@@ -22,6 +23,16 @@ _WORDS: dict[str, SplitName] = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
+_ENDINGS = ("", "set", "data", "images", "imgs")
+_MORE_WORDS: dict[str, SplitName] = {
+    word + ending: split for word, split in {**_WORDS, "trainval": "train"}.items() for ending in _ENDINGS
+}
+"""Read as splits where nothing is by `_WORDS`."""
+_UNSURE: dict[str, SplitName] = {
+    word + ending: "test" for word in ("eval", "evaluation", "holdout", "heldout") for ending in _ENDINGS
+}
+"""Some mean validation by them, some the test: never guessed."""
+_NEARLY_ALL = 0.8
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,9 @@ def read_layout(root: str) -> Layout:
     splits = _splits(base)
     if splits is None:
         by_class = _classes(base)
-        by_split = _splits_in_classes(base, by_class) or {"train": by_class}
+        in_classes = _splits_in_classes(base, by_class)
+        by_split = in_classes or {"train": by_class}
+        remarks += _same_inside(by_class) if in_classes is None else []
         loose = len(base.files)
     else:
         splits = {split: _without_wrapping(found) for split, found in splits.items()}
@@ -118,16 +131,71 @@ def _split_named(name: str) -> tuple[SplitName, str] | None:
     return _WORDS[words[0]], re.sub(rf"(?<![a-z]){words[0]}(?![a-z])", "*", name.lower())
 
 
+def _split_named_loosely(name: str, words: Mapping[str, SplitName]) -> tuple[SplitName, str] | None:
+    """As `_split_named` by `words`; what is left of the name is without digits and words like "set"."""
+    parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+    found = [part for part in parts if part in words]
+    if len(found) != 1:
+        return None
+    return words[found[0]], " ".join("*" if part in words else part for part in parts if part not in _ENDINGS)
+
+
 def _named_as_splits(folders: Sequence[Tree]) -> dict[SplitName, Tree]:
     """The folders that are named as splits in one way, by split; empty where these are not at least two."""
-    by_affix: dict[str, dict[SplitName, list[Tree]]] = {}
-    for folder in folders:
-        if (named := _split_named(folder.name)) is not None:
-            by_affix.setdefault(named[1], {}).setdefault(named[0], []).append(folder)
-    for found in by_affix.values():
-        if len(found) > 1 and all(len(same) == 1 for same in found.values()):
-            return {split: found[split][0] for split in SPLITS if split in found}
+    for named_by in (_split_named, partial(_split_named_loosely, words=_MORE_WORDS)):
+        by_affix: dict[str, dict[SplitName, list[Tree]]] = {}
+        for folder in folders:
+            if (named := named_by(folder.name)) is not None:
+                by_affix.setdefault(named[1], {}).setdefault(named[0], []).append(folder)
+        for found in by_affix.values():
+            if len(found) > 1 and all(len(same) == 1 for same in found.values()):
+                return {split: found[split][0] for split in SPLITS if split in found}
     return {}
+
+
+def _refuse_unclear_splits(where: str, folders: Sequence[Tree]) -> None:
+    """Refuse folders of which one is named as a split, and another is too or has the same folders in it.
+
+    Raises
+    ------
+    ValueError : there are such.
+    """
+    words = _MORE_WORDS | _UNSURE
+    named = [(folder, *found) for folder in folders if (found := _split_named_loosely(folder.name, words))]
+    pairs = [
+        (first, second)
+        for first, split, affix in named
+        for second, other, its_affix in named
+        if affix == its_affix and split == "train" != other
+    ]
+    pairs += [
+        (first, second)
+        for first, _, affix in named
+        for second in folders
+        if affix == "*" and first is not second and len(_inner_names(first) & _inner_names(second)) > 1
+    ]
+    if pairs:
+        raise ValueError(
+            f"{where} can be read in two ways: {pairs[0][0].name}/ and {pairs[0][1].name}/ as splits with the same "
+            "classes, or as classes of their own; name the splits train/, val/ and test/, one folder each, or rename "
+            "the classes"
+        )
+
+
+def _inner_names(folder: Tree) -> set[str]:
+    return {inner.name for inner in _with_pictures(_without_wrapping(folder))}
+
+
+def _same_inside(classes: Mapping[str, Tree]) -> list[str]:
+    """A sentence where the folders in the classes may be the classes."""
+    counts = Counter(name for folder in classes.values() for name in _inner_names(folder))
+    same = sorted(name for name, n in counts.items() if n > _NEARLY_ALL * len(classes))
+    if len(same) < 2:
+        return []
+    return [
+        f"careful: the classes are the folders {_first_ten(sorted(classes))}, which have the same folders in them; "
+        f"if the classes are these ({_first_ten(same)}), put the images of each into one folder"
+    ]
 
 
 def _splits(base: Tree) -> dict[SplitName, Tree] | None:
@@ -140,6 +208,7 @@ def _splits(base: Tree) -> dict[SplitName, Tree] | None:
     folders = _with_pictures(base)
     named = _named_as_splits(folders)
     if not named:
+        _refuse_unclear_splits(printable(base.path), folders)
         return None
     names = " and ".join(f"{folder.name}/" for folder in named.values())
     nested = {split: _with_pictures(folder) for split, folder in named.items()}
@@ -157,7 +226,7 @@ def _splits(base: Tree) -> dict[SplitName, Tree] | None:
             f"folders, or as classes; put them into class folders, take {flat[0].name}/ away, or rename the classes"
         )
     if others:
-        shared = set.intersection(*({f.name for f in _with_pictures(_without_wrapping(s))} for s in named.values()))
+        shared = set.intersection(*map(_inner_names, named.values()))
         if len(shared) < 2:
             also = ", ".join(f"{folder.name}/" for folder in others[:3])
             raise ValueError(

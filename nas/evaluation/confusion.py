@@ -35,6 +35,21 @@ def standard_error(share: ArrayLike, n: ArrayLike) -> Any:
     return np.sqrt(mean * (1 - mean) / (n + 3))
 
 
+def score_error(score: float, images_per_class: ArrayLike, objective: str) -> float:
+    """Standard error of a score whose recalls are not known: they are taken to be equal.
+
+    Parameters
+    ----------
+    images_per_class : of the split, shape (classes,).
+    objective : ``accuracy`` or ``balanced_accuracy``.
+    """
+    images = np.asarray(images_per_class)
+    if objective == "accuracy":
+        return float(standard_error(score, images.sum()))
+    present = images[images > 0]
+    return float(np.sqrt(np.square(standard_error(score, present)).sum()) / len(present))
+
+
 def paired_error(first: ArrayLike, second: ArrayLike, labels: ArrayLike, objective: str = "accuracy") -> float:
     """Standard error of the difference of two networks' accuracies on the same images.
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 from numpy.typing import NDArray
 
 from nas.data import DataSettings, ImageData, load_data, read_synthetic_data
+from nas.data.dataset import OFTEN_OTHERS_BY
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
@@ -94,7 +95,7 @@ class TrainedSupernet:
             )
         images = load_data(settings, listener)
         if images.fingerprint != card["data"]["fingerprint"]:
-            raise ValueError(_other_images(given, card, images))
+            raise ValueError(_other_images(given, card, images, settings))
         if expected is not None:
             images = replace(images, mean=expected[0], std=expected[1])
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
@@ -168,13 +169,15 @@ def _require(card: Mapping[str, Any], folder: Path, names: Sequence[str], prefix
         )
 
 
-def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData) -> str:
+def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData, settings: DataSettings) -> str:
     """What is to be said where images are not those of a training."""
     splits = {"train": images.train, "validation": images.validation, "test": images.test}
     now, then = {name: len(split) for name, split in splits.items()}, card["data"].get("sizes")
     what = "their contents, classes or splits differ"
     if then is not None and then != now:
         what = f"it had {sum(then.values()):,} images, now there are {sum(now.values()):,}"
+    if settings.memory_gb != card["data_settings"].get("memory_gb"):
+        what += f", {OFTEN_OTHERS_BY}"
     return (
         f"the images are not the ones that {given} was trained on: {what}; put those back, or train anew: "
         "nas train --data PATH, or nas search --data PATH without --supernet"

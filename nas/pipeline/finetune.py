@@ -10,9 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nas.data import ImageData
 from nas.errors import TooShort
-from nas.evaluation.confusion import standard_error
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
 from nas.memory import give_back
@@ -103,7 +101,7 @@ def specialise(
     record |= facts | {
         "command": command,
         "notes": [
-            describe(tuned, trained.data),
+            describe(tuned),
             *([f"What this network is compared with stands in {source}, by its accuracy there."] if compared else []),
             *data_remarks(trained),
             *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
@@ -158,7 +156,7 @@ def finetune_chosen(
         sentence = f"The chosen network was not trained alone: {error}."
         listener.say(sentence)
         return subnet, None, sentence
-    return tuned.subnet, record_of(tuned, settings, request.seed), describe(tuned, trained.data)
+    return tuned.subnet, record_of(tuned, settings, request.seed), describe(tuned)
 
 
 def teacher_of(subnet: Subnet, trained: TrainedSupernet, settings: Finetuning) -> Subnet | None:
@@ -183,29 +181,27 @@ def record_of(tuned: Finetuned, settings: Finetuning, seed: int) -> dict[str, An
         "seconds": tuned.seconds,
         "before": asdict(tuned.before),
         "after": asdict(tuned.after),
+        "difference_error": tuned.difference_error,
         "kept": "after" if tuned.replaced else "before",
     }
 
 
-def describe(tuned: Finetuned, data: ImageData) -> str:
+def describe(tuned: Finetuned) -> str:
     """What came of fine-tuning, and whether the difference may be chance."""
-    before, after, n = tuned.before, tuned.after, len(data.validation)
+    before, after = tuned.before, tuned.after
     epochs = f"{tuned.epochs:g} epoch{'' if tuned.epochs == 1 else 's'}"
+    tests = " before, ".join(f"{each.test:.2%} ± {each.test_error:.2%}" for each in (before, after))
     said = (
         f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
-        f"test {_with_error(before.test, data)} before, {_with_error(after.test, data)} after. The network "
-        f"{'after' if tuned.replaced else 'before'} fine-tuning was kept, by search-validation."
+        f"test {tests} after. The network {'after' if tuned.replaced else 'before'} fine-tuning was kept, by "
+        "search-validation."
     )
-    difference, error = abs(after.validation - before.validation), float(standard_error(before.validation, n))
-    if difference <= error:
+    difference, error = abs(after.validation - before.validation), tuned.difference_error
+    if difference <= 2 * error:
         said += (
-            f" The difference on search-validation, {100 * difference:.2f} points, is within the standard error of an "
-            f"accuracy on {n} images, {100 * error:.2f} points: it may be chance."
+            f" The difference on search-validation, {100 * difference:.2f} ± {100 * error:.2f} points (standard error, "
+            "on the same images), may be chance."
         )
     if tuned.replaced and after.validation < before.validation:
         said += " These images had chosen the network as it was, so they count in its favour."
     return said
-
-
-def _with_error(share: float, data: ImageData) -> str:
-    return f"{share:.2%} ± {float(standard_error(share, len(data.test))):.2%}"

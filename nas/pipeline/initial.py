@@ -11,17 +11,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
+
 from latency_tables.files import read_json
 from nas.shipped import CARD, find_supernet, shipped_supernets
 from nas.shipped.pretrained import Pretrained, pretrained, pretrained_names
 from search_spaces import SearchSpace, get_space
 
 if TYPE_CHECKING:
+    from nas.data import ImageData
     from nas.supernet import Supernet
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """As torchvision, timm and once-for-all normalise ImageNet's images."""
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+_MOST_BYTES = 2**28
+"""Of a list of images: some millions."""
+
+
+class _Splits(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    data: str
+    train: list[str]
 
 
 def initial_space(init: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +112,35 @@ def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
         raise ValueError(f"the weights of {init} do not fit the space {space.name} with these options")
     supernet.load_state_dict({key: own[key] if key in classifier else weights[key] for key in own})
     return supernet.train()
+
+
+def trained_before(init: str, data: ImageData) -> dict[str, int]:
+    """How many images of search-validation and of the test the weights of `init` were trained on, told by their names.
+
+    More images in a class are split anew, so images to train on become images to judge by. Empty where there are none,
+    or where it is not known what the weights were trained on.
+    """
+    kind, found = _find(init)
+    file = found / "splits.json"
+    if kind != "run" or not file.is_file():
+        return {}
+    splits = read_json(file, _Splits, max_bytes=_MOST_BYTES)
+    known = set(splits["train"]) if splits["data"] == data.name else set()
+    both = {"validation": data.validation, "test": data.test}
+    counts = {name: sum(image in known for image in split.names) for name, split in both.items()}
+    return counts if any(counts.values()) else {}
+
+
+def trained_before_remarks(counts: Mapping[str, int], data: ImageData) -> list[str]:
+    """A sentence on what `trained_before` found."""
+    if not counts:
+        return []
+    return [
+        "The weights that training started from had been trained on "
+        f"{counts['validation']:,} of the {len(data.validation):,} search-validation images and "
+        f"{counts['test']:,} of the {len(data.test):,} test images, by their names: accuracies on these are too high. "
+        "Keep images to judge by in folders val/ and test/, or leave --init out."
+    ]
 
 
 def _find(init: str) -> tuple[str, Path]:

@@ -279,7 +279,9 @@ def where_images_are(request: SearchRequest) -> dict[str, Any] | None:
         return request.moved_data.portable()
     if request.supernet is not None or not request.data.root:
         return None
-    return {"root": request.data.portable()["root"]}  # the training may have read them from another place
+    # The training may have read them from another place, and in another way.
+    now = request.data.portable()
+    return {name: now[name] for name in ("root", "memory_gb", "workers") if now[name] is not None}
 
 
 def check_work(seed: int, threads: int | None, accelerator: str) -> None:

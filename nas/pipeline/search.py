@@ -225,7 +225,7 @@ def run_task(
     command: str = "",
 ) -> SearchResult:
     """Learn accuracy near the budget, search, measure, export and report into `folder`; see `search`."""
-    from nas.evaluation.confusion import standard_error
+    from nas.evaluation.confusion import score_error
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.finetune import finetune_chosen
@@ -265,7 +265,7 @@ def run_task(
     listener.say(f"accuracy predictor: {learnt.sentence()}")
     learnt.write(folder)
     objectives = replace(objectives, accuracy=learnt.predictor)
-    judged = evaluate_exported(trained, devices[0])
+    judged, of_class = evaluate_exported(trained, devices[0]), trained.data.class_counts["validation"]
     result = run_search(
         objectives,
         feasibility,
@@ -277,7 +277,7 @@ def run_task(
         measure=one_or_each(devices, measure),
         evaluate=judged,
         losses=None if judged is None else judged.losses,
-        error=lambda accuracy: float(standard_error(accuracy, len(trained.data.validation))),
+        error=partial(score_error, images_per_class=of_class, objective=trained.evaluated.objective),
         refit=one_or_each(devices, refit),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
         origin=origin(request, devices),

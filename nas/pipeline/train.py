@@ -2,9 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nas.data import load_data
 from nas.pipeline.given import adopted, normalisation, space_to_train, supernet_to_train
+from nas.pipeline.initial import trained_before, trained_before_remarks
 from nas.pipeline.original import original_network
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
@@ -34,6 +36,10 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     for note in adopted(request).notes if request.model is not None else ():
         listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
+    about: dict[str, Any] = {"data_settings": request.data.portable() | {"resolution": images.resolution}}
+    if request.init is not None and (before := trained_before(request.init, images)):
+        about["trained_before"] = before
+        listener.say(f"careful: {trained_before_remarks(before, images)[0]}")
     expected = normalisation(request)
     if expected is not None:
         images = replace(images, mean=expected[0], std=expected[1])
@@ -55,7 +61,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         seed=request.seed,
         threads=request.threads,
         device=request.accelerator,
-        about={"data_settings": request.data.portable() | {"resolution": images.resolution}},
+        about=about,
         teacher=original.subnet if original is not None and original.own_classifier else None,
         train_time=request.train_time,
         listener=listener,

@@ -66,6 +66,13 @@ class RecordedRecipe(TypedDict):
     name: str
 
 
+class TrainedBefore(TypedDict):
+    """How many images of each split the weights that the training started from had been trained on."""
+
+    validation: Count
+    test: Count
+
+
 class RecordedTraining(TypedDict):
     """What travels with the weights; a supernet of one's own making may lack all of it."""
 
@@ -80,6 +87,7 @@ class RecordedTraining(TypedDict):
     seed: NotRequired[int]
     subnets: NotRequired[list[RecordedSubnet]]
     original: NotRequired[RecordedOriginal]
+    trained_before: NotRequired[TrainedBefore]
 
 
 class SupernetRecord(TypedDict):

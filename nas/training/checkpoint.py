@@ -17,6 +17,7 @@ from torch import Tensor, uint8
 
 from latency_tables.files import atomic_path, parse_json, shown
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
+from nas.data.dataset import OFTEN_OTHERS_BY
 from nas.errors import OtherCheckpoint
 from nas.progress import SILENT, Listener
 
@@ -95,19 +96,23 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
     path = folder / FILE
     if not path.exists():
         return None
-    start_anew = "give another folder, or start anew with resume=false"
     try:
         header = parse_json(sealed_metadata(path).get("run", "null"), _Header, "its header")
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         detail = shown(" ".join(str(error).split()), 300)
-        raise OtherCheckpoint(f"the checkpoint {path} is damaged ({detail}); {start_anew}") from error
+        raise OtherCheckpoint(f"the checkpoint {path} is damaged ({detail}); delete it to train anew") from error
     progress, found = header.progress, header.identity
     wanted = json.loads(json.dumps(dict(identity)))
-    for name in wanted:
+    # The number of epochs may have been chosen by time, and is chosen again where anything else differs.
+    for name in sorted(wanted, key=lambda name: name == "recipe"):
         if found.get(name) != wanted[name]:
             there, here = _difference(found.get(name), wanted[name])
-            raise OtherCheckpoint(f"{path} is of another run: its {name} differs ({there}, not {here}); {start_anew}")
+            why = f", {OFTEN_OTHERS_BY}" if name == "data" else ""
+            raise OtherCheckpoint(
+                f"{path} is of another run: its {name} differs ({there}, not {here}){why}; "
+                "type the settings that it was begun with, or delete it to train anew"
+            )
     return tensors, progress
 
 

@@ -4,6 +4,8 @@ Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution
 gradients of a random classifier spoil the features that it reads.
 """
 
+from warnings import catch_warnings, simplefilter
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -132,17 +134,12 @@ def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64], bias: bo
     read, labels = read[:JUDGED_BY], labels[:JUDGED_BY]
     if np.unique(labels, return_counts=True)[1].min() < FOLDS:
         return STRENGTHS[len(STRENGTHS) // 2]
-    found = LogisticRegressionCV(
-        Cs=STRENGTHS,
-        cv=FOLDS,
-        max_iter=500,
-        tol=1e-3,
-        scoring="neg_log_loss",
-        l1_ratios=(0,),
-        fit_intercept=bias,
-        use_legacy_attributes=False,
-    ).fit(read, labels)
-    return float(found.C_)
+    with catch_warnings():
+        simplefilter("ignore", FutureWarning)  # the form of attributes differs between versions
+        found = LogisticRegressionCV(
+            Cs=STRENGTHS, cv=FOLDS, max_iter=500, tol=1e-3, scoring="neg_log_loss", fit_intercept=bias
+        ).fit(read, labels)
+    return float(np.ravel(found.C_)[0])
 
 
 def _moderate(supernet: Supernet) -> Population:

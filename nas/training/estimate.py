@@ -24,7 +24,7 @@ from torch import nn
 from typing_extensions import TypedDict
 
 from latency_tables.files import read_json, write_text
-from nas.data import ImageData, prepare
+from nas.data import ImageData, Split, prepare
 from nas.errors import TooShort
 from nas.evaluation.accuracy import calibration_size, evaluation_batch
 from nas.progress import SILENT, Listener
@@ -55,6 +55,9 @@ ENOUGH_S = 10.0
 MOST_NETWORKS = 64
 """Networks that are run once on a GPU before anything is measured there, as it plans each convolution of a new shape:
 on an H200 the first 17 steps of EfficientNet-Lite0's space took 9 s each, those with all shapes seen .14 s."""
+
+MOST_READ, READ_AT_ONCE = 256, 16
+"""Images that are read to learn how long those of a split take, and how many at a time, so that all cores have some."""
 
 EVALUATION_SHARE = 0.1
 """Of the time of a training, at most, where that is given."""
@@ -205,11 +208,14 @@ def _phase_seconds(trainer: Trainer, start: int, end: int) -> float:
 
 @torch.no_grad()
 def _evaluation_seconds(trainer: Trainer) -> float:
-    """Seconds in which the max and the min net, or the network alone, are calibrated and evaluated."""
-    data, net, share = trainer.data, trainer.network, 1.0
+    """Seconds in which the max and the min net, or the network alone, are calibrated and evaluated.
+
+    Images for calibration are read once, those for validation by each network.
+    """
+    data, net, networks, share = trainer.data, trainer.network, 1, 1.0
     if isinstance(net, Supernet):
         least, most = net.space.costs(np.stack([net.space.min, net.space.max])).macs.tolist()
-        share += least / most
+        networks, share = 2, 1 + least / most
         net.activate(net.space.max)
     if not len(data.validation):
         return 0.0
@@ -219,7 +225,18 @@ def _evaluation_seconds(trainer: Trainer) -> float:
     logits = net(prepare(images.to(trainer.device), net.resolution, data.mean, data.std))
     logits.sum().item()  # waits for a GPU
     an_image = (perf_counter() - began) / len(images)
-    return share * an_image * (len(data.validation) + min(calibration_size(net.resolution), len(data.train)))
+    calibrating, judged = min(calibration_size(net.resolution), len(data.train)), len(data.validation)
+    reading = _reading_seconds(data.train, calibrating) + networks * _reading_seconds(data.validation, judged)
+    return reading + share * an_image * (calibrating + judged)
+
+
+def _reading_seconds(split: Split, n: int) -> float:
+    """Seconds in which `n` images of `split` are read: decoded, where they are in their files."""
+    some = np.random.default_rng(0).permutation(len(split))[: min(n, MOST_READ)]
+    began = perf_counter()
+    for _ in split.batches(READ_AT_ONCE, some):
+        pass
+    return (perf_counter() - began) * n / max(1, len(some))
 
 
 class _Costs(TypedDict):

@@ -8,15 +8,23 @@ import copy
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
-from nas.evaluation.accuracy import evaluate, evaluate_on_test
-from nas.evaluation.confusion import standard_error
+from nas.evaluation.accuracy import predictions
+from nas.evaluation.confusion import Confusion, paired_error
 from nas.progress import SILENT, Listener
+from nas.search.objectives import check_objective
 from nas.supernet import Subnet
-from nas.training.loop import train
+from nas.training.loop import CHECKPOINT_S, train
 from nas.training.recipe import MOST_EPOCHS, Finetuning
+
+Answers = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Classes that a network gives the images of search-validation and of the test, each of shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,20 @@ class Accuracies:
     ----------
     validation : on the search-validation split; decides what is kept.
     test : on the test split; decides nothing.
+    validation_error, test_error : their standard errors.
     """
 
     validation: float
     test: float
+    validation_error: float
+    test_error: float
+
+    @classmethod
+    def of(cls, answers: Answers, data: ImageData, objective: str) -> Self:
+        """Judge the classes that a network gives the images of search-validation and of the test."""
+        labels = [split.labels.numpy() for split in (data.validation, data.test)]
+        found = [Confusion.of(true, own, len(data.classes)) for true, own in zip(labels, answers, strict=True)]
+        return cls(*(each.score(objective) for each in found), *(each.score_error(objective) for each in found))
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,7 @@ class Finetuned:
     replaced : whether `subnet` is the new one, which is not clearly worse on the validation split than the old one.
     epochs : as trained; `train_time` may have chosen them.
     seconds : of training, however often it was interrupted.
+    difference_error : standard error of how much the two differ on the validation split; see `paired_error`.
     """
 
     subnet: Subnet
@@ -52,6 +71,7 @@ class Finetuned:
     replaced: bool
     epochs: float
     seconds: float
+    difference_error: float
 
 
 def finetune(
@@ -65,7 +85,7 @@ def finetune(
     device: str = "cpu",
     threads: int | None = None,
     folder: Path | None = None,
-    checkpoint_every: int = 100,
+    checkpoint_s: float = CHECKPOINT_S,
     train_time: str | None = None,
     resume: bool = True,
     listener: Listener = SILENT,
@@ -73,7 +93,8 @@ def finetune(
     """Train a copy of `subnet` on and keep it, unless it is clearly worse on the validation split.
 
     These images have chosen `subnet` among others, so its accuracy on them is the highest of many and too high by about
-    one standard error. The trained one is kept down to one standard error below.
+    one standard error. The trained one is kept unless it is below that by more than the standard error of their
+    difference.
 
     Parameters
     ----------
@@ -83,12 +104,13 @@ def finetune(
     objective : what it is decided by on the validation split, ``accuracy`` or ``balanced_accuracy``.
     folder : where log and checkpoint are kept; a killed call with the same arguments goes on from there. None keeps
         none.
-    seed, device, threads, checkpoint_every, train_time, resume, listener : see `nas.training.train`.
+    seed, device, threads, checkpoint_s, train_time, resume, listener : see `nas.training.train`.
 
     Raises
     ------
     ValueError, TrainingDiverged, OSError, KeyboardInterrupt, SystemExit : as `nas.training.train`.
     """
+    check_objective(objective)
     taught = teacher is not None and settings.label_weight < 1
     net = copy.deepcopy(subnet)
     with nullcontext(folder) if folder is not None else scratch_folder() as place:
@@ -100,7 +122,7 @@ def finetune(
             seed=seed,
             threads=threads,
             device=device,
-            checkpoint_every=checkpoint_every,
+            checkpoint_s=checkpoint_s,
             evaluations=1,
             teacher=teacher if taught else None,
             train_time=train_time,
@@ -109,11 +131,15 @@ def finetune(
             listener=listener,
         )
     net = net.to("cpu").eval()
-    before, after = (
-        Accuracies(evaluate(n, "validation", data, objective), evaluate_on_test(n, data, objective))
-        for n in (subnet, net)
-    )
-    error = float(standard_error(before.validation, len(data.validation)))
-    replaced = after.validation >= before.validation - error
+    data.require_labels("fine-tuning")
+    answers = [answers_of(each, data) for each in (subnet, net)]
+    before, after = (Accuracies.of(each, data, objective) for each in answers)
+    error = paired_error(answers[1][0], answers[0][0], data.validation.labels.numpy(), objective)
+    replaced = after.validation >= before.validation - before.validation_error - error
     kept = net if replaced else subnet.eval()
-    return Finetuned(kept, before, after, replaced, round(result.epochs, 2), round(result.seconds, 1))
+    return Finetuned(kept, before, after, replaced, round(result.epochs, 2), round(result.seconds, 1), error)
+
+
+def answers_of(network: Subnet, data: ImageData) -> Answers:
+    """Classes that a network, as it is, gives the images of search-validation and of the test."""
+    return predictions(network, data.validation, data), predictions(network, data.test, data)

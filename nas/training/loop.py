@@ -37,7 +37,7 @@ from nas.training.schedule import Schedule
 from nas.training.step import Trainer, TrainingDiverged, add, largest_resolution
 
 CHECKPOINT_S = 60.0
-"""A checkpoint is written at least so often, in seconds, however long steps take."""
+"""Between two checkpoints, in seconds: what a power cut may cost, however short or long steps are."""
 
 
 class NothingLearnt(RuntimeError):
@@ -73,7 +73,7 @@ def train(
     device: str = "auto",
     precision: Literal["auto", "float32", "bfloat16"] = "auto",
     resume: bool = True,
-    checkpoint_every: int = 200,
+    checkpoint_s: float = CHECKPOINT_S,
     log_every: int = 50,
     evaluations: int = 5,
     about: Mapping[str, Any] | None = None,
@@ -97,11 +97,11 @@ def train(
     threads : CPU threads; by default the checkpoint's or torch's number. On a CPU, the same number gives
         the same weights bit for bit, however often the run was killed.
     device : ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-    precision : of forward passes; ``auto`` is the checkpoint's, else bfloat16 on CUDA and, for large networks,
-        on a CPU where it is measured to be faster (see `nas.training.precision`), else float32.
+    precision : of forward passes; ``auto`` is the checkpoint's, else bfloat16 on GPUs that have it and, for large
+        networks, on a CPU where it is measured to be faster (see `nas.training.precision`), else float32.
     resume : go on from the checkpoint in `folder`, if there is one; else start anew over it.
-    checkpoint_every, log_every : steps between two, counted from the start of each epoch; both also happen at
-        its end, and checkpoints at least once a minute.
+    checkpoint_s : seconds between two checkpoints; the first step, the last one and a signal are followed by one too.
+    log_every : steps between two log records, counted from the start of each epoch; its end has one in any case.
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
         the end. Fewer where they would take too much of `train_time`.
     about : JSON-able facts to write into the supernet's card besides our own.
@@ -170,7 +170,7 @@ def train(
             progress.initial_weights = digest(trainer.parameters.values())
             if processes.leads:
                 _begin(folder, trainer, plan, told)
-        run = _Run(trainer, folder, progress, identity, checkpoint_every, log_every, evaluations, plan)
+        run = _Run(trainer, folder, progress, identity, checkpoint_s, log_every, evaluations, plan)
         with synchronised_batch_norm(network, processes, trainer.schedule.batch_size):
             run.finish(told)
         if trainer.average is not None:
@@ -227,7 +227,7 @@ class _Run:
         folder: Path,
         progress: Progress,
         identity: Mapping[str, Any],
-        checkpoint_every: int,
+        checkpoint_s: float,
         log_every: int,
         evaluations: int,
         plan: Plan | None,
@@ -236,7 +236,7 @@ class _Run:
         self.folder = folder
         self.progress = progress
         self.identity = identity
-        self.checkpoint_every = checkpoint_every
+        self.checkpoint_s = checkpoint_s
         self.log_every = log_every
         self.plan = plan
         schedule = trainer.schedule
@@ -244,7 +244,7 @@ class _Run:
         ends_at = {end * schedule.steps_per_epoch for end in ends}
         self.evaluated = {step for step in ends_at if 0 < step < schedule.n_steps} | {schedule.n_steps}
         self.log = RunLog(folder, progress.step) if trainer.processes.leads else None
-        self.due = perf_counter() + CHECKPOINT_S
+        self.due = perf_counter()
 
     def finish(self, listener: Listener) -> None:
         """Take all steps; see `train` for what is raised."""
@@ -262,7 +262,7 @@ class _Run:
                     listener.say(_sentence(record, schedule))
                 if processes.any(interruption.noted is not None, self.trainer.device):
                     interruption.noted = interruption.noted or signal.SIGTERM
-                if self._every(self.checkpoint_every) or interruption.noted or perf_counter() > self.due:
+                if progress.step == schedule.n_steps or interruption.noted or perf_counter() > self.due:
                     self._checkpoint()
                 interruption.obey()
 
@@ -289,7 +289,7 @@ class _Run:
             with self.trainer.as_kept():
                 validation = progress.validation = _validate(self.trainer.network, self.trainer.data)
         progress.seconds += perf_counter() - began
-        if not self._every(self.log_every):
+        if not self._logs():
             return {}
         record = {
             "step": progress.step,
@@ -305,10 +305,10 @@ class _Run:
             self.log.write(record)
         return record
 
-    def _every(self, n_steps: int) -> bool:
-        """Whether it is `n_steps` since the last time, counted from the start of each epoch, or the end of either."""
+    def _logs(self) -> bool:
+        """Whether it is `log_every` steps since the last record, counted from the start of each epoch, or its end."""
         step, schedule = self.progress.step, self.trainer.schedule
-        return step % schedule.steps_per_epoch % n_steps == 0 or step == schedule.n_steps
+        return step % schedule.steps_per_epoch % self.log_every == 0 or step == schedule.n_steps
 
     def _checkpoint(self) -> None:
         if not self.trainer.processes.leads:
@@ -317,9 +317,9 @@ class _Run:
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise TrainingDiverged(f"training diverged at step {step}: a weight is not finite; {self.trainer.advice}")
         if digest(self.trainer.parameters.values()) == self.progress.initial_weights:
-            raise NothingLearnt(f"no weight has changed in {step} steps; the weights are those that the run began with")
+            raise NothingLearnt(f"no weight has changed by step {step}; the weights are those that the run began with")
         save_checkpoint(self.folder, tensors, self.progress, self.identity)
-        self.due = perf_counter() + CHECKPOINT_S
+        self.due = perf_counter() + self.checkpoint_s
 
 
 def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) -> None:

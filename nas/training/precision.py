@@ -1,4 +1,4 @@
-"""In which precision forward passes run: bfloat16 on GPUs, and on CPUs where it is measured to be faster.
+"""In which precision forward passes run: bfloat16 on GPUs that have it, and on CPUs where it is measured to be faster.
 
 On CPUs that multiply bfloat16 natively it wins on large networks and loses on small ones.
 """
@@ -23,7 +23,8 @@ ROUNDS, IMAGES = 3, 16
 def bfloat16_pays(network: Supernet | Subnet, device: str) -> bool:
     """Whether training `network` on `device` is clearly faster under autocast to bfloat16; leaves it as it was."""
     if device.startswith("cuda"):
-        return True
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))  # emulated, it is slower than float32
     largest = network.space.max if isinstance(network, Supernet) else network.genotype
     if network.space.costs(largest).macs[0] < WORTH_TRYING:
         return False

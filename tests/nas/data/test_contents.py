@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pictures import photo, photos, read
+from safetensors.numpy import load_file, save_file
 
+from latency_tables.sealed import BLANK, KEY, seal
 from nas.data import DataSettings, contents
 from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.contents import content_digest, hash_files
@@ -63,6 +65,7 @@ def test_hashes_that_are_kept_are_used_for_files_that_have_not_changed(
 ) -> None:
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(contents, "_KEPT_FROM_S", -1.0)
+    monkeypatch.setattr(contents, "_SETTLED_NS", 0)
     root = photos(tmp_path / "photos", ["a", "b"])
     settings = DataSettings("folder", str(root))
     for path in root.rglob("*.png"):
@@ -77,9 +80,29 @@ def test_hashes_that_are_kept_are_used_for_files_that_have_not_changed(
     after = content_digest(settings)
     assert after != before
     assert hashed == [str(root / "a" / "0.png")]
+    path, stat = root / "a" / "1.png", (root / "a" / "1.png").stat()
+    path.write_bytes(path.read_bytes()[::-1])
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as tools do that keep times
+    assert content_digest(settings) != after
+    after = content_digest(settings)
     for file in (tmp_path / "cache").iterdir():
         file.write_bytes(b"damaged")
     assert content_digest(settings) == after
+
+
+def test_hashes_that_an_earlier_version_kept_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(contents, "_KEPT_FROM_S", -1.0)
+    monkeypatch.setattr(contents, "_SETTLED_NS", 0)
+    path = str(photo(tmp_path / "x.png", 0))
+    before = hash_files([path], str(tmp_path))
+    (kept,) = (tmp_path / "cache").iterdir()
+    old = load_file(kept)
+    old["stats"] = np.ascontiguousarray(old["stats"][:, :2])
+    save_file(old | {"hashes": old["hashes"] * 0}, kept, metadata={KEY: BLANK})
+    seal(kept)
+    assert (hash_files([path], str(tmp_path)) == before).all()
+    assert load_file(kept)["stats"].shape == (1, 3)
 
 
 def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

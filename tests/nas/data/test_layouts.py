@@ -22,6 +22,11 @@ from PIL import Image
         ("01-train", None, "01-test"),
         ("train", "val", None),
         ("training_set", None, "test_set"),
+        ("trainset", None, "testset"),
+        ("TrainData", "valData", "Test Images"),
+        ("trainval", None, "test"),
+        ("train", None, "test1"),
+        ("train_1", "val-2", "test 3"),
     ],
 )
 def test_splits_by_any_usual_name(tmp_path: Path, train: str, validation: str | None, test: str | None) -> None:
@@ -51,8 +56,18 @@ def test_a_class_that_is_called_train_is_a_class(tmp_path: Path) -> None:
     assert read(tmp_path)[0].classes == ("car", "plane", "train")
     photos(tmp_path / "nested", ["car/old", "car/new", "train/steam", "train/electric"])
     assert read(tmp_path / "nested")[0].classes == ("car", "train")
-    photos(tmp_path / "words", ["bus_station", "train_station", "test_tube"])
-    assert len(read(tmp_path / "words")[0].classes) == 3
+    photos(tmp_path / "words", ["bus_station", "train_station", "test_tube", "evaluation_board"])
+    assert len(read(tmp_path / "words")[0].classes) == 4
+
+
+def test_folders_in_classes_are_parts_of_them_and_equal_ones_are_said(tmp_path: Path) -> None:
+    photos(tmp_path, [f"{animal}/{year}" for animal in ("bird", "cat", "dog") for year in (2019, 2020)])
+    data, said = read(tmp_path)
+    assert data.classes == ("bird", "cat", "dog")
+    assert "careful: the classes are the folders bird, cat, dog, which have the same folders in them" in said
+    assert "if the classes are these (2019, 2020), put the images of each into one folder" in said
+    photos(tmp_path / "other", ["cat/2019", "cat/2020", "dog/2019", "dog/2021"])
+    assert "careful" not in read(tmp_path / "other")[1]
 
 
 def test_splits_within_each_class(tmp_path: Path) -> None:
@@ -72,6 +87,14 @@ def test_splits_within_each_class(tmp_path: Path) -> None:
         (["train/a", "train/b", "test/c", "test/d", "car/x"], "two ways: .* with car/ beside them"),
         (["a/train", "a/test", "b"], "two ways: a/train/ and a/test/ as splits of the class"),
         (["val/a", "val/b", "test/a", "test/b"], "has val/ and test/ but no folder for training"),
+        (["train/a", "train/b", "eval/a", "eval/b"], "two ways: train/ and eval/ as splits .* name the splits train/"),
+        (["train", "evaluation"], "two ways: train/ and evaluation/ as splits"),
+        (["train/a", "train/b", "test1/a", "test1/b", "test2/a", "test2/b"], "two ways: train/ and test1/ as splits"),
+        (["train1", "train2", "test"], "two ways: train1/ and test/ as splits"),
+        (["trainA", "trainB", "testA", "testB"], "two ways: trainA/ and testA/ as splits"),
+        (["seg_train/a", "seg_train/b", "seg_eval/a"], "two ways: seg_train/ and seg_eval/ as splits"),
+        (["train/a", "train/b", "more/a", "more/b"], "two ways: train/ and more/ as splits with the same classes"),
+        (["train/x/a", "train/x/b", "more/x/a", "more/x/b"], "two ways: train/ and more/ as splits"),
         (["train/a", "train/b", "test/a", "test/c"], "test/ .* has classes that train/ lacks: c; add images of them"),
     ],
 )

@@ -74,7 +74,7 @@ def weights(folder: Path) -> bytes:
 def run(folder: Path, pictures: Path, workers: int) -> None:
     data = tiny_data()
     streamed = replace(data, train=in_files(data.train, pictures, workers))
-    settings = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_every": 3, "evaluations": 2}
+    settings = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_s": 0.0, "evaluations": 2}
     train(tiny_supernet(), streamed, tiny_recipe(), folder, **settings)  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ from nas.evaluation.confusion import (
     imbalance_remarks,
     majority_remarks,
     paired_error,
+    score_error,
     small_split_remarks,
     standard_error,
     unlike_splits_remarks,
@@ -50,6 +51,15 @@ def test_the_standard_error_is_the_usual_one_for_many_images_and_not_zero_for_fe
     # It covers: in 68 % of the samples or more, the truth is within one error.
     shares = np.random.default_rng(0).binomial(200, 0.9, 10_000) / 200
     assert 0.64 < (abs(shares - 0.9) <= standard_error(shares, 200)).mean() < 0.75
+
+
+def test_the_error_of_a_score_alone_is_that_of_equal_recalls() -> None:
+    labels = np.repeat([0, 1], [40, 400])
+    found = Confusion.of(labels, np.where(np.arange(440) % 10 == 0, 1 - labels, labels), 3)  # recalls of 90 %
+    for objective in ("accuracy", "balanced_accuracy"):
+        error = score_error(found.score(objective), found.per_class, objective)
+        assert error == pytest.approx(found.score_error(objective))
+    assert error > 1.5 * standard_error(0.9, 440)
 
 
 def test_a_network_that_gives_one_class_is_called_that() -> None:

@@ -1,14 +1,21 @@
 """Trained weights that a training starts from: all are kept but the classifier's."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pictures import photo, photos
 
+from nas.data import DataSettings, load_data
 from nas.pipeline.given import space_to_train, supernet_to_train
 from nas.pipeline.initial import initial_digest, initial_normalisation, initial_space, initial_supernet
 from nas.pipeline.request import TrainRequest
+from nas.pipeline.train import train_supernet
+from nas.progress import Listener
 from nas.shipped.pretrained import pretrained
 from nas.supernet import Supernet, save_supernet
 from search_spaces import get_space
@@ -51,6 +58,39 @@ def test_a_shipped_supernet_is_named(run: Path, monkeypatch: pytest.MonkeyPatch)
 def test_another_option_of_the_space_is_refused(run: Path) -> None:
     with pytest.raises(ValueError, match="do not fit the space"):
         initial_supernet(str(run), get_space("mobilenet_v3_small_images", width_mult=1.0, num_classes=3))
+
+
+def test_images_that_the_weights_were_trained_on_are_counted(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More pictures in a class split it anew."""
+    about: dict[str, Any] = {}
+    monkeypatch.setattr("nas.pipeline.train.fit_classifier", lambda *_, **__: None)
+    monkeypatch.setattr("nas.pipeline.train.train", lambda *_, **settings: about.update(settings["about"]))
+    earlier = shutil.copytree(run, tmp_path / "earlier")
+    request = TrainRequest(init=str(earlier), data=DataSettings("folder", str(tmp_path / "photos"), resolution=16))
+
+    def said() -> str:
+        told: list[str] = []
+        about.clear()
+        train_supernet(request, tmp_path / "new", Listener(told.append))
+        return "\n".join(told)
+
+    photos(tmp_path / "photos", ["a", "b"], n=10)
+    before = load_data(request.data)
+    assert "had been trained on" not in said()  # nothing is known
+    (earlier / "splits.json").write_text(json.dumps(before.splits()))
+    assert "had been trained on" not in said()
+    assert "trained_before" not in about
+    for seed in range(500, 505):
+        photo(tmp_path / "photos" / "a" / f"new_{seed}.png", seed)
+    after = load_data(request.data)
+    n, n_test = (len({*before.train.names} & {*split.names}) for split in (after.validation, after.test))
+    assert n + n_test > 0
+    assert f"on {n} of the 5 search-validation images and {n_test} of the 5 test images, by their names" in said()
+    assert about["trained_before"] == {"validation": n, "test": n_test}
+    (earlier / "splits.json").write_text(json.dumps(before.splits() | {"data": "digits"}))
+    assert "had been trained on" not in said()
 
 
 @pytest.mark.parametrize("typed", ["no/such/folder", "efficientnet_lite7"])

@@ -1,8 +1,11 @@
 """What is said of exported files is said where it is true and only there."""
 
+from types import SimpleNamespace
 from typing import Any
 
-from nas.pipeline.remarks import file_remarks
+from tiny_run import tiny_data
+
+from nas.pipeline.remarks import data_remarks, file_remarks
 
 
 def export(precision: str, ms: float | None, **others: Any) -> dict[str, Any]:
@@ -18,6 +21,13 @@ def test_int8_that_is_not_faster_is_said() -> None:
     assert file_remarks([export("float32", 1.3), export("int8", 1.0)], ()) == []
     assert file_remarks([export("float32", None), export("int8", 1.0)], ()) == []
     assert file_remarks([export("float32", 1.0, batch=8), export("int8", 9.0)], ())[0].startswith("The budget")
+
+
+def test_images_that_were_trained_on_before_are_said() -> None:
+    trained: Any = SimpleNamespace(data=tiny_data(), card={}, evaluated=SimpleNamespace(objective="accuracy"))
+    assert not any("trained on" in said for said in data_remarks(trained))
+    trained.card = {"trained_before": {"validation": 3, "test": 0}}
+    assert any("3 of the 40 search-validation images and 0 of the 40 test images" in s for s in data_remarks(trained))
 
 
 def test_several_images_at_once_are_not_what_the_budget_was_checked_for() -> None:

@@ -30,4 +30,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     # Names that differ by process, as run folders with the time in their names may.
     folder = Path(sys.argv[1]) / ("run" if os.environ["RANK"] == "0" else "other")
-    tiny_run(folder, recipe=one_epoch(), checkpoint_every=2)
+    tiny_run(folder, recipe=one_epoch())

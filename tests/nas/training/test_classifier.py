@@ -1,5 +1,7 @@
 """A new classifier is fitted to the features, and nothing else is changed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,8 @@ from torch import nn
 from nas.evaluation.accuracy import evaluate
 from nas.supernet import Subnet
 from nas.tracing import Model, adopt
-from nas.training.classifier import fit_classifier
+from nas.training import classifier
+from nas.training.classifier import best_strength, fit_classifier
 from tests.nas.tracing.user_networks import Convolutional, WithoutBias
 
 
@@ -54,3 +57,23 @@ def test_where_scores_are_not_linear_in_the_features_nothing_is_fitted_and_that_
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert not fit_classifier(net, tiny_data())
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_the_strength_is_found_whatever_version_of_scikit_learn_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to 1.9, `C_` is an array unless an argument says otherwise, which 1.7 lacks and 1.12 will lack again."""
+
+    class Found:
+        form: Any
+
+        def __init__(self, *, Cs: Any, cv: int, max_iter: int, tol: float, scoring: str, fit_intercept: bool) -> None:
+            self.cs = Cs
+
+        def fit(self, read: Any, labels: Any) -> "Found":
+            self.C_ = self.form(self.cs[1])
+            return self
+
+    monkeypatch.setattr(classifier, "LogisticRegressionCV", Found)
+    read, labels = np.zeros((12, 2), dtype=np.float32), np.arange(12) % 2
+    for form in (float, lambda c: np.array([c, c])):
+        monkeypatch.setattr(Found, "form", staticmethod(form), raising=False)
+        assert best_strength(read, labels) == classifier.STRENGTHS[1]

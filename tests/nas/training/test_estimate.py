@@ -4,6 +4,8 @@ import json
 import os
 import re
 import signal
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,16 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny_run import tiny_data, tiny_recipe, tiny_run, tiny_supernet
+from tiny_run import in_files, tiny_data, tiny_recipe, tiny_run, tiny_supernet
 
+import nas.data.streaming
 from nas.cli import console
 from nas.progress import Listener
 from nas.supernet import Subnet
 from nas.training import Finetuning, Trainer, load_recipe, make_supernet
 from nas.training.distributed import ALONE
 from nas.training.duration import parse_duration, show_duration
-from nas.training.estimate import Costs, covering, measure_costs, meet_shapes
+from nas.training.estimate import Costs, _evaluation_seconds, covering, measure_costs, meet_shapes
 from nas.training.finetune import finetune
 from nas.training.schedule import Schedule
 from search_spaces import get_space
@@ -106,6 +109,23 @@ def test_every_phase_is_measured() -> None:
     assert costs.memory_gb > 0.05
     assert costs.steps[-1] > costs.steps[1]  # four subnets, not one
     assert all(torch.equal(tensor, weights[name]) for name, tensor in supernet.state_dict().items())
+
+
+def test_reading_images_from_their_files_is_part_of_an_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, read = tiny_data(), nas.data.streaming.read_square
+    streamed = replace(data, **{name: in_files(getattr(data, name), tmp_path, 0) for name in ("train", "validation")})
+
+    def slowly(path: str, side: int) -> Any:
+        time.sleep(0.002)
+        return read(path, side)
+
+    monkeypatch.setattr(nas.data.streaming, "read_square", slowly)
+    least = 0.002 * (80 + 2 * 40)  # calibrated on the images to train on; two networks are judged
+    trainers = (Trainer(tiny_supernet(), images, tiny_recipe()) for images in (data, streamed))
+    within, beyond = map(_evaluation_seconds, trainers)
+    assert within < least < beyond
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_small_images", "efficientnet_lite0"])

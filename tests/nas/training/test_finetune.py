@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import torch
 
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test
+from nas.evaluation.accuracy import confusion_on
 from nas.evaluation.confusion import standard_error
 from nas.progress import Listener
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import Finetuning, Trainer, TrainingDiverged
 from nas.training.checkpoint import going_on_or_anew
-from nas.training.finetune import Finetuned, finetune
+from nas.training.finetune import Accuracies, Finetuned, answers_of, finetune
 from search_spaces import get_space
 
 SHORT = Finetuning(epochs=2, learning_rate=0.05)
@@ -52,16 +54,30 @@ def test_it_learns_and_is_kept(digits: ImageData) -> None:
     assert tuned.epochs == 2
 
 
-@pytest.mark.parametrize(("errors", "kept"), [(0, True), (0.9, True), (1.5, False)])
+@pytest.mark.parametrize(("errors", "kept"), [(0, True), (0.9, True), (1.4, True), (1.6, False)])
 def test_chance_does_not_speak_for_the_old_one(
     errors: float, kept: bool, digits: ImageData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accuracies = iter([0.9, 0.9 - errors * float(standard_error(0.9, len(digits.validation)))])
-    monkeypatch.setattr("nas.training.finetune.evaluate", lambda *_: next(accuracies))
+    error = float(standard_error(0.9, len(digits.validation)))
+    found = iter([Accuracies(0.9, 0.9, error, 0.0), Accuracies(0.9 - errors * error, 0.9, 0.0, 0.0)])
+    monkeypatch.setattr(Accuracies, "of", lambda *_: next(found))
+    monkeypatch.setattr("nas.training.finetune.paired_error", lambda *_: 0.5 * error)
     old = network(digits)
     tuned = finetune(old, None, digits, Finetuning(epochs=1))
     assert tuned.replaced == kept
     assert (tuned.subnet is old) != kept
+
+
+def test_balanced_accuracy_is_judged_by_its_own_error(digits: ImageData) -> None:
+    labels = digits.validation.labels.numpy()
+    few = np.flatnonzero(labels == 3)[:2]
+    rare = replace(digits, validation=digits.validation.take(np.sort(np.append(np.flatnonzero(labels != 3), few))))
+    found = Accuracies.of(answers_of(network(digits), rare), rare, "balanced_accuracy")
+    assert found.validation == evaluate(network(digits), "validation", rare, "balanced_accuracy")
+    assert found.validation_error == confusion_on(network(digits), rare.validation, rare).balanced_accuracy_error
+    assert found.validation_error > 1.1 * float(standard_error(found.validation, len(rare.validation)))
+    with pytest.raises(ValueError, match="objective must be"):
+        finetune(network(digits), None, digits, SHORT, objective="loss")
 
 
 def test_what_got_worse_is_not_kept(digits: ImageData) -> None:
@@ -95,7 +111,7 @@ def test_a_killed_run_ends_with_the_same_weights(
             return sums
 
         monkeypatch.setattr(Trainer, "train_step", step_and_signal)
-        return finetune(net, teacher, digits, settings, folder=folder, checkpoint_every=3)
+        return finetune(net, teacher, digits, settings, folder=folder, checkpoint_s=0.0)
 
     whole = go(None)
     if (child := os.fork()) == 0:
@@ -107,9 +123,9 @@ def test_a_killed_run_ends_with_the_same_weights(
     told.clear()
     with pytest.raises(SystemExit):
         go(tmp_path, signal_at=(7, signal.SIGTERM))
-    assert told == [4, 5, 6, 7]
+    assert told == [5, 6, 7]
     resumed = go(tmp_path)
-    assert told[4] == 8
+    assert told[3] == 8
     assert (weights(resumed.subnet) == weights(whole.subnet)).all()
     assert (resumed.before, resumed.after) == (whole.before, whole.after)
     n = len(told)

@@ -1,6 +1,8 @@
 """bfloat16 is chosen by measuring, once a run, and only where it could win."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,7 +34,18 @@ def test_measuring_leaves_the_supernet_and_random_numbers_alone(monkeypatch: pyt
 def test_small_networks_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "_seconds", lambda *given: pytest.fail("measured"))
     assert not bfloat16_pays(tiny_supernet(), "cpu")
-    assert bfloat16_pays(tiny_supernet(), "cuda:0")
+
+
+@pytest.mark.parametrize("major", [7, 8])
+def test_a_gpu_that_only_emulates_it_stays_in_float32(major: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "device", lambda name: asked.append(name) or nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
+    assert bfloat16_pays(tiny_supernet(), "cuda:1") == (major >= 8)
+    assert asked == ["cuda:1"]
 
 
 def test_a_resumed_run_keeps_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

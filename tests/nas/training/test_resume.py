@@ -6,18 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_run import RECIPES, SIDE, shipped_recipe, tiny_data, tiny_recipe, tiny_run, tiny_supernet
 
 import nas.training.checkpoint
+import nas.training.loop
 from nas.supernet import Supernet, load_supernet
 from nas.training import NothingLearnt, Trainer, TrainingDiverged, read_log, train
 from nas.training.checkpoint import FILE as CHECKPOINT
+from nas.training.estimate import Costs
 from search_spaces import get_space
 
 
@@ -58,7 +63,7 @@ def assert_same_run(folder: Path, expected: Path) -> None:
 
 
 def test_run_that_ends_within_an_epoch_is_evaluated_and_kept(tmp_path: Path) -> None:
-    result = tiny_run(tmp_path, recipe=tiny_recipe(epochs=1.4), checkpoint_every=100, log_every=100)
+    result = tiny_run(tmp_path, recipe=tiny_recipe(epochs=1.4), checkpoint_s=60.0, log_every=100)
     assert result.steps == 7
     assert set(result.validation) == {"max", "min"}
     assert [record["step"] for record in read_log(tmp_path)] == [5, 7]
@@ -146,10 +151,31 @@ def test_residual_blocks_start_as_the_identity_when_asked(tmp_path: Path, monkey
     assert begun == [0, residuals]
 
 
+def test_checkpoints_are_written_by_the_clock_and_not_at_every_end_of_a_short_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    save = nas.training.loop.save_checkpoint
+
+    def noted(folder: Path, tensors: Any, progress: Any, identity: Any) -> None:
+        steps.append(progress.step)
+        save(folder, tensors, progress, identity)
+
+    monkeypatch.setattr(nas.training.loop, "save_checkpoint", noted)
+    epochs_of_one_step = {"recipe": tiny_recipe(batch_size=80, epochs=20), "evaluations": 1}
+    tiny_run(tmp_path / "quick", checkpoint_s=nas.training.loop.CHECKPOINT_S, **epochs_of_one_step)
+    assert steps == [1, 20]
+    steps.clear()
+    seconds = count(step=10.0)  # three looks at the clock in a step
+    monkeypatch.setattr(nas.training.loop, "perf_counter", lambda: next(seconds))
+    tiny_run(tmp_path / "slow", checkpoint_s=100.0, **epochs_of_one_step)
+    assert steps == [1, 5, 9, 13, 17, 20]
+
+
 def test_training_that_changes_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
-    with pytest.raises(NothingLearnt, match="no weight has changed in 3 steps"):
-        tiny_run(tmp_path)
+    with pytest.raises(NothingLearnt, match="no weight has changed by step 1;"):
+        tiny_run(tmp_path, checkpoint_s=60.0)
     assert not (tmp_path / "checkpoint.safetensors").exists()
     assert not (tmp_path / "supernet.safetensors").exists()
 
@@ -210,7 +236,7 @@ def test_full_disk_leaves_the_previous_checkpoint(
 def test_diverging_run_stops_and_keeps_a_finite_checkpoint(tmp_path: Path) -> None:
     recipe = tiny_recipe(learning_rate=1e18)
     with pytest.raises(TrainingDiverged, match="training diverged at step .*recipe.learning_rate"):
-        tiny_run(tmp_path, recipe=recipe, checkpoint_every=1)
+        tiny_run(tmp_path, recipe=recipe)
     tensors = load_file(tmp_path / "checkpoint.safetensors")
     assert tensors
     assert all(tensor.isfinite().all() for tensor in tensors.values())
@@ -221,16 +247,29 @@ def test_diverging_run_stops_and_keeps_a_finite_checkpoint(tmp_path: Path) -> No
 def test_truncated_checkpoint_is_one_sentence(tmp_path: Path, uninterrupted: Path, kept: int) -> None:
     content = (uninterrupted / "checkpoint.safetensors").read_bytes()
     (tmp_path / "checkpoint.safetensors").write_bytes(content[:kept])
-    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*resume=false") as error:
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors is damaged .*delete it to train anew") as error:
         tiny_run(tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_checkpoint_of_another_run_says_what_differs(uninterrupted: Path) -> None:
-    with pytest.raises(ValueError, match=r"its seed differs \(0, not 1\).*resume=false"):
+    with pytest.raises(ValueError, match=r"its seed differs \(0, not 1\); type .*delete it to train anew"):
         tiny_run(uninterrupted, seed=1)
     with pytest.raises(ValueError, match=r"its recipe differs \(epochs 4, not 5\)"):
         tiny_run(uninterrupted, recipe=tiny_recipe(epochs=5))
+
+
+def test_images_that_differ_are_named_before_the_epochs_that_follow_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nas.training.loop, "measure_costs", lambda *_, **__: Costs((1.0, 3.0), 0.0, 1.0))
+    tiny_run(tmp_path, train_time="4.4s")
+    data = tiny_data()
+    more = replace(data, train=data.train.take(np.arange(79)))
+    with pytest.raises(ValueError, match=r"its data differs .* data.memory_gb.* or delete it to train anew"):
+        train(tiny_supernet(), more, tiny_recipe(), tmp_path, train_time="4.4s")
+    (tmp_path / CHECKPOINT).unlink()
+    assert train(tiny_supernet(), more, tiny_recipe(), tmp_path, train_time="4.4s", device="cpu").steps > 0
 
 
 def test_run_folder_has_everything(uninterrupted: Path) -> None:

@@ -77,7 +77,7 @@ def shipped_recipe(name: str) -> Recipe:
 def tiny_run(folder: Path, **options: Any) -> TrainingResult:
     recipe = options.pop("recipe", tiny_recipe())
     supernet = make_supernet(options.pop("space", None) or tiny_supernet().space, recipe)
-    settings: dict[str, Any] = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_every": 3, "evaluations": 2}
+    settings: dict[str, Any] = {"threads": 1, "device": "cpu", "log_every": 2, "checkpoint_s": 0.0, "evaluations": 2}
     return train(supernet, tiny_data(), recipe, folder, **settings | options)
 
 
@@ -89,7 +89,7 @@ def run_slowly(folder: Path) -> None:
         return quick(self, step)
 
     Trainer.train_step = slow  # type: ignore[method-assign]
-    tiny_run(folder)
+    tiny_run(folder, checkpoint_s=0.25)
 
 
 def run_until_killed(folder: Path, recipe: str) -> None:
