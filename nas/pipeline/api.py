@@ -100,6 +100,10 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
     """
     if supernet is None and data is None and space is None and recipe is None and train_time is None:
         supernet = None if init is not None or model is not None else DEFAULT
+    if supernet is not None:
+        for name, value in (("space", space), ("recipe", recipe), ("train_time", train_time)):
+            if value is not None:
+                raise ValueError(f"supernet names one that has been trained; leave {name} out, or supernet")
     if isinstance(latency, Mapping):
         latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
     request = SearchRequest(

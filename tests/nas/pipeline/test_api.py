@@ -60,6 +60,12 @@ assert "torch" not in sys.modules
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("asked", [{"space": "fbnet"}, {"recipe": "ofa"}, {"train_time": "5min"}])
+def test_what_a_trained_supernet_cannot_heed_is_refused(asked: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=rf"leave {next(iter(asked))} out"):
+        nas.search(supernet="cifar10", latency="60%", **asked)
+
+
 def test_a_search_from_the_shipped_supernet(tmp_path: Path) -> None:
     result = nas.search(device="pixel", latency="2ms", runs=tmp_path / "runs")
     folder = Path(result.about["folder"])
