@@ -17,7 +17,16 @@ class TooShort(ValueError):
 
 
 class OtherCheckpoint(ValueError):
-    """The checkpoint that is there is damaged or of another run, so nothing can go on from it (exit code 2)."""
+    """The checkpoint that is there is damaged or of another run, so nothing can go on from it (exit code 2).
+
+    Attributes
+    ----------
+    reason : the first part of the sentence; the second says what to do about it.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason}; {advice}")
+        self.reason = reason
 
 
 class Failure(Exception):

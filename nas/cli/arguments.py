@@ -48,7 +48,7 @@ def hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
         raise ValueError(f"which run? type: nas {verb.name} {verb.positional[1]}")
     if former(line) is not None:
         keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-        if others := [key for key in keys if key.partition(".")[0] not in ASKED_AGAIN]:
+        if others := [key for key in keys if re.split(r"[./]", key)[0] not in ASKED_AGAIN]:
             raise ValueError(
                 "--from answers by what the former search learnt, with its settings; only a budget, --confidence and "
                 f"--seed can be given: leave {flag_of(others[0])} out"

@@ -103,11 +103,13 @@ class Job:
         if self.recorded is not None:
             # A folder that is typed anew says where the images are now; how they are read stays.
             keys = typed - {"data"} | {"data.name", "data.root"} if "data" in typed else typed
-            settings = self.recorded.with_typed(settings, keys)
+            speed = {"budget.latency", "budget.throughput"}
+            settings = self.recorded.with_typed(settings, keys | speed if keys & speed else keys)
             if self.resume is not None and not typed:
                 call = replace(call, command=self.recorded.command)
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
-            _check_trained(typed)
+            if self.recorded is None:
+                _check_trained(typed)
             settings = replace(settings, moved_data=moved_images(settings, _data_typed(typed, plain)))
         if isinstance(settings, TrainRequest) and self.recorded is None:
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}

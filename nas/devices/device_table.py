@@ -1,6 +1,7 @@
 """What is stored of a device: everything measured on it, as a latency table with its conditions. Milliseconds."""
 
 import datetime
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
@@ -64,7 +65,7 @@ class DeviceTable:
     def locked(self, listener: Listener = SILENT) -> Iterator[None]:
         """Be the only one that measures on the device and writes its table; wait for a process that does.
 
-        Whoever is that already may enter again.
+        The process that is the only one may call this again meanwhile.
 
         Raises
         ------
@@ -74,7 +75,7 @@ class DeviceTable:
         check_writable(self.folder, RUNS_HINT)
         self.folder.mkdir(parents=True, exist_ok=True)
         # The system gives up the lock of a process that ends, however it ends.
-        lock = FileLock(self.folder / f".{self.spec.name}.lock", is_singleton=True)
+        lock = FileLock(self._lock, is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -91,11 +92,14 @@ class DeviceTable:
 
     def alone(self, listener: Listener = SILENT) -> AbstractContextManager[None]:
         """As `locked`, for what is not written into the table: without a lock where none can be written."""
-        try:
-            check_writable(self.folder, RUNS_HINT)
-        except ValueError:
+        lock = self._lock
+        if not os.access(lock if lock.exists() else self.folder, os.W_OK):
             return nullcontext()
         return self.locked(listener)
+
+    @property
+    def _lock(self) -> Path:
+        return self.folder / f".{self.spec.name}.lock"
 
     def programs(self) -> list[str]:
         """What was run when the device was measured last."""

@@ -23,6 +23,8 @@ from search_spaces import SearchSpace, get_space
 
 SAMPLES = 300
 """Networks that stand for a block table: enough to learn every block of a space from."""
+THEIR_OWN = ("programs", "first_core", "address")
+"""Of a foreign card: what was run, which the user of this one has not been shown, and where."""
 COMPARED = ("runtime", "threads", "processor")
 """Conditions of a file that must be those of the device; its core and programs mean nothing here."""
 
@@ -96,7 +98,7 @@ def import_table(
     warnings = _slowdowns(rows, first, find_space)
     stored = DeviceTable(spec, folder / spec.name)
     with stored.locked(listener):
-        before = stored.measured()
+        before = stored.read()  # published figures stay beside those that are added
         card = _joined(card, None if before is None else before.card, spec, first)
         card = replace(card, precision=_precision(rows, before, spec if known else None, first))
         if before is not None:
@@ -131,8 +133,7 @@ def _joined(card: Card, before: Card | None, spec: DeviceSpec, path: Path) -> Ca
         runtime=card.runtime or spec.runtime,
         threads=card.threads or spec.threads,
         date=card.date or datetime.date.today().isoformat(),
-        # What a foreign card says was run has not been shown to the user of this one.
-        conditions={key: value for key, value in card.conditions.items() if key != "programs"},
+        conditions={key: value for key, value in card.conditions.items() if key not in THEIR_OWN},
     )
     if before is not None:
         card = Card(**{field.name: getattr(before, field.name) or getattr(card, field.name) for field in fields(Card)})

@@ -77,7 +77,7 @@ def learn_device(
     device.check_table()
     predictor = device_predictor(device, space)
     if samples is None:
-        samples = ENOUGH_WITH_FLEET if predictor.devices_ else ENOUGH_ALONE
+        samples = min(ENOUGH_WITH_FLEET if predictor.devices_ else ENOUGH_ALONE, int(space.size))
     if device.can_measure and len(device.table.known(space)[0]) < samples:
         listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
@@ -268,8 +268,8 @@ def measure_informative(
     more, at_hand = samples - len(known), len(_without(pool, known))
     if more > at_hand:
         raise ValueError(
-            f"{more:,} more networks of {space.name} cannot be chosen at once; set --samples so that they are at most "
-            f"{at_hand:,}"
+            f"{more:,} more networks of {space.name} cannot be chosen at once, {at_hand:,} at most; type samples="
+            f"{len(known) + at_hand}"
         )
 
     def choose() -> Population:

@@ -177,7 +177,10 @@ def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData,
     if then is not None and then != now:
         what = f"it had {sum(then.values()):,} images, now there are {sum(now.values()):,}"
     if settings.memory_gb != card["data_settings"].get("memory_gb"):
-        what += f", {OFTEN_OTHERS_BY}"
+        return (
+            f"the images are not the ones that {given} was trained on: {what}, {OFTEN_OTHERS_BY}; leave data.memory_gb "
+            "out, or type the one of the training"
+        )
     return (
         f"the images are not the ones that {given} was trained on: {what}; put those back, or train anew: "
         "nas train --data PATH, or nas search --data PATH without --supernet"

@@ -15,6 +15,7 @@ from nas.search.objectives import EXPONENTS, OBJECTIVES, accuracy_of, check_obje
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
 from nas.shipped.card import read_card
 from nas.training.launched import launched
+from search_spaces import get_space
 from search_spaces.settings import SpaceSettings
 
 
@@ -38,8 +39,8 @@ def check_training(request: TrainRequest) -> None:
     launched()
     count_images(request.data)
     if request.init is not None:
-        theirs = initial_space(request.init, {})["name"]
-        if request.space.name not in (theirs, SpaceSettings().name):
+        theirs = get_space(**initial_space(request.init, {})).name
+        if request.space.name not in (theirs, SpaceSettings().name) and request.space.make().name != theirs:
             raise ValueError(
                 f"the weights of {request.init} are of the space {theirs}; leave --space {request.space.name} out"
             )

@@ -37,16 +37,6 @@ def count_images(data: DataSettings) -> int | None:
     return sum(_left(of_class, kept_back) for of_class in layout.files["train"])
 
 
-def count_classes(data: DataSettings) -> int:
-    """The number of classes, which are listed and not read.
-
-    Raises
-    ------
-    ValueError : the folder is missing, or cannot be read as classes of images.
-    """
-    return len(read_layout(str(data.root)).classes) if data.name == "folder" else 10  # digits, and CIFAR-10
-
-
 def _left(of_class: Sequence[str], kept_back: Sequence[float]) -> int:
     """Of the images of a class, those that stay for training; each other split gets one at least."""
     return len(of_class) - sum(max(1, round(fraction * len(of_class))) for fraction in kept_back)

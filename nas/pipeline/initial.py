@@ -136,9 +136,9 @@ def trained_before_remarks(counts: Mapping[str, int], data: ImageData) -> list[s
     if not counts:
         return []
     return [
-        "The weights that training started from had been trained on "
-        f"{counts['validation']:,} of the {len(data.validation):,} search-validation images and "
-        f"{counts['test']:,} of the {len(data.test):,} test images, by their names: accuracies on these are too high. "
+        f"{counts['validation']:,} of the {len(data.validation):,} search-validation images and {counts['test']:,} of "
+        f"the {len(data.test):,} test images have the names of images that the weights from which training started had "
+        "been trained on: if they are the same images, accuracies on them are too high. "
         "Keep images to judge by in folders val/ and test/, or leave --init out."
     ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.data.contents import content_digest
+from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
 from nas.pipeline.at_hand import NONE
 from nas.pipeline.initial import initial_digest
@@ -219,6 +220,16 @@ class SearchRequest(TrainRequest):
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         return Path(self.runs) / "train" / f"{self.data.name}_{digest[:10]}"
 
+    @cached_property
+    def n_classes(self) -> int:
+        """Of the images, which are listed and not read.
+
+        Raises
+        ------
+        ValueError : the folder is missing, or cannot be read as classes of images.
+        """
+        return len(read_layout(str(self.data.root)).classes) if self.data.name == "folder" else 10  # digits, CIFAR-10
+
     @property
     def supernet_name(self) -> str:
         """What `nas.pipeline.train.TrainedSupernet.open` finds the supernet by."""
@@ -243,7 +254,9 @@ def _file_of_model(model: str) -> str | None:
     if model.endswith(".pt2"):
         return model
     package, _, name = model.partition(":")
-    return None if package in ("torchvision", "timm") or not name else f"{package.replace('.', '/')}.py"
+    path = package.replace(".", "/")
+    own = package not in ("torchvision", "timm") and name
+    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if own and Path(file).is_file()), None)
 
 
 def weights_digest(weights: str | None) -> str:

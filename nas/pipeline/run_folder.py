@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -29,8 +29,13 @@ TRAINING = ("train", "search", "finetune")
 """Verbs whose work several processes may share; the first of them holds the folder."""
 WAIT_S = 7 * 86_400
 """How long a run waits for another one's training; the lock of one that has died is free at once."""
-MAY_DIFFER = ("json", "name", "runs", "threads", "accelerator")
+MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator"}
 """Settings that a run may be continued with whatever they were."""
+MAY_CHANGE = MAY_DIFFER | {
+    *("data.root", "data.memory_gb", "data.workers", "moved_data", "storage"),
+    *("evaluations", "samples", "baselines", "finetune_time", "format", "max_accuracy_drop"),
+}
+"""Those that may be typed anew with `--resume`: where things are, and what follows or adds to what was done."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
         try:
             keep_settings(run, folder, changed=resume is not None)
             yield folder
-        except ValueError:  # what was typed anew cannot be; the run can still be continued as it was
+        except Exception:  # the run can still be continued as it was
             if before is not None:
                 write_text(folder / SETTINGS_FILE, before)
             raise
@@ -172,17 +177,29 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
 
     Parameters
     ----------
-    changed : whether they may differ from those that are there.
+    changed : whether it is continued with settings that may have been typed anew, `MAY_CHANGE`.
 
     Raises
     ------
     ValueError : another run is there.
     """
-    if (folder / SETTINGS_FILE).exists() and not changed:
-        there, own = read_settings(folder, run.verb, type(run.settings)).plain(), run.plain()
+    if (folder / SETTINGS_FILE).exists():
+        there, own = (flat(each.plain()) for each in (read_settings(folder, run.verb, type(run.settings)), run))
         for key in own:
-            if key not in MAY_DIFFER and own[key] != there[key]:
+            if own[key] == there.get(key) or key in (MAY_CHANGE if changed else MAY_DIFFER):
+                continue
+            if changed:
                 raise ValueError(
-                    f"{folder} holds another run, with another {key}; name another folder, or remove that one"
+                    f"{folder} was begun with another {key}, and goes on with that; leave it out, or leave --resume "
+                    "out to begin a run of its own"
                 )
+            raise ValueError(f"{folder} holds another run, with another {key}; name another folder, or remove that one")
     run.write(folder)
+
+
+def flat(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Settings by their whole key, like ``budget.latency``."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= flat(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return found

@@ -21,7 +21,7 @@ from nas.devices.runtimes import file_kind
 from nas.export.network_file import FileKind, file_kinds
 from nas.memory import give_back
 from nas.pipeline.given import space_to_train
-from nas.pipeline.images import count_classes, why_anew
+from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
 from nas.pipeline.run_folder import in_use
 from nas.pipeline.same_search import origin, refuse_other_search, settings_of, together
@@ -35,6 +35,7 @@ from nas.search.run import run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
+from predictors.accuracy import MIN_OBSERVATIONS
 from search_spaces import Population, SearchSpace
 from search_spaces.recorded import recorded_space
 from search_spaces.traced import TracedSpace
@@ -162,6 +163,11 @@ def prepare_task(
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
     EvaluationPlan(request.evaluations)
+    if space.size < MIN_OBSERVATIONS:
+        raise ValueError(
+            f"space {space.name} has {space.size} network{'' if space.size == 1 else 's'} with these settings, and a "
+            f"search needs at least {MIN_OBSERVATIONS}; allow more choices, or export the network itself"
+        )
     feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
     learnt, known = learnt or {}, {}
     for device in devices:
@@ -354,7 +360,7 @@ def space_of(request: SearchRequest) -> SearchSpace:
     if card.is_file():
         record = read_card(request.training_folder)["space"]
         return recorded_space(record["name"], record["options"], card)
-    return space_to_train(request, count_classes(request.data))
+    return space_to_train(request, request.n_classes)
 
 
 def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:

@@ -171,8 +171,11 @@ def assemble(
         finalists=verdict.finalists,
         proof=verdict.proof,
         latency_breakdown=latency_breakdown(objectives, genotype),
+        # What is minimised where latency counts too is no accuracy.
         convergence=pd.DataFrame(searches[0].convergence(), columns=["evaluations", "predicted_accuracy"]).assign(
-            predicted_accuracy=lambda t: -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]))
+            predicted_accuracy=lambda t: (
+                -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]) & (objectives.exponent == 0))
+            )
         ),
     )
 

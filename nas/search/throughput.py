@@ -27,6 +27,10 @@ def as_latency(typed: str, batch: int, latency: str | None = None) -> str:
     if match is None or not 0 < number < float("inf"):
         raise ValueError(f"--throughput {typed[:60]!r} is no throughput; type images a second, like 500img/s, or 150%")
     relative = match[2] == "%"
+    if relative and number < 100:
+        raise ValueError(
+            f"--throughput {typed} is less than the max net has, which every network keeps; type 100% or more"
+        )
     amount = 1e4 / number if relative else 1e3 * batch / number
     if not LEAST_MS <= amount <= MOST_MS:
         raise ValueError(f"--throughput {typed[:60]} at batch {batch} is a latency of {amount:.3g} ms, which cannot be")

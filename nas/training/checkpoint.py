@@ -101,7 +101,7 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         detail = shown(" ".join(str(error).split()), 300)
-        raise OtherCheckpoint(f"the checkpoint {path} is damaged ({detail}); delete it to train anew") from error
+        raise OtherCheckpoint(f"the checkpoint {path} is damaged ({detail})", "delete it to train anew") from error
     progress, found = header.progress, header.identity
     wanted = json.loads(json.dumps(dict(identity)))
     # The number of epochs may have been chosen by time, and is chosen again where anything else differs.
@@ -110,8 +110,8 @@ def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
             there, here = _difference(found.get(name), wanted[name])
             why = f", {OFTEN_OTHERS_BY}" if name == "data" else ""
             raise OtherCheckpoint(
-                f"{path} is of another run: its {name} differs ({there}, not {here}){why}; "
-                "type the settings that it was begun with, or delete it to train anew"
+                f"{path} is of another run: its {name} differs ({there}, not {here}){why}",
+                "type the settings that it was begun with, or delete it to train anew",
             )
     return tensors, progress
 
@@ -127,7 +127,7 @@ def going_on_or_anew(work: Callable[..., T], what: str, listener: Listener = SIL
     try:
         return work(resume=True)
     except OtherCheckpoint as error:
-        listener.say(f"{what} starts anew, as it cannot go on: {error}")
+        listener.say(f"{what} starts anew, as it cannot go on: {error.reason}")
         return work(resume=False)
 
 

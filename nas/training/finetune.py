@@ -111,6 +111,7 @@ def finetune(
     ValueError, TrainingDiverged, OSError, KeyboardInterrupt, SystemExit : as `nas.training.train`.
     """
     check_objective(objective)
+    data.require_labels("fine-tuning")
     taught = teacher is not None and settings.label_weight < 1
     net = copy.deepcopy(subnet)
     with nullcontext(folder) if folder is not None else scratch_folder() as place:
@@ -131,7 +132,6 @@ def finetune(
             listener=listener,
         )
     net = net.to("cpu").eval()
-    data.require_labels("fine-tuning")
     answers = [answers_of(each, data) for each in (subnet, net)]
     before, after = (Accuracies.of(each, data, objective) for each in answers)
     error = paired_error(answers[1][0], answers[0][0], data.validation.labels.numpy(), objective)

@@ -29,6 +29,7 @@ def run(config: MeasureConfig, call: Call) -> int:
         batch=config.batch,
         threads=config.device_threads,
     )
+    device.check_table()
     space = config.space.make()
     with track(f"measuring on {device.name}") as progress:
         if config.suggest:

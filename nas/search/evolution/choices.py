@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 class OperatorChoices:
     """Operators by (position, operator number).
 
+    A space may have no position, or one operator at each: then only structures differ.
+
     Parameters
     ----------
     space : whose networks.
@@ -32,11 +34,11 @@ class OperatorChoices:
         self.space = space
         genes = list(dict.fromkeys(tuple(space.columns[name] for name in token.genes) for token in space.tokens))
         choices = [np.array(list(product(*(range(space.n_choices[gene]) for gene in of)))) for of in genes]
-        n_operators = max(map(len, choices))
-        self.valid = np.arange(n_operators) < np.array([len(of) for of in choices])[:, None]
+        n_operators = max(map(len, choices), default=1)
+        self.valid = np.arange(n_operators) < np.array([len(of) for of in choices], dtype=np.intp)[:, None]
         # Each gene of an operator: its column, position, choice by operator number, and what it adds to that number.
         self._columns = np.array([gene for own in genes for gene in own], dtype=np.intp)
-        self._position = np.repeat(np.arange(len(genes)), [len(own) for own in genes])
+        self._position = np.array([i for i, own in enumerate(genes) for _ in own], dtype=np.intp)
         self._choice = np.zeros((len(self._columns), n_operators), dtype=np.int16)
         self._radix = np.zeros((len(space.genes), len(genes)), dtype=np.float32)
         of_genes = (row for of in choices for row in of.T)
@@ -57,7 +59,8 @@ class OperatorChoices:
         position, _ = np.nonzero(self.valid)
         cells = self.space.encoding_cells(self.changed(self.space.max))
         found = [(own := cells[position == p])[:, (own != own[0]).any(axis=0)].T for p in range(len(self.valid))]
-        table = np.full((max(map(len, found)), *self.valid.shape), self.space.encoding_width, dtype=np.intp)
+        tied = max(map(len, found), default=0)
+        table = np.full((tied, *self.valid.shape), self.space.encoding_width, dtype=np.intp)
         for p, columns in enumerate(found):
             table[: len(columns), p, : columns.shape[1]] = columns
         return table
@@ -75,11 +78,11 @@ class OperatorChoices:
         Shape ``(positions, operators)``; infinite where a position has no such operator. And their standard deviation.
         """
         padded = np.append(weights, np.float32(0))
-        by_operator = padded[self._encoded[0]]
-        for tied in self._encoded[1:]:
+        by_operator = np.zeros(self.valid.shape, dtype=np.float32)
+        for tied in self._encoded:
             by_operator += padded[tied]
         by_operator -= by_operator[:, :1].copy()
-        scale = float(by_operator[self.valid].std())
+        scale = float(by_operator[self.valid].std()) if self.valid.any() else 0.0
         by_operator[~self.valid] = np.inf
         return by_operator, scale
 

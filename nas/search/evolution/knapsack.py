@@ -67,6 +67,8 @@ class Knapsack:
         """
         choices = self._choices
         present, own = choices.present(rows), choices.numbers(rows)
+        if not own.size:  # there is nothing to choose
+            return rows
         contexts, which = np.unique(rows[:, choices.context], axis=0, return_inverse=True)
         tables = np.stack([self._costs(tuple(context)) for context in contexts.tolist()], axis=1)
         costs = np.take(tables, which.ravel(), axis=1)  # (c, n, positions, operators)

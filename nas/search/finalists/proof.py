@@ -9,8 +9,9 @@ Predicted and measured figures never share a column. Every measurement and every
 soon as it is known, so that a killed search measures nothing twice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,19 @@ class Verdict:
 
 
 def choose_finalists(
-    space: SearchSpace, archive: Archive, budget: Budget, n: int, exclude: Population, slack: float = 0.1
+    space: SearchSpace,
+    archive: Archive,
+    budget: Budget,
+    n: int,
+    exclude: Population,
+    slack: float = 0.1,
+    measured: Collection[CostKey] | None = None,
 ) -> Population:
     """The most accurate networks within the budget that differ from each other, with growing slack in latency.
 
     Predictions have similar errors for similar networks, so finalists differ in at least a twentieth of their genes.
     Each leaves a little more of the limit unused than the one before, the last a share of `slack`, in case all are too
-    slow.
+    slow. Where none keeps the limits, those closest to the `measured` ones (by default all latencies) are taken.
 
     Returns
     -------
@@ -82,7 +89,9 @@ def choose_finalists(
     candidates = ~np.isin(row_keys(archive.population), row_keys(exclude))
     if (candidates & archive.feasible).any():
         candidates &= archive.feasible
-    else:  # after a correction everything known may be too slow: come as close as possible
+    else:  # after a correction everything known may be too slow
+        hard = budget.without(*(budget.latencies if measured is None else measured)).limits
+        candidates &= (archive.scores.violations[:, [limit in hard for limit in budget.limits]] <= 0).all(axis=1)
         candidates &= archive.violation <= np.sort(archive.violation[candidates])[:n].max(initial=0)
     index = np.nonzero(candidates)[0]
     index = index[np.argsort(archive.objectives[index, 0], kind="stable")]
@@ -218,16 +227,17 @@ class _Finalists:
             self.interrupted = True
             return nothing
         if not aims or any(latency not in aims for latency in budget.latencies):
-            return choose_finalists(space, confident, budget, n, self.population)
+            return choose_finalists(space, confident, budget, n, self.population, measured=self.measure)
         predicted = [objectives.predicted_latency(confident.population[[confident.best]], key) for key in aims]
         width = max(float(std[0] / mean[0]) for mean, std in predicted)
-        first = choose_finalists(space, confident, budget, n - n // 2, self.population, 2 * width)
+        choose = partial(choose_finalists, space, budget=budget, measured=self.measure)
+        first = choose(confident, n=n - n // 2, exclude=self.population, slack=2 * width)
         known = np.concatenate([self.population, first])
         aimed = propose(AIMED, aims)
         if aimed.interrupted:
             self.interrupted = True
             return nothing if len(self.population) else first
-        return np.concatenate([first, choose_finalists(space, aimed, budget, n // 2, known, width / 2)])
+        return np.concatenate([first, choose(aimed, n=n // 2, exclude=known, slack=width / 2)])
 
     def with_given(self, proposals: Population) -> Population:
         """The proposals, and the given networks before them; where nothing is measured, those that keep the limits."""

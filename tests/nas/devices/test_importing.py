@@ -14,6 +14,7 @@ from fake_board import FakeBoard
 from latency_tables.table import read_table
 from nas.cli.main import main
 from nas.devices.block_table import read_block_table
+from nas.devices.device_table import SHIPPED_TABLES
 from nas.devices.importing import import_table
 from nas.devices.protocol import Protocol
 from nas.devices.registry import get_device, list_devices
@@ -222,7 +223,8 @@ def test_imports_that_cannot_be(tmp_path: Path) -> None:
 
 def test_a_card_beside_the_file_cannot_say_that_its_programs_were_shown(tmp_path: Path) -> None:
     good = write_csv(tmp_path / "good.csv", rows_of(3))
-    (tmp_path / "good.yml").write_text("name: good\nchip: Fast\nconditions: {programs: [./run_me], load: 0.1}\n")
+    said = "{programs: [./run_me], first_core: 4, address: me@there, load: 0.1}"
+    (tmp_path / "good.yml").write_text(f"name: good\nchip: Fast\nconditions: {said}\n")
     card = import_table([good], "mine", folder=tmp_path / "devices").card
     assert (card.name, card.chip, card.conditions) == ("mine", "Fast", {"load": 0.1})
 
@@ -302,6 +304,8 @@ def test_what_is_imported_under_an_alias_is_the_devices_own(tmp_path: Path) -> N
         device = get_device(alias, folder=tmp_path / "devices")
         assert device.name == name
         assert len(device.table.known(SPACE)[0]) == 4
+    published = int((read_table(SHIPPED_TABLES / "pixel1.csv").rows["space"] == "mobilenet_v3").sum())
+    assert len(device.table.known(get_space("mobilenet_v3", resolutions=range(128, 225, 4)))[0]) == published > 3
 
 
 def test_the_card_of_a_measured_device_stays(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_images_that_the_weights_were_trained_on_are_counted(
     after = load_data(request.data)
     n, n_test = (len({*before.train.names} & {*split.names}) for split in (after.validation, after.test))
     assert n + n_test > 0
-    assert f"on {n} of the 5 search-validation images and {n_test} of the 5 test images, by their names" in said()
+    assert f"{n} of the 5 search-validation images and {n_test} of the 5 test images have the names of" in said()
     assert about["trained_before"] == {"validation": n, "test": n_test}
     (earlier / "splits.json").write_text(json.dumps(before.splits() | {"data": "digits"}))
     assert "had been trained on" not in said()

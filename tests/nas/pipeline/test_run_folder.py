@@ -6,16 +6,19 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nas.data.settings import DataSettings
 from nas.errors import Failure
 from nas.pipeline import run_folder
 from nas.pipeline.request import TrainRequest
 from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
 from nas.pipeline.settings import RunSettings, read_settings
 from nas.progress import Listener
+from search_spaces.settings import SpaceSettings
 
 HOLD = """
 import sys, time
@@ -55,16 +58,25 @@ def test_a_name_stays_in_its_folder(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_cannot_go_on_as_typed_keeps_its_settings(tmp_path: Path) -> None:
-    for seed, resume in ((0, None), (1, tmp_path / "run")):
-        with suppress(ValueError), held_run_folder(run(seed), tmp_path / "run", resume) as folder:
-            (folder / "log.jsonl").touch()
-            if resume:
-                raise ValueError("another seed")
-    assert read_settings(tmp_path / "run", "train", TrainRequest).settings.seed == 0
-    with held_run_folder(run(2), resume=tmp_path / "run"):
+def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with held_run_folder(run(), folder):
+        (folder / "log.jsonl").touch()
+    for changed, key in (({"seed": 1}, "seed"), ({"space": SpaceSettings(depths=(1,))}, "space.depths")):
+        other = RunSettings("train", replace(run().settings, **changed))
+        with pytest.raises(ValueError, match=f"was begun with another {key}"), held_run_folder(other, resume=folder):
+            raise AssertionError("it must not go on")
+    moved = RunSettings("train", replace(run().settings, data=DataSettings(name="folder", root="/there"), threads=2))
+    # Whatever is refused later, the run can be continued as it was.
+    with pytest.raises(ValueError, match="name"), held_run_folder(moved, resume=folder):
+        raise AssertionError("it must not go on")
+    patient = RunSettings("train", replace(run().settings, threads=2))
+    with suppress(RuntimeError), held_run_folder(patient, resume=folder):
+        raise RuntimeError
+    assert read_settings(folder, "train", TrainRequest).settings.threads is None
+    with held_run_folder(patient, resume=folder):
         pass
-    assert read_settings(tmp_path / "run", "train", TrainRequest).settings.seed == 2
+    assert read_settings(folder, "train", TrainRequest).settings.threads == 2
 
 
 def test_a_second_run_is_told_who_has_the_folder(tmp_path: Path) -> None:

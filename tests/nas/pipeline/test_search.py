@@ -150,7 +150,7 @@ def test_another_budget_does_not_go_on_in_the_folder_and_changes_nothing_there(s
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     done = nas("search", "--resume", str(folder), "--latency", "40%", cwd=home)
     assert done.returncode == 2, done.stderr
-    assert "holds another search (it differs in budget)" in done.stderr
+    assert "was begun with another budget.latency, and goes on with that" in done.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 

@@ -13,7 +13,7 @@ from nas.search.throughput import as_latency
         ("500 images/s", 1, "2ms"),
         ("1e3fps", 8, "8ms"),
         ("200%", 32, "50%"),
-        ("80%", 1, "125%"),
+        ("160%", 1, "62.5%"),
     ],
 )
 def test_a_throughput_is_a_latency_of_the_batch(typed: str, batch: int, latency: str) -> None:
@@ -24,6 +24,11 @@ def test_a_throughput_is_a_latency_of_the_batch(typed: str, batch: int, latency:
 def test_what_is_no_throughput_is_refused(typed: str) -> None:
     with pytest.raises(ValueError, match="type images a second, like 500img/s"):
         as_latency(typed, 1)
+
+
+def test_less_than_the_max_net_has_limits_nothing_and_is_refused() -> None:
+    with pytest.raises(ValueError, match="which every network keeps; type 100% or more"):
+        as_latency("80%", 1)
 
 
 @pytest.mark.parametrize("typed", ["1e-300img/s", "1e300img/s"])

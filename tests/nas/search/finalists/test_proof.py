@@ -225,6 +225,19 @@ def test_finalists_are_unlike_each_other_and_leave_growing_room(objectives: Obje
     assert not (others[:, None] == chosen[None]).all(axis=2).any()
 
 
+def test_limits_on_paper_are_kept_also_where_no_network_within_all_limits_is_left(objectives: Objectives) -> None:
+    space = objectives.space
+    budget = Budget.parse(latency="1us", macs="3M")
+    archive = run_strategy(
+        "random", space, objectives.scorer(budget), rng=np.random.default_rng(0), settings=QUICK.evolution
+    )
+    assert not archive.feasible.any()
+    chosen = choose_finalists(space, archive, budget, 6, archive.population[:0])
+    assert len(chosen) == 6
+    assert (space.costs(chosen).macs <= 3e6).all()
+    assert not len(choose_finalists(space, archive, budget, 6, archive.population[:0], measured=()))
+
+
 def with_given(
     objectives: Objectives, device: PretendedDevice | None, budget: Budget, given: Population, accuracy: float
 ) -> SearchResult:

@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from torch import nn
 
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive
@@ -13,8 +15,10 @@ from nas.search.evolution.selection import Survival
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
 from nas.search.objectives import Objectives
+from nas.tracing import Model, adopt
 from search_spaces import Population, SearchSpace, get_space
 
+FEW = EvolutionSettings(600, parents=20, children=20)
 BUDGET = Budget.parse(latency="3.2ms", macs="2.3M")
 
 
@@ -151,3 +155,23 @@ def test_same_seed_same_search_in_any_process() -> None:
     ]
     assert outputs[0] == outputs[1]
     assert outputs[0].startswith("r32-")
+
+
+def equal_layers() -> SearchSpace:
+    """Two plain layers of one width: nothing but the width and the resolution can be chosen."""
+    module = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Conv2d(8, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
+    return adopt(Model("plain", 32, module.eval()), [16, 24, 32]).space
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: get_space("reparameterised", blocks=["mobileone"], resolutions=[16, 32]), equal_layers]
+)
+def test_positions_without_a_choice_of_operators_are_no_obstacle(make: Callable[[], SearchSpace]) -> None:
+    space = make()
+    archive = run_strategy("evolution", space, ManyParameters(space), rng=np.random.default_rng(0), settings=FEW)
+    assert archive.feasible.any()
+    assert (space.costs(archive.population[archive.feasible]).macs <= 4e6).all()
