@@ -128,6 +128,10 @@ def test_another_budget_is_answered_from_a_search_without_torch_or_pandas(search
     assert all(budget["met"] for budget in again["budgets"])
     assert again["supernet"] == record["supernet"]
     assert json.loads((home / "runs/search/again/result.json").read_text())["architecture"] == again["architecture"]
+    faster = ask("--throughput", "110%", "--json")  # in place of the former's latency
+    assert faster.returncode == 0, faster.stderr
+    typed = {budget["flag"]: budget["typed"] for budget in json.loads(faster.stdout)["budgets"]}
+    assert typed["latency"] == "90.9091%"
     infeasible = ask("--latency", "1us")
     assert infeasible.returncode == 3, infeasible.stderr
     assert "the cheapest needs" in infeasible.stderr
