@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from numpy.typing import NDArray
 
+from latency_tables.files import shown
 from nas.data import DataSettings, ImageData, load_data, read_synthetic_data
 from nas.data.dataset import OFTEN_OTHERS_BY
 from nas.evaluation.accuracy import calibration_batches
@@ -108,8 +109,20 @@ class TrainedSupernet:
 
     @classmethod
     def of_search(cls, record: Mapping[str, Any]) -> Self:
-        """The supernet of a finished search, with the images that it had."""
-        return cls.open(record["supernet"], record.get("moved_data"), objective=record.get("objective") or "accuracy")
+        """The supernet of a finished search, with the images that it had.
+
+        Raises
+        ------
+        ValueError : as of `open`, or the images are not where the search had them.
+        """
+        moved = record.get("moved_data")
+        root = (moved or {}).get("root")
+        if isinstance(root, str) and not Path(root).is_dir():
+            raise ValueError(
+                f"the images of that search are not in {shown(root)} any more; say where they are, which trains nothing "
+                "again: nas search --resume RUN --data FOLDER"
+            )
+        return cls.open(record["supernet"], moved, objective=record.get("objective") or "accuracy")
 
     @property
     def space(self) -> SearchSpace:
