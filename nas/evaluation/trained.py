@@ -119,8 +119,8 @@ class TrainedSupernet:
         root = (moved or {}).get("root")
         if isinstance(root, str) and not Path(root).is_dir():
             raise ValueError(
-                f"the images of that search are not in {shown(root)} any more; say where they are, which trains nothing "
-                "again: nas search --resume RUN --data FOLDER"
+                f"the images of that search are not in {shown(root)} any more; say where they are, which trains "
+                "nothing again: nas search --resume RUN --data FOLDER"
             )
         return cls.open(record["supernet"], moved, objective=record.get("objective") or "accuracy")
 
