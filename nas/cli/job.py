@@ -110,7 +110,7 @@ class Job:
                 call = replace(call, command=self.recorded.command)
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
             _check_trained(typed)
-            settings = replace(settings, moved_data=moved_images(settings, _data_typed(typed, plain)))
+            settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
         if isinstance(settings, TrainRequest) and self.recorded is None:
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
             settings, sentence = with_usual_start(settings, typed, recipe)
@@ -145,15 +145,6 @@ def _check_trained(typed: frozenset[str]) -> None:
     for key in sorted(typed):
         if key.partition(".")[0] in ("space", "recipe", "train_time"):
             raise ValueError(f"--supernet names one that has been trained; leave {flag_of(key)} out, or --supernet")
-
-
-def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the images that were typed."""
-    return {
-        key: value
-        for key, value in plain["data"].items()
-        if f"data.{key}" in typed or ("data" in typed and key in ("name", "root"))
-    }
 
 
 def _write(ended: Ended, path: Path) -> None:
