@@ -41,10 +41,12 @@ def main(model: Path, photos: list[Path]) -> None:
     """Print the likeliest class of each photo."""
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     about = session.get_modelmeta().custom_metadata_map
+    fixed = session.get_inputs()[0].shape[0]  # images at once; a name where any number will do
     classes, mean, std = (json.loads(about[key]) for key in ("classes", "mean", "std"))
     for photo in photos:
         image = (read_image(photo, int(about["resolution"])) - mean) / std  # (side, side, 3)
         batch = image.transpose(2, 0, 1)[None].astype(np.float32)  # (1, 3, side, side)
+        batch = batch.repeat(fixed if isinstance(fixed, int) else 1, axis=0)  # (fixed, 3, side, side)
         logits = session.run(["logits"], {"images": batch})[0][0]  # (classes,)
         chances = np.exp(logits - logits.max())
         best = int(logits.argmax())

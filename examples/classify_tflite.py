@@ -48,7 +48,8 @@ def main(model: Path, photos: list[Path]) -> None:
         if source["dtype"] == np.int8:  # integers stand for scale * (integer - zero_point)
             scale, zero_point = source["quantization"]
             image = np.clip(np.round(image / scale + zero_point), -128, 127)
-        interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
+        batch = image[None].repeat(source["shape"][0], axis=0)  # as many as the file takes at once
+        interpreter.set_tensor(source["index"], batch.astype(source["dtype"]))
         interpreter.invoke()
         logits = interpreter.get_tensor(result["index"])[0].astype(np.float32)  # (classes,)
         if result["dtype"] == np.int8:

@@ -155,7 +155,7 @@ class NASBench201Space(SearchSpace):
         return row
 
     def connected(self, population: NDArray[Any]) -> NDArray[np.bool_]:
-        """Whether anything of the image reaches the classifier, shape ``(n,)``; 341 of the 15,625 cells are cut."""
+        """See `SearchSpace.connected`; 341 of the 15,625 cells are cut."""
         edges = self.gene_values(self.as_population(population))[:, 1:] != NONE
         edge10, edge20, edge21, edge30, edge31, edge32 = edges.T
         node2 = edge20 | (edge21 & edge10)

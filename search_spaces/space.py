@@ -206,8 +206,6 @@ class SearchSpace(ABC):
 
         Parameters
         ----------
-        n : how many.
-        rng : the randomness.
         tilt : 0 draws every gene uniformly over its choices, and costs crowd around their middle. Above 0 each
             network as a whole is tilted towards cheap or dear choices, by up to a power of ``exp(tilt)``, so
             that costs spread from the min to the max net; 1.5 is good for fitting predictors.
@@ -236,6 +234,10 @@ class SearchSpace(ABC):
         active_a, active_b = self._active(a), self._active(b)
         from_a = np.where(active_a == active_b, rng.random(a.shape, dtype=np.float32) < 0.5, active_a)
         return self.canonical(np.where(from_a, a, b))
+
+    def connected(self, population: NDArray[Any]) -> NDArray[np.bool_]:
+        """Whether anything of the image reaches the classifier, shape ``(n,)``; in most spaces it always does."""
+        return np.ones(len(np.atleast_2d(population)), dtype=bool)
 
     @cached_property
     def min(self) -> Population:

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from nas.cli import interrupted
 from nas.cli.arguments import former, hydra_arguments, recorded_settings, sets
 from nas.cli.config import SETTINGS, defaults
 from nas.cli.flags import CommandLine, quote
-from nas.cli.job import CODES_FILE, Ended, Job
+from nas.cli.job import CODES_FOLDER, Ended, Job
 from nas.cli.outcome import EXIT_BAD_ARGUMENT, EXIT_OK, EXIT_OTHER, fail, one_sentence, outcome
 from nas.cli.passwords import without_passwords
 from nas.cli.verb import Verb
@@ -43,6 +44,7 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     """Run one verb with what was typed behind it; return the exit code (of a sweep, the worst)."""
     resume = None if line.resume is None else Path(line.resume).expanduser()
     out = None if line.out is None or not verb.run_folder else Path(line.out).expanduser()
+    sweep = None
     try:
         arguments, storages = without_passwords(hydra_arguments(verb, line))
         recorded = recorded_settings(verb, line)
@@ -57,9 +59,10 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
         code, sentence = outcome(error)
         return fail(verb.name, sentence, code)
     register_settings()
-    with scratch_folder() as folder:
-        codes = folder / "codes"
-        os.environ[CODES_FILE] = str(codes)
+    with scratch_folder() as scratch:
+        # The jobs of a sweep may run on other machines, which have its folder but not this one's temporary ones.
+        codes = (sweep or scratch).absolute() / f".{scratch.name}"
+        os.environ[CODES_FOLDER] = str(codes)
         # Hydra then raises instead of printing a page and exiting with 1.
         os.environ["HYDRA_FULL_ERROR"] = "1"
         sys.argv = [f"nas {verb.name}", *arguments]
@@ -74,14 +77,22 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
             code, sentence = outcome(error)
             return fail(verb.name, sentence, code)
         finally:
-            del os.environ[CODES_FILE]
-        ended = [Ended(**json.loads(text)) for text in codes.read_text().splitlines()] if codes.exists() else []
+            del os.environ[CODES_FOLDER]
+            ended = _taken(codes)
     # What --from answers is told in full by each run, and no report is made of it.
     if line.multirun and verb.name == "search" and former(line) is None and len(ended) > 1:
         # Looked up only now, as in `Job`: it imports what a verb needs.
         show_sweep = importlib.import_module("nas.cli.verbs.search").show_sweep
         show_sweep(ended, shlex.join(["nas", verb.name, *arguments]), quiet=sets(line.overrides, "json"))
     return max((job.code for job in ended), default=EXIT_OK)
+
+
+def _taken(codes: Path) -> list[Ended]:
+    """How the jobs ended, in their order; the folder where they wrote it is removed."""
+    files = sorted(codes.glob("*.json"), key=lambda path: int(path.stem))
+    ended = [Ended(**json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    shutil.rmtree(codes, ignore_errors=True)
+    return ended
 
 
 def register_settings() -> None:

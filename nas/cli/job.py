@@ -1,6 +1,6 @@
 """One job of a verb: its settings made and checked, its run folder held, the verb run, its end told.
 
-A job never raises into Hydra: it prints one sentence, and its exit code travels through a small file, because a
+A job prints one sentence instead of raising into Hydra, and its exit code travels through a small file, because a
 launcher may run it in another process.
 """
 
@@ -17,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from latency_tables.files import write_text
 from nas.cli.arguments import beyond
 from nas.cli.call import Call
 from nas.cli.config import SETTINGS, FinetuneConfig, WorkerConfig
@@ -26,6 +27,7 @@ from nas.cli.interrupted import note_run
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
+from nas.errors import Failure
 from nas.pipeline.check import check_request
 from nas.pipeline.passwords import hide_passwords
 from nas.pipeline.photographs import with_usual_start
@@ -34,8 +36,8 @@ from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
 from nas.pipeline.usual_finetuning import as_its_supernet
 
-CODES_FILE = "NAS_EXIT_CODES"
-"""Variable of the environment: where jobs write how they ended."""
+CODES_FOLDER = "NAS_EXIT_CODES"
+"""Variable of the environment: the folder where each job writes how it ended."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ class Job:
         hydra_config = HydraConfig.get()
         folders: list[Path] = []
         code, sentence = guarded(self.verb, lambda: self._run(config, folders))
-        if codes := os.environ.get(CODES_FILE):
+        if codes := os.environ.get(CODES_FOLDER):
             folder = str(folders[0]) if folders else hydra_config.runtime.output_dir
+            number = hydra_config.job.num if hydra_config.mode == RunMode.MULTIRUN else 0
             ended = Ended(code, sentence, folder, list(hydra_config.overrides.task))
-            with open(codes, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(ended)) + "\n")
+            _write(ended, Path(codes) / f"{number}.json")
         return code
 
     def _run(self, config: DictConfig, folders: list[Path]) -> int:
@@ -110,7 +112,7 @@ class Job:
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
             if self.recorded is None:
                 _check_trained(typed)
-            settings = replace(settings, moved_data=moved_images(settings, _data_typed(typed, plain)))
+            settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
         if isinstance(settings, TrainRequest) and self.recorded is None:
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
             settings, sentence = with_usual_start(settings, typed, recipe)
@@ -147,13 +149,19 @@ def _check_trained(typed: frozenset[str]) -> None:
             raise ValueError(f"--supernet names one that has been trained; leave {flag_of(key)} out, or --supernet")
 
 
-def _data_typed(typed: frozenset[str], plain: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the images that were typed."""
-    return {
-        key: value
-        for key, value in plain["data"].items()
-        if f"data.{key}" in typed or ("data" in typed and key in ("name", "root"))
-    }
+def _write(ended: Ended, path: Path) -> None:
+    """Write how a job ended, for the process that started it.
+
+    Raises
+    ------
+    Failure : the job failed, and the folder is not on this machine, so the launcher has to tell.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, json.dumps(asdict(ended)) + "\n")
+    except OSError:
+        if ended.code:
+            raise Failure(ended.sentence or f"exit code {ended.code}") from None
 
 
 def guarded(verb: str, job: Callable[[], int]) -> tuple[int, str]:

@@ -13,11 +13,11 @@ Optuna: A Next-generation Hyperparameter Optimization Framework (KDD 2019), http
 import os
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from threading import Event, Thread
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import optuna
@@ -34,6 +34,7 @@ from search_spaces import Population, SearchSpace
 
 POLL_S = 0.5
 _MARK = "shrinkwrap-nas"
+_FOLDERS = "folders"
 _LOSS = "calibrated loss"
 
 
@@ -124,6 +125,7 @@ class EvaluationQueue:
             )
             with ignore_experimental():
                 study.set_metric_names([supernet.objective, "MACs"])
+            study.set_user_attr(_FOLDERS, list(dict.fromkeys([supernet.folder, *_folders(study.user_attrs)])))
             study.set_user_attr(_MARK, asdict(supernet))
             return study
 
@@ -150,6 +152,11 @@ class EvaluationQueue:
         """
         attributes = self._database.wait_for(lambda: self._study.user_attrs)
         return check_value(attributes[_MARK], SupernetIdentity, f"the study {self._study.study_name!r}")
+
+    @property
+    def folders(self) -> list[str]:
+        """Where searches found the supernet, the latest first."""
+        return _folders(self._database.wait_for(lambda: self._study.user_attrs))
 
     def __call__(
         self,
@@ -270,6 +277,13 @@ class EvaluationQueue:
     def _repeat_stale(self) -> None:
         with ignore_experimental():
             self._database.wait_for(lambda: fail_stale_trials(self._study))
+
+
+def _folders(attributes: Mapping[str, Any]) -> list[str]:
+    """Those of a study; an earlier version wrote the latest alone."""
+    mark = attributes.get(_MARK)
+    latest = [mark["folder"]] if isinstance(mark, dict) and "folder" in mark else []
+    return list(dict.fromkeys(map(str, [*latest, *attributes.get(_FOLDERS, [])])))
 
 
 def _architecture(trial: FrozenTrial) -> str:

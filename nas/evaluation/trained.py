@@ -119,7 +119,7 @@ class TrainedSupernet:
         root = (moved or {}).get("root")
         if isinstance(root, str) and not Path(root).is_dir():
             raise ValueError(
-                f"the images of that search are not in {shown(root)} any more; say where they are, which trains "
+                f"the images of that search are not in {shown(root, 1_000)} any more; say where they are, which trains "
                 "nothing again: nas search --resume RUN --data FOLDER"
             )
         return cls.open(record["supernet"], moved, objective=record.get("objective") or "accuracy")

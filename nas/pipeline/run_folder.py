@@ -26,7 +26,7 @@ from nas.training.launched import is_helper
 LOCK = ".lock"
 OWNER = ".in_use.json"
 TRAINING = ("train", "search", "finetune")
-"""Verbs whose work several processes may share; the first of them holds the folder."""
+"""Verbs whose work several processes may share (the first of them holds the folder), and that can be continued."""
 WAIT_S = 7 * 86_400
 """How long a run waits for another one's training; the lock of one that has died is free at once."""
 MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator"}
@@ -50,8 +50,9 @@ class _Owner:
 
 @contextmanager
 def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Path | None = None) -> Iterator[Path]:
-    """The folder of a run with its settings in it, held while the context lasts; removed if nothing was made in it.
+    """The folder of a run with its settings in it, held while the context lasts.
 
+    It is removed if nothing was made in it, unless it was there before, or the run was interrupted and can go on there.
     Where a run is continued with other settings and these are refused, its own are written back.
 
     Parameters
@@ -74,6 +75,7 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
         yield folder
         return
     with in_use(folder, f"nas {run.verb}"):
+        kept = (folder / SETTINGS_FILE).exists()
         before = None if resume is None else read_text(folder / SETTINGS_FILE)
         try:
             keep_settings(run, folder, changed=resume is not None)
@@ -82,8 +84,11 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
             if before is not None:
                 write_text(folder / SETTINGS_FILE, before)
             raise
+        except (KeyboardInterrupt, SystemExit):
+            kept = kept or run.verb in TRAINING
+            raise
         finally:
-            if resume is None:  # while it is held: a run that is refused must not remove the folder of another
+            if not kept:  # while it is held: a run that is refused must not remove the folder of another
                 remove_if_unused(folder)
 
 

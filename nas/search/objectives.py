@@ -27,6 +27,8 @@ class Predictor(Protocol):
 
 ACCURACIES = ("accuracy", "balanced_accuracy")
 """What accuracy is: the share of correct images, or the mean of the classes' recalls."""
+FAR_OVER = 1e6
+"""Times a limit: what a network that is cut off from the image is said to cost."""
 MNAS = "mnas"
 OBJECTIVES = (*ACCURACIES, MNAS)
 """What a network may be chosen by within the budget: an accuracy, or MnasNet's ``accuracy (latency / limit)^-0.07``."""
@@ -126,7 +128,10 @@ class Objectives:
         return _column(mean), _column(std)
 
     def costs(self, population: Population, budget: Budget) -> dict[CostKey, NDArray[np.float64]]:
-        """What `budget` is held against, by the limits' keys; latency as its upper quantile."""
+        """What `budget` is held against, by the limits' keys; latency as its upper quantile.
+
+        A network that nothing of the image gets through is far over every limit, whatever it would cost.
+        """
         paper: Mapping[str, Any] | None = None
         costs: dict[CostKey, NDArray[np.float64]] = {}
         for limit in budget.limits:
@@ -136,7 +141,8 @@ class Objectives:
             else:
                 paper = paper or self.space.costs(population, self.precision)._asdict()
                 costs[limit.key] = _column(paper[limit.metric.key])
-        return costs
+        connected = self.space.connected(population)
+        return {limit.key: np.where(connected, costs[limit.key], FAR_OVER * limit.value) for limit in budget.limits}
 
     def worth(self, population: Population, budget: Budget) -> NDArray[np.float64]:
         """What networks are chosen by within `budget`, (n,), more is better: the predicted accuracy.

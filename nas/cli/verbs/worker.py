@@ -22,7 +22,7 @@ def run(config: WorkerConfig, call: Call) -> int:
     evaluated = work(
         config.storage,
         None if config.supernet is None else Path(config.supernet),
-        config.data.as_dict() if call.says("data") else None,
+        call.given_data(config.data.as_dict()) or None,
         idle_s=config.idle_s,
         listener=Listener(say=remarks.print),
     )

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from nas.cli.main import main
 from nas.data import DataSettings, load_data
 from nas.errors import Failure
 from nas.evaluation import queue
@@ -161,6 +163,40 @@ def test_a_worker_refuses_when_the_folder_has_changed_since(storage, tmp_path):
     supernet_folder(folder, seed=1)
     with pytest.raises(ValueError, match="not the one that is searched"):
         work(storage, idle_s=1)
+
+
+def test_a_search_whose_supernet_is_gone_does_not_end_a_worker(folder, storage, tmp_path):
+    gone = supernet_folder(tmp_path / "gone", seed=1)
+    for place in (folder, gone):
+        trained = TrainedSupernet.open(place, storage=storage)
+        EvaluationQueue.all(Database(storage))[0].request(trained.space, sample(place, 2))
+    shutil.rmtree(gone)
+    said: list[str] = []
+    assert work(storage, idle_s=2, listener=Listener(say=said.append)) == 2
+    assert [line for line in said if "left out" in line] == [said[0]]
+    assert str(gone) in said[0]
+    with pytest.raises(ValueError, match="gone is no trained supernet"):
+        work(storage, idle_s=1)
+
+
+def test_a_supernet_that_searches_found_in_two_places_is_read_from_either(folder, storage, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for place in (folder, copy):
+        trained = TrainedSupernet.open(place, storage=storage)
+    (queue,) = EvaluationQueue.all(Database(storage))
+    queue.request(trained.space, sample(folder, 2))
+    assert queue.folders == [str(copy), str(folder)]
+    shutil.rmtree(copy)
+    assert work(storage, idle_s=1) == 2
+
+
+def test_images_that_are_named_keep_the_other_settings_of_the_training(folder, storage):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(Database(storage))
+    queue.request(trained.space, sample(folder, 2))
+    words = ["worker", "--storage", storage, "--supernet", str(folder), "--data", "digits", "idle_s=1"]
+    assert main(words) == 0
+    assert not queue.waiting()
 
 
 def test_a_failed_evaluation_is_handed_back(folder, storage):

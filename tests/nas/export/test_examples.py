@@ -60,18 +60,26 @@ def run_alone(script: str, *words: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("script", "kind"),
+    ("script", "kind", "batch"),
     [
-        ("classify_onnx.py", FileKind("onnx", "float32")),
-        ("classify_onnx.py", FileKind("onnx", "int8")),
-        pytest.param("classify_tflite.py", FileKind("tflite", "float32"), marks=TFLITE),
-        pytest.param("classify_tflite.py", FileKind("tflite", "int8"), marks=TFLITE),
+        ("classify_onnx.py", FileKind("onnx", "float32"), 1),
+        ("classify_onnx.py", FileKind("onnx", "float32"), 3),
+        ("classify_onnx.py", FileKind("onnx", "float32"), None),
+        ("classify_onnx.py", FileKind("onnx", "int8"), 1),
+        pytest.param("classify_tflite.py", FileKind("tflite", "float32"), 1, marks=TFLITE),
+        pytest.param("classify_tflite.py", FileKind("tflite", "int8"), 3, marks=TFLITE),
     ],
 )
 def test_the_script_says_what_pytorch_says(
-    script: str, kind: FileKind, learnt: Subnet, small_digits: ImageData, photos: list[Path], tmp_path: Path
+    script: str,
+    kind: FileKind,
+    batch: int | None,
+    learnt: Subnet,
+    small_digits: ImageData,
+    photos: list[Path],
+    tmp_path: Path,
 ) -> None:
-    export_checked(learnt, small_digits, tmp_path / kind.file_name, kind, max_accuracy_drop=1)
+    export_checked(learnt, small_digits, tmp_path / kind.file_name, kind, batch=batch, max_accuracy_drop=1)
     done = run_alone(script, tmp_path / kind.file_name, *photos)
     assert done.returncode == 0, done.stderr
     lines = [line.removeprefix(f"{photo}: ") for photo, line in zip(photos, done.stdout.splitlines(), strict=True)]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.cli.config import FitConfig
+from nas.cli.verb import VERBS
 from nas.data.settings import DataSettings
 from nas.errors import Failure
 from nas.pipeline import run_folder
@@ -115,6 +117,26 @@ def test_waiting_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_run_in_which_nothing_was_made_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="refused"), held_run_folder(run(), tmp_path / "runs" / "train" / "x"):
         raise ValueError("refused")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_can_be_continued_before_anything_is_made(
+    ended_by: type[BaseException], tmp_path: Path
+) -> None:
+    with pytest.raises(ended_by), held_run_folder(run(7), tmp_path / "x"):
+        raise ended_by
+    with pytest.raises(ValueError, match="another seed"), held_run_folder(run(8), tmp_path / "x"):
+        pass
+    assert read_settings(tmp_path / "x", "train", TrainRequest).settings.seed == 7
+    with held_run_folder(run(7), resume=tmp_path / "x"):
+        pass
+
+
+def test_an_interrupted_run_that_cannot_be_continued_leaves_nothing(tmp_path: Path) -> None:
+    assert set(run_folder.TRAINING) == {verb.name for verb in VERBS.values() if "resume" in verb.flags}
+    with pytest.raises(KeyboardInterrupt), held_run_folder(RunSettings("fit", FitConfig()), tmp_path / "runs/fit/x"):
+        raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 

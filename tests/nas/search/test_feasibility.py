@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,9 +7,12 @@ from numpy.typing import NDArray
 
 from nas.errors import InfeasibleBudget
 from nas.search.budget import Budget
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.evolution.strategies import run_strategy
 from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
+from search_spaces import get_space
 
 
 def test_table_holds_the_true_minimum_of_every_cost(objectives: Objectives, everything: NDArray[np.int16]) -> None:
@@ -72,3 +76,29 @@ def test_a_latency_without_a_device_is_refused(objectives: Objectives) -> None:
     without = Objectives(objectives.space, objectives.accuracy, None)
     with pytest.raises(ValueError, match="needs a device"):
         check_feasibility(without, Budget.parse(latency="4ms"))
+
+
+class LessForEmptyEdges:
+    """Milliseconds of a cell: as many as its edges have operators that are not ``none``."""
+
+    def predict(self, population: NDArray[np.int16], return_std: bool = False) -> Any:
+        edges = (population[:, 1:] > 0).sum(axis=1).astype(float)
+        return (edges, np.zeros(len(edges))) if return_std else edges
+
+
+def test_a_network_that_is_cut_off_from_the_image_keeps_no_budget() -> None:
+    space = get_space("nasbench201")
+    objectives = Objectives(space, LessForEmptyEdges(), LessForEmptyEdges())
+    empty = space.parse("r32-none-none_none-none_none_none")
+    budget = Budget.parse(latency="1ms")
+    cut, kept = objectives.scorer(budget).violations(np.stack([empty, space.min])).ravel()
+    assert (cut > 1000, kept) == (True, 0)
+    checked = check_feasibility(objectives, budget)
+    assert checked.rows[0]["cheapest"] == checked.rows[0]["min_net"] == 1
+    assert space.connected(checked.starts).all()
+    with pytest.raises(InfeasibleBudget, match="the cheapest needs 1 ms"):
+        check_feasibility(objectives, Budget.parse(latency="0.9ms"))
+    found = run_strategy(
+        "evolution", space, objectives.scorer(budget), rng=np.random.default_rng(0), settings=EvolutionSettings(500)
+    )
+    assert space.connected(found.population[found.feasible]).all()

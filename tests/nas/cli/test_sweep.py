@@ -1,0 +1,35 @@
+"""How the jobs of a sweep ended reaches the process that started them."""
+
+from pathlib import Path
+
+import pytest
+
+from nas.cli import job
+from nas.cli.job import Ended
+from nas.cli.main import main
+from nas.errors import Failure
+
+
+def test_jobs_write_how_they_ended_into_the_folder_of_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write = [], job._write
+
+    def noted(ended: Ended, path: Path) -> None:
+        written.append(path)
+        write(ended, path)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(job, "_write", noted)
+    assert main(["train", "--data", "./nonexistent", "seed=1,2", "-m", "--out", "sweep"]) == 2
+    assert [path.name for path in written] == ["0.json", "1.json"]
+    assert {path.parents[1] for path in written} == {tmp_path / "sweep"}
+    assert not written[0].parent.exists()
+
+
+def test_a_machine_without_that_folder_fails_only_jobs_that_failed(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere" / ".codes" / "0.json"
+    job._write(Ended(0, "", "runs/x", []), path)
+    with pytest.raises(Failure, match="none kept it"):
+        job._write(Ended(4, "none kept it", "runs/x", []), path)
+    assert list(tmp_path.iterdir()) == []
