@@ -5,13 +5,16 @@ only at the end. So each precision has a search of its own, with the latency pre
 one supernet and one accuracy predictor. Accuracies are fractions, latencies milliseconds.
 """
 
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from latency_tables.files import atomic_path
+from pydantic import PositiveFloat
+
+from latency_tables.files import atomic_path, read_json, write_text
 from nas.devices import Device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.registry import device_specs
@@ -27,6 +30,8 @@ from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 
 AUTO = "auto"
+AMOUNTS = "amounts.json"
+"""What percentages came to when the search was begun."""
 OF_THE_SEARCH = ("search.json", "measurements.csv")
 """Files of a run folder that a killed search goes on from; they stay where they are."""
 
@@ -59,7 +64,7 @@ def search_precisions(
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
     devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}
     request = replace(request, precision=None)
-    budget, learnt = _in_amounts(request, named, listener)
+    budget, learnt = _in_amounts(request, named, folder / AMOUNTS, listener)
     tasks: dict[str, Task] = {}
     failed: dict[str, InfeasibleBudget | BudgetMissed] = {}
     for precision, device in devices.items():
@@ -71,6 +76,7 @@ def search_precisions(
             failed[precision] = error
     if not tasks:
         raise InfeasibleBudget(_both(failed))
+    write_text(folder / AMOUNTS, json.dumps({limit.column: limit.value for limit in budget.limits}) + "\n")
     trained = get_supernet(request, listener)
     trained.data.require_labels(f"--precision {AUTO}")
     results: dict[str, SearchResult] = {}
@@ -118,18 +124,33 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     return device.under(found, folder / found.name)
 
 
-def _in_amounts(request: SearchRequest, device: Device, listener: Listener) -> tuple[Budget, dict[str, KnownLatency]]:
-    """The budget without percentages, so that it means the same in both precisions, and what was learnt for that."""
+def _in_amounts(
+    request: SearchRequest, device: Device, begun: Path, listener: Listener
+) -> tuple[Budget, dict[str, KnownLatency]]:
+    """The budget without percentages, so that it means the same in both precisions, and what was learnt for that.
+
+    A search that goes on has the amounts that it was `begun` with, though more may be known of the device since.
+    """
     budget = Budget.parse(**request.limits)
     if not budget.is_relative:
         return budget, {}
+    if begun.is_file():
+        amount = read_json(begun, dict[str, PositiveFloat])
+        if all(limit.column in amount for limit in budget.limits):
+            return _of_amounts(budget, amount), {}
     space = space_of(request)
     known = learn_device(device, space, request.samples, request.seed, listener)
     objectives = Objectives(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
     amounts = budget.resolve(objectives.max_net(budget))
     # In the other precision the percentage would be read as one of another max net.
-    budget = Budget(tuple(replace(limit, typed=limit.metric.format(limit.value)) for limit in amounts.limits))
-    return budget, {device.name: known}
+    return _of_amounts(budget, {limit.column: limit.value for limit in amounts.limits}), {device.name: known}
+
+
+def _of_amounts(budget: Budget, amount: Mapping[str, float]) -> Budget:
+    changed = [(limit, amount[limit.column]) for limit in budget.limits]
+    return Budget(
+        tuple(replace(each, value=value, typed=each.metric.format(value), relative=False) for each, value in changed)
+    )
 
 
 def _merit(result: SearchResult) -> tuple[bool, float, float]:

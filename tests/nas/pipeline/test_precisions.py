@@ -120,7 +120,7 @@ class Steps:
         file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
         file |= {"objective": "accuracy", "test_accuracy_error": 0.01}
         parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
-        (folder / "baselines").mkdir()
+        (folder / "baselines").mkdir(exist_ok=True)
         (folder / "baselines" / "subnet.onnx").write_text(f"a baseline beside {task.precision}")
         baselines = {"files": {"ONNX float32": "baselines/subnet.onnx"}}
         result.about = {"exports": [file | {"parity": parity}], "command": command, "baselines": baselines}
@@ -166,6 +166,20 @@ def test_percentages_are_of_one_max_net_for_both(steps: Steps, tmp_path: Path) -
     assert limits[0].value == pytest.approx(0.6 * SPACE.costs(SPACE.max[None]).macs[0] / 1e6)
     assert not limits[0].relative
     assert limits[0].typed.endswith("ms")
+
+
+def test_a_search_goes_on_with_the_amounts_that_it_was_begun_with(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "refuse_other_search", lambda *_: None)  # these steps are not the pipeline's
+    search_precisions(REQUEST, tmp_path)
+    before = dict(steps.budgets)
+    # More has been measured on the device since, by which its max net takes longer.
+    monkeypatch.setattr(precisions, "learn_device", lambda *_: KnownLatency(FromMacs(1.2), "MACs"))
+    search_precisions(REQUEST, tmp_path)
+    assert steps.budgets == before
+    search_precisions(REQUEST, tmp_path / "anew")
+    assert steps.budgets != before
 
 
 def test_a_rejected_file_does_not_win(steps: Steps, tmp_path: Path) -> None:
