@@ -206,6 +206,7 @@ class SearchSpace(ABC):
 
         Parameters
         ----------
+        n, rng : how many, and the randomness.
         tilt : 0 draws every gene uniformly over its choices, and costs crowd around their middle. Above 0 each
             network as a whole is tilted towards cheap or dear choices, by up to a power of ``exp(tilt)``, so
             that costs spread from the min to the max net; 1.5 is good for fitting predictors.
@@ -218,8 +219,7 @@ class SearchSpace(ABC):
 
     def _random_rows(self, n: int, rng: np.random.Generator) -> Population:
         # Several times faster than integers() with one bound a column; below 1, so the bound is never reached.
-        uniform = rng.random((n, len(self.genes)), dtype=np.float32)
-        return (uniform * self.n_choices.astype(np.float32)).astype(np.int16)
+        return (rng.random((n, len(self.genes)), dtype=np.float32) * self.n_choices.astype(np.float32)).astype(np.int16)
 
     def mutate(self, population: NDArray[Any], rate: float, rng: np.random.Generator) -> Population:
         """Redraw every gene with probability `rate`; genes of blocks that appear by it are drawn afresh."""

@@ -157,7 +157,10 @@ def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str
     seconds, memory_gb = time.perf_counter() - began, used.ru_maxrss * 1024 / 1e9
     rows = rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
     by_loss = pd.read_csv(out / "finalists.csv")["measured_loss"].notna().any()
-    return [{"finalist_by": "loss" if by_loss else "accuracy"} | row for row in rows]
+    settings = json.loads((out / "settings.json").read_text())["settings"]
+    told = {"learning_rate": str(settings["recipe"]["learning_rate"])}
+    told |= {"finalist_by": "loss" if by_loss else "accuracy"}
+    return [told | row for row in rows]
 
 
 def rows_of(
@@ -294,9 +297,8 @@ def main() -> None:
                 more = asked.more.split()
                 path = str(Path(asked.data).resolve())
                 rows = search_by(path, budget, asked.train_time, seed, more, asked.work.resolve())
-                typed = {"learning_rate": str(adapting(INIT).learning_rate), "more": asked.more}
-                keys = ["finalist_by", "budget", "train_time", "seed", "network"]
-                add(rows, "budgets.csv", keys, photographs=photographs, **typed)
+                keys = ["learning_rate", "finalist_by", "budget", "train_time", "seed", "network"]
+                add(rows, "budgets.csv", keys, photographs=photographs, more=asked.more)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.errors import Failure
-from nas.pipeline.check import check_request
+from nas.pipeline.check import check_request, check_trained
 from nas.pipeline.passwords import hide_passwords
 from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
@@ -105,13 +105,13 @@ class Job:
         if self.recorded is not None:
             # A folder that is typed anew says where the images are now; how they are read stays.
             keys = typed - {"data"} | {"data.name", "data.root"} if "data" in typed else typed
-            speed = {"budget.latency", "budget.throughput"}
+            speed = {"budget.latency", "budget.throughput"}  # the one that is typed takes the other's place
             settings = self.recorded.with_typed(settings, keys | speed if keys & speed else keys)
             if self.resume is not None and not typed:
                 call = replace(call, command=self.recorded.command)
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
             if self.recorded is None:
-                _check_trained(typed)
+                check_trained({key: flag_of(key) for key in sorted(typed)}, "--supernet")
             settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
         if isinstance(settings, TrainRequest) and self.recorded is None:
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
@@ -135,18 +135,6 @@ class Job:
             folders.append(folder)
             note_run(self.verb, folder, [f"{key}={hide_passwords(getattr(settings, key))}" for key in beyond(settings)])
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
-
-
-def _check_trained(typed: frozenset[str]) -> None:
-    """Refuse what a training is told, where the supernet has been trained.
-
-    Raises
-    ------
-    ValueError : something of that was typed.
-    """
-    for key in sorted(typed):
-        if key.partition(".")[0] in ("space", "recipe", "train_time"):
-            raise ValueError(f"--supernet names one that has been trained; leave {flag_of(key)} out, or --supernet")
 
 
 def _write(ended: Ended, path: Path) -> None:

@@ -144,11 +144,11 @@ class Device:
         ------
         ValueError : the table was measured on another machine, or under other conditions.
         """
-        table = self.table.measured()
-        if table is None or not self.can_measure:
+        card = self.table.own_card()
+        if card is None or not self.can_measure:
             return
         self.table.check_conditions()
-        before, now = address_of(table.card), self.spec.address
+        before, now = address_of(card), self.spec.address
         if self.spec.transport == "local" and self.transport is None:
             self.table.check_processor(processor_here(self.spec.runtime))
         elif before and now and before != now:

@@ -103,8 +103,8 @@ class DeviceTable:
 
     def programs(self) -> list[str]:
         """What was run when the device was measured last."""
-        table = self.measured()
-        return [] if table is None else list(table.card.conditions.get("programs") or [])
+        card = self.own_card()
+        return [] if card is None else list(card.conditions.get("programs") or [])
 
     def measured(self) -> LatencyTable | None:
         """Everything measured on the device so far; None if nothing was."""
@@ -113,6 +113,10 @@ class DeviceTable:
     def read(self) -> LatencyTable | None:
         """Everything measured on the device so far, else the published figures of it, None where there is neither."""
         return self.measured() or _read(SHIPPED_TABLES / f"{self.spec.name}.csv")
+
+    def own_card(self) -> Card | None:
+        """Of what was measured on the device, without reading that; None if nothing was."""
+        return card_of(self.path) if self.path.exists() else None
 
     def card(self) -> Card | None:
         """Of what was measured on the device, else of what was published of it; None where there is neither."""
@@ -171,10 +175,8 @@ class DeviceTable:
         ------
         ValueError : it was measured with others.
         """
-        table = self.measured()
-        if table is None:
-            return
-        if found := contradiction(conditions_of(table.card), conditions_wanted(self.spec)):
+        card = self.own_card()
+        if card is not None and (found := contradiction(conditions_of(card), conditions_wanted(self.spec))):
             raise ValueError(
                 f"{self.path} was measured with {found[0]}; the card of {self.spec.name} now says {found[1]}: move "
                 "that folder away, or give the card a name of its own"
@@ -187,8 +189,8 @@ class DeviceTable:
         ------
         ValueError : it was measured on another.
         """
-        table = self.measured()
-        owner = "" if table is None else processor_of(table.card.conditions)
+        card = self.own_card()
+        owner = "" if card is None else processor_of(card.conditions)
         if owner and processor and owner != processor:
             raise ValueError(
                 f"{self.path} was measured on {owner}, device {self.spec.name} is now {processor}; "
@@ -197,8 +199,8 @@ class DeviceTable:
 
     def earlier_reference_ms(self, space: SearchSpace) -> float | None:
         """Median latency of the reference network of `space` over the sessions so far; None where none had the same."""
-        table = self.measured()
-        sessions = [] if table is None else table.card.conditions.get("sessions", [])
+        card = self.own_card()
+        sessions = [] if card is None else card.conditions.get("sessions", [])
         same = self._reference(space)
         found = [float(session["reference_ms"]) for session in sessions if session.get("reference") == same]
         return float(np.median(found)) if found else None

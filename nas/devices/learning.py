@@ -87,9 +87,8 @@ def learn_device(
             listener.say(sentence)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
-    for remark in (describe_left_out(device, space), describe_need(predictor, device, space)):
-        if remark is not None:
-            listener.say(remark)
+    for remark in remarks_on(predictor, device, space):
+        listener.say(remark)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
 
     def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
@@ -125,15 +124,17 @@ def spread_evenly(latency_ms: NDArray[np.float64]) -> NDArray[np.intp]:
     return rows
 
 
-def describe_left_out(device: Device, space: SearchSpace) -> str | None:
-    """What is said where more networks are known than a device is learnt from; None where all are used."""
-    known = len(device.table.known(space)[0])
-    if known <= MOST_LEARNT_FROM:
-        return None
-    return (
-        f"{known:,} networks of {space.name} are known on {device.name}; {MOST_LEARNT_FROM} of them, evenly from the "
-        "fastest to the slowest, are learnt from"
-    )
+def remarks_on(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> list[str]:
+    """What is to be said of a predictor that has been adapted: networks that were left out, and `describe_need`."""
+    remarks = []
+    learnt = len(predictor.measured_)
+    if learnt >= MOST_LEARNT_FROM and (known := len(device.table.known(space)[0])) > learnt:
+        remarks.append(
+            f"{known:,} networks of {space.name} are known on {device.name}; {learnt} of them, evenly from the fastest "
+            "to the slowest, are learnt from"
+        )
+    need = describe_need(predictor, device, space)
+    return remarks if need is None else [*remarks, need]
 
 
 def check_again(

@@ -36,6 +36,10 @@ MOST_IMAGES = 2048
 """Images at a time on a GPU: more would not make the start of kernels count less."""
 
 
+Answers = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Classes that a network gives the images of search-validation and of the test, each of shape (n,)."""
+
+
 class Evaluation(NamedTuple):
     """Of one network on the search-validation split.
 
@@ -224,6 +228,11 @@ def confusion_on(net: Subnet | Supernet, split: Split, data: ImageData) -> Confu
 def predictions(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.int64]:
     """The class that `net`, as it is, gives each image of a split, shape (n,); a GPU is waited for once, at the end."""
     return np.asarray(torch.cat([outputs.argmax(1) for outputs in _outputs(net, split, data)]).cpu().numpy())
+
+
+def answers_of(network: Subnet, data: ImageData) -> Answers:
+    """`predictions` of a network on the images of search-validation and of the test."""
+    return predictions(network, data.validation, data), predictions(network, data.test, data)
 
 
 def logits_of(net: Subnet | Supernet, split: Split, data: ImageData) -> NDArray[np.float32]:

@@ -46,8 +46,12 @@ def score_error(score: float, images_per_class: ArrayLike, objective: str) -> fl
     images = np.asarray(images_per_class)
     if objective == "accuracy":
         return float(standard_error(score, images.sum()))
-    present = images[images > 0]
-    return float(np.sqrt(np.square(standard_error(score, present)).sum()) / len(present))
+    return _error_of_mean(score, images[images > 0])
+
+
+def _error_of_mean(shares: ArrayLike, n: NDArray[Any]) -> float:
+    """Standard error of the mean of shares, of n images each."""
+    return float(np.sqrt(np.square(standard_error(shares, n)).sum()) / len(n))
 
 
 def paired_error(first: ArrayLike, second: ArrayLike, labels: ArrayLike, objective: str = "accuracy") -> float:
@@ -126,8 +130,7 @@ class Confusion:
     def balanced_accuracy_error(self) -> float:
         """Standard error of `balanced_accuracy`."""
         present = self.per_class > 0
-        errors = standard_error(self.recall[present], self.per_class[present])
-        return float(np.sqrt(np.square(errors).sum()) / present.sum())
+        return _error_of_mean(self.recall[present], self.per_class[present])
 
     def score(self, objective: str) -> float:
         """`accuracy` or `balanced_accuracy`."""

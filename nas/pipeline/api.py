@@ -10,7 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from nas.data.settings import NAMES, DataSettings
-from nas.pipeline.check import check_request
+from nas.pipeline.check import check_request, check_trained
 from nas.pipeline.photographs import R, with_usual_start
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest, moved_images
@@ -101,9 +101,8 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
     if supernet is None and data is None and space is None and recipe is None and train_time is None:
         supernet = None if init is not None or model is not None else DEFAULT
     if supernet is not None:
-        for name, value in (("space", space), ("recipe", recipe), ("train_time", train_time)):
-            if value is not None:
-                raise ValueError(f"supernet names one that has been trained; leave {name} out, or supernet")
+        asked = {"space": space, "recipe": recipe, "train_time": train_time}
+        check_trained({name: name for name, value in asked.items() if value is not None}, "supernet")
     if isinstance(latency, Mapping):
         latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
     request = SearchRequest(

@@ -23,6 +23,7 @@ from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.errors import TooShort
+from nas.evaluation.accuracy import Answers
 from nas.evaluation.confusion import Confusion, paired_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
@@ -329,7 +330,7 @@ def _judge(
     candidate: Candidate,
     subnet: Subnet,
     kind: FileKind,
-    of_chosen: Sequence[NDArray[np.int64]],
+    of_chosen: Answers,
     seconds: float,
     timed: Timed,
     budget: Budget,

@@ -4,6 +4,7 @@ Values are judged where they are given (`nas.pipeline.request`); here is judged 
 devices, storage, accelerator.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from latency_tables.writable import RUNS_HINT, check_writable
@@ -32,6 +33,23 @@ def check_request(request: object) -> None:
         check_search(request)
     elif isinstance(request, TrainRequest):
         check_training(request)
+
+
+def check_trained(given: Mapping[str, str], supernet: str) -> None:
+    """Refuse settings of a training where the supernet has been trained: they would change nothing.
+
+    Parameters
+    ----------
+    given : how each setting that was given is typed, by its key.
+    supernet : how that one is typed.
+
+    Raises
+    ------
+    ValueError : a setting of a training is among them.
+    """
+    for key, typed in given.items():
+        if key.partition(".")[0] in ("space", "recipe", "train_time"):
+            raise ValueError(f"{supernet} names one that has been trained; leave {typed} out, or {supernet}")
 
 
 def check_training(request: TrainRequest) -> None:

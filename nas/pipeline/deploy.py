@@ -16,7 +16,7 @@ from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
-from nas.evaluation.accuracy import predictions
+from nas.evaluation.accuracy import Answers, answers_of
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.evaluation.calibrated_loss import calibrated_loss
 from nas.evaluation.trained import TrainedSupernet
@@ -107,15 +107,15 @@ def _file(trained: TrainedSupernet, genotype: Population, kind: FileKind, batch:
     return trained.files[key]
 
 
-def predictions_as_file(subnet: Subnet, kind: FileKind, data: ImageData) -> list[NDArray[np.int64]]:
-    """Classes that the network gives the images of search-validation and of the test, in the precision of its file."""
-    splits = (data.validation, data.test)
+def predictions_as_file(subnet: Subnet, kind: FileKind, data: ImageData) -> Answers:
+    """`answers_of` the network in the precision of its file."""
     if kind.precision == "float32":
-        return [predictions(subnet, split, data) for split in splits]
+        return answers_of(subnet, data)
     with scratch_folder() as scratch:
         path = scratch / kind.file_name
         path.write_bytes(calibrated_file(subnet, kind, data))
-        return [judge_int8(path, subnet, split, data).outputs.argmax(axis=1) for split in splits]
+        validation, test = (judge_int8(path, subnet, split, data).outputs for split in (data.validation, data.test))
+        return validation.argmax(axis=1), test.argmax(axis=1)
 
 
 def deploy(

@@ -76,7 +76,8 @@ def search_precisions(
             failed[precision] = error
     if not tasks:
         raise InfeasibleBudget(_both(failed))
-    write_text(folder / AMOUNTS, json.dumps({limit.column: limit.value for limit in budget.limits}) + "\n")
+    if learnt:  # percentages have just been turned into amounts
+        write_text(folder / AMOUNTS, json.dumps({limit.column: limit.value for limit in budget.limits}) + "\n")
     trained = get_supernet(request, listener)
     trained.data.require_labels(f"--precision {AUTO}")
     results: dict[str, SearchResult] = {}

@@ -31,10 +31,8 @@ WAIT_S = 7 * 86_400
 """How long a run waits for another one's training; the lock of one that has died is free at once."""
 MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator"}
 """Settings that a run may be continued with whatever they were."""
-MAY_CHANGE = MAY_DIFFER | {
-    *("data.root", "data.memory_gb", "data.workers", "moved_data", "storage"),
-    *("evaluations", "samples", "baselines", "finetune_time", "format", "max_accuracy_drop"),
-}
+MAY_CHANGE = MAY_DIFFER | {"data.root", "data.memory_gb", "data.workers", "moved_data", "storage"}
+MAY_CHANGE |= {"evaluations", "samples", "baselines", "finetune_time", "format", "max_accuracy_drop"}
 """Those that may be typed anew with `--resume`: where things are, and what follows or adds to what was done."""
 
 
@@ -189,7 +187,7 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
     ValueError : another run is there.
     """
     if (folder / SETTINGS_FILE).exists():
-        there, own = (flat(each.plain()) for each in (read_settings(folder, run.verb, type(run.settings)), run))
+        there, own = (_flat(each.plain()) for each in (read_settings(folder, run.verb, type(run.settings)), run))
         for key in own:
             if own[key] == there.get(key) or key in (MAY_CHANGE if changed else MAY_DIFFER):
                 continue
@@ -202,9 +200,9 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
     run.write(folder)
 
 
-def flat(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+def _flat(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
     """Settings by their whole key, like ``budget.latency``."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= flat(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+        found |= _flat(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
     return found

@@ -166,7 +166,7 @@ def prepare_task(
     if space.size < MIN_OBSERVATIONS:
         raise ValueError(
             f"space {space.name} has {space.size} network{'' if space.size == 1 else 's'} with these settings, and a "
-            f"search needs at least {MIN_OBSERVATIONS}; allow more choices, or export the network itself"
+            f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
         )
     feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
     learnt, known = learnt or {}, {}

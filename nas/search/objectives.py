@@ -142,6 +142,8 @@ class Objectives:
                 paper = paper or self.space.costs(population, self.precision)._asdict()
                 costs[limit.key] = _column(paper[limit.metric.key])
         connected = self.space.connected(population)
+        if connected.all():
+            return costs
         return {limit.key: np.where(connected, costs[limit.key], FAR_OVER * limit.value) for limit in budget.limits}
 
     def worth(self, population: Population, budget: Budget) -> NDArray[np.float64]:

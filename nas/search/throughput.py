@@ -29,7 +29,7 @@ def as_latency(typed: str, batch: int, latency: str | None = None) -> str:
     relative = match[2] == "%"
     if relative and number < 100:
         raise ValueError(
-            f"--throughput {typed} is less than the max net has, which every network keeps; type 100% or more"
+            f"--throughput {typed[:60]} is less than the max net has, which every network keeps; type 100% or more"
         )
     amount = 1e4 / number if relative else 1e3 * batch / number
     if not LEAST_MS <= amount <= MOST_MS:

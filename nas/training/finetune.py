@@ -10,21 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
-from nas.evaluation.accuracy import predictions
+from nas.evaluation.accuracy import Answers, answers_of
 from nas.evaluation.confusion import Confusion, paired_error
 from nas.progress import SILENT, Listener
 from nas.search.objectives import check_objective
 from nas.supernet import Subnet
 from nas.training.loop import CHECKPOINT_S, train
 from nas.training.recipe import MOST_EPOCHS, Finetuning
-
-Answers = tuple[NDArray[np.int64], NDArray[np.int64]]
-"""Classes that a network gives the images of search-validation and of the test, each of shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +132,3 @@ def finetune(
     replaced = after.validation >= before.validation - before.validation_error - error
     kept = net if replaced else subnet.eval()
     return Finetuned(kept, before, after, replaced, round(result.epochs, 2), round(result.seconds, 1), error)
-
-
-def answers_of(network: Subnet, data: ImageData) -> Answers:
-    """Classes that a network, as it is, gives the images of search-validation and of the test."""
-    return predictions(network, data.validation, data), predictions(network, data.test, data)

@@ -11,7 +11,7 @@ from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
 from nas.devices import get_device
-from nas.devices.learning import describe_left_out, describe_need, device_predictor
+from nas.devices.learning import device_predictor, remarks_on
 from nas.progress import Listener
 from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
@@ -68,9 +68,8 @@ def run(config: FitConfig, call: Call) -> int:
     output.print(shown)
     for name in doubted:
         remarks.print(f"left out, for the others speak against it: {name}")
-    for remark in (describe_left_out(device, space), describe_need(predictor, device, space)):
-        if remark is not None:
-            remarks.print(remark)
+    for remark in remarks_on(predictor, device, space):
+        remarks.print(remark)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
     remarks.print(f"next: nas search {device.flags} --latency 60%")
     return 0

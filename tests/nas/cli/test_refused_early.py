@@ -43,6 +43,10 @@ MISTAKES = [
     ),
     ("search --data ./rare --latency 60%", "class 'b' has 2 images; splitting needs at least 3"),
     ("train --data ./rare", "class 'b' has 2 images; splitting needs at least 3"),
+    (
+        "search --macs 60% space.depths=[1] space.kernels=[3] space.expansions=[2] space.resolutions=[32]",
+        "has 1 network with these settings, and a search needs at least 5",
+    ),
     ("search --from file --latency 60% --data ./few", "leave --data out"),
     ("search --from file --latency 60% candidates=10", "leave candidates= out"),
     ("search --data digits --latency 60% --supernet nowhere", "nowhere is no trained supernet"),

@@ -12,13 +12,13 @@ import torch
 
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation import calibration_batches, evaluate, evaluate_on_test
-from nas.evaluation.accuracy import confusion_on
+from nas.evaluation.accuracy import answers_of, confusion_on
 from nas.evaluation.confusion import standard_error
 from nas.progress import Listener
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import Finetuning, Trainer, TrainingDiverged
 from nas.training.checkpoint import going_on_or_anew
-from nas.training.finetune import Accuracies, Finetuned, answers_of, finetune
+from nas.training.finetune import Accuracies, Finetuned, finetune
 from search_spaces import get_space
 
 SHORT = Finetuning(epochs=2, learning_rate=0.05)
