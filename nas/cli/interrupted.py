@@ -19,6 +19,8 @@ def note_run(verb: str, folder: Path, again: Sequence[str] = ()) -> None:
 def sentence() -> str:
     """What was interrupted, and how to go on where that can be."""
     for verb, folder, again in _run:
-        if "resume" in VERBS[verb].flags:
+        from nas.pipeline.settings import SETTINGS_FILE  # loaded by the run itself; `nas --help` needs to be quick
+
+        if "resume" in VERBS[verb].flags and (folder / SETTINGS_FILE).exists():
             return f"{PLAIN}; go on with: {shlex.join(['nas', verb, '--resume', str(folder), *again])}"
     return PLAIN

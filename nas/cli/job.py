@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,10 @@ class Job:
             return code
         named = Path(hydra_config.runtime.output_dir) if hydra_config.mode == RunMode.MULTIRUN else self.out
         run = RunSettings(self.verb, settings, call.command)
-        with held_run_folder(run, named, self.resume) as folder:
+        again = [f"{key}={hide_passwords(getattr(settings, key))}" for key in beyond(settings)]
+        note = partial(note_run, self.verb, again=again)
+        with held_run_folder(run, named, self.resume, note=note) as folder:
             folders.append(folder)
-            note_run(self.verb, folder, [f"{key}={hide_passwords(getattr(settings, key))}" for key in beyond(settings)])
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -47,7 +47,13 @@ class _Owner:
 
 
 @contextmanager
-def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Path | None = None) -> Iterator[Path]:
+def held_run_folder(
+    run: RunSettings[Any],
+    named: Path | None = None,
+    resume: Path | None = None,
+    *,
+    note: Callable[[Path], None] = lambda folder: None,
+) -> Iterator[Path]:
     """The folder of a run with its settings in it, held while the context lasts.
 
     It is removed if nothing was made in it, unless it was there before, or the run was interrupted and can go on there.
@@ -57,6 +63,8 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
     ----------
     named : the folder, which may hold the same run, killed earlier; a new one below ``runs/<verb>`` if None.
     resume : the folder of the run that is continued.
+    note : called with the folder before anything is written there, so that an interruption at any later moment can
+        name it.
 
     Raises
     ------
@@ -64,11 +72,11 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
     """
     if named is not None:
         check_writable(named)
-    folder = (
-        resume
-        or named
-        or new_run_folder(Path(run.settings.runs) / run.verb, getattr(run.settings, "name", None) or run.settings.label)
-    )
+    place = resume or named
+    own = Path(run.settings.runs) / run.verb
+    above = [each for each in (place.parents if place is not None else (own, *own.parents)) if not each.exists()]
+    folder = place or new_run_folder(own, getattr(run.settings, "name", None) or run.settings.label)
+    note(folder)
     if run.verb in TRAINING and is_helper():
         yield folder
         return
@@ -83,11 +91,11 @@ def held_run_folder(run: RunSettings[Any], named: Path | None = None, resume: Pa
                 write_text(folder / SETTINGS_FILE, before)
             raise
         except (KeyboardInterrupt, SystemExit):
-            kept = kept or run.verb in TRAINING
+            kept = kept or (run.verb in TRAINING and (folder / SETTINGS_FILE).exists())
             raise
         finally:
             if not kept:  # while it is held: a run that is refused must not remove the folder of another
-                remove_if_unused(folder)
+                remove_if_unused(folder, above)
 
 
 def new_run_folder(parent: Path, name: str) -> Path:
@@ -158,13 +166,13 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
             (folder / LOCK).unlink()
 
 
-def remove_if_unused(folder: Path) -> None:
-    """Remove a run folder in which nothing was made, and the folders above it that are empty then."""
+def remove_if_unused(folder: Path, above: Iterable[Path]) -> None:
+    """Remove a run folder in which nothing was made, and those `above` it, made for it, that are empty then."""
     with suppress(OSError):
         if {path.name for path in folder.iterdir()} <= {SETTINGS_FILE, LOCK, OWNER, "multirun.yaml"}:
             shutil.rmtree(folder)
-            for above in list(folder.parents)[:2]:
-                above.rmdir()  # raises where it holds something
+            for each in above:
+                each.rmdir()  # raises where it holds something
 
 
 def _owner(folder: Path) -> str:

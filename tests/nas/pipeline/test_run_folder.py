@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from nas.cli import interrupted
 from nas.cli.config import FitConfig
 from nas.cli.verb import VERBS
 from nas.data.settings import DataSettings
@@ -118,6 +119,10 @@ def test_a_run_in_which_nothing_was_made_leaves_no_folder(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="refused"), held_run_folder(run(), tmp_path / "runs" / "train" / "x"):
         raise ValueError("refused")
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="refused"), held_run_folder(run(), tmp_path / "mine" / "deep" / "x"):
+        raise ValueError("refused")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 @pytest.mark.parametrize("ended_by", [KeyboardInterrupt, SystemExit])
@@ -131,6 +136,27 @@ def test_an_interrupted_run_can_be_continued_before_anything_is_made(
     assert read_settings(tmp_path / "x", "train", TrainRequest).settings.seed == 7
     with held_run_folder(run(7), resume=tmp_path / "x"):
         pass
+
+
+def test_an_interruption_at_any_moment_knows_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings are there before the run begins: Ctrl-C in between says how to go on; before, nothing is left."""
+    noted: list[Path] = []
+
+    def typed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run_folder, "keep_settings", typed)
+        with pytest.raises(KeyboardInterrupt), held_run_folder(run(), tmp_path / "runs/x", note=noted.append):
+            pass
+    assert noted == [tmp_path / "runs/x"]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(interrupted, "_run", [])
+    interrupted.note_run("train", tmp_path / "runs/x")
+    assert interrupted.sentence() == interrupted.PLAIN
+    with pytest.raises(KeyboardInterrupt), held_run_folder(run(), tmp_path / "runs/x"):
+        raise KeyboardInterrupt
+    assert interrupted.sentence() == f"{interrupted.PLAIN}; go on with: nas train --resume {tmp_path / 'runs/x'}"
 
 
 def test_an_interrupted_run_that_cannot_be_continued_leaves_nothing(tmp_path: Path) -> None:
