@@ -4,21 +4,22 @@ Text (paths, names, URLs, budgets) is quoted, so that Hydra never reads it as a 
 expression; ``~`` at the start of a path is the home folder.
 """
 
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from latency_tables.files import shown
 from nas.cli.config import PATHS, SETTINGS, text_keys
-from nas.cli.flags import CommandLine, flag_of, quote
+from nas.cli.flags import FLAGS, CommandLine, flag_of, quote
 from nas.cli.overrides import check_overrides, parse_override, text_of
 from nas.cli.verb import Verb
-from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
+from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings, to_plain
 from nas.shipped import DEFAULT, shipped_supernets
-from nas.shipped.conf import choices
+from nas.shipped.conf import choices, read_choice
 
 # Whoever sets one of these has said what a search starts from.
 STARTS = {"supernet", "model", "init", "data", "space", "recipe", "train_time", "experiment", "evaluations", "storage"}
@@ -135,6 +136,27 @@ _BEYOND: dict[str, tuple[Callable[[str], bool], str]] = {
     "model": (_is_no_code, "is code that is run"),
 }
 """What is harmless, and what the rest is."""
+
+
+def as_typed(settings: Any, left_out: Collection[str]) -> list[str]:
+    """The settings that differ from their defaults as the words to type them with; the groups `left_out` are not."""
+    words: list[str] = []
+    usual, flags = by_key(to_plain(type(settings)())), {flag.key: flag for flag in FLAGS.values()}
+    for key, value in by_key(to_plain(settings)).items():
+        if value == usual.get(key) or key.partition(".")[0] in left_out:
+            continue
+        if key == "space.name" and value in choices("space"):
+            words += ["--space", value]
+            usual |= {f"space.{name}": option for name, option in read_choice("space", value).items()}
+        elif key in flags:
+            words += [f"--{flags[key].name}"] if value is True else [f"--{flags[key].name}", _as_text(value)]
+        else:
+            words.append(f"{key}={_as_text(value)}")
+    return words
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 def former(line: CommandLine) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.console import output, table
-from nas.report.words import accuracy_on_test, duration, percent
+from nas.report.words import accuracy_name, accuracy_on_test, duration, percent, probability
 from nas.search.budget import METRICS
 from nas.search.latency import Latency, latencies_of
 
@@ -18,17 +18,20 @@ _VERDICT = {
 
 def show_figures(record: Mapping[str, Any]) -> None:
     """Predicted and measured accuracy and latency, and the costs, each beside its limit; `record` as in result.json."""
-    verdict = _VERDICT[record["status"]] if record["budgets"] else "no budget"
-    shown = table(f"chosen network: {verdict}", "predicted", "measured", "budget")
     predicted, measured = record["predicted"], record["measured"]
+    latencies = latencies_of(predicted)
+    verdict = _VERDICT[record["status"]] if record["budgets"] else "no budget"
+    known = [measured[latency.column()] for latency in latencies]
+    if record["budgets"] and record["status"] == "predicted" and known and None not in known:
+        verdict = "measured before, not proved"  # by the search that this answer is from
+    shown = table(f"chosen network: {verdict}", "predicted", "measured", "budget")
     shown.add_row(
-        f"{record.get('objective', 'accuracy').replace('_', ' ')}, search-validation",
+        f"{accuracy_name(record)}, search-validation",
         f"{predicted['accuracy']:.2%} ± {predicted['accuracy_std']:.2%}",
         "" if measured["accuracy"] is None else f"{measured['accuracy']:.2%}",
         "",
     )
     limits = {(limit["key"], limit["device"]): limit["limit"] for limit in record["budgets"]}
-    latencies = latencies_of(predicted)
     for metric in METRICS:
         for latency in latencies if metric.flag == "latency" else [Latency()]:
             cells = ("", metric.format(record["costs"].get(metric.key, 0)))
@@ -46,7 +49,8 @@ def show_figures(record: Mapping[str, Any]) -> None:
         chance = predicted[latency.column("chance")]
         if chance is not None and measured[latency.column()] is None:
             output.print(
-                f"latency{latency.on_device} is predicted, not measured: the budget holds with {chance:.0%} probability"
+                f"latency{latency.on_device} is predicted, not measured: the budget holds with {probability(chance)} "
+                "probability"
             )
 
 

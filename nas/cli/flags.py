@@ -222,7 +222,8 @@ def _lookup(name: str, allowed: Sequence[str]) -> Flag:
     if name in allowed:
         return FLAGS[name]
     close = difflib.get_close_matches(name, allowed, n=1)
-    hint = f"did you mean --{close[0]}?" if close else f"known: {', '.join('--' + a for a in allowed)}"
+    known = ", ".join(f"--{each}" for each in allowed) or "none here"
+    hint = f"did you mean --{close[0]}?" if close else f"known: {known}"
     raise ValueError(f"unknown flag --{name}; {hint}")
 
 

@@ -159,7 +159,7 @@ VERBS = {
         Verb(
             "report",
             "Write report.html and pareto.png of a finished search again.",
-            ("out",),
+            (),
             (("nas report runs/search/2026-11-21_120000_digits", ""),),
             positional=("run", "RUN"),
         ),

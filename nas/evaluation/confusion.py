@@ -168,17 +168,27 @@ class Confusion:
         return record
 
 
-def majority_remarks(record: Mapping[str, Any], classes: Sequence[str], split: str) -> list[str]:
-    """A sentence where the network of a `Confusion.record` is hardly better than always giving one class."""
-    largest = int(np.argmax(record["images_per_class"]))
-    share = record["images_per_class"][largest] / record["images"]
-    gain = record["accuracy"] - share
-    if gain > record["accuracy_error"]:
+def majority_remarks(
+    record: Mapping[str, Any], classes: Sequence[str], split: str, objective: str = "accuracy"
+) -> list[str]:
+    """A sentence where the network of a `Confusion.record` is hardly better than always giving one class.
+
+    Parameters
+    ----------
+    objective : what it is judged by; always giving one class has a balanced accuracy of 1 / classes that have images.
+    """
+    counts = record["images_per_class"]
+    largest = int(np.argmax(counts))
+    plain = objective == "accuracy"
+    share = counts[largest] / record["images"] if plain else 1 / np.count_nonzero(counts)
+    gain = record[objective] - share
+    if gain > record[f"{objective}_error"]:
         return []
     better = "no better than" if gain <= 0 else "better by less than the standard error than"
+    said = f"{record['accuracy']:.1%} of" if plain else f"balanced accuracy {record[objective]:.1%} on"
     return [
-        f"The network is {better} one that answers {classes[largest]!r} to every image: {record['accuracy']:.1%} of "
-        f"the {split} images against {share:.1%}."
+        f"The network is {better} one that answers {classes[largest]!r} to every image: {said} the {split} images "
+        f"against {share:.1%}."
     ]
 
 

@@ -60,6 +60,7 @@ class Database:
 
     Attributes
     ----------
+    name : the URL without a password.
     storage : Optuna's.
     between_tries : called before each new try; what it raises ends the waiting.
 
@@ -73,7 +74,7 @@ class Database:
         self._listener = listener
         self.between_tries: Callable[[], None] = lambda: None
         address, options = _address(url)
-        self._name = address.render_as_string(hide_password=True)
+        self.name = address.render_as_string(hide_password=True)
         self.storage = self._try(lambda: self._open(address, options), wait_s, (DBAPIError,))
 
     def wait_for(self, work: Callable[[], T]) -> T:
@@ -108,13 +109,13 @@ class Database:
                         raise
             return opened()
         except (ArgumentError, NoSuchModuleError) as error:
-            raise ValueError(f"--storage {self._name} is not the URL of a database: {error}") from error
+            raise ValueError(f"--storage {self.name} is not the URL of a database: {error}") from error
         except ImportError as error:
             if address.drivername == "postgresql+psycopg":
                 raise MissingExtra("psycopg", "postgres") from error
             name = getattr(error.__cause__, "name", None) or address.drivername
             raise Failure(
-                f"--storage {self._name} needs the Python package {_PACKAGES.get(name, name)}, which is not "
+                f"--storage {self.name} needs the Python package {_PACKAGES.get(name, name)}, which is not "
                 "installed; SQLite and PostgreSQL are tested"
             ) from error
 
@@ -128,12 +129,12 @@ class Database:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
                 reason = shown(" ".join(str(getattr(cause, "orig", cause)).split()), 200)
                 if not isinstance(cause, errors):
-                    raise Failure(f"the storage {self._name} failed: {reason}") from error
+                    raise Failure(f"the storage {self.name} failed: {reason}") from error
                 limit_s = WAIT_S if _BUSY.search(reason) else wait_s
                 if time.monotonic() - began + pause_s > limit_s:
-                    raise Failure(f"the storage {self._name} has not answered for {limit_s:g} s: {reason}") from error
+                    raise Failure(f"the storage {self.name} has not answered for {limit_s:g} s: {reason}") from error
             if not said and limit_s == WAIT_S:
-                self._listener.say(f"the storage {self._name} does not answer; trying for {limit_s:g} s ({reason})")
+                self._listener.say(f"the storage {self.name} does not answer; trying for {limit_s:g} s ({reason})")
                 said = True
             self.between_tries()
             time.sleep(pause_s)

@@ -52,6 +52,8 @@ def work(
     database = Database(storage, listener)
     own = None if supernet is None else TrainedSupernet.open(supernet, data)
     there = [queue.supernet for queue in EvaluationQueue.all(database)]
+    if not there:
+        listener.say(f"no search has used the storage {database.name} yet; waiting {idle_s:g} s for one")
     if own is not None and there and not any(own.evaluated.identity.same_as(wanted) for wanted in there):
         own.evaluated.identity.check(there[0])
     evaluated, since = 0, time.monotonic()

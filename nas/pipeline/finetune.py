@@ -8,6 +8,7 @@ import shutil
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from nas.errors import TooShort
@@ -63,6 +64,7 @@ def specialise(
     ValueError : `source` is no finished search.
     TrainingDiverged : a loss was not finite; no network is written then.
     """
+    began = perf_counter()
     record = search_record(source)
     trained = TrainedSupernet.of_search(record)
     trained.data.require_labels("fine-tuning")
@@ -107,6 +109,7 @@ def specialise(
             *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
         ],
         "finetuning": {"of": str(source)} | record_of(tuned, settings, seed),
+        "seconds": round(max(perf_counter() - began, tuned.seconds), 1),  # it may have been begun by an earlier call
     }
     for name in SearchResult.FILES.values():
         shutil.copyfile(source / name, folder / name)

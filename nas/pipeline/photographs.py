@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from nas.data.folder import read_layout
 from nas.data.resolution import typical_side
 from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.shipped import find_supernet
+from nas.shipped.card import read_card
 from nas.shipped.pretrained import DEFAULT, pretrained, pretrained_names
 from nas.training import Recipe, load_recipe
 from nas.training.duration import parse_duration, show_duration
@@ -24,6 +26,8 @@ EVALUATIONS, FINALISTS, ROUNDS = 24, 5, 3
 """An evaluation takes seconds here: fewer of them, near the budget."""
 CHOSEN_BY_HAND = ("space", "recipe", "model", "weights", "init", "supernet", "former", "experiment")
 """Whoever says one of these has chosen what a training starts from."""
+ADAPT = "adapt"
+"""The recipe for trained weights."""
 
 R = TypeVar("R", bound=TrainRequest)
 
@@ -31,8 +35,9 @@ R = TypeVar("R", bound=TrainRequest)
 def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, Any] | None = None) -> tuple[R, str]:
     """The request with what is usual for photographs, and a sentence that says so; as it is for other images.
 
-    Given weights get the recipe that adapts them, whatever the images. The chosen network is trained alone at the end:
-    that brought 3 to 7 points of test accuracy (experiments/photographs, experiments/adopted).
+    Given weights get the recipe that adapts them, whatever the images. The chosen network is trained alone at the end,
+    also that of a supernet which was trained so before: that brought 3 to 7 points of test accuracy
+    (experiments/photographs, experiments/adopted).
 
     Parameters
     ----------
@@ -42,9 +47,11 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
 
     Raises
     ------
-    ValueError : the folder of the images cannot be read.
+    ValueError : the folder of the images cannot be read, or there is no such supernet.
     """
     groups = {key.partition(".")[0] for key in typed if not key.startswith("recipe.")}
+    if isinstance(request, SearchRequest) and request.supernet is not None:
+        return _as_its_supernet(request)
     if request.starts_trained and "recipe" not in groups:
         request = _then_alone(replace(request, recipe=adapting(request.init, recipe)))
     data = request.data
@@ -83,10 +90,29 @@ def _then_alone(request: R) -> R:
     """With the chosen network trained alone at the end, where the training has a stated length."""
     if not isinstance(request, SearchRequest) or request.finetune_time is not None or request.train_time is None:
         return request
-    return replace(request, finetune_time=f"{max(1, round(ALONE * parse_duration(request.train_time)))}s")
+    return replace(request, finetune_time=_alone(parse_duration(request.train_time)))
+
+
+def _alone(seconds: float) -> str:
+    """How long the chosen network is trained alone where the supernet was trained for so long."""
+    return f"{max(1, round(ALONE * seconds))}s"
+
+
+def _as_its_supernet(request: R) -> tuple[R, str]:
+    """With the chosen network trained alone at the end, where its supernet started from trained weights."""
+    if not isinstance(request, SearchRequest) or request.finetune_time is not None:
+        return request, ""
+    card = read_card(find_supernet(str(request.supernet)))["card"]
+    if "recipe" not in card or card["recipe"]["name"] != ADAPT or "seconds" not in card:
+        return request, ""
+    made = replace(request, finetune_time=_alone(card["seconds"]))
+    return made, (
+        "the supernet started from trained weights, so the chosen network is trained alone for "
+        f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
+    )
 
 
 def adapting(init: str | None, fields: Mapping[str, Any] | None = None) -> Recipe:
     """The recipe for trained weights, at the learning rate that is known for those of `init`, with `fields` changed."""
     known = {"learning_rate": pretrained(init).learning_rate} if init in pretrained_names() else {}
-    return Recipe.from_dict(load_recipe("adapt").as_dict() | known | dict(fields or {}))
+    return Recipe.from_dict(load_recipe(ADAPT).as_dict() | known | dict(fields or {}))

@@ -163,6 +163,7 @@ def _merit(result: SearchResult) -> tuple[bool, float, float]:
 def _found(result: SearchResult) -> dict[str, Any]:
     """A line of the comparison."""
     file = result.about["exports"][0]
+    on_test = [f"test_{each}" for each in dict.fromkeys(["accuracy", file["objective"]])]
     return {
         "status": result.status,
         "architecture": result.architecture,
@@ -170,7 +171,7 @@ def _found(result: SearchResult) -> dict[str, Any]:
         "macs": result.costs["macs"],
         "accuracy": file[file["objective"]],
         **{key: file[key] for key in ("bytes", "peak_activation_bytes", "accepted")},
-        **{key: file[key] for key in ("test_accuracy", "test_accuracy_error")},
+        **{key: file[key] for name in on_test for key in (name, f"{name}_error")},
     }
 
 

@@ -31,8 +31,8 @@ def data_remarks(trained: TrainedSupernet) -> list[str]:
 
 
 def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
-    """About the exported files: no better than one class, worse on test than on search-validation, int8 that is not
-    faster, another batch than was measured.
+    """About the exported files: no better than one class, worse on test than on search-validation, int8 whose accuracy
+    is not known or that is not faster, another batch than was measured.
 
     Parameters
     ----------
@@ -41,7 +41,13 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], m
     first = exports[0]
     said = []
     if "test" in first:
-        said = majority_remarks(first["test"], classes, "test") + unlike_splits_remarks(first)
+        objective = first.get("objective", "accuracy")
+        said = majority_remarks(first["test"], classes, "test", objective) + unlike_splits_remarks(first)
+    if unknown := [each["file"] for each in exports if each["precision"] == "int8" and "accuracy" not in each]:
+        said.append(
+            f"What int8 costs in accuracy is not known of {', '.join(unknown)}, for lack of labelled images: the "
+            "accuracy that is shown is that in float32."
+        )
     for slow in exports:
         if slow["precision"] != "int8" or "latency" not in slow:
             continue

@@ -142,8 +142,8 @@ class SearchRequest(TrainRequest):
     baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
         for those at hand (photographs only), ``none``, or names with commas between.
     finetune_time : how long the chosen network is then trained alone, such as ``3min``; what came of it is kept
-        unless it is clearly worse on search-validation. ``none`` does not. None is what is usual: .6 of `train_time`
-        where training starts from trained weights, else not.
+        unless it is clearly worse on search-validation. ``none`` does not. None is what is usual: .6 of `train_time`,
+        or of what the training of `supernet` took, where that starts from trained weights, else not.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """

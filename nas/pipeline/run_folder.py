@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from latency_tables.files import plain_name, read_json, read_text, remove_abandoned, write_text
 from latency_tables.writable import check_writable, not_writable
 from nas.errors import Failure
-from nas.pipeline.settings import SETTINGS_FILE, RunSettings, read_settings
+from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings
 from nas.progress import SILENT, Listener
 from nas.training.launched import is_helper
 
@@ -195,7 +195,7 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
     ValueError : another run is there.
     """
     if (folder / SETTINGS_FILE).exists():
-        there, own = (_flat(each.plain()) for each in (read_settings(folder, run.verb, type(run.settings)), run))
+        there, own = (by_key(each.plain()) for each in (read_settings(folder, run.verb, type(run.settings)), run))
         for key in own:
             if own[key] == there.get(key) or key in (MAY_CHANGE if changed else MAY_DIFFER):
                 continue
@@ -206,11 +206,3 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
                 )
             raise ValueError(f"{folder} holds another run, with another {key}; name another folder, or remove that one")
     run.write(folder)
-
-
-def _flat(settings: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Settings by their whole key, like ``budget.latency``."""
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        found |= _flat(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
-    return found

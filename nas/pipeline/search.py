@@ -99,7 +99,8 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     refuse_other_search(request, devices, budget, folder)
-    if request.init is not None and request.train_time and not (request.training_folder / CARD).is_file():
+    trained = (request.training_folder / CARD).is_file()
+    if request.finetune_s if trained else request.init is not None and request.train_time:
         from nas.pipeline.expected_time import expected_time  # torch
 
         listener.say(expected_time(request, space_of(request)))

@@ -101,6 +101,14 @@ def to_plain(settings: Any) -> dict[str, Any]:
     return {name: to_plain(value) if is_dataclass(value) else value for name, value in values.items()}
 
 
+def by_key(plain: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+    """Plain settings by their whole key, like ``budget.latency``."""
+    found: dict[str, Any] = {}
+    for key, value in plain.items():
+        found |= by_key(value, f"{where}{key}.") if isinstance(value, Mapping) else {f"{where}{key}": value}
+    return found
+
+
 def from_plain(kind: type[S], values: Mapping[str, Any], where: str = "") -> S:
     """Plain data as a settings dataclass; what is left out has its default.
 

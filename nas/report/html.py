@@ -100,7 +100,9 @@ def _tiles(run: SearchRun) -> list[Tile]:
     if side := record.get("resolution"):
         tiles.append(Tile("Input size", f"{side} × {side} px", "of one image"))
     if seconds := record.get("seconds"):
-        tiles.append(Tile("Total time", duration(seconds), f"of which {record['search_seconds']:.1f} s of search"))
+        tuned = "of" in (record.get("finetuning") or {})
+        detail = "of fine-tuning" if tuned else f"of which {record['search_seconds']:.1f} s of search"
+        tiles.append(Tile("Total time", duration(seconds), detail))
     for key in ("macs", "params", "weight_bytes", "peak_activation_bytes"):
         metric = _METRIC[key]
         title = metric.title if metric.title.startswith("MAC") else metric.title.capitalize()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from latency_tables.files import InnerPath, inner_path, read_json, write_text
 from nas.report.page import Cell, Command, Link, Page, Section, Table
-from nas.report.words import UNKNOWN, accuracy_on_test, percent
+from nas.report.words import UNKNOWN, accuracy_name, accuracy_on_test, percent
 from nas.search.latency import latencies_of
 from nas.search.record import FILE, SearchRecord, read_record
 
@@ -148,11 +148,16 @@ def row(record: SearchRecord) -> list[str]:
                 _number(limit),
             ]
         )
-    evaluated = percent(measured["accuracy"])
-    return [
+    objective = record.get("objective", "accuracy")
+    figures = [
         percent(predicted["accuracy"], predicted["accuracy_std"]),
-        "" if evaluated == UNKNOWN else evaluated,
-        accuracy_on_test(record) or "",
+        percent(measured["accuracy"]),
+        accuracy_on_test(record, by=objective) or UNKNOWN,
+    ]
+    # Runs of a sweep may differ in it, so the head cannot say it.
+    named = "" if objective == "accuracy" else f"\n{accuracy_name(record)}"
+    return [
+        *("" if figure == UNKNOWN else figure + named for figure in figures),
         *(["\n".join(column) for column in zip(*latencies, strict=True)] or [""] * 3),
         record["status"],
     ]

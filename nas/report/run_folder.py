@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from latency_tables.files import read_text
+from nas.report.words import accuracy_name
 from nas.search.finalists.measurements import EVALUATED, LOSS
 from nas.search.latency import Latency, latencies_of, own_columns
 from nas.search.record import SearchRecord, read_record
@@ -67,9 +68,14 @@ class SearchRun:
         return cls(record, front, cloud, finalists, convergence)
 
     @property
+    def objective(self) -> str:
+        """What networks were judged by: ``accuracy`` or ``balanced_accuracy``."""
+        return self.record.get("objective", "accuracy")
+
+    @property
     def accuracy_name(self) -> str:
-        """What accuracies are: ``accuracy`` or ``balanced accuracy``."""
-        return self.record.get("objective", "accuracy").replace("_", " ")
+        """The same in words."""
+        return accuracy_name(self.record)
 
     @property
     def devices(self) -> list[str]:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from latency_tables.files import shown
 from nas.report.drawing import DARK, LIGHT, Figure, Theme, png
-from nas.report.exported import EXPLANATION, HEAD, PRECISIONS_HEAD, file_rows, precision_rows
+from nas.report.exported import EXPLANATION, file_head, file_rows, precision_head, precision_rows
 from nas.report.figures import convergence_figure, finalists_figure, pareto_figure
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import Block, Cell, Command, Folded, Paragraph, Picture, Section, Table
@@ -72,7 +72,8 @@ def file_section(run: SearchRun) -> Section:
     exports = run.record.get("exports")
     if not exports:
         return Section("", [])
-    table = Table(HEAD, file_rows(exports), numbers=set(range(1, len(HEAD))))
+    head = file_head(run.accuracy_name)
+    table = Table(head, file_rows(exports, run.objective), numbers=set(range(1, len(head))))
     return Section("The exported files", [table, Paragraph(EXPLANATION)])
 
 
@@ -82,7 +83,8 @@ def precision_section(run: SearchRun) -> Section:
     if not precisions:
         return Section("", [])
     chosen = {number for number, found in enumerate(precisions) if found["chosen"]}
-    table = Table(PRECISIONS_HEAD, precision_rows(precisions), set(range(1, len(PRECISIONS_HEAD))), chosen)
+    head = precision_head(run.accuracy_name)
+    table = Table(head, precision_rows(precisions, run.objective), set(range(1, len(head))), chosen)
     explanation = (
         "A search in each precision. This page shows the one whose file is the more accurate on search-validation of "
         "those that keep the budget when measured; the test split decided nothing. Each search is in the sub-folder of "

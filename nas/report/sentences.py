@@ -1,7 +1,7 @@
 """What a report says in words: the verdict, and what a reader should know before trusting it."""
 
 from nas.report.run_folder import SearchRun
-from nas.report.words import accuracy_name, accuracy_on_test, milliseconds, percent
+from nas.report.words import accuracy_name, accuracy_on_test, milliseconds, percent, probability
 from nas.search.budget import METRICS
 from nas.search.latency import latencies_of
 from nas.search.record import BudgetRecord, SearchRecord
@@ -21,8 +21,9 @@ def headline(record: SearchRecord) -> str:
     measured, accuracy = record["measured"], _accuracy(record)
     latencies = [budget for budget in record["budgets"] if budget["key"] == "latency_ms"]
     if len(latencies) > 1 or (latencies and latencies[0]["device"]):
-        each = [f"{_amount(b)} ({b['source']}{'' if b['met'] else ', too slow'}) on {b['device']}" for b in latencies]
-        verdict = "No finalist kept every limit; the closest has " if record["status"] == "missed" else ""
+        slow = {b["device"]: ", too slow" if b["value"] > b["limit"] else "" for b in latencies}
+        each = [f"{_amount(b)} ({b['source']}{slow[b['device']]}) on {b['device']}" for b in latencies]
+        verdict = "No finalist is sure to keep every limit; the closest has " if record["status"] == "missed" else ""
         return f"{verdict}{accuracy} in {' and in '.join(each)}."
     if not latencies:
         kept = " and ".join(f"{_amount(b)} of {_METRIC[b['key']].title}" for b in record["budgets"])
@@ -32,10 +33,13 @@ def headline(record: SearchRecord) -> str:
     if record["status"] == "met":
         return f"{accuracy} in {took}: measured on {record['device']}, within {allowed}."
     if record["status"] == "missed":
-        return f"No finalist kept {allowed} when measured on {record['device']}; the fastest took {took}."
+        kept = f"kept {allowed} when measured on {record['device']}"
+        if latencies[0]["value"] <= latencies[0]["limit"]:  # once; not whenever it was measured, or may be
+            kept = f"is sure to keep {allowed} on {record['device']} whenever it is measured"
+        return f"No finalist {kept}; the closest took {took}."
     device = f" on {record['device']}" if record["device"] else ""
     chance = record["predicted"]["chance"]
-    sure = "" if chance is None else f" to hold with {chance:.0%} probability"
+    sure = "" if chance is None else f" to hold with {probability(chance)} probability"
     return f"{accuracy} within {allowed}{device}: predicted{sure}, not measured."
 
 
@@ -85,16 +89,20 @@ def notes(run: SearchRun) -> list[str]:
     if not record.get("labelled", True) and record["measured"]["accuracy"] is not None:
         said.append("Accuracy was evaluated when the supernet was made; the winner was chosen by predictions.")
     elif record["measured"]["accuracy"] is None:
-        said.append("Accuracy is predicted only: no network was evaluated in this search.")
+        said.append("Accuracy is predicted only: this network was not evaluated.")
     else:
+        finetuning = record.get("finetuning")
+        tuned = finetuning is not None and finetuning.get("kept") == "after"
+        since = "and then trained alone; the accuracy shown of it is that after the training."
         said.append(
             "Finalists were evaluated on the search-validation split with the supernet's weights, batch-norm "
-            "recalibrated. The winner was chosen by that number, so it is a little optimistic."
+            f"recalibrated. The winner was chosen by that number, {since if tuned else 'so it is a little optimistic.'}"
         )
     if record.get("test_accuracy") is not None:
         said.append(
-            "The test split was used once, for the chosen network, after the search. After ± stands the standard error "
-            "that the number of test images makes; another training gives a difference on top of it."
+            "The test split decided nothing: the chosen network, and those that it is compared with, were judged on it "
+            "after the search. After ± stands the standard error that the number of test images makes; another "
+            "training gives a difference on top of it."
         )
     else:
         said.append("The test split was not used.")

@@ -23,17 +23,24 @@ def milliseconds(value: Any, std: Any = None) -> str:
     return f"{value:.3g} ms" if std is None or isnan(std) else f"{value:.3g} ± {std:.2g} ms"
 
 
+def probability(chance: float) -> str:
+    """``97%``; never that something is sure, or cannot be."""
+    if 0.01 <= chance <= 0.99:
+        return f"{chance:.0%}"
+    return "less than 1%" if chance < 0.5 else "more than 99%"
+
+
 def accuracy_name(record: Mapping[str, Any]) -> str:
     """What accuracies are: ``accuracy`` or ``balanced accuracy``."""
     return str(record.get("objective", "accuracy")).replace("_", " ")
 
 
-def accuracy_on_test(record: Mapping[str, Any], digits: int = 2) -> str | None:
-    """The accuracy on the test split with its standard error; None where it is not known."""
-    if (share := record.get("test_accuracy")) is None:
+def accuracy_on_test(record: Mapping[str, Any], digits: int = 2, by: str = "accuracy") -> str | None:
+    """The accuracy (or ``balanced_accuracy``) on the test split with its standard error; None where it is not known."""
+    if (share := record.get(f"test_{by}")) is None:
         return None
-    error, images = record.get("test_accuracy_error"), record.get("test_images")
-    if error is None and images:  # written by a version that did not store it
+    error, images = record.get(f"test_{by}_error"), record.get("test_images")
+    if error is None and images and by == "accuracy":  # written by a version that did not store it
         error = sqrt(share * (1 - share) / images)
     return percent(share, error, digits)
 

@@ -131,9 +131,13 @@ class ExportRecord(TypedDict):
     accuracy: NotRequired[Share]
     balanced_accuracy: NotRequired[Share]
     float32_accuracy: NotRequired[Share]
+    float32_balanced_accuracy: NotRequired[Share]
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
+    test_balanced_accuracy: NotRequired[Share]
+    test_balanced_accuracy_error: NotRequired[Share]
     float32_test_accuracy: NotRequired[Share]
+    float32_test_balanced_accuracy: NotRequired[Share]
     test: NotRequired[ClassesRecord]
     latency: NotRequired[TimedRecord]
 
@@ -151,6 +155,8 @@ class PrecisionRecord(TypedDict):
     accuracy: NotRequired[Share]
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
+    test_balanced_accuracy: NotRequired[Share]
+    test_balanced_accuracy_error: NotRequired[Share]
     accepted: NotRequired[bool]
     latency_ms: NotRequired[Amount | None]
     bytes: NotRequired[Count]
@@ -193,6 +199,15 @@ class BaselinesRecord(TypedDict):
     files: NotRequired[dict[str, InnerPath]]
 
 
+class FinetuningRecord(TypedDict):
+    """How the chosen network was trained alone; see `nas.pipeline.finetune.record_of`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+
+    of: NotRequired[str]  # the run folder whose network it is, where that is another one
+    kept: NotRequired[Literal["before", "after"]]
+
+
 class SearchRecord(TypedDict):
     """A search's answer, as `nas.search.result.SearchResult` writes it, with what the pipeline adds."""
 
@@ -231,6 +246,7 @@ class SearchRecord(TypedDict):
     files: NotRequired[dict[str, str]]
     precisions: NotRequired[list[PrecisionRecord]]
     baselines: NotRequired[BaselinesRecord]
+    finetuning: NotRequired[FinetuningRecord | None]
     seconds: NotRequired[float]
     batch: NotRequired[Count]
     test_accuracy: NotRequired[Share]

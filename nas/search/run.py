@@ -112,6 +112,7 @@ def run_search(
     Raises
     ------
     BudgetMissed : no finalist kept it when measured; the files are written before this is raised.
+    KeyboardInterrupt : the same after Ctrl-C, when another round might still have found one; nothing is written.
     ValueError : `folder` holds another search, or the latency is limited but there is no latency predictor.
     """
     budget = feasibility.budget
@@ -190,6 +191,8 @@ def run_search(
     )
     result = assemble(objectives, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
     missed = verdict.status == "missed"
+    if missed and result.interrupted:
+        raise KeyboardInterrupt  # a round that was left out might have kept it
     if folder is not None and (record or missed):
         result.write(folder)
     elif folder is not None:

@@ -85,6 +85,7 @@ class RecordedTraining(TypedDict):
     std: NotRequired[Annotated[list[float], Len(3, 3)]]
     recipe: NotRequired[RecordedRecipe]
     seed: NotRequired[int]
+    seconds: NotRequired[Annotated[float, Ge(0), Le(1e9)]]
     subnets: NotRequired[list[RecordedSubnet]]
     original: NotRequired[RecordedOriginal]
     trained_before: NotRequired[TrainedBefore]

@@ -1,12 +1,14 @@
 """`nas fit`: a latency predictor of a device from its measurements, with its error."""
 
 import json
+import shlex
 from dataclasses import asdict
 from math import isnan
 from pathlib import Path
 
 from latency_tables.files import atomic_path
 from latency_tables.writable import RUNS_HINT, check_writable
+from nas.cli.arguments import as_typed
 from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
@@ -15,7 +17,11 @@ from nas.devices.learning import device_predictor, remarks_on
 from nas.progress import Listener
 from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
+from nas.shipped.pretrained import DEFAULT, pretrained
 from predictors.latency import MIN_MEASUREMENTS
+from search_spaces.settings import SpaceSettings
+
+_OF_THE_FIT = {"device", "seed", "name", "json"}
 
 
 def run(config: FitConfig, call: Call) -> int:
@@ -32,9 +38,10 @@ def run(config: FitConfig, call: Call) -> int:
     device.check_table()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
+        words = ["nas", "measure", "--device", device.name, *as_typed(config, _OF_THE_FIT)]
         raise ValueError(
             f"at least {MIN_MEASUREMENTS} networks of {space.name} must have been measured on {device.name}; "
-            f"type: nas measure {device.flags} --space {space.name}"
+            f"type: {shlex.join(words)}"
         )
     profile = device.table.profile_path(space)
     with device.table.locked(Listener(say=remarks.print)):
@@ -71,5 +78,13 @@ def run(config: FitConfig, call: Call) -> int:
     for remark in remarks_on(predictor, device, space):
         remarks.print(remark)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
-    remarks.print(f"next: nas search {device.flags} --latency 60%")
+    remarks.print(f"next: {shlex.join(_search(config, device.name))}")
     return 0
+
+
+def _search(config: FitConfig, device: str) -> list[str]:
+    """A search in the space that was fitted."""
+    words = ["nas", "search", *([] if config.space == SpaceSettings() else ["--data", "./photos"])]
+    of_photographs = config.space == SpaceSettings(name=pretrained(DEFAULT).space)  # which a search has by default
+    left_out = _OF_THE_FIT | {"space"} if of_photographs else _OF_THE_FIT
+    return [*words, "--device", device, *as_typed(config, left_out), "--latency", "60%"]

@@ -1,10 +1,12 @@
 """`nas measure`: latencies of networks on a device, kept in its table."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
 
+from nas.cli.arguments import as_typed
 from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
@@ -69,8 +71,13 @@ def run(config: MeasureConfig, call: Call) -> int:
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
     need = describe_need(predictor, device, space) if hasattr(predictor, "errors_") else None
-    remarks.print(need or f"next: nas fit {device.flags}")
+    remarks.print(need or _next(config, device.name))
     return 0
+
+
+def _next(config: MeasureConfig, device: str) -> str:
+    left_out = {"device", "samples", "suggest", "source", "seed", "name", "json"}
+    return f"next: {shlex.join(['nas', 'fit', '--device', device, *as_typed(config, left_out)])}"
 
 
 def _import(config: MeasureConfig, call: Call) -> int:
@@ -92,6 +99,5 @@ def _import(config: MeasureConfig, call: Call) -> int:
         print(json.dumps({"device": device, "networks": counts}))
         return 0
     output.print(f"{device} now has " + " and ".join(f"{count} networks of {name}" for name, count in counts.items()))
-    batch = f" --batch {config.batch}" if config.batch > 1 else ""
-    remarks.print(f"next: nas fit --device {device}{batch}")
+    remarks.print(_next(config, device))
     return 0

@@ -18,6 +18,7 @@ from nas.progress import Listener
 from nas.report.baselines import HEAD as HEAD_OF_BASELINES
 from nas.report.baselines import baseline_rows
 from nas.report.overview import HEAD, Entry, row, run_record, write_overview
+from nas.report.words import accuracy_name
 from nas.search.result import SearchResult
 
 
@@ -97,15 +98,16 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
 
 
 def _show(result: SearchResult, folder: Path) -> None:
+    record = result.to_dict()
     for found in result.about.get("precisions", ()):
         if "reason" in found:
             said = found["reason"]
         else:
             latency = "not measured" if found["latency_ms"] is None else f"{found['latency_ms']:.3g} ms"
-            said = f"{found['accuracy']:.2%} on search-validation, {latency}, {found['bytes']:,} bytes"
+            said = f"{accuracy_name(record)} {found['accuracy']:.2%} on search-validation, {latency}, "
+            said += f"{found['bytes']:,} bytes"
             said += ("" if found["accepted"] else ", rejected") + (" (chosen)" if found["chosen"] else "")
         output.print(f"best in {found['precision']}: {said}", soft_wrap=True)
-    record = result.to_dict()
     show_figures(record)
     output.print(f"architecture {result.architecture}")
     show_facts(record, folder)

@@ -2,16 +2,22 @@
 
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from latency_tables.files import write_text
+from nas.cli.arguments import as_typed
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
-from nas.pipeline.request import latency_limits
+from nas.pipeline.request import latency_limits, where_images_are
 from nas.search.budget import Budget
 from nas.search.warm_start import answer_from, load_run
+
+SAID_OTHERWISE = {"former", "name", "json", "device", "data", "moved_data", "storage"}
+SAID_OTHERWISE |= {"supernet", "space", "recipe", "train_time", "model", "weights", "init"}
+"""Settings that the command for measuring says in another way, or that its supernet has from its training."""
 
 
 def run(config: SearchConfig, call: Call) -> int:
@@ -46,12 +52,23 @@ def run(config: SearchConfig, call: Call) -> int:
     show_figures(record)
     output.print(f"architecture {found.architecture}")
     if found.status == "predicted":
-        words = ["nas", "search", *(["--supernet", supernet] if (supernet := previous.about.get("supernet")) else [])]
-        words += ["--device", ",".join(previous.devices)]
-        words += ["--shared"] if len(previous.devices) > 1 else []
-        words += ["--batch", str(config.batch)] if config.batch not in (1, None) else []
-        words += ["--threads", str(config.device_threads)] if config.device_threads is not None else []
-        for flag, text in config.limits.items():
-            words += [] if text is None else [f"--{flag}", text]
+        words = measuring(config, previous.about.get("supernet"), previous.devices)
         remarks.print(f"predicted by what {folder_before} learnt; to measure and export, type: {shlex.join(words)}")
     return 0
+
+
+def measuring(config: SearchConfig, supernet: str | None, devices: Iterable[str]) -> list[str]:
+    """The command that measures and exports what was answered.
+
+    Parameters
+    ----------
+    config : settings of the former search with the new budget.
+    supernet, devices : those of the former search.
+    """
+    words = ["nas", "search", *(["--supernet", supernet] if supernet else [])]
+    data = config.data if config.moved_data is None else config.moved_data
+    if root := (where_images_are(config) or {}).get("root"):
+        words += ["--data", root] if data.name == "folder" else [f"data.root={root}"]
+    # Of a search in both precisions, the device says which of them this answer is of.
+    said = SAID_OTHERWISE | ({"precision"} if config.precision == "auto" else set())
+    return [*words, "--device", ",".join(devices), *as_typed(config, said)]

@@ -90,6 +90,12 @@ def test_a_former_search_answers_whatever_it_started_from(start, tmp_path):
     assert all(getattr(asked, key) is None for key in start)
 
 
+def test_a_verb_without_a_run_folder_takes_no_place_for_it():
+    assert {name for name, verb in VERBS.items() if "out" in verb.flags and not verb.run_folder} == {"export"}
+    with pytest.raises(ValueError, match="unknown flag --out; known: none here"):
+        parse(["RUN", "--out", "elsewhere"], VERBS["report"].flags)
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_flag_is_text_where_its_setting_is(verb):
     for name in VERBS[verb].flags:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.cli.figures import show_figures
 from nas.cli.verbs.search import _show
+from nas.report.words import probability
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
@@ -41,8 +43,30 @@ def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str
     printed = " ".join(capsys.readouterr().out.split())
     chance = result.predicted["chance"]
     assert chance is not None
-    sentence = f"latency is predicted, not measured: the budget holds with {chance:.0%} probability"
+    sentence = f"latency is predicted, not measured: the budget holds with {probability(chance)} probability"
     assert (sentence in printed) != measured
     assert f"chosen network: {'budget met when measured' if measured else 'predicted, not measured'}" in printed
     assert "test accuracy 90.00 ± 3.00 % (standard error, 100 images)" in printed
     assert "run folder run" in printed
+
+
+@pytest.mark.parametrize(("budget", "title"), [("0.3ms", "measured before, not proved"), (None, "no budget")])
+def test_a_former_measurement_is_not_called_a_prediction(
+    capsys: pytest.CaptureFixture[str], budget: str | None, title: str
+) -> None:
+    objectives = Objectives(SPACE, FromMacs(), FromMacs())
+    result = run_search(objectives, check_feasibility(objectives, Budget.parse(latency=budget)), settings=QUICK)
+    show_figures(result.to_dict() | {"measured": result.measured | {"latency_ms": 0.25}})  # as --from answers
+    assert f"chosen network: {title}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_no_chance_is_shown_as_certainty() -> None:
+    assert [probability(chance) for chance in (0.0, 0.004, 0.01, 0.951, 0.99, 0.994, 1.0)] == [
+        "less than 1%",
+        "less than 1%",
+        "1%",
+        "95%",
+        "99%",
+        "more than 99%",
+        "more than 99%",
+    ]

@@ -73,6 +73,18 @@ def test_a_network_that_gives_one_class_is_called_that() -> None:
     assert majority_remarks(Confusion.of(labels, labels, 3).record(), ("ok", "dent", "scratch"), "test") == []
 
 
+def test_a_network_judged_by_balanced_accuracy_is_compared_by_that() -> None:
+    labels, names = [0] * 400 + [1] * 12 + [2] * 12, ("ok", "dent", "scratch")
+    rare = [0] * 300 + [1] * 112 + [2] * 12  # finds all rare ones, at the cost of accuracy
+    assert majority_remarks(Confusion.of(labels, rare, 3).record(), names, "test") != []
+    assert majority_remarks(Confusion.of(labels, rare, 3).record(), names, "test", "balanced_accuracy") == []
+    (said,) = majority_remarks(Confusion.of(labels, [0] * 424, 4).record(), names, "test", "balanced_accuracy")
+    assert said == (
+        "The network is no better than one that answers 'ok' to every image: balanced accuracy 33.3% on the test "
+        "images against 33.3%."
+    )
+
+
 def test_small_splits_and_unequal_classes_are_said() -> None:
     (said,) = small_split_remarks(10, "test")
     assert said.startswith(

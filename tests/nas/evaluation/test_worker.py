@@ -301,6 +301,15 @@ def test_waiting_ends_when_it_is_interrupted(folder, storage):
     holding.join()
 
 
+def test_a_storage_that_no_search_has_used_is_said(folder, storage):
+    said: list[str] = []
+    assert work(storage, idle_s=0, listener=Listener(say=said.append)) == 0
+    assert said == [f"no search has used the storage {storage} yet; waiting 0 s for one"]
+    TrainedSupernet.open(folder, storage=storage)
+    assert work(storage, idle_s=0, listener=Listener(say=said.append)) == 0
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("idle_s", [float("inf"), float("nan"), -1, 1e9])
 def test_a_worker_does_not_wait_for_ever(storage, idle_s):
     with pytest.raises(ValueError, match=r"idle_s must be 0 to 2592000 seconds \(30 days\), got"):

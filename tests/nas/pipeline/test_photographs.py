@@ -1,7 +1,9 @@
 """What photographs start from where nothing is said of it, and what stays as it is."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from PIL import Image
 
 from nas.data.settings import DataSettings
 from nas.pipeline import photographs
+from nas.pipeline.expected_time import expected_time
 from nas.pipeline.photographs import adapting, with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.shipped.pretrained import Pretrained, pretrained
 from nas.training import load_recipe
+from search_spaces.settings import SpaceSettings
 
+SIZES = {"train": 100, "validation": 20, "test": 20}
 needs_weights = pytest.mark.skipif(not pretrained("efficientnet_lite0").installed, reason="needs the extra pretrained")
 
 
@@ -36,6 +41,43 @@ def test_photographs_start_from_trained_weights(tmp_path: Path) -> None:
     assert made.evaluations == 24
     assert "EfficientNet-Lite0" in sentence
     assert "--space mobilenet_v3_small_images" in sentence
+
+
+def supernet(folder: Path, recipe: str, **card: Any) -> str:
+    folder.mkdir()
+    space = SpaceSettings(depths=(1, 2), resolutions=(16,))
+    record = {"space": {"name": space.name, "options": space.options}, "kernel_transform": False, "sha256": "0" * 64}
+    record["card"] = {"recipe": {"name": recipe}, "data": {"fingerprint": "f", "sizes": SIZES}, **card}
+    (folder / "supernet.json").write_text(json.dumps(record))
+    return str(folder)
+
+
+def test_a_supernet_that_was_adapted_has_its_chosen_network_trained_alone(tmp_path: Path) -> None:
+    request = SearchRequest(supernet=supernet(tmp_path / "a", "adapt", seconds=480.2))
+    made, sentence = with_usual_start(request, {"supernet"})
+    assert made == replace(request, finetune_time="288s")
+    assert "trained alone for 4 min 48 s at the end" in sentence
+    assert "--finetune-time none" in sentence
+    for typed in ("2min", "none"):
+        asked = replace(request, finetune_time=typed)
+        assert with_usual_start(asked, {"supernet", "finetune_time"}) == (asked, "")
+
+
+def test_other_supernets_and_those_that_do_not_say_are_searched_as_before(tmp_path: Path) -> None:
+    random = supernet(tmp_path / "random", "delayed_sandwich", seconds=480.2)
+    for name in (random, supernet(tmp_path / "old", "adapt"), "cifar10"):
+        request = SearchRequest(supernet=name)
+        assert with_usual_start(request, {"supernet"}) == (request, "")
+
+
+def test_training_the_chosen_network_alone_is_in_the_expected_time_of_a_trained_supernet(tmp_path: Path) -> None:
+    name = supernet(tmp_path / "a", "adapt", seconds=480.0)
+    request = SearchRequest(supernet=name, finetune_time="288s", evaluations=4, finalists=2, rounds=1)
+    said = expected_time(request, SpaceSettings(depths=(1, 2), resolutions=(16,)).make())
+    assert said.startswith("this will take up to ")
+    assert "for 6 evaluations of subnets, 4 min 48 s to train the chosen network alone" in said
+    assert "of training" not in said
+    assert "baselines" not in said  # images of 16 pixels have none
 
 
 def test_the_learning_rate_is_that_of_the_weights() -> None:

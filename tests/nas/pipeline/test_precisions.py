@@ -182,6 +182,17 @@ def test_a_search_goes_on_with_the_amounts_that_it_was_begun_with(
     assert steps.budgets != before
 
 
+def test_both_accuracies_of_a_line_are_those_that_it_is_judged_by() -> None:
+    file = {"objective": "balanced_accuracy", "accuracy": 0.9, "balanced_accuracy": 0.7, "accepted": True, "bytes": 1}
+    file |= {"peak_activation_bytes": 1, "test_accuracy": 0.91, "test_accuracy_error": 0.01}
+    file |= {"test_balanced_accuracy": 0.71, "test_balanced_accuracy_error": 0.02}
+    result: Any = SimpleNamespace(
+        status="met", architecture="a", measured={"latency_ms": 1.0}, costs={"macs": 1}, about={"exports": [file]}
+    )
+    line = precisions._found(result)
+    assert (line["accuracy"], line["test_balanced_accuracy"], line["test_balanced_accuracy_error"]) == (0.7, 0.71, 0.02)
+
+
 def test_a_rejected_file_does_not_win(steps: Steps, tmp_path: Path) -> None:
     steps.files["int8"] = (0.92, False)
     search_precisions(REQUEST, tmp_path)

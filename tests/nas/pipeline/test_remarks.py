@@ -9,7 +9,8 @@ from nas.pipeline.remarks import data_remarks, file_remarks
 
 
 def export(precision: str, ms: float | None, **others: Any) -> dict[str, Any]:
-    made = {"file": f"{precision}.onnx", "format": "onnx", "precision": precision, "batch": 1, **others}
+    made = {"file": f"{precision}.onnx", "format": "onnx", "precision": precision, "batch": 1, "accuracy": 0.9}
+    made |= others
     if ms is not None:
         made["latency"] = {"latency_ms": ms, "device": "cpu", "runtime": "onnxruntime", "threads": 1}
     return made
@@ -21,6 +22,18 @@ def test_int8_that_is_not_faster_is_said() -> None:
     assert file_remarks([export("float32", 1.3), export("int8", 1.0)], ()) == []
     assert file_remarks([export("float32", None), export("int8", 1.0)], ()) == []
     assert file_remarks([export("float32", 1.0, batch=8), export("int8", 9.0)], ())[0].startswith("The budget")
+
+
+def test_the_unknown_cost_of_int8_is_said() -> None:
+    unknown = [export("float32", None), export("int8", None)]
+    for each in unknown:
+        del each["accuracy"]
+    (said,) = file_remarks(unknown, ())
+    assert said == (
+        "What int8 costs in accuracy is not known of int8.onnx, for lack of labelled images: the accuracy that is "
+        "shown is that in float32."
+    )
+    assert file_remarks(unknown[:1], ()) == []
 
 
 def test_images_that_were_trained_on_before_are_said() -> None:

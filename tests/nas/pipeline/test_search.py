@@ -264,9 +264,12 @@ def test_finetune_exports_the_network_that_it_keeps(searched):
         "threads=1",
         "max_accuracy_drop=100",
     ]
+    began = time.perf_counter()
     done = nas("finetune", str(folder), *words, "--json", "--out", "tuned", cwd=home)
     assert done.returncode == 0, done.stderr
     tuned = json.loads(done.stdout)
+    assert tuned["finetuning"]["seconds"] <= tuned["seconds"] < time.perf_counter() - began
+    assert tuned["seconds"] != record["seconds"]  # of the search
     before, after = (tuned["finetuning"][when]["validation"] for when in ("before", "after"))
     assert before == pytest.approx(record["measured"]["accuracy"], abs=0.01)
     n = tuned["images"]["search-validation"]

@@ -21,8 +21,9 @@ from nas.report.figures import convergence_figure, finalists_figure, pareto_figu
 from nas.report.held_out import held_out_figure
 from nas.report.html import render, write_report
 from nas.report.layers import layer_table, slot_table
-from nas.report.overview import read_overview, write_overview_page
+from nas.report.overview import read_overview, row, write_overview_page
 from nas.report.run_folder import SearchRun
+from nas.report.sentences import headline, notes
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
@@ -204,7 +205,8 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     assert "measured: budget met" in text
     assert text.count("✓ met") == 2
     assert f"{record['costs']['macs'] / 1e6:.3g} M" in text
-    assert "The test split was used once" in text
+    assert "The test split decided nothing" in text
+    assert "chosen by that number, so it is a little optimistic" in text
     assert "predicted only" not in text
     for name, value in (
         ("run folder", str(run_folder)),
@@ -217,6 +219,60 @@ def test_page_says_what_was_found(run_folder: Path) -> None:
     whole = sum(part["chosen_ms"] for part in record["latency_breakdown"])
     assert whole == pytest.approx(record["predicted"]["latency_ms"], rel=0.02)  # corrected since
     assert f"together{whole:.3g} ms" in text
+
+
+def test_page_of_a_network_that_was_trained_alone_says_which_accuracy_is_which(run_folder: Path) -> None:
+    run = SearchRun.read(run_folder)
+    for kept, said in (("after", "is that after the training"), ("before", "a little optimistic")):
+        run.record["finetuning"] = {"of": "runs/search/a", "kept": kept}  # type: ignore[typeddict-item]
+        (sentence,) = [note for note in notes(run) if note.startswith("Finalists were evaluated")]
+        assert said in sentence
+    with fast_figures():
+        page = render(run, run_folder)
+    assert "of fine-tuning" in page
+    assert "of which" not in page
+
+
+def test_tables_of_files_and_precisions_show_what_they_were_judged_by(run_folder: Path, tmp_path: Path) -> None:
+    def balanced(record: Any) -> None:
+        record["objective"] = "balanced_accuracy"
+        for file, validation, test in zip(record["exports"], (0.71, 0.41), (0.72, 0.42), strict=True):
+            file |= {"balanced_accuracy": validation, "test_balanced_accuracy": test}
+            file["test_balanced_accuracy_error"] = 0.03
+        record["exports"][1] |= {"float32_balanced_accuracy": 0.7, "float32_test_balanced_accuracy": 0.73}
+        found = {"device": "cpu", "chosen": True, "accuracy": 0.71, "test_accuracy": 0.99}
+        earlier = found | {"precision": "int8", "chosen": False}
+        found |= {"precision": "float32", "test_balanced_accuracy": 0.72, "test_balanced_accuracy_error": 0.03}
+        record["precisions"] = [found, earlier]
+
+    folder = damaged(run_folder, tmp_path / "run", balanced)
+    write_report(folder)
+    text = parsed(folder).text
+    assert text.count("balanced accuracy,search-validationbalanced accuracy,test") == 2
+    assert "71.00 %72.00 ± 3.00 %100.0% of 256" in text
+    assert "41.00 %float32 70.00 %42.00 ± 3.00 %float32 73.00 %" in text
+    assert "float32cpu71.00 %72.00 ± 3.00 %not measured" in text
+    assert "int8cpu71.00 %–not measured" in text
+
+
+def test_cells_of_several_searches_say_where_accuracy_is_balanced(run_folder: Path) -> None:
+    record = SearchRun.read(run_folder).record
+    plain = row(record)[:3]
+    assert plain[2] == "84.21 ± 1.82 %"
+    record |= {"objective": "balanced_accuracy", "test_balanced_accuracy": 0.72, "test_balanced_accuracy_error": 0.03}
+    assert row(record)[:3] == [f"{cell}\nbalanced accuracy" for cell in (*plain[:2], "72.00 ± 3.00 %")]
+
+
+@pytest.mark.parametrize(
+    ("took", "said"),
+    [(2.6, "kept 2.4 ms when measured on cpu"), (2.3, "is sure to keep 2.4 ms on cpu whenever it is measured")],
+)
+def test_a_missed_budget_is_said_as_it_was_missed(run_folder: Path, took: float, said: str) -> None:
+    record = SearchRun.read(run_folder).record
+    record |= {"status": "missed", "device": "cpu", "measured": record["measured"] | {"latency_ms": took}}
+    for limit in record["budgets"]:
+        limit |= {"met": False, "value": took} if limit["key"] == "latency_ms" else {}
+    assert headline(record) == f"No finalist {said}; the closest took {took} ms."
 
 
 def test_page_shows_the_loss_of_finalists_where_it_is_known(run_folder: Path, tmp_path: Path) -> None:
@@ -277,7 +333,7 @@ def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
     text = parsed(tmp_path).text
     assert "predicted, not measured" in text
     assert "Latency is predicted only" in text
-    assert "Accuracy is predicted only" in text
+    assert "Accuracy is predicted only: this network was not evaluated" in text
     assert "✓ met" not in text
     assert "probability" in text
 

@@ -217,6 +217,24 @@ def test_infeasible_budget_writes_nothing(objectives: Objectives, tmp_path: Path
     assert not list(tmp_path.iterdir())
 
 
+def test_ctrl_c_between_rounds_misses_no_budget(objectives: Objectives, tmp_path: Path) -> None:
+    bench, predict = Bench(objectives, factor=5), objectives.accuracy.predict
+    bench.accuracy = copy(objectives.accuracy)
+
+    def impatient(population: Population, return_std: bool = False) -> object:
+        if bench.sessions == 1:
+            bench.sessions += 1
+            raise KeyboardInterrupt
+        return predict(population, return_std)
+
+    objectives.accuracy.predict = impatient  # type: ignore[method-assign]
+    feasibility = check_feasibility(objectives, BUDGET)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(objectives, feasibility, settings=QUICK, folder=tmp_path, measure=bench.measure)
+    assert bench.measured
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_ctrl_c_while_searching_gives_the_best_so_far(objectives: Objectives) -> None:
     bench = Bench(objectives, 1.0)
     predict, calls = objectives.accuracy.predict, 0

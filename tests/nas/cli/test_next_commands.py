@@ -1,0 +1,96 @@
+"""The commands that are printed to be typed next ask for what was asked for so far."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from nas.cli.arguments import as_typed
+from nas.cli.config import FitConfig, MeasureConfig, SearchConfig
+from nas.cli.flags import parse
+from nas.cli.verb import VERBS
+from nas.cli.verbs import fit, measure
+from nas.cli.verbs.search_from import measuring
+from nas.data.settings import DataSettings
+from nas.pipeline.request import Limits
+from search_spaces.settings import SpaceSettings
+
+
+def test_the_search_that_measures_has_the_settings_of_the_former_one() -> None:
+    config = SearchConfig(
+        former="RUN",
+        objective="balanced_accuracy",
+        confidence=0.9,
+        seed=3,
+        finetune_time="3min",
+        batch=None,
+        device_threads=2,
+        finalists=5,
+        budget=Limits(throughput="110%", macs="3M"),
+        name="photos",
+        json=True,
+    )
+    words = measuring(config, "runs/train/it", ["cpu"])
+    assert words[:6] == ["nas", "search", "--supernet", "runs/train/it", "--device", "cpu"]
+    assert set(parse(words[2:], VERBS["search"].flags).overrides) == {
+        "supernet=runs/train/it",
+        "device=cpu",
+        "objective=balanced_accuracy",
+        "confidence=0.9",
+        "seed=3",
+        "finetune_time=3min",
+        "batch=null",
+        "device_threads=2",
+        "finalists=5",
+        "budget.throughput=110%",
+        "budget.macs=3M",
+    }
+
+
+def test_images_that_have_moved_are_named(tmp_path: Path) -> None:
+    here = DataSettings(name="folder", root=str(tmp_path))
+    for config in (SearchConfig(data=here), SearchConfig(supernet="cifar10", moved_data=here)):
+        words = measuring(replace(config, supernet=None), "cifar10", ["cpu"])
+        assert words[2:6] == ["--supernet", "cifar10", "--data", str(tmp_path)]
+    assert "--data" not in measuring(SearchConfig(), "cifar10", ["cpu"])
+
+
+def test_devices_that_share_a_network_share_it_again_and_both_precisions_are_not_searched_again() -> None:
+    config = SearchConfig(device="pixel,cpu", shared=True, precision="auto")
+    assert measuring(config, None, ["pixel1", "cpu"]) == ["nas", "search", "--device", "pixel1,cpu", "--shared"]
+
+
+def test_a_space_is_named_with_the_options_that_its_name_does_not_say() -> None:
+    def words(**space: object) -> list[str]:
+        return as_typed(FitConfig(space=SpaceSettings(**space)), ())  # type: ignore[arg-type]
+
+    assert words() == []
+    assert words(name="mobilenet_v3") == ["--space", "mobilenet_v3"]
+    assert words(name="proxylessnas", width_mult=1.3) == ["--space", "proxylessnas"]
+    assert words(name="mobilenet_v3", depths=(2, 3)) == ["--space", "mobilenet_v3", "space.depths=[2,3]"]
+    assert words(name="mobilenet_v3_w1.2") == ["space.name=mobilenet_v3_w1.2"]
+
+
+@pytest.mark.parametrize(
+    ("space", "fitted", "searched"),
+    [
+        ("mobilenet_v3_small_images", "", "nas search --device cpu --batch 8 --latency 60%"),
+        (
+            "mobilenet_v3",
+            "--space mobilenet_v3 ",
+            "nas search --data ./photos --device cpu --space mobilenet_v3 --batch 8 --latency 60%",
+        ),
+        # What a search on photographs has by default, with trained weights.
+        (
+            "efficientnet_lite0",
+            "--space efficientnet_lite0 ",
+            "nas search --data ./photos --device cpu --batch 8 --latency 60%",
+        ),
+    ],
+)
+def test_measuring_leads_to_fitting_and_to_a_search_in_the_same_space(space: str, fitted: str, searched: str) -> None:
+    settings = SpaceSettings(name=space)
+    asked = MeasureConfig(space=settings, batch=8, samples=20, suggest=True, seed=2)
+    assert measure._next(asked, "cpu") == f"next: nas fit --device cpu {fitted}--batch 8"
+    assert shlex.join(fit._search(FitConfig(space=settings, batch=8, seed=2), "cpu")) == searched
