@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
+from nas.elastic import ChannelScale
 from nas.tracing import adopt, load_model, start_from
 from search_spaces import get_space
 from tests.nas.tracing.user_networks import ForSmallImages, Small, lazy
@@ -123,6 +124,14 @@ def test_a_gate_may_be_expanded_and_taken_from_one() -> None:
     assert model.module is not None
     with torch.inference_mode():
         torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
+
+
+def test_a_constant_behind_the_classifier_stays_with_other_classes() -> None:
+    adopted = adopt(load_model(f"{OWN}:gated", resolution=SIDE))
+    start = start_from(adopted, get_space(adopted.space.name, **adopted.space.options | {"num_classes": 7}))
+    assert [name.rsplit(".", 2)[-2:] for name in start.new] == [["conv", "weight"], ["conv", "bias"]]
+    (scale,) = [module for module in start.supernet.classifying() if isinstance(module, ChannelScale)]
+    torch.testing.assert_close(scale.weight, torch.full((7,), 1 / 0.07))
 
 
 def test_what_the_supernet_has_not_in_common_with_the_given_network_is_said() -> None:
