@@ -66,10 +66,16 @@ class Network(nn.Module):
             assert isinstance(slot, SlotModule)
             yield name, slot
 
-    def classifier(self) -> nn.Module:
-        """The last layer with weights."""
+    def classifier(self) -> nn.Conv2d | nn.Linear:
+        """The last convolution or linear layer: it writes a number for each class."""
+        layer = self.classifying()[0]
+        assert isinstance(layer, nn.Conv2d | nn.Linear)
+        return layer
+
+    def classifying(self) -> list[nn.Module]:
+        """The classifier and the layers with weights behind it, which are drawn anew for other classes."""
         layers = [layer for _, slot in self.named_slots() for module in slot.values() for layer in module.children()]
-        return next(layer for layer in reversed(layers) if list(layer.parameters(recurse=False)))
+        return layers[max(i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | nn.Linear)) :]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, n_classes)`` of prepared `images` ``(B, 3, resolution, resolution)``."""

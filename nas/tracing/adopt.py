@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import Failure
 from nas.supernet import Supernet
 from nas.tracing.genes import describe
-from nas.tracing.graph import Weights, read_graph
+from nas.tracing.graph import Graph, Weights, read_graph
 from nas.tracing.model import Model, Normalisation, exported
 from nas.tracing.slots import Stretch, cut_into_slots
 from search_spaces.channels import flat
@@ -20,6 +20,11 @@ TOLERANCE = 1e-4
 """Largest difference from the given network's outputs, as a share of the largest of them (at least of 1)."""
 SHARES = (4 / 7, 5 / 7, 6 / 7)
 """Of the given resolution: 128, 160 and 192 of 224 pixels."""
+NAMED = 3
+"""Layers that a note names."""
+STOCHASTIC_DEPTH = {"StochasticDepth": "p", "DropPath": "drop_prob"}
+"""Modules of torchvision and timm that leave blocks out in training, of which no operator tells: class, name of the
+rate."""
 SMALLEST_SIDE = 64
 """Images are not made smaller than this, where they are larger."""
 
@@ -75,17 +80,57 @@ def adopt(model: Model, resolutions: Sequence[int] | None = None) -> Adopted:
     working = [side for side in space.resolutions if side == model.resolution or _works(supernet, model, side)]
     if len(working) < len(space.resolutions):
         space, supernet = _with_resolutions(model, space, supernet, working)
-    notes = tuple(_notes(model, graph.one_size, space, wanted))
-    return Adopted(space, supernet.eval(), notes, model.normalisation)
+    return Adopted(space, supernet.eval(), tuple(_notes(model, graph, space, wanted)), model.normalisation)
 
 
-def _notes(model: Model, one_size: str, space: TracedSpace, wanted: Sequence[int]) -> list[str]:
-    missing = [side for side in wanted if side not in space.resolutions]
-    if not missing:
-        return []
-    listed = ", ".join(map(str, missing))
-    reason = f" ({one_size})" if one_size else ""
-    return [f"{model.label} cannot take images of {listed} pixels{reason}; the space leaves these resolutions out"]
+def _notes(model: Model, graph: Graph, space: TracedSpace, wanted: Sequence[int]) -> list[str]:
+    notes = list(model.notes)
+    if missing := [str(side) for side in wanted if side not in space.resolutions]:
+        reason = f" ({graph.one_size})" if graph.one_size else ""
+        notes.append(
+            f"{model.label} cannot take images of {', '.join(missing)} pixels{reason}; the space leaves these "
+            "resolutions out"
+        )
+    if shared := _shared_weights(graph):
+        total = int(space.costs(space.max).params[0])
+        more = sum((len(layers) - 1) * n for layers, n in shared.items())
+        listed = ", ".join(layers[0] for layers in list(shared)[:NAMED]) + (", ..." if len(shared) > NAMED else "")
+        notes.append(
+            f"{model.label} uses the weights of {listed} several times; here each use gets weights of its own: "
+            f"{total:,} parameters instead of {total - more:,}"
+        )
+    if graph.dropout:
+        rates = " and ".join(f"{rate:g}" for rate in sorted(set(graph.dropout)))
+        notes.append(
+            f"the dropout of {model.label} ({rates}) is left out; recipe.dropout={graph.dropout[-1]:g} puts one before "
+            "the classifier"
+        )
+    if depth := _stochastic_depth(model.module):
+        notes.append(f"the stochastic depth of {model.label} (up to {depth:g}) is left out")
+    return notes
+
+
+def _shared_weights(graph: Graph) -> dict[tuple[str, ...], int]:
+    """How many parameters several layers have in common, by the names of these layers."""
+    users: dict[int, list[str]] = {}
+    sizes: dict[int, int] = {}
+    for spec in graph.layers:
+        for part, tensor in graph.weights.get(spec.name, {}).items():
+            if part.endswith(("weight", "bias")) and not spec.frozen:
+                users.setdefault(tensor.data_ptr(), []).append(spec.name)
+                sizes[tensor.data_ptr()] = tensor.numel()
+    shared: dict[tuple[str, ...], int] = {}
+    for place, layers in users.items():
+        if len(layers) > 1:
+            shared[tuple(layers)] = shared.get(tuple(layers), 0) + sizes[place]
+    return shared
+
+
+def _stochastic_depth(module: nn.Module | None) -> float:
+    """The highest rate at which blocks are left out in training; 0 for none."""
+    parts = [part for part in module.modules() if type(part).__name__ in STOCHASTIC_DEPTH] if module else []
+    rates = [getattr(part, STOCHASTIC_DEPTH[type(part).__name__], 0.0) for part in parts]
+    return max((float(rate) for rate in rates if isinstance(rate, int | float)), default=0.0)
 
 
 def _wanted(side: int) -> list[int]:

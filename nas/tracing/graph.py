@@ -35,12 +35,14 @@ class Graph:
     weights : of the layers.
     like : by ``upsample`` layer, a tensor whose side it takes.
     one_size : why the network can take images of this size only; empty where nothing says so.
+    dropout : the rates of dropout, which is left out, in order.
     """
 
     layers: list[LayerSpec] = field(default_factory=list)
     weights: Weights = field(default_factory=dict)
     like: dict[str, str] = field(default_factory=dict)
     one_size: str = ""
+    dropout: list[float] = field(default_factory=list)
 
     def add(self, node: fx.Node, kind: str, *inputs: Map, out: int = 0, tensors: Any = None, **rest: Any) -> Map:
         """Write a layer; what it gives. `tensors` are its weights by name, without its kind."""
@@ -190,9 +192,10 @@ def _evaluated(node: fx.Node, args: Any, keywords: Any, given: list[Value]) -> V
 
 
 def _write_back(node: fx.Node, values: dict[fx.Node, Value]) -> None:
-    """After an operator that works in place, whoever reads the tensor it worked on, or a view of it, reads its result.
+    """After an operator that works in place, whoever reads the tensor it worked on reads its result.
 
-    A part of a tensor (of a chunk) that is changed in place is not followed; `nas.tracing.adopt` compares outputs.
+    What is changed in place through a view of it, or a part (of a chunk), is not followed; `nas.tracing.adopt` compares
+    outputs.
     """
     if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable:
         before = values[node.all_input_nodes[0]]
@@ -239,7 +242,7 @@ def folded(graph: Graph) -> Graph:
             spec = replace(spec, size=source.size, inputs=source.inputs, padding=padding)  # type: ignore[arg-type]
         result[spec.name] = _usual_padding(spec)
     like = {renamed.get(a, a): renamed.get(b, b) for a, b in graph.like.items()}
-    return Graph(list(result.values()), weights, like, graph.one_size)
+    return Graph(list(result.values()), weights, like, graph.one_size, graph.dropout)
 
 
 def _usual_padding(spec: LayerSpec) -> LayerSpec:

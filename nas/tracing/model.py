@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
+from torch.nn.parameter import is_lazy
 
 from nas.errors import MissingExtra
 from nas.tracing.program_file import read_program
@@ -28,6 +29,7 @@ FORMS = "torchvision:NAME, timm:NAME, package.module:function, or a file net.pt2
 USUAL_RESOLUTION = 224
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation of pixels, by channel."""
+HALF = (0.5,) * 3
 EXPORT_BATCH = 2
 
 
@@ -43,6 +45,7 @@ class Model:
     program : what was read from a ``.pt2`` file.
     trained : it has the weights of a file.
     normalisation : that its images should have, where it says so.
+    notes : sentences the user should read, on the images it is meant for.
     """
 
     label: str
@@ -51,6 +54,7 @@ class Model:
     program: ExportedProgram | None = None
     trained: bool = False
     normalisation: Normalisation | None = None
+    notes: tuple[str, ...] = ()
 
     def forward(self, program: ExportedProgram) -> Callable[[Tensor], Tensor]:
         """Runs images of `resolution` pixels through the given network, as many at once as it takes."""
@@ -79,8 +83,8 @@ def load_model(
     weights : a state dict; see `nas.tracing.weights.load_weights`. None leaves the network as it is made.
     num_classes : for networks of torchvision and timm without weights, the classes they are made with. (With
         weights the file says how many; `nas.supernet` replaces the classifier.)
-    resolution : side of the images; None for what the network says it is meant for, or 224. A ``.pt2`` file has its
-        own.
+    resolution : side of the images; None for what the network says it is meant for, or 224. (Torchvision says it of its
+        weights, so it counts where weights are given.) A ``.pt2`` file has its own.
 
     Raises
     ------
@@ -101,12 +105,18 @@ def load_model(
             module = make(name, held)
     else:
         module, label = _own(kind, name), f"{kind.rsplit('.', 1)[-1]}_{name}"
+    of_torchvision = kind == "torchvision" and path is not None
+    meant = _torchvision_weights_meant_for(name, module) if of_torchvision else _meant_for(module)
+    usual = int(meant["input_size"][-1]) if kind in ("torchvision", "timm") and meant.get("input_size") else None
+    side = resolution or usual or USUAL_RESOLUTION
+    module = module.eval()
+    _complete(module, label, side)
     if path is not None:
         load_weights(module, path)
-    meant = _meant_for(module)
-    usual = int(meant["input_size"][-1]) if kind == "timm" and meant.get("input_size") else USUAL_RESOLUTION
-    module = module.eval().requires_grad_(True)
-    return Model(label, resolution or usual, module, trained=path is not None, normalisation=_normalisation(meant))
+    module = module.requires_grad_(True)
+    found = _normalisation(meant)
+    notes = _notes(label, side if resolution is None else USUAL_RESOLUTION, found) if of_torchvision else ()
+    return Model(label, side, module, trained=path is not None, normalisation=found, notes=notes)
 
 
 def _torchvision(name: str, num_classes: int | None) -> nn.Module:
@@ -117,6 +127,33 @@ def _torchvision(name: str, num_classes: int | None) -> nn.Module:
         raise ValueError(f"torchvision has no classification network {name!r}{_similar(name, known)}")
     options = {} if num_classes is None else {"num_classes": num_classes}
     return _made(f"torchvision:{name}", lambda: models.get_model(name, weights=None, **options))
+
+
+def _torchvision_weights_meant_for(name: str, module: nn.Module) -> Mapping[str, Any]:
+    """What torchvision's weights of a network are meant for, as timm says it of its own."""
+    from torchvision import models
+
+    images = models.get_model_weights(name).DEFAULT.transforms()
+    # Weights that come from elsewhere expect pixels from -1 to 1, which the network makes itself if it is told to.
+    mean, std = (HALF, HALF) if hasattr(module, "transform_input") else (images.mean, images.std)
+    return {"input_size": (3, *images.crop_size), "mean": mean, "std": std}
+
+
+def _notes(label: str, side: int, normalisation: Normalisation | None) -> tuple[str, ...]:
+    """On what is taken to be so of a network of torchvision with weights."""
+    notes = []
+    if normalisation is not None:
+        mean, std = (", ".join(f"{number:g}" for number in numbers) for numbers in normalisation)
+        notes.append(
+            f"torchvision's own weights of {label} expect images normalised by mean {mean} and standard deviation "
+            f"{std}; if these expect others, give them by data.mean and data.std"
+        )
+    if side != USUAL_RESOLUTION:
+        notes.append(
+            f"torchvision's own weights of {label} are for images of {side} pixels, so the space reads up to {side}; "
+            f"--resolution {USUAL_RESOLUTION} takes less time and memory"
+        )
+    return tuple(notes)
 
 
 def _timm(name: str, num_classes: int | None) -> nn.Module:
@@ -238,6 +275,17 @@ def _innermost(network: nn.Module) -> Iterator[list[str]]:
     finally:
         before.remove()
         after.remove()
+
+
+@torch.no_grad()
+def _complete(module: nn.Module, label: str, side: int) -> None:
+    """Give lazy layers, which take their sizes from the first images, their weights."""
+    if not any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        return
+    try:
+        module(torch.zeros(EXPORT_BATCH, 3, side, side))
+    except Exception as error:
+        raise NotTraceable(f"{label} fails on images of {side} pixels: {_one_line(error)}") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -76,10 +76,26 @@ def read_program(path: Path) -> ExportedProgram:
         raise ValueError(f"{path} holds no exported program that this torch reads: {MODEL} is missing")
     _check(path, parts)
     try:
-        return torch.export.load(io.BytesIO(_archive(parts)))
+        program = torch.export.load(io.BytesIO(_archive(parts)))
     except Exception as error:
         first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ValueError(f"{path} is no exported program that this torch can read: {first[:200]}") from None
+    _check_numbers(path, program)
+    return program
+
+
+def _check_numbers(path: Path, program: ExportedProgram) -> None:
+    inputs = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder"]
+    for tensor in (*inputs, *program.state_dict.values()):
+        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float32:
+            raise ValueError(_exported_for(path, str(tensor.dtype).removeprefix("torch.")))
+
+
+def _exported_for(path: Path, what: str) -> str:
+    return (
+        f"{path} was exported for {what}; export it for float32 on the CPU: "
+        "torch.export.save(torch.export.export(model.float().cpu().eval(), (images,)), 'net.pt2')"
+    )
 
 
 def _refuse_pickles(path: Path, parts: dict[str, bytes]) -> None:
@@ -118,6 +134,8 @@ def _check_graph(path: Path, model: Any) -> None:
             raise ValueError(
                 f"{path} has a symbolic size that is no plain sum: {value[:80]!r}; export it with fixed sizes"
             )
+        if key == "type" and value not in ("cpu", "meta"):
+            raise ValueError(_exported_for(path, f"the device {value[:80]}"))
         if key == "target" and not TARGET.fullmatch(value):
             raise ValueError(f"{path} calls {value[:80]!r}, which is not one of torch's own operators")
 

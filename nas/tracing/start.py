@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from nas.elastic import ChannelScale
 from nas.supernet import Supernet
 from nas.tracing.adopt import Adopted
 from search_spaces import SearchSpace
@@ -28,7 +29,8 @@ def start_from(adopted: Adopted, space: SearchSpace, seed: int = 0) -> Start:
     """The adopted network in `space`, which may have other classes than its own.
 
     Channels are sorted by importance, by the weights that read them, those of the given classifier among them; the max
-    net stays what it was. Where the number of classes differs, the classifier is then drawn anew.
+    net stays what it was. Where the number of classes differs, the classifier is then drawn anew; a constant that all
+    its scores are multiplied by stays.
 
     Parameters
     ----------
@@ -48,6 +50,11 @@ def start_from(adopted: Adopted, space: SearchSpace, seed: int = 0) -> Start:
     torch.manual_seed(seed)
     supernet = Supernet(space)
     weights, own = given.state_dict(), supernet.state_dict()
+    for path, module in supernet.named_modules():
+        if isinstance(module, ChannelScale) and module.frozen:
+            for key in (f"{path}.{name}" for name, _ in module.named_buffers(recurse=False)):
+                if (weights[key] == weights[key][0]).all():
+                    weights[key] = weights[key][:1].expand_as(own[key])
     new = tuple(key for key in own if own[key].shape != weights[key].shape)
     supernet.load_state_dict({key: own[key] if key in new else weights[key] for key in own})
     return Start(supernet.train(), new)

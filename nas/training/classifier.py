@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nas.data import ImageData, Split, prepare
 from nas.data.streaming import Rows
+from nas.elastic import ChannelScale
 from nas.evaluation.accuracy import evaluation_batch
 from nas.progress import SILENT, Listener
 from nas.supernet import Subnet, Supernet
@@ -33,7 +34,7 @@ FOLDS, JUDGED_BY = 3, 2048
 def fit_classifier(
     network: Supernet | Subnet, data: ImageData, *, device: str = "cpu", listener: Listener = SILENT
 ) -> bool:
-    """Fit the last layer to the features of training images, where the scores are linear in them; all else stays.
+    """Fit the classifier to the features of training images, where the scores are linear in them; all else stays.
 
     Parameters
     ----------
@@ -47,33 +48,52 @@ def fit_classifier(
     Whether it was fitted.
     """
     layer = network.classifier()
-    if not (isinstance(layer, nn.Linear | nn.Conv2d) and _is_linear(network)):
+    scale = _scale(network)
+    if scale is None:
         return False
+    factor, shift = scale
     rows = np.random.default_rng(0).permutation(len(data.train))[:MOST_IMAGES]
     read, labels = features(network, data, data.train, rows, device=device, listener=listener)
     fitted = regression(read, labels, bias=layer.bias is not None)
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if len(weight) == 1:  # of two classes, only one has scores of its own
         weight, bias = torch.cat([-weight / 2, weight / 2]), torch.cat([-bias / 2, bias / 2])
+    every = torch.full((len(factor),), float(bias.min()))  # also of a class of which no image was read
+    every[fitted.classes_] = bias.float()
     layer.weight.zero_()
-    layer.weight[fitted.classes_] = weight.to(layer.weight).view(-1, *layer.weight.shape[1:])
+    layer.weight[fitted.classes_] = (
+        (weight / factor[fitted.classes_][:, None]).to(layer.weight).view(-1, *layer.weight.shape[1:])
+    )
     if layer.bias is not None:
-        layer.bias.fill_(float(bias.min()))  # a class of which no image was read
-        layer.bias[fitted.classes_] = bias.to(layer.bias)
+        layer.bias.copy_((every - shift) / factor)
     if isinstance(network, Supernet):
         network.activate(network.space.max)
     network.train()
     return True
 
 
-def _is_linear(network: Supernet | Subnet) -> bool:
-    """Whether the scores are the last layer's weights times what it reads, or times the mean of its pixels."""
+def _scale(network: Supernet | Subnet) -> tuple[Tensor, Tensor] | None:
+    """What is multiplied by, and then added to, the outputs of the classifier to give the scores, each (classes,).
+
+    None where the scores are not linear in what it reads, or in the mean of its pixels.
+    """
     layers = [(spec, slot[spec.name]) for _, slot in network.named_slots() for spec in slot.layers]
     of_classifier = [network.classifier() in module.children() for _, module in layers]
-    last, *behind = [spec for spec, _ in layers[of_classifier.index(True) :]]
+    (last, _), *behind = layers[of_classifier.index(True) :]
     whole_map, each_pixel = last.window == (last.size, last.size), last.window == (1, 1) and last.stride == 1
     dense = last.kind == "linear" or (last.groups == 1 and not any(last.pads) and (whole_map or each_pixel))
-    return dense and all(spec.activation == "none" for spec in (last, *behind)) and all(map(_is_mean, behind))
+    if not dense or last.norm or any(spec.activation != "none" for spec in (last, *(spec for spec, _ in behind))):
+        return None
+    factor, shift = torch.ones(last.out_channels), torch.zeros(last.out_channels)
+    for spec, module in behind:
+        if spec.kind == "scale":
+            (scale,) = module.children()
+            assert isinstance(scale, ChannelScale)
+            weight = scale.weight.cpu()
+            factor, shift = factor * weight, shift * weight + (0 if scale.bias is None else scale.bias.cpu())
+        elif not _is_mean(spec):
+            return None
+    return (factor, shift) if bool((factor != 0).all()) else None
 
 
 def _is_mean(spec: LayerSpec) -> bool:

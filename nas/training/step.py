@@ -109,7 +109,7 @@ class Trainer:
         self.batches = Batches(data, recipe, self.schedule, seed, self.device)
         self.teacher: Subnet | None = None
         self.parameters = dict(self.network.named_parameters())
-        classifier = list(self.network.classifier().parameters())
+        classifier = [parameter for layer in self.network.classifying() for parameter in layer.parameters()]
         self.optimizer = make_optimizer(self.parameters.values(), recipe, classifier)
         self.average = MovingAverage(self.parameters) if self.schedule.ema_decay(0) else None
         self.subnet_pass = SubnetPass(self.network, recipe, self.device, bfloat16)

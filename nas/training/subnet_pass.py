@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nas.supernet import Subnet, Supernet
 from nas.training.dropout import scaled_features
 from nas.training.losses import accuracy, cross_entropy, distillation
 from nas.training.recipe import Phase, Recipe
@@ -42,7 +43,7 @@ class SubnetPass:
     bfloat16 : run forward passes under autocast to it.
     """
 
-    def __init__(self, network: nn.Module, recipe: Recipe, device: torch.device, bfloat16: bool) -> None:
+    def __init__(self, network: Supernet | Subnet, recipe: Recipe, device: torch.device, bfloat16: bool) -> None:
         self.network, self.recipe, self.device, self.bfloat16 = network, recipe, device, bfloat16
 
     def autocast(self) -> torch.autocast:

@@ -56,6 +56,8 @@ def _clamp(graph: "Graph", node: fx.Node, x: Value, low: Any = None, high: Any =
 def _dropout(graph: "Graph", node: fx.Node, x: Value, p: float, train: bool = False) -> Value:
     if train:
         raise refuse(node, "the network was exported in training mode; call .eval() first")
+    if p:
+        graph.dropout.append(float(p))
     return x
 
 
@@ -73,11 +75,13 @@ def _copied(graph: "Graph", node: fx.Node, x: Value, *rest: Any, **options: Any)
     return value.copied() if isinstance(value, Map) else value
 
 
-@operator("add", "sub", "mul", "div")
-def _arithmetic(graph: "Graph", node: fx.Node, a: Value, b: Value, **options: Any) -> Map:
+@operator("add", "sub", "rsub", "mul", "div")
+def _arithmetic(graph: "Graph", node: fx.Node, a: Value, b: Value, alpha: Any = 1, **options: Any) -> Map:
     name = str(node.target).split(".")[1].rstrip("_")
-    if options.get("alpha", 1) != 1 or options.get("rounding_mode"):
+    if alpha != 1 or options.get("rounding_mode"):
         raise refuse(node, "alpha and rounding have no layer kind")
+    if name == "rsub":
+        a, b, name = b, a, "sub"
     if isinstance(a, Map) and isinstance(b, Map):
         if name == "div":
             raise refuse(node, "dividing by a feature map has no layer kind")

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any
 from torch import fx
 
 from nas.tracing.operators.registry import feature_map, operator, operator_is
-from nas.tracing.values import Map, Value, refuse
+from nas.tracing.values import Map, Value, operator_name, refuse
 
 if TYPE_CHECKING:
     from nas.tracing.graph import Graph
+
+JOINING = ("add", "sub", "rsub", "mul")
+"""Operators that repeat a map of one pixel by themselves."""
 
 
 @operator("cat", "concat", "concatenate")
@@ -93,6 +96,18 @@ def _view(graph: "Graph", node: fx.Node, x: Value, *rest: Any) -> Value:
         return source.as_layout("apart", shape[0])
     before = " x ".join(map(str, node.all_input_nodes[0].meta["val"].shape))
     raise refuse(node, f"no layer kind turns {before} into {' x '.join(map(str, node.meta['val'].shape))}")
+
+
+@operator("expand", "expand_as", "broadcast_to")
+def _expand(graph: "Graph", node: fx.Node, x: Value, *rest: Any, **options: Any) -> Value:
+    source = feature_map(node, x, "map", "last", "flat")
+    shape = tuple(node.meta["val"].shape)
+    if shape == tuple(node.all_input_nodes[0].meta["val"].shape):
+        return source
+    known = source.layout == "map" and source.size == 1 and len(shape) == 4 and shape[1] == source.channels
+    if not known or any(operator_name(user) not in JOINING for user in node.users):
+        raise refuse(node, "repeating is known of maps of one pixel that are then added or multiplied")
+    return source
 
 
 @operator("permute", "transpose")

@@ -123,6 +123,8 @@ def _batch_norm(graph: "Graph", node: fx.Node, x: Value, weight: Value, bias: Va
         raise refuse(node, "batch-norm must have running statistics and be in evaluation mode")
     epsilon = [value for value in rest[2:] if isinstance(value, float)][-1]
     source = feature_map(node, x, "map", "flat")
+    if len(mean) != source.channels:
+        raise refuse(node, "batch-norm of a flattened map has statistics of each pixel; give it one of channels before")
     gamma, beta = weight_tensor(node, weight), weight_tensor(node, bias)
     gamma = torch.ones_like(mean) if gamma is None else gamma
     beta = torch.zeros_like(mean) if beta is None else beta

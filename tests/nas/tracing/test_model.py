@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
+from nas.elastic import ChannelScale
 from nas.tracing import adopt, load_model, start_from
 from search_spaces import get_space
-from tests.nas.tracing.user_networks import ForSmallImages, Small
+from tests.nas.tracing.user_networks import ForSmallImages, Small, lazy
 
 OWN = "tests.nas.tracing.user_networks"
 SIDE = 64
@@ -117,6 +118,63 @@ def test_a_copy_that_is_worked_on_in_place_leaves_what_was_copied() -> None:
         torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
 
 
+def test_a_gate_may_be_expanded_and_taken_from_one() -> None:
+    model = load_model(f"{OWN}:gated", resolution=SIDE)
+    adopted = adopt(model)
+    assert model.module is not None
+    with torch.inference_mode():
+        torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
+
+
+def test_a_constant_behind_the_classifier_stays_with_other_classes() -> None:
+    adopted = adopt(load_model(f"{OWN}:gated", resolution=SIDE))
+    start = start_from(adopted, get_space(adopted.space.name, **adopted.space.options | {"num_classes": 7}))
+    assert [name.rsplit(".", 2)[-2:] for name in start.new] == [["conv", "weight"], ["conv", "bias"]]
+    (scale,) = [module for module in start.supernet.classifying() if isinstance(module, ChannelScale)]
+    torch.testing.assert_close(scale.weight, torch.full((7,), 1 / 0.07))
+
+
+def test_what_the_supernet_has_not_in_common_with_the_given_network_is_said() -> None:
+    model = load_model(f"{OWN}:repeated", resolution=SIDE)
+    shared, dropout, depth = adopt(model, [SIDE]).notes
+    assert model.module is not None
+    given = sum(p.numel() for p in model.module.parameters())
+    block = 32 * 32 * 9 + 3 * 32
+    assert shared.endswith(f"each use gets weights of its own: {given + 2 * block:,} parameters instead of {given:,}")
+    assert dropout.endswith("(0.4) is left out; recipe.dropout=0.4 puts one before the classifier")
+    assert depth.endswith("(up to 0.2) is left out")
+
+
+def test_layers_that_take_their_sizes_from_the_images(tmp_path: Path) -> None:
+    module = lazy().eval()
+    module(images())
+    torch.save(module.state_dict(), tmp_path / "w.pth")
+    for weights in (tmp_path / "w.pth", None):
+        adopted = adopt(load_model(f"{OWN}:lazy", weights, resolution=SIDE))
+        if weights is not None:
+            with torch.inference_mode():
+                torch.testing.assert_close(adopted.supernet(images()), module(images()), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_program_of_other_numbers_is_refused(tmp_path: Path, dtype: torch.dtype) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).to(dtype).eval()
+    torch.export.save(torch.export.export(module, (images().to(dtype),)), tmp_path / "net.pt2")
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(ValueError, match=rf"net\.pt2 was exported for {name}; export it for float32 on the CPU: "):
+        load_model(str(tmp_path / "net.pt2"))
+
+
+def test_a_program_for_another_device_is_refused(tmp_path: Path) -> None:
+    path = export(tmp_path / "net.pt2", nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+
+    def moved(content: bytes) -> bytes:
+        return content.replace(b'"type": "cpu"', b'"type": "cuda"')
+
+    with pytest.raises(ValueError, match="was exported for the device cuda; export it for float32 on the CPU"):
+        load_model(str(changed(path, models__model=moved)))
+
+
 def test_a_network_for_one_size_says_so_once() -> None:
     adopted = adopt(load_model(f"{OWN}:for_small_images", resolution=32))
     assert adopted.space.resolutions == (32,)
@@ -166,6 +224,11 @@ def test_an_exported_program_of_any_batch_or_in_basic_operators(tmp_path: Path) 
         (f"{OWN}:two_inputs", "fails on images of 64 pixels: TypeError: .*missing 1 required positional argument"),
         (f"{OWN}:two_outputs", "gives a tuple, not one tensor of class scores"),
         (f"{OWN}:dense_labels", "output is not one row of class scores an image"),
+        (
+            f"{OWN}:of_pixels",
+            r"module norm \(BatchNorm1d\) uses .*batch-norm of a flattened map has statistics of each",
+        ),
+        (f"{OWN}:repeating", "repeating is known of maps of one pixel that are then added or multiplied"),
         (f"{OWN}:softmax", r"module last \(Softmax\) uses the operator aten.softmax.int, which cannot be made elastic"),
         ("net.pt2", "there is no file net.pt2"),
     ],
@@ -299,26 +362,3 @@ def test_pickled_code_in_an_exported_program_is_not_executed(tmp_path: Path, mar
     with pytest.raises(ValueError, match="brings its own weights"):
         load_model(str(path), tmp_path / "w.pth")
     assert not mark.exists()
-
-
-def test_images_are_normalised_as_timm_says_that_a_network_expects() -> None:
-    pytest.importorskip("timm", reason="needs the extra timm")
-    model = load_model("timm:tf_efficientnet_lite0", num_classes=2, resolution=32)
-    assert model.normalisation == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    assert adopt(model, [32]).normalisation == model.normalisation
-    assert load_model("torchvision:mobilenet_v3_small").normalisation is None
-
-
-def test_a_network_of_timm_says_it_too_where_the_users_own_function_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_model(f"{OWN}:of_timm").normalisation == ((0.5, 0.4, 0.3), (0.25, 0.25, 0.5))
-    for odd in (
-        None,
-        "a name",
-        {"mean": 0.5, "std": 0.5},
-        {"mean": (0.5,) * 3},
-        {"mean": (0.5,) * 3, "std": (0, 1, 1)},
-    ):
-        module = Small()
-        module.default_cfg = odd
-        monkeypatch.setattr(f"{OWN}.small", lambda module=module: module)
-        assert load_model(f"{OWN}:small").normalisation is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 
 class Small(nn.Module):
@@ -104,6 +105,74 @@ class Copying(nn.Module):
         return self.classify((x + y).mean((2, 3)))
 
 
+class Gated(nn.Module):
+    """A gate that is expanded before it is multiplied, the rest of it for a shortcut, and scores behind a scale."""
+
+    def __init__(self, classes: int = 4, behind: nn.Module | None = None) -> None:
+        super().__init__()
+        self.stem, self.classify = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(32, classes)
+        self.squeeze = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 32), nn.Sigmoid())
+        self.behind = behind
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        n, channels, height, width = x.shape
+        gate = self.squeeze(x.mean((2, 3))).view(n, channels, 1, 1)
+        x = x * gate.expand_as(x) + (1 - gate).expand(-1, -1, height, width) * torch.relu(x)
+        scores = self.classify(x.mean((2, 3)))
+        return scores / 0.07 if self.behind is None else self.behind(scores)
+
+
+class Scale(nn.Module):
+    """Multiplies each score by a number that is learnt."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((classes,), 3.0))
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores * self.gamma
+
+
+class Repeated(nn.Module):
+    """One block is used three times; dropout and stochastic depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.classify = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(32, 4)
+        self.block = nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU())
+        self.shallower, self.drop = StochasticDepth(0.2, "row"), nn.Dropout(0.4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        for _ in range(3):
+            x = x + self.shallower(self.block(x))
+        return self.classify(self.drop(x.mean((2, 3))))
+
+
+class OfPixels(nn.Module):
+    """Normalises what it has flattened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm, self.classify = nn.Conv2d(3, 8, 3, 4, 1), nn.LazyBatchNorm1d(), nn.LazyLinear(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.norm(self.stem(images).flatten(1)))
+
+
+class Repeating(nn.Module):
+    """Concatenates the mean of a map, as large as the map, with it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.classify = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(64, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        return self.classify(torch.cat([x, x.mean((2, 3), keepdim=True).expand_as(x)], 1).mean((2, 3)))
+
+
 class Deciding(nn.Module):
     """Does one thing or another, by the values of its input."""
 
@@ -168,6 +237,26 @@ def convolutional() -> nn.Module:
 
 def rectified() -> nn.Module:
     return Convolutional(activation=nn.ReLU())
+
+
+def gated() -> nn.Module:
+    return Gated()
+
+
+def repeated() -> nn.Module:
+    return Repeated()
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(nn.LazyConv2d(16, 3, 4, 1), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(4))
+
+
+def of_pixels() -> nn.Module:
+    return OfPixels()
+
+
+def repeating() -> nn.Module:
+    return Repeating()
 
 
 def windows() -> nn.Module:

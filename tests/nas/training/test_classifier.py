@@ -13,7 +13,7 @@ from nas.supernet import Subnet
 from nas.tracing import Model, adopt
 from nas.training import classifier
 from nas.training.classifier import best_strength, fit_classifier
-from tests.nas.tracing.user_networks import Convolutional, WithoutBias
+from tests.nas.tracing.user_networks import Convolutional, Gated, Scale, WithoutBias
 
 
 @pytest.mark.parametrize("alone", [True, False], ids=["subnet", "supernet"])
@@ -41,8 +41,10 @@ def traced(module: nn.Module) -> Subnet:
         Convolutional(3),
         WithoutBias(3),
         nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1), nn.ReLU(), nn.Flatten(), nn.Linear(16 * 16, 3)),
+        Gated(3),
+        Gated(3, Scale(3)),
     ],
-    ids=["convolution", "without bias", "of all pixels"],
+    ids=["convolution", "without bias", "of all pixels", "constant behind", "scale behind"],
 )
 def test_classifiers_of_other_kinds_are_fitted_too(module: nn.Module) -> None:
     data, net = tiny_data(), traced(module)
@@ -51,7 +53,27 @@ def test_classifiers_of_other_kinds_are_fitted_too(module: nn.Module) -> None:
     assert evaluate(net.eval(), "train", data) > most + 0.1
 
 
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Sigmoid(), nn.Sequential(nn.MaxPool2d(2))])
+def test_scores_are_what_was_fitted_whatever_scale_they_have() -> None:
+    data, (alone, scaled) = tiny_data(), (traced(Gated(3, behind)) for behind in (nn.Identity(), Scale(3)))
+    scaled.load_state_dict(alone.state_dict(), strict=False)
+    images = torch.randn(4, 3, 16, 16)
+    assert fit_classifier(alone, data)
+    assert fit_classifier(scaled, data)
+    with torch.inference_mode():
+        torch.testing.assert_close(scaled.eval()(images), alone.eval()(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("behind", [Scale(3), nn.BatchNorm1d(3)])
+def test_the_classifier_is_the_last_matrix_and_all_behind_it_is_new_with_it(behind: nn.Module) -> None:
+    net = traced(Gated(3, behind))
+    assert isinstance(net.classifier(), nn.Linear | nn.Conv2d)
+    assert len(net.classifying()) == 2
+    assert net.classifying()[1].weight.shape == (3,)
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.Sigmoid(), nn.Sequential(nn.MaxPool2d(2)), nn.BatchNorm2d(3, momentum=0.5)]
+)
 def test_where_scores_are_not_linear_in_the_features_nothing_is_fitted_and_that_is_told(activation: nn.Module) -> None:
     net = traced(Convolutional(3, activation))
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

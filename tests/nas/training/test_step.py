@@ -9,12 +9,14 @@ import torch
 from tiny_run import in_files, shipped_recipe, tiny_data, tiny_recipe, tiny_supernet
 
 from nas.data import prepare
+from nas.tracing import Model, adopt
 from nas.training import Trainer
 from nas.training.batches import STEP
 from nas.training.dropout import dropout_factors, scaled_features
 from nas.training.losses import cross_entropy, kl_divergence
 from nas.training.recipe import Recipe
 from nas.training.samplers import sample_step
+from tests.nas.tracing.user_networks import Convolutional
 
 
 def sandwich(**changes: object) -> Recipe:
@@ -226,6 +228,23 @@ def test_dropout_scales_what_is_kept_and_repeats() -> None:
     torch.testing.assert_close(dropped[kept], 2 * whole[kept])
     assert torch.equal(dropped, features(0.5))
     assert torch.equal(whole, features(0.0))
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["subnet", "supernet"])
+def test_dropout_leaves_out_channels_where_the_classifier_is_a_convolution(alone: bool) -> None:
+    supernet = adopt(Model("given", 16, Convolutional(3).eval()), [16]).supernet
+    net = supernet.extract(supernet.space.max) if alone else supernet
+    Trainer(net, tiny_data(), tiny_recipe(dropout=0.5)).train_step(0)
+    seen: list[torch.Tensor] = []
+    factors = dropout_factors(net, 0.5, torch.Generator().manual_seed(0), 8, slice(0, 8), torch.device("cpu"))
+    assert factors is not None
+    with scaled_features(net, factors):
+        handle = net.classifier().register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+        net(torch.randn(8, 3, 16, 16))
+        handle.remove()
+    left_out = (seen[0] == 0).all(dim=3).all(dim=2)
+    assert left_out[factors == 0].all()
+    assert not left_out[factors != 0].all()
 
 
 @pytest.mark.parametrize("regularise", ["all", "max_net"])
