@@ -7,7 +7,8 @@ alike. Times are milliseconds of one inference.
 The job: ``models`` ({key: path}), ``runtime``, ``precision`` (of the arithmetic, where the file leaves it open),
 ``threads``, ``core`` (a number, null for the idlest, -1 for no pinning), ``rounds``, ``runs`` (timed in each round),
 ``seconds`` (to spend on a network), ``limit_s`` (for all).
-Events: ``start`` (machine and versions), ``loaded``, ``round`` (median of each network), ``end``, ``error``.
+Events: ``start`` (machine and versions), ``loaded``, ``timed`` (a slow network; the round goes on), ``round``
+(median of each network), ``end``, ``error``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ WARM_UP_RUNS, WARM_UP_SECONDS = 10, 0.3
 SHORTEST_SLICE_MS = 2.0
 """Of one network in one round: below it, the clock and the caches' refill after the previous network show."""
 
+SLOW_S = 1.0
+"""After so long without a report, one says that the round goes on; more reports would disturb what is measured."""
 
 Run = Callable[[], Any]
 Say = Callable[..., None]
@@ -327,7 +330,12 @@ def measure(job: dict[str, Any], say: Say) -> None:
         if time.monotonic() > end and number >= MIN_ROUNDS:
             break
         wall, cpu = time.perf_counter(), time.process_time()
-        times = {key: time_runs(run, runs[key]) for key, run in nets.items()}
+        times, said = {}, wall
+        for key, run in nets.items():
+            times[key] = time_runs(run, runs[key])
+            if time.perf_counter() - said > SLOW_S:
+                say("timed", model=key)
+                said = time.perf_counter()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         gc.collect()
         say("round", ms=times, runs=runs, waited=max(0.0, 1 - cpu / wall))

@@ -240,7 +240,7 @@ class Device:
         """While entered, this process alone measures on the device, under the conditions of its table."""
         self._transport()  # an obstacle is reported before any network is built
         self._say_programs()
-        with self.table.locked(self.listener):
+        with self.table.alone(self.listener), self.table.locked(self.listener):
             self.table.check_conditions()  # another process may have measured under others meanwhile
             yield
 

@@ -1,6 +1,7 @@
 """What is stored of a device: everything measured on it, as a latency table with its conditions. Milliseconds."""
 
 import datetime
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -61,9 +62,8 @@ class DeviceTable:
         batch = "" if self.batch == 1 else f".batch{self.batch}"
         return self.folder / f"{self.spec.name}.{space.name}{batch}.profile.json"
 
-    @contextmanager
-    def locked(self, listener: Listener = SILENT) -> Iterator[None]:
-        """Be the only one that measures on the device and writes its table; wait for a process that does.
+    def locked(self, listener: Listener = SILENT) -> AbstractContextManager[None]:
+        """Be the only one that writes the table; wait for a process that does.
 
         The process that is the only one may call this again meanwhile.
 
@@ -74,8 +74,30 @@ class DeviceTable:
         """
         check_writable(self.folder, RUNS_HINT)
         self.folder.mkdir(parents=True, exist_ok=True)
+        return self._hold(self.folder / f".{self.spec.name}.lock", listener)
+
+    def alone(self, listener: Listener = SILENT) -> AbstractContextManager[None]:
+        """Be the only one that measures on the device's machine, by whichever of its cards; otherwise as `locked`.
+
+        The devices' folders lie side by side. Without a lock where none can be written there.
+        """
+        lock = self.folder.parent / self._machine_lock
+        with suppress(OSError):
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            if os.access(lock if lock.exists() else lock.parent, os.W_OK):
+                return self._hold(lock, listener)
+        return nullcontext()
+
+    @property
+    def _machine_lock(self) -> str:
+        """A file name for each machine: this one, an address, or where the card has none, the only phone attached."""
+        where = {"local": "", "none": self.spec.name}.get(self.spec.transport, self.spec.address)
+        return f".{self.spec.transport}{hashlib.sha256(where.encode()).hexdigest()[:12] if where else ''}.lock"
+
+    @contextmanager
+    def _hold(self, path: Path, listener: Listener) -> Iterator[None]:
         # The system gives up the lock of a process that ends, however it ends.
-        lock = FileLock(self._lock, is_singleton=True)
+        lock = FileLock(path, is_singleton=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -89,17 +111,6 @@ class DeviceTable:
             yield
         finally:
             lock.release()
-
-    def alone(self, listener: Listener = SILENT) -> AbstractContextManager[None]:
-        """As `locked`, for what is not written into the table: without a lock where none can be written."""
-        lock = self._lock
-        if not os.access(lock if lock.exists() else self.folder, os.W_OK):
-            return nullcontext()
-        return self.locked(listener)
-
-    @property
-    def _lock(self) -> Path:
-        return self.folder / f".{self.spec.name}.lock"
 
     def programs(self) -> list[str]:
         """What was run when the device was measured last."""
@@ -255,7 +266,7 @@ class DeviceTable:
                 "pinned_to": rounds.start.cores,
                 "address": self.spec.address,
                 "programs": list(self.spec.programs),
-                "protocol": f"lower quartile of {protocol.rounds} interleaved rounds x {protocol.runs} runs",
+                "protocol": f"lower quartile of up to {protocol.rounds} interleaved rounds, see column runs",
                 "sessions": sessions,
             },
             date=today,

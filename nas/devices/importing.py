@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from latency_tables.card import Card, device_name, read_card
-from latency_tables.table import COLUMNS, LatencyTable, merge_repeats, read_rows, write_table
+from latency_tables.table import COLUMNS, DISAGREEMENT, KEY, LatencyTable, merge_repeats, read_rows, write_table
 from nas.devices.block_table import read_block_table
 from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, processor_here
 from nas.devices.device_table import DEVICES_FOLDER, DeviceTable
@@ -102,7 +102,8 @@ def import_table(
         card = _joined(card, None if before is None else before.card, spec, first)
         card = replace(card, precision=_precision(rows, before, spec if known else None, first))
         if before is not None:
-            rows = merge_repeats(pd.concat([before.rows, rows], ignore_index=True), stored.path)
+            _refuse_contradictions(before.rows, rows, stored.path, first)
+            rows = merge_repeats(pd.concat([before.rows, rows], ignore_index=True))
         table = LatencyTable(rows, card)
         write_table(stored.path, table)
     for warning in warnings:
@@ -167,8 +168,24 @@ def _precision(rows: pd.DataFrame, before: LatencyTable | None, spec: DeviceSpec
     return str(next(iter(found)))
 
 
+def _refuse_contradictions(stored: pd.DataFrame, rows: pd.DataFrame, table: Path, path: Path) -> None:
+    """Refuse a file `path` whose `rows` contradict those stored in `table` of the same networks.
+
+    Raises
+    ------
+    ValueError : they do; names the first network.
+    """
+    both = stored.merge(rows, on=list(KEY), suffixes=("", "_new"))
+    before, now = (both[column].to_numpy(dtype=np.float64) for column in ("latency_ms", "latency_ms_new"))
+    for i in np.flatnonzero(np.maximum(before, now) > (1 + DISAGREEMENT) * np.minimum(before, now))[:1]:
+        raise ValueError(
+            f"{path} says that {both['architecture'][i]} takes {now[i]:g} ms, {table} says {before[i]:g} ms; "
+            "delete its line in the file that is wrong"
+        )
+
+
 def _slowdowns(rows: pd.DataFrame, path: Path, find_space: Callable[[str], SearchSpace]) -> list[str]:
-    """A sentence for each space while whose networks were measured the device slowed down."""
+    """A sentence for each batch, and each space where there is no reference, in which the device slowed down."""
     if "order" not in rows:
         return []
     order = pd.to_numeric(rows["order"], errors="coerce")
@@ -176,11 +193,17 @@ def _slowdowns(rows: pd.DataFrame, path: Path, find_space: Callable[[str], Searc
         wrong = rows.loc[order.isna(), "order"].iloc[0]
         raise ValueError(f"{path}: {wrong!r} in column order is no number; it numbers the rows as they were measured")
     rows = rows.iloc[np.argsort(order.to_numpy(), kind="stable")]
-    if "reference_ms" in rows:
-        found = find_slowdown(rows["reference_ms"].to_numpy(dtype=np.float64))
-        return [] if found is None else [describe_slowdown(found, len(rows), "network")]
     sentences = []
-    for label, group in rows.groupby("space", sort=False):
+    if "reference_ms" in rows and rows["reference_ms"].notna().any():
+        for batch, group in rows.groupby("batch", sort=False):
+            known = np.flatnonzero(group["reference_ms"].notna())  # it may be blank for some
+            found = find_slowdown(group["reference_ms"].to_numpy(dtype=np.float64)[known])
+            if found is not None:
+                found = found._replace(after=int(known[found.after]))
+                what = "network" if len(group) == len(rows) else f"network at batch {batch}"
+                sentences.append(describe_slowdown(found, len(group), what))
+        return sentences
+    for (label, _), group in rows.groupby(["space", "batch"], sort=False):
         space = find_space(str(label))
         population = np.stack([space.parse(text) for text in group["architecture"]])
         slow = find_slowdown_of_device(fleet_predictor(space), population, group["latency_ms"].to_numpy(np.float64))

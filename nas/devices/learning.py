@@ -90,9 +90,14 @@ def learn_device(
     for remark in remarks_on(predictor, device, space):
         listener.say(remark)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
+    confirmed = device.table.confirmed(space, measured)
 
     def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
-        predictor.adapt(np.concatenate([measured, population]), np.concatenate([latency_ms, finalists_ms]))
+        predictor.adapt(
+            np.concatenate([measured, population]),
+            np.concatenate([latency_ms, finalists_ms]),
+            np.concatenate([confirmed, np.zeros(len(population), dtype=bool)]),
+        )
 
     return KnownLatency(predictor, describe_errors(predictor), refit)
 

@@ -168,12 +168,12 @@ def _finalists_on_front(axes: Axes, run: SearchRun, theme: Theme) -> None:
         **_error_style(theme, ORANGE, hollow=True),
     )
     if measured.any():
-        median = table.loc[measured, "measured_latency_ms"]
+        latency = table.loc[measured, "measured_latency_ms"]
         spread = np.stack(
-            [median - table.loc[measured, "measured_p10_ms"], table.loc[measured, "measured_p90_ms"] - median]
+            [latency - table.loc[measured, "measured_p10_ms"], table.loc[measured, "measured_p90_ms"] - latency]
         )
         axes.errorbar(
-            median,
+            latency,
             accuracy[measured],
             xerr=spread.clip(0),
             label="finalists, measured (p10 to p90)",

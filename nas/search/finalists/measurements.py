@@ -1,6 +1,6 @@
 """Measurements of finalists by session, and the chance that a network which kept a limit keeps it again.
 
-A session is one fresh process on the device. Medians repeat within a process far better than from one process to
+A session is one fresh process on the device. Latencies repeat within a process far better than from one process to
 the next, so one session proves nothing. What decides is the latency of *another* session: a prediction
 interval from the mean of a network's sessions and the spread between sessions. Latencies are milliseconds.
 """
@@ -30,7 +30,7 @@ Floats = NDArray[np.float64]
 
 
 def measured_columns(latency: Latency = ONLY_DEVICE) -> list[str]:
-    """Columns of median, p10 and p90 of a latency as measured."""
+    """Columns of a latency as measured, its p10 and its p90."""
     return [latency.column(f"measured_{name}_ms") for name in ("latency", "p10", "p90")]
 
 

@@ -26,7 +26,7 @@ from nas.search.objectives import Objectives
 from search_spaces import Population, SearchSpace
 
 Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
-"""Median, p10 and p90 latency in milliseconds of n networks, each (n,), in a fresh process on the device."""
+"""Latency, p10 and p90 in milliseconds of n networks, each (n,), in a fresh process on the device."""
 Evaluate = Callable[[Population], NDArray[np.float64]]
 """Accuracy in [0, 1] of n networks with the supernet's weights on the search-validation split, (n,)."""
 StandardError = Callable[[float], float]

@@ -332,13 +332,13 @@ def model_file(folder: Path) -> Path:
     return path
 
 
-def test_finalists_wait_for_whoever_measures_on_the_device(tmp_path: Path) -> None:
+def test_finalists_wait_for_whoever_measures_on_the_machine_by_any_of_its_cards(tmp_path: Path) -> None:
     said: list[str] = []
     held = threading.Event()
     free = threading.Event()
 
     def hold() -> None:
-        with Device(CPU, folder=tmp_path).table.locked():
+        with Device(replace(CPU, name="cpu-int8", precision="int8"), folder=tmp_path / "cpu-int8").table.alone():
             held.set()
             free.wait(10)
 
@@ -349,7 +349,7 @@ def test_finalists_wait_for_whoever_measures_on_the_device(tmp_path: Path) -> No
     other = threading.Thread(target=hold)
     other.start()
     held.wait(10)
-    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard(), listener=Listener(say=say))
+    device = Device(CPU, folder=tmp_path / "cpu", protocol=QUICK, transport=FakeBoard(), listener=Listener(say=say))
     device.measure_models([model_file(tmp_path)])
     other.join()
     assert said == ["another process measures on cpu: waiting for it, for 60 minutes at most"]
@@ -357,9 +357,26 @@ def test_finalists_wait_for_whoever_measures_on_the_device(tmp_path: Path) -> No
 
 def test_who_measures_on_a_device_may_measure_files_on_it_too(tmp_path: Path) -> None:
     device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard())
-    with device.table.locked():
+    with device.table.alone():
         again = Device(CPU, folder=tmp_path, protocol=QUICK, transport=FakeBoard())
         assert len(again.measure_models([model_file(tmp_path)]).measurements) == 1
+
+
+def test_one_lock_for_each_machine_also_where_nothing_was_measured_yet(tmp_path: Path) -> None:
+    def locks(*specs: DeviceSpec) -> set[str]:
+        folder = tmp_path / "-".join(spec.name for spec in specs)
+        for spec in specs:
+            with Device(spec, folder=folder / spec.name).table.alone():
+                pass
+        return {path.name for path in folder.iterdir()}
+
+    board = DeviceSpec("board", transport="ssh", host="me@board")
+    phone = DeviceSpec("phone", transport="adb")
+    assert len(locks(CPU, replace(CPU, name="cpu-litert", runtime="litert"))) == 1
+    assert len(locks(board, replace(board, name="board-int8", precision="int8"))) == 1
+    assert len(locks(phone, replace(phone, name="phone-2threads", threads=2))) == 1
+    others = replace(board, name="board2", host="me@board2"), replace(phone, name="phone2", serial="abc")
+    assert len(locks(CPU, board, phone, *others)) == 5
 
 
 def test_files_are_measured_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -381,3 +381,15 @@ def test_a_csv_is_read_with_the_options_of_the_space(
     assert "is not a word of space" in capsys.readouterr().err
     assert main(["measure", "--device", "mine", "--import", "x.csv", "space.kernels=[3,5,7]"]) == 0
     assert len(get_device("mine").table.known(wide)[0]) == 2
+
+
+def test_a_file_that_contradicts_what_is_stored_says_of_which_network(tmp_path: Path) -> None:
+    space = get_space("mobilenet_v3_small_images")
+    names = space.format(np.stack([space.min, space.max]))
+    source = tmp_path / "theirs.csv"
+    header = "space,architecture,latency_ms\n"
+    source.write_text(f"{header}{space.name},{names[0]},0.3\n{space.name},{names[1]},0.9\n")
+    import_table([source], "board", folder=tmp_path)
+    source.write_text(f"{header}{space.name},{names[1]},1.9\n")
+    with pytest.raises(ValueError, match=f"says that {names[1]} takes 1.9 ms, .*board.csv says 0.9 ms; delete"):
+        import_table([source], "board", folder=tmp_path)

@@ -73,6 +73,18 @@ def board(tmp_path):
     )
 
 
+def test_a_confirmed_latency_is_not_doubted_in_a_search(board):
+    population = SMALL.sample(13, np.random.default_rng(1), tilt=1.5)
+    table = board.measure(SMALL, population[:12])
+    rows = table.rows.copy()
+    rows.loc[5, ["latency_ms", "p10_ms", "p90_ms"]] *= 3
+    write_table(board.table.path, replace(table, rows=rows))
+    board.table.confirm(SMALL, [rows["architecture"][5]])
+    known = learn_device(board, SMALL, samples=12)
+    known.refit(population[12:], np.array([rows["latency_ms"][0]]))
+    assert 5 not in known.predictor.suspicious_
+
+
 def architectures(table):
     return table.rows["architecture"].tolist()
 

@@ -1,8 +1,11 @@
 """What rounds say: the latency, and when not to trust it."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from nas.devices import agent
 from nas.devices.events import Machine, Start
 from nas.devices.protocol import Protocol, Rounds, conditions
 
@@ -58,3 +61,13 @@ def test_repeatability_is_over_processes() -> None:
 def test_impossible_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="rounds must be positive, got 0"):
         Protocol(rounds=0)
+
+
+def test_networks_that_take_long_are_reported_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "SLOW_S", 0.0)
+    monkeypatch.setattr(agent, "WARM_UP_SECONDS", 0.0)
+    monkeypatch.setitem(agent.RUNTIMES, "fake", ("json", lambda *_: lambda: None))
+    said: list[str] = []
+    job: dict[str, Any] = {"models": {"net0": "", "reference": ""}, "runtime": "fake", "threads": 1, "core": -1}
+    agent.measure(job | {"rounds": 5, "runs": 1, "seconds": 1, "limit_s": 9}, lambda event, **_: said.append(event))
+    assert said[3:6] == ["timed", "timed", "round"]

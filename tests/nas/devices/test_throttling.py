@@ -85,6 +85,28 @@ def test_an_imported_file_that_says_its_order_tells_of_a_slowdown(tmp_path: Path
     assert said == [warning]
 
 
+def test_rows_without_a_reference_are_passed_over(tmp_path: Path) -> None:
+    order, said = np.arange(12), list[str]()
+    listener = Listener(say=said.append)
+    slow = np.where(order < 6, 1.0, 1.4)
+    blank = np.where(order % 5 == 0, "", 2.0 * slow)
+    import_table([table(tmp_path, macs(12) * slow, order, reference_ms=blank)], "a", folder=tmp_path, listener=listener)
+    assert ["from network 7 of 12 on, the reference network took 1.40 times" in sentence for sentence in said] == [True]
+    nothing = table(tmp_path, macs(12) * slow, order, reference_ms=np.full(12, ""))
+    import_table([nothing], "b", folder=tmp_path, listener=listener)
+    assert "about 1.4 times as long as the others speak for" in said[1]
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_a_file_of_two_batches_is_no_slowdown(tmp_path: Path, reference: bool) -> None:
+    order, said = np.arange(20), list[str]()
+    batch = np.where(order < 10, 1, 8)
+    extra = {"reference_ms": 2.0 * batch} if reference else {}
+    path = table(tmp_path, macs(20) * batch, order, batch=batch, **extra)
+    import_table([path], "phone", folder=tmp_path, listener=Listener(say=said.append))
+    assert said == []
+
+
 def test_an_order_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
     path = table(tmp_path, macs(4), np.array(["first", "2", "3", "4"]))
     with pytest.raises(ValueError, match="'first' in column order is no number"):
