@@ -18,6 +18,7 @@ The test split is evaluated in all of them, and decides nothing.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -35,6 +36,7 @@ import pandas as pd
 import torch
 
 from latency_tables.files import write_text
+from nas.cli.outcome import EXIT_INFEASIBLE, EXIT_MISSED, EXIT_OK
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
 from nas.evaluation.trained import TrainedSupernet
@@ -43,6 +45,7 @@ from nas.pipeline.initial import initial_normalisation, initial_space, initial_s
 from nas.pipeline.photographs import TRAIN_TIME, adapting
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import Listener
+from nas.search.budget import Limit
 from nas.supernet import Subnet, Supernet
 from nas.training import Finetuning, Phase, Recipe, load_recipe, train
 from nas.training.classifier import features, fit_classifier, regression
@@ -124,7 +127,8 @@ def train_by(name: str, data: ImageData, epochs: float, seed: int, resolutions: 
     validation = evaluate_subnets(supernet, population, data)
     test = evaluate_subnets_on_test(supernet, population, data)
     return [
-        {"recipe": name, "seed": seed, "epochs": epochs, "seconds": round(seconds), "network": network}
+        {"optimizer": recipe.optimizer, "learning_rate": str(recipe.learning_rate), "recipe": name}
+        | {"seed": seed, "epochs": epochs, "seconds": round(seconds), "network": network}
         | {"mmacs": round(int(macs[i]) / 1e6, 1), "validation": round(float(validation[i]), 4)}
         | {"test": round(float(test[i]), 4)}
         for i, network in enumerate(chosen)
@@ -145,14 +149,19 @@ def classifiers(data: ImageData, side: int) -> list[dict[str, Any]]:
 
 
 def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str], work: Path) -> list[dict[str, Any]]:
-    """Rows of the table of budgets for one search, as it is typed."""
-    out = work / f"{budget.rstrip('%')}_{seed}"
+    """Rows of the table of budgets for one search, as it is typed; a budget that was missed is one of them."""
+    words = hashlib.sha256(json.dumps([data, train_time, more]).encode()).hexdigest()[:8]
+    out = work / f"{budget.rstrip('%')}_{seed}_{words}"
     command = [sys.executable, "-m", "nas", "search", "--data", data, "--latency", budget, "--seed", str(seed)]
     command += ["--train-time", train_time, "--out", str(out), *more]
     began = time.perf_counter()
     process = subprocess.Popen(command, cwd=work, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     _, status, used = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
+    code = os.waitstatus_to_exitcode(status)
+    if code == EXIT_INFEASIBLE:
+        print(f"{budget}: no network can keep it", flush=True)
+        return [{"budget": budget, "train_time": train_time, "seed": seed, "status": "infeasible"}]
+    if code not in (EXIT_OK, EXIT_MISSED):
         raise SystemExit(f"{' '.join(command)} failed")
     seconds, memory_gb = time.perf_counter() - began, used.ru_maxrss * 1024 / 1e9
     rows = rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
@@ -166,7 +175,10 @@ def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str
 def rows_of(
     record: Mapping[str, Any], budget: str, train_time: str, seconds: float, memory_gb: float
 ) -> list[dict[str, Any]]:
-    """Rows for the chosen network and the baselines of a finished search."""
+    """Rows for the chosen network and the baselines of a finished search.
+
+    `latency_ms` of the chosen network is what the search proved; `session_ms` is from one session with the baselines.
+    """
     limit = next(b["limit"] for b in record["budgets"] if b["key"] == "latency_ms")
     common = {
         "budget": budget,
@@ -186,13 +198,16 @@ def rows_of(
         "test_error": record["test_accuracy_error"],
         "latency_ms": record["measured"]["latency_ms"],
     }
-    found = [chosen, *(record.get("baselines") or {}).get("networks", [])]
+    compared = record.get("baselines") or {}
+    found = [chosen, *compared.get("networks", [])]
+    session = [compared.get("chosen", {}).get("latency_ms"), *(each["latency_ms"] for each in found[1:])]
     return [
         common
         | {"network": n["name"], "resolution": n["resolution"], "mmacs": round(n["macs"] / 1e6, 1)}
         | {"validation": round(n["accuracy"], 4), "test": round(n["test_accuracy"], 4)}
         | {"test_error": round(n["test_error"], 4), "latency_ms": round(n["latency_ms"], 3)}
-        for n in found
+        | {"session_ms": None if ms is None else round(ms, 3)}
+        for n, ms in zip(found, session, strict=True)
     ]
 
 
@@ -253,7 +268,7 @@ def add(rows: list[dict[str, Any]], name: str, keys: list[str], **common: str) -
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="*", default=PARTS, help=f"of {', '.join(PARTS)}")
+    parser.add_argument("part", nargs="*", help=f"of {', '.join(PARTS)} (all where none is named)")
     parser.add_argument("--data", required=True, help="folder of photographs")
     parser.add_argument("--seeds", default="0,1,2", help="with commas between")
     parser.add_argument("--recipes", default=",".join(RECIPES), help="names with commas between")
@@ -269,6 +284,13 @@ def main() -> None:
     parser.add_argument("--alone-rates", default="1", help="times the usual learning rate, with commas between")
     parser.add_argument("--work", type=Path, default=Path("runs/photographs"), help="where the searches go")
     asked = parser.parse_args()
+    for named, known in ((asked.part, PARTS), (asked.recipes.split(","), RECIPES)):
+        for name in named:
+            if name not in known:
+                parser.error(f"{name!r} is none of {', '.join(known)}")
+    asked.part = asked.part or PARTS
+    for budget in asked.budgets.split(","):
+        Limit.parse("latency", budget)
     if "alone" in asked.part and asked.supernet is None:
         asked.part = [part for part in asked.part if part != "alone"]
         print("alone is left out: it needs --supernet")
