@@ -152,6 +152,8 @@ class Study:
             except (BudgetMissed, InfeasibleBudget) as error:
                 return str(error)
         record = read_json(out / "result.json", dict[str, Any])
+        if record["status"] != "met":
+            return f"budget {record['status']}"
         subnet = load_subnet(out / "subnet.safetensors").eval()
         start = start_from(
             adopt(load_model(f"torchvision:{self.network}", original, resolution=self.side)), subnet.space
@@ -169,6 +171,8 @@ class Study:
         source, place = self.work / f"elastic_{share}", self.work / f"alone_{share}_{self.tune_time}"
         if not (source / "subnet.safetensors").is_file():
             return "nothing to train"
+        if read_json(source / "result.json", dict[str, Any])["status"] != "met":
+            return "its budget was missed"
         if not (place / "result.json").is_file():
             place.mkdir(parents=True, exist_ok=True)
             settings, sentence = as_its_supernet(Finetuning(), source, ())
@@ -316,9 +320,6 @@ def main() -> None:
     except PackageNotFoundError:
         parser.error("pip install --no-deps torch-pruning==1.6.1")
     about = conditions(asked) | {"start": "random weights" if weights is None else weights.name}
-    asked.results.mkdir(parents=True, exist_ok=True)
-    write_text(asked.results / CONDITIONS, json.dumps(about, indent=1) + "\n")
-    print(json.dumps(about), flush=True)
     seconds = parse_duration(asked.train_time)
     trainings = 2 + len(RIVALS) * len(shares)
     alone_s = parse_duration(asked.tune_time) * len(shares)
@@ -330,6 +331,9 @@ def main() -> None:
     )
     settings = DataSettings(name="folder", root=asked.data, resolution=asked.resolution)
     images = replace(load_data(settings, SAY), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    asked.results.mkdir(parents=True, exist_ok=True)
+    write_text(asked.results / CONDITIONS, json.dumps(about, indent=1) + "\n")
+    print(json.dumps(about), flush=True)
     began = time.perf_counter()
     for seed in range(asked.seeds):
         work = asked.work.resolve() / f"{asked.network}_{asked.resolution}px_{asked.train_time}_seed{seed}"

@@ -82,8 +82,27 @@ def main() -> None:
     torch.set_num_threads(words.threads)
     scratch = [int(epochs) for epochs in words.scratch.split(",") if epochs] or [words.epochs]
     trained = TrainedSupernet.open(words.run)
+    words.out.mkdir(parents=True, exist_ok=True)
     table = words.out / "finetuning.csv"
+    same = {
+        "supernet": words.run.name,
+        "learning_rate": {"fine-tuned": words.learning_rate, "from scratch": words.scratch_learning_rate},
+        "seed": words.seed,
+    }
+    if (words.out / "conditions.json").is_file():
+        known = json.loads((words.out / "conditions.json").read_text())
+        for key, value in same.items():
+            if known[key] != value:
+                parser.error(f"{table} was made with {key} {known[key]}, not {value}; name another folder by --out")
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    facts = same | {
+        "data": {"name": trained.data.name, "fingerprint": trained.data.fingerprint},
+        "images": {name: len(getattr(trained.data, name)) for name in ("train", "validation", "test")},
+        "threads": words.threads,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+    }
+    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
     teacher = trained.subnet(trained.space.max)
     for genotype in chosen(trained, words.macs.split(","), words.evaluations, words.seed):
         for weights, epochs in (("fine-tuned", words.epochs), *(("from scratch", epochs) for epochs in scratch)):
@@ -106,17 +125,6 @@ def main() -> None:
             rows += rows_of(net, weights, epochs, tuned)
             write_text(table, pd.DataFrame(rows).round(5).to_csv(index=False))
             print(rows[-1], flush=True)
-    facts = {
-        "supernet": words.run.name,
-        "data": {"name": trained.data.name, "fingerprint": trained.data.fingerprint},
-        "images": {name: len(getattr(trained.data, name)) for name in ("train", "validation", "test")},
-        "learning_rate": {"fine-tuned": words.learning_rate, "from scratch": words.scratch_learning_rate},
-        "seed": words.seed,
-        "threads": words.threads,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-    }
-    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
     print(json.dumps(facts), pd.DataFrame(rows).to_string(index=False), sep="\n")
 
 

@@ -98,7 +98,7 @@ def fronts(task: Task, seeds: int, seconds: float) -> pd.DataFrame:
             values = recorder.curve(lambda points: hypervolume(points, WORST), MOMENTS)
             n = sum(map(len, recorder.objectives))
             rows += [(method, seed, moment, value, n) for moment, value in zip(MOMENTS, values, strict=True)]
-    return pd.DataFrame(rows, columns=["method", "seed", "cpu_s", "hypervolume", "evaluations_to_own_best"])
+    return pd.DataFrame(rows, columns=["method", "seed", "cpu_s", "hypervolume", "evaluations"])
 
 
 def main() -> int:

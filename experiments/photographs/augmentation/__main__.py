@@ -144,6 +144,21 @@ def main() -> None:
     data = load_data(DataSettings(name="folder", root=root, resolution=SIDE), Listener(say=print))
     table = words.out / "augmentation.csv"
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    same = {"train_time": words.train_time, "fingerprint": data.fingerprint}
+    if (words.out / "conditions.json").is_file():
+        known = json.loads((words.out / "conditions.json").read_text())
+        for key, value in same.items():
+            if known[key] != value:
+                parser.error(f"{table} was made with {key} {known[key]}, not {value}; name another folder by --out")
+    facts = same | {
+        "space": f"mobilenet_v3 at {SIDE} pixels",
+        "images": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
+        "augmentation": {name: [entry.as_dict() for entry in entries] for name, entries in LISTS.items()},
+        "threads": words.threads,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "torch": version("torch")},
+    }
+    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
     for seed in map(int, words.seeds.split(",")):
         for name in names:
             if any((row["trained"], row["augmentation"], row["seed"]) == (words.of, name, seed) for row in rows):
@@ -152,17 +167,6 @@ def main() -> None:
             rows += perform(words.of, name, seed, data, folder, words.train_time, words.threads, words.random)
             write_text(table, pd.DataFrame(rows).to_csv(index=False))
             print(summary(pd.DataFrame(rows)).to_string(index=False), flush=True)
-    facts = {
-        "train_time": words.train_time,
-        "space": f"mobilenet_v3 at {SIDE} pixels",
-        "images": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
-        "fingerprint": data.fingerprint,
-        "augmentation": {name: [entry.as_dict() for entry in entries] for name, entries in LISTS.items()},
-        "threads": words.threads,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-    }
-    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
     print(summary(pd.DataFrame(rows)).to_string(index=False))
 
 
