@@ -8,6 +8,7 @@ from nas.pipeline.at_hand import NONE, baseline_names
 from nas.pipeline.baselines import SHARE
 from nas.pipeline.images import count_images
 from nas.pipeline.request import SearchRequest
+from nas.shipped import CARD
 from nas.training.duration import parse_duration, show_duration
 from search_spaces import SearchSpace
 
@@ -16,7 +17,7 @@ IMAGES, PASSES = 4, 3
 
 
 def expected_time(request: SearchRequest, space: SearchSpace) -> str:
-    """What the parts of the search will take, in a sentence.
+    """What the parts of the search will take, in a sentence; training takes nothing where the supernet is there.
 
     Parameters
     ----------
@@ -24,6 +25,7 @@ def expected_time(request: SearchRequest, space: SearchSpace) -> str:
     space : of the networks; one of middle cost is timed.
     """
     training = parse_duration(str(request.train_time))
+    trained = (request.training_folder / CARD).is_file()
     images = count_images(request.data) or 0
     fraction = request.data.validation_fraction
     validation = round(images * fraction / max(0.1, 1 - fraction - request.data.test_fraction))
@@ -32,15 +34,14 @@ def expected_time(request: SearchRequest, space: SearchSpace) -> str:
     tuning = request.finetune_s
     compared = request.baselines != NONE and (request.model is not None or baseline_names(request.baselines))
     baselines = SHARE * (training + tuning) if compared else 0.0
-    parts = [
-        f"{show_duration(training)} of training",
-        f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets",
-    ]
+    parts = [] if trained else [f"{show_duration(training)} of training"]
+    parts.append(f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets")
     if baselines:
-        parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
+        most = "up to " if trained else ""  # those of an earlier search may be there
+        parts.append(f"{most}{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
     if tuning:
         parts.append(f"{show_duration(tuning)} to train the chosen network alone")
-    total = training + evaluating + baselines + tuning
+    total = (0.0 if trained else training) + evaluating + baselines + tuning
     return (
         f"this will take about {show_duration(total)}: {', '.join(parts)}; measuring the device and reading the images "
         "come on top"

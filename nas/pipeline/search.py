@@ -15,6 +15,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from latency_tables.files import last_part
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
@@ -99,7 +100,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     refuse_other_search(request, devices, budget, folder)
-    if request.init is not None and request.train_time and not (request.training_folder / CARD).is_file():
+    if request.init is not None and request.train_time:
         from nas.pipeline.expected_time import expected_time  # torch
 
         listener.say(expected_time(request, space_of(request)))
@@ -210,7 +211,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
                 train_supernet(request, request.training_folder, listener)
                 give_back()
                 listener = SILENT  # it has been told of the images
-    notes = Path(request.runs) / "train" / Path(request.supernet_name).name
+    notes = Path(request.runs) / "train" / last_part(request.supernet_name)
     objective = accuracy_of(request.objective)
     return TrainedSupernet.open(
         request.supernet_name,
