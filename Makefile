@@ -3,9 +3,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The first interpreter that is new enough; say `make PYTHON=/path/to/python3.12 setup` for another.
+# The first interpreter that is 3.11 or 3.12; say `make PYTHON=/path/to/python3.12 setup` for another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.12 python3.11,$(shell \
-	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+	$(name) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null && echo $(name))))
 # A build of once-for-all to test interoperability against; its own pins are not wanted.
 OFA := ofa==0.1.0.post202307202001
 
@@ -14,7 +14,7 @@ OFA := ofa==0.1.0.post202307202001
 setup: $(READY)
 
 $(READY): pyproject.toml .ci/constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; type: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; type: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps '$(OFA)'

@@ -245,6 +245,11 @@ def shown(value: Any, most: int = MAX_SHOWN) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def last_part(path: str) -> str:
+    """The name of what lies at `path`, also where that is ``.`` or ends with ``..``."""
+    return os.path.basename(os.path.abspath(path))
+
+
 def plain_name(name: str) -> str:
     """`name`, if it can name a file in a folder and stays in that folder.
 

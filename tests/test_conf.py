@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from nas.cli.app import register_settings
 from nas.cli.config import SETTINGS
 from nas.cli.verb import VERBS
+from nas.pipeline.request import SearchRequest
 from nas.pipeline.settings import from_plain
 from nas.shipped.conf import CONF
 from nas.training.recipe import Recipe
@@ -47,3 +48,11 @@ def test_every_experiment_composes(path):
 def test_a_search_is_named_by_its_supernet_or_its_images():
     assert compose("search").name == "digits"
     assert compose("search", ["supernet=runs/train/mine"]).name == "mine"
+
+
+def test_a_search_from_inside_the_run_folder_is_named_by_it(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "inside").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine")
+    assert compose("search", ["supernet=."]).name == SearchRequest(supernet=".").label == "mine"
+    monkeypatch.chdir("inside")
+    assert compose("search", ["supernet=.."]).name == SearchRequest(supernet="..").label == "mine"

@@ -67,6 +67,10 @@ smallest and the largest, random ones of all sizes, and ones near the best trade
 it errs by {100 * table["rmse"]:.2f} points, rank correlation (Kendall) {table["kendall_tau"]:.2f}, each predicted from
 the others.
 
+With the images themselves (`data` above), a search evaluates everything for real:
+
+    nas search --supernet {data["name"]} --data PATH --device cpu --latency 60%
+
 Made by `python -m experiments.ship_supernet` on {card["shipped"]["versions"]}; seed {card["shipped"]["seed"]}.
 """
 

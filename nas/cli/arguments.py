@@ -18,11 +18,9 @@ from nas.cli.flags import FLAGS, CommandLine, flag_of, quote
 from nas.cli.overrides import check_overrides, parse_override, text_of
 from nas.cli.verb import Verb
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings, to_plain
-from nas.shipped import DEFAULT, shipped_supernets
-from nas.shipped.conf import choices, read_choice
+from nas.shipped import usual_supernet
+from nas.shipped.conf import choices, read_choice, set_by_experiment
 
-# Whoever sets one of these has said what a search starts from.
-STARTS = {"supernet", "model", "init", "data", "space", "recipe", "train_time", "experiment", "evaluations", "storage"}
 # What a search that is answered by a former one (--from) may be told; the rest is as it was there.
 ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
 GROUPS = ("data", "experiment", "recipe", "space")
@@ -54,10 +52,8 @@ def hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
                 "--from answers by what the former search learnt, with its settings; only a budget, --confidence and "
                 f"--seed can be given: leave {flag_of(others[0])} out"
             )
-    elif verb.name == "search" and line.resume is None and DEFAULT in shipped_supernets():
-        told = {override.partition("=")[0].lstrip("+~").partition(".")[0] for override in overrides}
-        if not told & STARTS:
-            overrides.insert(0, f"supernet={DEFAULT}")
+    elif verb.name == "search" and line.resume is None and (usual := usual_supernet(_given(overrides))):
+        overrides.insert(0, f"supernet={usual}")
     if line.out is not None and verb.name == "export":
         overrides.append(f"out={quote(os.path.expanduser(line.out))}")
     if not line.multirun:
@@ -168,6 +164,18 @@ def former(line: CommandLine) -> str | None:
 def sets(overrides: list[str], key: str) -> bool:
     """Whether one of the overrides sets `key`."""
     return any(override.partition("=")[0] == key for override in overrides)
+
+
+def _given(overrides: list[str]) -> set[str]:
+    """The settings that are set by what was typed, an experiment's included."""
+    found = set()
+    for text in overrides:
+        key, _, value = text.lstrip("+~").partition("=")
+        if key == "experiment":
+            names = value.strip("'\"").split(",")
+            found |= set().union(*(set_by_experiment(name) for name in names if name in choices("experiment")))
+        found.add(key)
+    return found
 
 
 def _typed_as_typed(override: str, verb: Verb, line: CommandLine) -> str:

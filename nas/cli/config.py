@@ -4,13 +4,12 @@
 """
 
 from dataclasses import MISSING, dataclass, field, fields
-from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 
-from latency_tables.files import plain_name
+from latency_tables.files import last_part, plain_name
 from nas.data.settings import DataSettings
 from nas.pipeline.request import SearchRequest, TrainRequest, at_least, check_files, check_seed, check_work
 from nas.pipeline.settings import inner_settings, to_plain
@@ -19,7 +18,7 @@ from nas.training.duration import parse_duration
 from search_spaces.settings import SpaceSettings
 
 # The last part of a path, or something else where there is none.
-OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else Path(path).name)
+OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else last_part(path))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ class MeasureConfig:
 
     Attributes
     ----------
-    samples : architectures to measure.
+    samples : architectures to measure, or of those that block tables make up to take (300 if not given).
     batch : images an inference takes.
     device_threads : CPU threads of one inference, where it is not what the device's card says.
     suggest : let the latency predictor choose them, instead of drawing them.
@@ -83,6 +82,8 @@ class MeasureConfig:
 
     def __post_init__(self) -> None:
         check_name(self.name)
+        if self.suggest and self.source is not None:
+            raise ValueError("--suggest chooses what to measure, and --import measures nothing; leave one of them out")
         check_seed(self.seed)
         for name, value in (("samples", self.samples), ("batch", self.batch), ("threads", self.device_threads)):
             at_least(name, value, 1)
@@ -96,14 +97,12 @@ class FitConfig:
     device: str = "cpu"
     batch: int = 1
     device_threads: int | None = None
-    seed: int = 0
     name: str = "fit"
     runs: str = "runs"
     json: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        check_seed(self.seed)
         for name, value in (("batch", self.batch), ("threads", self.device_threads)):
             at_least(name, value, 1)
 

@@ -72,7 +72,12 @@ FLAGS = {
             "trained weights to start from: a run folder, efficientnet_lite0, cifar10, or a file",
         ),
         Flag("space", "space", "NAME", "the search space; `nas spaces` lists them"),
-        Flag("data", "", "NAME|FOLDER", "digits, cifar10, or a folder of images, one sub-folder a class"),
+        Flag(
+            "data",
+            "",
+            "NAME|FOLDER",
+            "digits, a folder of images (one sub-folder a class), or cifar10 (with data.root=PATH)",
+        ),
         Flag(
             "resolution",
             "data.resolution",
@@ -100,7 +105,7 @@ FLAGS = {
             "evaluations",
             "evaluations",
             "N",
-            "subnets to evaluate for the accuracy predictor, at most (default 80)",
+            "subnets to evaluate for the accuracy predictor, at most (default 80; of photographs 24)",
             text=False,
         ),
         Flag("strategy", "strategy", "NAME", "how to search: evolution (default), gradient, nsga2 or random"),

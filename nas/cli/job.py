@@ -29,13 +29,14 @@ from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.errors import Failure
-from nas.pipeline.check import check_request, check_trained
+from nas.pipeline.check import check_evaluated, check_request, check_trained
 from nas.pipeline.passwords import hide_passwords
 from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
 from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
 from nas.pipeline.usual_finetuning import as_its_supernet
+from nas.shipped.conf import set_by_experiment
 
 CODES_FOLDER = "NAS_EXIT_CODES"
 """Variable of the environment: the folder where each job writes how it ended."""
@@ -114,7 +115,10 @@ class Job:
             if self.recorded is None:
                 check_trained({key: flag_of(key) for key in sorted(typed)}, "--supernet")
             settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
+            check_evaluated(settings, {key: flag_of(key) for key in sorted(typed)})
         if isinstance(settings, TrainRequest) and self.recorded is None:
+            if "experiment" in typed:
+                typed |= set_by_experiment(hydra_config.runtime.choices["experiment"])
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
             settings, sentence = with_usual_start(settings, typed, recipe)
             if sentence:

@@ -114,7 +114,7 @@ VERBS = {
         Verb(
             "fit",
             "Learn a device from its measurements: a latency predictor and its error.",
-            ("device", "batch", "threads", "space", "seed", "out", "json"),
+            ("device", "batch", "threads", "space", "out", "json"),
             (("nas fit --device cpu", "error report and a plot of predicted against measured"),),
             run_folder=True,
         ),

@@ -170,7 +170,7 @@ class ImageData:
         if not self.labelled:
             raise ValueError(
                 f"{what} needs the images that the supernet was trained on, which do not come with it; "
-                "search with --data PATH to use them"
+                f"type nas search --supernet {self.name} --data PATH to use them"
             )
 
     @property

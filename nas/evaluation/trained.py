@@ -80,8 +80,8 @@ class TrainedSupernet:
         if stands_in:
             if check_objective(objective) != "accuracy":
                 raise ValueError(
-                    f"objective={objective} needs labelled images, and those of {given} do not come with it; add "
-                    "--data PATH"
+                    f"objective={objective} needs labelled images, and those of {given} do not come with it; "
+                    f"type --supernet {given} --data PATH"
                 )
             _require(card["data"], folder, ("name", "resolution"), "data.")
             images = read_synthetic_data(calibration_file, card)

@@ -10,7 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from nas.data.settings import NAMES, DataSettings
-from nas.pipeline.check import check_request, check_trained
+from nas.pipeline.check import check_evaluated, check_request, check_trained
 from nas.pipeline.photographs import R, with_usual_start
 from nas.pipeline.precisions import AUTO, search_precisions
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest, moved_images
@@ -19,7 +19,7 @@ from nas.pipeline.search import search as search_request
 from nas.pipeline.settings import RunSettings
 from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult
-from nas.shipped import DEFAULT
+from nas.shipped import usual_supernet
 from nas.shipped.conf import read_choice
 from nas.training import Recipe, load_recipe
 from search_spaces.settings import SpaceSettings
@@ -50,7 +50,7 @@ def search(
     objective: str = SearchRequest.objective,
     confidence: float = SearchRequest.confidence,
     samples: int | None = SearchRequest.samples,
-    evaluations: int = SearchRequest.evaluations,
+    evaluations: int | None = None,
     strategy: str = SearchRequest.strategy,
     format: str | None = SearchRequest.format,
     precision: str | None = SearchRequest.precision,
@@ -71,7 +71,8 @@ def search(
     Parameters
     ----------
     data : a folder of images with one sub-folder a class, ``digits``, or `nas.data.DataSettings`. Without it, and
-        without `supernet`, `space`, `recipe` and `train_time`, the search starts from the shipped supernet.
+        without `supernet`, `model`, `init`, `space`, `recipe`, `resolution` and `train_time`, the search starts from
+        the shipped supernet.
     device : whose latency it is; a name, or several with commas between and `shared`.
     latency : of one image, like ``20ms`` or ``60%`` of the max net's; with several devices also a mapping by name.
     memory, size, macs, params, throughput : other limits, like ``512KB``, ``2MB``, ``10M``, ``60%``, ``500img/s``.
@@ -82,8 +83,8 @@ def search(
         EfficientNet-Lite0 (`nas.pipeline.photographs`).
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
-    device_threads, shared, objective, confidence, samples, evaluations, \
-strategy, format, precision, max_accuracy_drop, batch, \
+    evaluations : subnets evaluated at most to fit the accuracy predictor; by default 80, of photographs 24.
+    device_threads, shared, objective, confidence, samples, strategy, format, precision, max_accuracy_drop, batch, \
 storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress.
@@ -98,8 +99,9 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
     InfeasibleBudget : no network of the space can keep the budget.
     BudgetMissed : no finalist kept it when measured.
     """
-    if supernet is None and data is None and space is None and recipe is None and train_time is None:
-        supernet = None if init is not None or model is not None else DEFAULT
+    said: dict[str, object] = {"supernet": supernet, "model": model, "init": init, "data": data}
+    said |= {"data.resolution": resolution, "space": space, "recipe": recipe, "train_time": train_time}
+    supernet = supernet or usual_supernet(name for name, value in said.items() if value is not None)
     if supernet is not None:
         asked = {"space": space, "recipe": recipe, "train_time": train_time}
         check_trained({name: name for name, value in asked.items() if value is not None}, "supernet")
@@ -119,7 +121,7 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
         objective=objective,
         confidence=confidence,
         samples=samples,
-        evaluations=evaluations,
+        evaluations=SearchRequest.evaluations if evaluations is None else evaluations,
         strategy=strategy,
         format=format,
         precision=precision,
@@ -133,12 +135,14 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
         accelerator=accelerator,
         runs=os.fspath(runs),
     )
-    typed = {"evaluations"} if evaluations != SearchRequest.evaluations else set()
+    typed = {"evaluations"} if evaluations is not None else set()
     request = _usual(request, typed, space, recipe, listener)
-    if supernet is not None and data is not None:
-        given = request.data.as_dict()
-        known = {"name", "root"} if not isinstance(data, DataSettings) else given.keys()
-        request = replace(request, moved_data=moved_images(request, {name: given[name] for name in known}))
+    if supernet is not None:
+        of_data = request.data.as_dict()
+        known = of_data.keys() if isinstance(data, DataSettings) else {"name", "root"} if data is not None else set()
+        known = known | ({"resolution"} if resolution is not None else set())
+        request = replace(request, moved_data=moved_images(request, {name: of_data[name] for name in known}))
+        check_evaluated(request, {name: name for name in typed | ({"storage"} if storage is not None else set())})
     if "," in device and not shared:
         raise ValueError(
             f"{device} are several devices; give shared=True for one network, or call search once for each of them"

@@ -52,6 +52,26 @@ def check_trained(given: Mapping[str, str], supernet: str) -> None:
             raise ValueError(f"{supernet} names one that has been trained; leave {typed} out, or {supernet}")
 
 
+def check_evaluated(request: SearchRequest, given: Mapping[str, str]) -> None:
+    """Refuse settings of evaluations where none takes place, as the images of the supernet are not at hand.
+
+    Parameters
+    ----------
+    given : how each setting that was given is typed, by its key.
+
+    Raises
+    ------
+    ValueError : one of them is among those given.
+    """
+    for key, typed in given.items():
+        if key in ("evaluations", "storage") and _without_images(request):
+            raise ValueError(
+                f"{typed} is of no use here: the images of {request.supernet} do not come with it, so no subnet is "
+                f"evaluated; leave it out, or type --supernet {request.supernet} --data PATH; --data FOLDER alone "
+                "searches on other images"
+            )
+
+
 def check_training(request: TrainRequest) -> None:
     """Judge the processes, the images, the space that reads them, and the accelerator; see `check_request`."""
     launched()
@@ -95,13 +115,10 @@ def check_search(request: SearchRequest) -> None:
         images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
-        elif (
-            accuracy_of(request.objective) != "accuracy"
-            and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file()
-        ):
+        elif accuracy_of(request.objective) != "accuracy" and _without_images(request):
             raise ValueError(
                 f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
-                "with it; add --data PATH"
+                f"with it; type --supernet {request.supernet} --data PATH"
             )
     wanted = {device.spec.precision for device in devices}
     wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
@@ -116,6 +133,12 @@ def check_search(request: SearchRequest) -> None:
         from nas.evaluation.storage import Database  # Optuna
 
         Database(request.storage)
+
+
+def _without_images(request: SearchRequest) -> bool:
+    """Whether the supernet's images neither come with it nor were named."""
+    given = request.moved_data is not None or request.supernet is None
+    return not given and (find_supernet(str(request.supernet)) / CALIBRATION_IMAGES_FILE).is_file()
 
 
 def _check_place(request: SearchRequest) -> None:

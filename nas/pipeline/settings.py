@@ -17,6 +17,8 @@ from nas.pipeline.passwords import hide_passwords
 
 SETTINGS_FILE = "settings.json"
 FORMAT = 1
+NO_MORE = {"fit": {"seed"}}
+"""Settings that earlier versions wrote, by verb, and that changed nothing."""
 
 S = TypeVar("S")
 
@@ -89,7 +91,8 @@ def read_settings(folder: Path, verb: str, settings: type[S]) -> RunSettings[S]:
     if document.verb != verb:
         told = shown(document.verb)
         raise ValueError(f"{folder} is a run of nas {told}; type: nas {told} --resume {folder}")
-    return RunSettings(verb, from_plain(settings, document.settings, f"{path}: "), document.command)
+    known = {key: value for key, value in document.settings.items() if key not in NO_MORE.get(verb, ())}
+    return RunSettings(verb, from_plain(settings, known, f"{path}: "), document.command)
 
 
 def to_plain(settings: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Such a folder holds what a training run leaves (``supernet.safetensors``, ``supe
 torch, so that a name is checked at once.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -12,11 +13,19 @@ CARD = "supernet.json"
 CALIBRATION_IMAGES_FILE = "calibration.png"
 DEFAULT = "cifar10"
 """What `nas search` starts from when nothing is said of a supernet, of images or of a training."""
+STARTS = {"supernet", "model", "init", "data", "space", "recipe", "train_time"}
+"""Whoever sets one of these has said what a search starts from."""
 
 
 def shipped_supernets() -> list[str]:
     """Their names, sorted."""
     return sorted(card.parent.name for card in FOLDER.glob(f"*/{CARD}"))
+
+
+def usual_supernet(given: Iterable[str]) -> str | None:
+    """What a search starts from where none of the settings `given`, like ``recipe.epochs``, says it."""
+    said = {key.partition(".")[0] for key in given} & STARTS
+    return None if said or DEFAULT not in shipped_supernets() else DEFAULT
 
 
 def find_supernet(given: str | Path) -> Path:

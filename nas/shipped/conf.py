@@ -3,6 +3,7 @@
 In the repository it stands at the top, in an installed package below `nas/`, so that no other package meets its name.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,15 @@ def read_choice(group: str, name: str) -> dict[str, Any]:
     if name not in (known := choices(group)):
         raise ValueError(f"unknown {group} {shown(name)!r}; known: {', '.join(known)}")
     return read_yaml(CONF / group / f"{name}.yaml", dict[str, Any])
+
+
+def set_by_experiment(name: str) -> set[str]:
+    """The settings that an experiment's file sets, and the groups that it chooses from, such as ``recipe``.
+
+    Raises
+    ------
+    ValueError : there is no such experiment.
+    """
+    said = read_choice("experiment", name)
+    chosen = [str(entry) for choice in said.pop("defaults", []) if isinstance(choice, dict) for entry in choice]
+    return {*said, *(re.split("[/@]", entry.removeprefix("override ").lstrip("/"))[0] for entry in chosen)}

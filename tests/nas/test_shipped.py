@@ -40,7 +40,7 @@ def folder(tmp_path_factory) -> Path:
     population = np.concatenate([np.stack([SPACE.min, SPACE.max]), SPACE.sample(10, np.random.default_rng(0))])
     card = {
         "data_settings": DIGITS,
-        "data": {"name": "digits", "fingerprint": data.fingerprint, "resolution": 16},
+        "data": {"name": "tiny", "fingerprint": data.fingerprint, "resolution": 16},
         "classes": data.classes,
         "mean": data.mean,
         "std": data.std,
@@ -160,7 +160,7 @@ def test_int8_is_compared_and_not_judged(tiny, tmp_path):
 
 def test_what_needs_labels_is_refused(found, tiny, tmp_path):
     _, run = found
-    with pytest.raises(ValueError, match="fine-tuning needs the images .* --data PATH"):
+    with pytest.raises(ValueError, match="fine-tuning needs the images .* --supernet tiny --data PATH"):
         specialise(run, tmp_path, Finetuning(epochs=1))
     assert not list(tmp_path.iterdir())
 

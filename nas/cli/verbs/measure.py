@@ -11,7 +11,7 @@ from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
-from nas.devices.importing import import_table
+from nas.devices.importing import SAMPLES, import_table
 from nas.devices.learning import check_again, describe_need, measure_informative
 from nas.pipeline.request import MOST
 from nas.progress import Listener
@@ -83,12 +83,16 @@ def _next(config: MeasureConfig, device: str) -> str:
 def _import(config: MeasureConfig, call: Call) -> int:
     if not call.says("device"):
         raise ValueError("--import takes latencies of one device: say which with --device NAME")
+    files = [Path(name).expanduser() for name in str(config.source).split(",")]
+    if call.says("samples") and files[0].suffix.lower() == ".csv":
+        raise ValueError("--samples is for block tables, a CSV file is taken whole; leave --samples out")
     table = import_table(
-        [Path(name).expanduser() for name in str(config.source).split(",")],
+        files,
         config.device,
         space=config.space.make(),
         batch=config.batch if call.says("batch") else None,
         threads=config.device_threads,
+        samples=config.samples if call.says("samples") else SAMPLES,
         seed=config.seed,
         folder=Path(config.runs) / "devices",
         listener=Listener(say=remarks.print),

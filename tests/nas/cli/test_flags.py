@@ -66,6 +66,10 @@ def test_mistakes_are_one_sentence(words, sentence):
         (["recipe.epochs=3"], False),
         (["--train-time", "20min"], False),
         (["experiment=demo"], False),
+        (["experiment=slurm", "-m"], True),
+        (["experiment=slurm,demo", "-m"], False),
+        (["--resolution", "24"], False),
+        (["--evaluations", "200", "--storage", "sqlite:///runs/nas.db"], True),
     ],
 )
 def test_a_search_that_says_nothing_of_its_start_takes_the_shipped_supernet(words, begins, tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_a_run_uses_it_and_keeps_it_nowhere(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["nas"])
     url = "postgresql://me:hunter2@host/nas"
-    words = ["search", "--device", "pixel", "--macs", "90%", "--supernet", "cifar10", "--storage", url]
+    words = ["search", "--device", "pixel", "--macs", "90%", "--data", "digits", "--storage", url]
     for extra in (["--out", "found"], ["-m"], ["-m", "seed=0,1"]):
         assert main([*words, *extra]) == 1
     assert main(["worker", "--storage", url, "-m", "threads=1,2"]) == 0

@@ -95,6 +95,22 @@ def test_an_imported_block_table_is_a_device(shared_data: Path, tmp_path: Path) 
     )
 
 
+@pytest.mark.parametrize(("words", "samples"), [([], 300), (["--samples", "10"], 10)])
+def test_as_many_networks_of_a_block_table_as_are_asked_for(
+    words: list[str], samples: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def stop(paths: object, name: str, **settings: Any) -> None:
+        asked.append(settings["samples"])
+        raise ValueError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nas.cli.verbs.measure.import_table", stop)
+    main(["measure", "--device", "mine", "--import", "blocks.yaml", *words])
+    assert asked == [samples]
+
+
 def test_an_imported_csv_is_checked_and_added_to(tmp_path: Path) -> None:
     space = get_space("mobilenet_v3_small_images")
     names = space.format(np.stack([space.min, space.max]))

@@ -3,10 +3,12 @@
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import nas
 from nas.cli.config import SearchConfig, TrainConfig
@@ -14,6 +16,7 @@ from nas.pipeline import api
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest
 from nas.pipeline.settings import from_plain, to_plain
 from nas.shipped.conf import choices
+from nas.shipped.pretrained import pretrained
 from nas.training import load_recipe
 
 GIVEN_OTHERWISE = {"budget", "moved_data", "former", "candidates", "finalists", "rounds"}
@@ -26,7 +29,7 @@ def test_every_setting_is_an_argument_with_its_default(function, request_class) 
     names |= {f.name for f in fields(Limits)} if request_class is SearchRequest else set()
     assert names <= arguments.keys()
     default = request_class()
-    for name in names & {f.name for f in fields(request_class)} - {"data", "space", "recipe"}:
+    for name in names & {f.name for f in fields(request_class)} - {"data", "space", "recipe", "evaluations"}:
         assert arguments[name].default == getattr(default, name), name
 
 
@@ -71,3 +74,59 @@ def test_a_search_from_the_shipped_supernet(tmp_path: Path) -> None:
     folder = Path(result.about["folder"])
     assert folder.parent == tmp_path / "runs" / "search"
     assert nas.load_subnet(folder / "subnet.safetensors").resolution == 32
+
+
+class _Asked(Exception):
+    """Ends a call once its request is made."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SearchRequest]:
+    """The request that the arguments of a search become."""
+
+    def keep(verb: str, request: SearchRequest, out: object) -> None:
+        raise _Asked(request)
+
+    monkeypatch.setattr(api, "_run_folder", keep)
+
+    def request_of(**arguments: object) -> SearchRequest:
+        with pytest.raises(_Asked) as caught:
+            nas.search(**arguments)
+        return caught.value.args[0]
+
+    return request_of
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"model": "torchvision:x"}, {"init": "cifar10"}, {"data": "digits"}, {"resolution": 24}, {"space": "fbnet"}],
+)
+def test_who_says_what_to_start_from_gets_no_shipped_supernet(asked, said: dict[str, object]) -> None:
+    assert asked().supernet == "cifar10"
+    assert asked(**said).supernet is None
+
+
+def test_a_resolution_reaches_the_images(asked, tmp_path: Path) -> None:
+    assert asked(resolution=24).data.resolution == 24
+    beside = asked(supernet="cifar10", data=tmp_path, resolution=24).moved_data
+    assert (beside.root, beside.resolution, beside.validation_fraction) == (str(tmp_path), 24, 0.1)
+
+
+@pytest.mark.parametrize(("typed", "made"), [({}, 24), ({"evaluations": 80}, 80)])
+def test_evaluations_that_were_asked_for_stay(asked, tmp_path: Path, typed: dict[str, int], made: int) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (200, 200)).save(tmp_path / name / "1.png")
+    assert asked(data=tmp_path, **typed).evaluations == (made if pretrained("efficientnet_lite0").installed else 80)
+    assert asked(data="digits").evaluations == SearchRequest.evaluations
+
+
+@pytest.mark.parametrize("typed", [{"evaluations": 80}, {"storage": "sqlite:///nas.db"}])
+def test_what_needs_images_is_refused_without_them(typed: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=rf"{next(iter(typed))} is of no use .* --supernet cifar10 --data PATH"):
+        nas.search(latency="60%", **typed)
+
+
+def test_images_without_their_folder_are_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"data=cifar10 needs the folder of its images: data\.root=PATH"):
+        nas.search(data="cifar10", latency="60%")

@@ -38,9 +38,9 @@ def test_a_training_that_fails_leaves_the_network_as_it_was(
 
 
 def test_images_without_labels_train_nothing(tmp_path: Path) -> None:
-    trained: Any = SimpleNamespace(data=SimpleNamespace(labelled=False))
+    trained: Any = SimpleNamespace(data=SimpleNamespace(labelled=False, name="cifar10"))
     subnet: Any = object()
     request = SearchRequest(finetune_time="1s")
     kept, record, sentence = finetune_chosen(request, trained, subnet, tmp_path, Listener())
     assert (kept, record) == (subnet, None)
-    assert "no labels" in sentence
+    assert "no labels; to name them, type --supernet cifar10 --data PATH" in sentence

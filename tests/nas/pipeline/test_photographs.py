@@ -14,6 +14,7 @@ from nas.pipeline import photographs
 from nas.pipeline.expected_time import expected_time
 from nas.pipeline.photographs import adapting, with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.shipped.conf import set_by_experiment
 from nas.shipped.pretrained import Pretrained, pretrained
 from nas.training import load_recipe
 from search_spaces.settings import SpaceSettings
@@ -106,10 +107,26 @@ def test_what_was_typed_stays(tmp_path: Path) -> None:
     assert "alone" not in sentence
 
 
-@pytest.mark.parametrize("typed", ["space", "recipe", "model", "supernet", "init", "experiment"])
+@pytest.mark.parametrize("typed", ["space", "model", "supernet", "init"])
 def test_who_says_what_to_start_from_gets_that(tmp_path: Path, typed: str) -> None:
     request = SearchRequest(data=folder(tmp_path / "a", 200))
     assert with_usual_start(request, {typed}) == (request, "")
+
+
+def test_a_recipe_that_trains_from_random_weights_says_so_and_what_to_type(tmp_path: Path) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), recipe=load_recipe("ofa"))
+    made, sentence = with_usual_start(request, {"recipe"})
+    assert made == request
+    assert "recipe ofa trains the space mobilenet_v3_small_images from random weights" in sentence
+    assert "add --init efficientnet_lite0" in sentence
+    assert with_usual_start(replace(request, init="efficientnet_lite0"), {"recipe", "init"})[1] == ""
+
+
+@needs_weights
+@pytest.mark.parametrize(("experiment", "init"), [("slurm", "efficientnet_lite0"), ("demo", None)])
+def test_an_experiment_counts_by_what_its_file_sets(tmp_path: Path, experiment: str, init: str | None) -> None:
+    made, _ = with_usual_start(SearchRequest(data=folder(tmp_path / "a", 200)), set_by_experiment(experiment))
+    assert made.init == init
 
 
 @pytest.mark.parametrize("side", [28, 64])

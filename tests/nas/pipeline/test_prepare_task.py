@@ -14,14 +14,17 @@ from nas.devices import Device
 from nas.devices.learning import KnownLatency
 from nas.devices.spec import DeviceSpec
 from nas.errors import InfeasibleBudget
+from nas.pipeline import expected_time
 from nas.pipeline import search as pipeline
 from nas.pipeline.request import Limits, SearchRequest, where_images_are
 from nas.pipeline.same_search import origin, settings_of
 from nas.pipeline.search import prepare_task
+from nas.progress import Listener
 from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import Objectives
 from nas.search.run import identity_of
+from nas.shipped import CARD
 from search_spaces import Population, get_space
 from search_spaces.settings import SpaceSettings
 
@@ -164,3 +167,28 @@ def test_another_search_is_refused_before_anything_is_learnt(
         pipeline.search(replace(request, **changed), tmp_path)
     with pytest.raises(AssertionError):
         pipeline.search(request, tmp_path)
+
+
+def test_what_is_left_to_do_is_told_where_the_supernet_is_there(
+    tmp_path: Path, devices: list[Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*arguments: Any) -> None:
+        raise InfeasibleBudget("enough")
+
+    monkeypatch.setattr(pipeline, "named_devices", lambda request, listener: devices)
+    monkeypatch.setattr(pipeline, "prepare_task", ends)
+    monkeypatch.setattr(pipeline, "space_of", lambda request: None)
+    monkeypatch.setattr(expected_time, "_seconds_an_evaluation", lambda *arguments: 1.0)
+    monkeypatch.setattr(expected_time, "read_card", lambda folder: {"card": {"seconds": 480.0}})
+    request = SearchRequest(
+        init="cifar10", train_time="8min", finetune_time="3min", baselines="none", runs=str(tmp_path), evaluations=20
+    )
+    said: list[str] = []
+    for _ in range(2):
+        with pytest.raises(InfeasibleBudget):
+            pipeline.search(request, tmp_path / "run", Listener(say=said.append))
+        request.training_folder.mkdir(parents=True, exist_ok=True)
+        (request.training_folder / CARD).touch()
+    new, again = said
+    assert "about 12 min: 8 min of training, up to 52 s for 52 evaluations" in new
+    assert "up to 3 min 52 s: up to 52 s for 52 evaluations of subnets, 3 min to train the chosen" in again

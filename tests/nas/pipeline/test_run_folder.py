@@ -1,5 +1,6 @@
 """A run folder belongs to one run."""
 
+import json
 import os
 import signal
 import subprocess
@@ -175,6 +176,15 @@ def test_the_same_run_goes_on_and_another_is_refused(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="holds another run, with another seed"),
         held_run_folder(run(1), tmp_path / "x"),
     ):
+        pass
+
+
+def test_the_settings_of_a_fit_by_an_earlier_version_are_read(tmp_path: Path) -> None:
+    RunSettings("fit", FitConfig()).write(tmp_path)
+    written = json.loads((tmp_path / "settings.json").read_text())
+    written["settings"]["seed"] = 3
+    (tmp_path / "settings.json").write_text(json.dumps(written))
+    with held_run_folder(RunSettings("fit", FitConfig()), tmp_path):
         pass
 
 
