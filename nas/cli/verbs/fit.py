@@ -21,7 +21,7 @@ from nas.shipped.pretrained import DEFAULT, pretrained
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces.settings import SpaceSettings
 
-_OF_THE_FIT = {"device", "seed", "name", "json"}
+_OF_THE_FIT = {"device", "name", "json"}
 
 
 def run(config: FitConfig, call: Call) -> int:
