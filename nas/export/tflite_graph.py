@@ -5,7 +5,7 @@ sides where TFLite's SAME pads after; such layers get a PAD of their own, so tha
 ``tflite`` (its schema). Format: https://ai.google.dev/edge/litert, schema version 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -225,15 +225,27 @@ class TfliteWriter:
             return tensor, self.schema.Padding.VALID
         if spec.kind == "avg_pool":
             raise ValueError(f"layer {name}: TFLite has no average pooling that leaves this padding out of its means")
-        # The highest pixel of a window stays the highest where its neighbours are repeated, whatever their sign.
-        operator = "MIRROR_PAD" if spec.kind == "max_pool" else "PAD"
-        return self.pad(operator, f"{name}/padded", spec, tensor), self.schema.Padding.VALID
+        if spec.kind != "max_pool":
+            return self.pad("PAD", f"{name}/padded", tensor, spec.pads), self.schema.Padding.VALID
+        # The highest pixel of a window stays the highest where pixels of that window are repeated, whatever their sign:
+        # no more at once than the window at the edge has.
+        height, width = spec.window
+        rest, step = list(spec.pads), (height - max(top, bottom),) * 2 + (width - max(left, right),) * 2
+        if min(step) < 1:
+            raise ValueError(f"layer {name}: TFLite has no pooling of padding alone")
+        while any(rest):
+            now = [min(each, most) for each, most in zip(rest, step, strict=True)]
+            rest = [each - done for each, done in zip(rest, now, strict=True)]
+            tensor = self.pad("MIRROR_PAD", f"{name}/padded/{sum(rest)}", tensor, now)
+        return tensor, self.schema.Padding.VALID
 
-    def pad(self, operator: str, name: str, spec: LayerSpec, tensor: int) -> int:
-        """Write the padding of a layer as an operator of its own."""
-        top, bottom, left, right = spec.pads
+    def pad(self, operator: str, name: str, tensor: int, pads: Sequence[int]) -> int:
+        """Write padding on the top, bottom, left and right as an operator of its own."""
+        top, bottom, left, right = pads
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], dtype=np.int32)
-        shape = (self.batch, spec.size + top + bottom, spec.size + left + right, spec.in_channels)
+        shape = tuple(
+            size + sum(added) for size, added in zip(self.tensors[tensor].shape, amounts.tolist(), strict=True)
+        )
         options = {"mode": self.schema.MirrorPadMode.SYMMETRIC} if operator == "MIRROR_PAD" else {}
         return self.node(operator, name, [tensor, self.constant(f"{name}/amounts", amounts)], shape, **options)
 
