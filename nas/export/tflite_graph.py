@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import MissingExtra
-from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, RandomArrays, Weights, array_source, check_bytes, ends, walk
 from nas.export.tflite_operators import ACTIVATIONS, FUSED, FUSING, OPERATORS
 from search_spaces import LayerSpec
 from search_spaces.layers import WEIGHTED
@@ -50,13 +50,15 @@ def tflite_graph(
     Raises
     ------
     MissingExtra : the schema is not installed.
-    ValueError : no layers, weights of another network, a layer that TFLite cannot express, a batch below 1.
+    ValueError : no layers, weights of another network, a layer that TFLite cannot express, a batch below 1, more
+        weights than a file can hold.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     schema, flatbuffers = _schema()
     writer = TfliteWriter(schema, array_source(weights, layers, seed), batch)
     first, last = ends(layers)
+    check_bytes(layers)
     source = writer.tensor(INPUT, (batch, first.size, first.size, first.in_channels))
     result = walk(layers, source, writer.layer)
     writer.tensors[result].name = OUTPUT
@@ -75,6 +77,18 @@ def tflite_graph(
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def check_tflite(layers: Layers) -> None:
+    """See that TFLite can express the layers, without weights: a millisecond a network.
+
+    Raises
+    ------
+    MissingExtra, ValueError : see `tflite_graph`.
+    """
+    writer = _Weightless(_schema()[0], RandomArrays(0), 1)
+    first, _ = ends(layers)
+    walk(layers, writer.tensor(INPUT, (1, first.size, first.size, first.in_channels)), writer.layer)
 
 
 def _schema() -> tuple[Any, Any]:
@@ -255,6 +269,16 @@ class TfliteWriter:
         if bias is None:
             bias = np.zeros(shape[0], dtype=np.float32)
         return [self.constant(f"{name}/weight", weight.transpose(order)), self.constant(f"{name}/bias", bias)]
+
+
+class _Weightless(TfliteWriter):
+    """Writes what weights belong to, and none of them."""
+
+    def constant(self, name: str, array: NDArray[Any]) -> int:
+        return self.tensor(name, array.shape)
+
+    def weighted(self, name: str, spec: LayerSpec, shape: tuple[int, ...], order: tuple[int, ...]) -> list[int]:
+        return [self.tensor(f"{name}/weight", tuple(shape[i] for i in order)), self.tensor(f"{name}/bias", shape[:1])]
 
 
 _OPTIONS = {

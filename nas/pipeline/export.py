@@ -11,7 +11,7 @@ from nas.devices.device_table import DEVICES_FOLDER
 from nas.devices.registry import get_device
 from nas.evaluation.trained import TrainedSupernet
 from nas.export.checked import export_checked
-from nas.export.network_file import FileKind
+from nas.export.network_file import FileKind, check_formats
 from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_exports
 from nas.progress import SILENT, Listener
 from nas.report.html import write_report
@@ -81,6 +81,7 @@ def export_again(
         kind.require()
     record = search_record(source)
     subnet = load_subnet(source / WEIGHTS).eval()
+    check_formats(subnet.space, kinds, subnet.genotype[None])
     data = TrainedSupernet.of_search(record).data
     exports = [
         export_checked(

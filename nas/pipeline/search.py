@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
-from nas.export.network_file import FileKind, file_kinds
+from nas.export.network_file import FileKind, check_formats, file_kinds
 from nas.memory import give_back
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import why_anew
@@ -162,6 +162,7 @@ def prepare_task(
     kinds, space = file_kinds_of(request, devices), space_of(request)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
+    check_formats(space, kinds)
     EvaluationPlan(request.evaluations)
     if space.size < MIN_OBSERVATIONS:
         raise ValueError(
