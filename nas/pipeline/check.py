@@ -95,14 +95,16 @@ def check_search(request: SearchRequest) -> None:
         images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
-        elif (
-            accuracy_of(request.objective) != "accuracy"
-            and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file()
-        ):
-            raise ValueError(
-                f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
-                "with it; add --data PATH"
-            )
+        elif (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():
+            needs = {
+                f"objective={request.objective}": accuracy_of(request.objective) != "accuracy",
+                f"--precision {AUTO}": request.precision == AUTO,
+            }
+            for typed in (typed for typed, needed in needs.items() if needed):
+                raise ValueError(
+                    f"{typed} needs labelled images, and those of {request.supernet} do not come with it; "
+                    "add --data PATH"
+                )
     wanted = {device.spec.precision for device in devices}
     wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES
