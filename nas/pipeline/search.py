@@ -327,6 +327,7 @@ def run_task(
         "supernet": request.supernet_name,
         "moved_data": where_images_are(request),
         "batch": devices[0].batch,
+        "file_batch": request.batch,
         "notes": [
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),

@@ -233,6 +233,7 @@ class SearchRecord(TypedDict):
     baselines: NotRequired[BaselinesRecord]
     seconds: NotRequired[float]
     batch: NotRequired[Count]
+    file_batch: NotRequired[Annotated[int, Ge(1)] | None]  # of the exported files, as it was asked for
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
     test_balanced_accuracy: NotRequired[Share]

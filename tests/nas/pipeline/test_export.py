@@ -1,12 +1,13 @@
 """What keeps a finished search from being exported again is said before anything is written."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nas.errors import MissingExtra
 from nas.export.network_file import FileKind
-from nas.pipeline.export import batch_of, export_again
+from nas.pipeline.export import batch_of, export_again, keep_latencies
 
 
 def test_a_missing_extra_is_said_before_any_file_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +23,18 @@ def test_another_folder_is_refused(tmp_path: Path) -> None:
         export_again(tmp_path, [tmp_path / "subnet.onnx"], [FileKind()])
 
 
-def test_the_batch_of_a_search_is_that_of_its_files() -> None:
+def test_the_batch_of_a_search_is_the_one_that_it_was_asked_for() -> None:
     tflite, onnx = {"format": "tflite", "batch": 1}, {"format": "onnx", "batch": None}
+    assert batch_of({"exports": [tflite, onnx | {"batch": 8}], "file_batch": None}) is None
+    assert batch_of({"exports": [onnx | {"batch": 8}], "file_batch": 1}) == 1
+    # By an earlier version.
     assert batch_of({"exports": [tflite, onnx]}) is None
     assert batch_of({"exports": [tflite | {"batch": 32}]}) == 32
+
+
+def test_a_latency_is_kept_for_the_same_kind_of_file_at_the_same_batch(tmp_path: Path) -> None:
+    onnx: dict[str, Any] = {"file": "subnet.onnx", "format": "onnx", "precision": "float32", "batch": 8}
+    earlier = [onnx | {"latency": {"latency_ms": 8.0}}, onnx | {"precision": "int8", "latency": {"latency_ms": 4.0}}]
+    new = [dict(onnx), onnx | {"batch": 1}, onnx | {"format": "tflite"}]
+    keep_latencies(new, earlier, tmp_path)
+    assert [export.get("latency") for export in new] == [{"latency_ms": 8.0}, None, None]
