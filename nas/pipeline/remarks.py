@@ -32,7 +32,7 @@ def data_remarks(trained: TrainedSupernet) -> list[str]:
 
 def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
     """About the exported files: no better than one class, worse on test than on search-validation, int8 that is not
-    faster, another batch than was measured.
+    faster, a file that could not be measured, another batch than was measured.
 
     Parameters
     ----------
@@ -53,6 +53,7 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], m
                         f"Int8 is not faster here: {slow['file']} takes {int8_ms:.3g} ms, {other['file']} "
                         f"{float_ms:.3g} ms in {slow['latency']['runtime']} on {slow['latency']['device']}."
                     )
+    said += [f"{file['file']} was not measured: {file['not_measured']}." for file in exports if "not_measured" in file]
     checked = "one image" if measured_batch == 1 else f"{measured_batch} images"
     for file in exports:
         batch = file["batch"]

@@ -136,6 +136,7 @@ class ExportRecord(TypedDict):
     float32_test_accuracy: NotRequired[Share]
     test: NotRequired[ClassesRecord]
     latency: NotRequired[TimedRecord]
+    not_measured: NotRequired[str]
 
 
 class PrecisionRecord(TypedDict):
