@@ -11,7 +11,7 @@ from latency_tables.files import write_text
 from nas.devices.device_table import DEVICES_FOLDER
 from nas.devices.registry import get_device
 from nas.evaluation.trained import TrainedSupernet
-from nas.export.checked import export_checked
+from nas.export.checked import check_replaceable, export_checked
 from nas.export.network_file import FileKind, check_formats
 from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_exports
 from nas.pipeline.remarks import file_remarks
@@ -76,7 +76,8 @@ def export_again(
     Raises
     ------
     MissingExtra : what writes one of the files is not installed; nothing is written then.
-    ValueError : `source` is no finished search, or its images are not there any more.
+    ValueError : `source` is no finished search, its images are not there any more, a format cannot express the network,
+        or files of another network would be replaced; nothing is written then.
     ParityFailed : a float32 file computes something else than PyTorch.
     """
     for kind in kinds:
@@ -84,6 +85,12 @@ def export_again(
     record = search_record(source)
     subnet = load_subnet(source / WEIGHTS).eval()
     check_formats(subnet.space, kinds, subnet.genotype[None])
+    folder = paths[0].parent
+    inside = folder.resolve() == source.resolve()
+    if not inside:
+        if (folder / FILE).exists():
+            raise ValueError(f"{folder} is the folder of another search; name another place with --out PATH")
+        check_replaceable(paths, subnet, str(source))
     data = TrainedSupernet.of_search(record).data
     exports = [
         export_checked(
@@ -98,7 +105,6 @@ def export_again(
         )
         for path, kind in zip(paths, kinds, strict=True)
     ]
-    folder = paths[0].parent
     keep_latencies(exports, record["exports"], folder)  # where the device is out of reach from here
     with suppress(ValueError):  # there is no such device any more
         measure_exports(exports, folder, get_device(record["device"], folder=devices, listener=listener))
@@ -107,7 +113,7 @@ def export_again(
     for remark in remarks(exports):
         if remark not in said:
             listener.say(remark)
-    if folder.resolve() == source.resolve() and all(p.name == k.file_name for p, k in zip(paths, kinds, strict=True)):
+    if inside and all(p.name == k.file_name for p, k in zip(paths, kinds, strict=True)):
         # What counts first stays first.
         record["exports"] = list({_kind(export): export for export in [*record["exports"], *exports]}.values())
         record["files"] = file_names(record["exports"])
