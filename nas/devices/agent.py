@@ -96,7 +96,11 @@ def load_openvino(path: str, threads: int, precision: str) -> Run:
         "INFERENCE_PRECISION_HINT": "f16" if precision == "float16" else "f32",
         "ENABLE_CPU_PINNING": False,  # it is pinned already
     }
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    core = openvino.Core()
+    model = core.read_model(path)
+    if model.is_dynamic():  # an open batch
+        model.reshape([d.get_length() if d.is_static else 1 for d in model.input(0).partial_shape])
+    compiled = core.compile_model(model, "CPU", settings)
     if precision == "float16" and "f16" not in str(compiled.get_property("INFERENCE_PRECISION_HINT")):
         raise Failure("OpenVINO does not compute in float16 on this processor")
     request = compiled.create_infer_request()

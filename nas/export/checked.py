@@ -6,6 +6,7 @@ Accuracy is a fraction in [0, 1]; drops are fractions too.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latency_tables.files import atomic_path, write_text
+from latency_tables.files import atomic_path, read_json, write_text
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData, Split, prepare
 from nas.evaluation import calibration_batches
@@ -102,8 +103,7 @@ def export_checked(
             }
             # Rounded, so that a drop of exactly the limit is not lost to arithmetic.
             accepted = round(judged["accuracy_drop"] - max_accuracy_drop, 9) <= 0
-    rejected = path.with_name(path.stem + REJECTED + path.suffix)
-    written, stale = (path, rejected) if accepted else (rejected, path)
+    written, stale = _names(path) if accepted else _names(path)[::-1]
     images = 1 if batch is None and kind.format == "tflite" else batch
     costs = subnet.space.costs(subnet.genotype[None], kind.precision)
     record = {
@@ -126,6 +126,31 @@ def export_checked(
     for outdated in (stale, _beside(stale)):
         outdated.unlink(missing_ok=True)
     return record
+
+
+def check_replaceable(paths: Sequence[Path], subnet: Subnet, search: str) -> None:
+    """Refuse to write where files of another network lie, which an export would replace or delete.
+
+    Parameters
+    ----------
+    paths : where each file goes.
+    subnet : the network.
+    search : run folder that it comes from, as its files say it.
+
+    Raises
+    ------
+    ValueError : a file is there, and the JSON file beside it names neither these weights nor this search.
+    """
+    own = describe(subnet)["weights_sha256"]
+    for file in (name for path in paths for name in _names(path) if name.exists() or _beside(name).exists()):
+        known: dict[str, Any] = {}
+        with suppress(ValueError, OSError):
+            known = read_json(_beside(file), dict[str, Any])
+        if known.get("weights_sha256") != own and known.get("search") != search:
+            raise ValueError(
+                f"{file} is of another network, or of an unknown one, and would be replaced or deleted; name another "
+                "place with --out PATH, or delete it first"
+            )
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -250,6 +275,11 @@ def _input(kind: FileKind, batch: int | None) -> str:
     if (kind.format, kind.precision) == ("tflite", "int8"):
         return text + "; then divided by the input tensor's scale, plus its zero point, rounded, as int8"
     return text
+
+
+def _names(path: Path) -> tuple[Path, Path]:
+    """Of a file that is accepted, and of one that is rejected."""
+    return path, path.with_name(path.stem + REJECTED + path.suffix)
 
 
 def _beside(path: Path) -> Path:

@@ -15,6 +15,8 @@ Weights = Mapping[str, NDArray[Any]]
 """Arrays by the names in `Subnet.state_dict()`, e.g. ``slots.stem.conv.conv.weight``."""
 Layers = Mapping[str, Sequence[LayerSpec]]
 """Layer specs by slot name, in network order."""
+MOST_BYTES = 2**31 - 2**24
+"""Of weights in one file, with room for all else."""
 
 
 def network_layers(space: SearchSpace, genotype: NDArray[Any]) -> dict[str, tuple[LayerSpec, ...]]:
@@ -85,6 +87,21 @@ def ends(layers: Layers) -> tuple[LayerSpec, LayerSpec]:
     """The first and the last layer."""
     specs = [spec for slot in layers.values() for spec in slot]
     return specs[0], specs[-1]
+
+
+def check_bytes(layers: Layers) -> None:
+    """See that a file can hold the weights; ONNX's protobuf and TFLite's flatbuffer both end below 2 GB.
+
+    Raises
+    ------
+    ValueError : it cannot.
+    """
+    weights = sum(spec.weight_bytes() for specs in layers.values() for spec in specs)
+    if weights >= MOST_BYTES:
+        raise ValueError(
+            f"the network has {weights / 1e9:.3g} GB of weights, and an ONNX or TFLite file holds at most "
+            f"{MOST_BYTES / 1e9:.3g} GB; take a narrower network"
+        )
 
 
 def array_source(weights: Weights | None, layers: Layers, seed: int = 0) -> "ArraySource":

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from nas import __version__
 from nas.errors import MissingExtra
-from nas.export.layer_graph import Weights, network_layers
-from nas.export.tflite_graph import tflite_graph
+from nas.export.layer_graph import Weights, check_bytes, network_layers
+from nas.export.tflite_graph import check_tflite, tflite_graph
+from search_spaces import Population, SearchSpace
 
 if TYPE_CHECKING:
     from nas.supernet.subnet import Subnet
@@ -81,6 +82,35 @@ def file_kinds(formats: str, precisions: str) -> list[FileKind]:
     return list(
         dict.fromkeys(FileKind(f.strip(), p.strip()) for p in precisions.split(",") for f in formats.split(","))
     )
+
+
+def check_formats(space: SearchSpace, kinds: Sequence[FileKind], networks: Population | None = None) -> None:
+    """See that each kind of file can hold the networks, before anything is trained or written.
+
+    Parameters
+    ----------
+    networks : genotypes; the max net at each resolution where None, which has every layer that others have.
+
+    Raises
+    ------
+    ValueError : TFLite cannot express a layer (named), or a file cannot hold the weights.
+    """
+    if networks is None:
+        column = space.resolution_column
+        networks = np.repeat(space.max[None], 1 if column is None else space.n_choices[column], axis=0)
+        if column is not None:
+            networks[:, column] = np.arange(len(networks))
+    for genotype, side in zip(networks, space.resolution(networks), strict=True):
+        layers = network_layers(space, genotype)
+        check_bytes(layers)
+        if any(kind.format == "tflite" for kind in kinds):
+            try:
+                check_tflite(layers)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error} (at {side} pixels); type --format onnx, as devices that run TFLite "
+                    "cannot have this network"
+                ) from error
 
 
 def network_file(

@@ -13,7 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, check_bytes, ends, walk
 from search_spaces import LayerSpec
 from search_spaces.layers import WEIGHTED, downsampled
 
@@ -48,10 +48,12 @@ def onnx_graph(
 
     Raises
     ------
-    ValueError : no layers, a weight is missing or has another shape, a batch below 1.
+    ValueError : no layers, a weight is missing or has another shape, a batch below 1, more weights than a file can
+        hold.
     """
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1, or None for a dynamic one, got {batch}")
+    check_bytes(layers)
     writer = GraphWriter(array_source(weights, layers, seed))
     tensor = walk(layers, INPUT, writer.layer)
     first, last = ends(layers)

@@ -5,7 +5,7 @@ sides where TFLite's SAME pads after; such layers get a PAD of their own, so tha
 ``tflite`` (its schema). Format: https://ai.google.dev/edge/litert, schema version 3.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import MissingExtra
-from nas.export.layer_graph import ArraySource, Layers, Weights, array_source, ends, walk
+from nas.export.layer_graph import ArraySource, Layers, RandomArrays, Weights, array_source, check_bytes, ends, walk
 from nas.export.tflite_operators import ACTIVATIONS, FUSED, FUSING, OPERATORS
 from search_spaces import LayerSpec
 from search_spaces.layers import WEIGHTED
@@ -50,13 +50,15 @@ def tflite_graph(
     Raises
     ------
     MissingExtra : the schema is not installed.
-    ValueError : no layers, weights of another network, a layer that TFLite cannot express, a batch below 1.
+    ValueError : no layers, weights of another network, a layer that TFLite cannot express, a batch below 1, more
+        weights than a file can hold.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     schema, flatbuffers = _schema()
     writer = TfliteWriter(schema, array_source(weights, layers, seed), batch)
     first, last = ends(layers)
+    check_bytes(layers)
     source = writer.tensor(INPUT, (batch, first.size, first.size, first.in_channels))
     result = walk(layers, source, writer.layer)
     writer.tensors[result].name = OUTPUT
@@ -75,6 +77,18 @@ def tflite_graph(
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def check_tflite(layers: Layers) -> None:
+    """See that TFLite can express the layers, without weights: a millisecond a network.
+
+    Raises
+    ------
+    MissingExtra, ValueError : see `tflite_graph`.
+    """
+    writer = _Weightless(_schema()[0], RandomArrays(0), 1)
+    first, _ = ends(layers)
+    walk(layers, writer.tensor(INPUT, (1, first.size, first.size, first.in_channels)), writer.layer)
 
 
 def _schema() -> tuple[Any, Any]:
@@ -225,15 +239,27 @@ class TfliteWriter:
             return tensor, self.schema.Padding.VALID
         if spec.kind == "avg_pool":
             raise ValueError(f"layer {name}: TFLite has no average pooling that leaves this padding out of its means")
-        # The highest pixel of a window stays the highest where its neighbours are repeated, whatever their sign.
-        operator = "MIRROR_PAD" if spec.kind == "max_pool" else "PAD"
-        return self.pad(operator, f"{name}/padded", spec, tensor), self.schema.Padding.VALID
+        if spec.kind != "max_pool":
+            return self.pad("PAD", f"{name}/padded", tensor, spec.pads), self.schema.Padding.VALID
+        # The highest pixel of a window stays the highest where pixels of that window are repeated, whatever their sign:
+        # no more at once than the window at the edge has.
+        height, width = spec.window
+        rest, step = list(spec.pads), (height - max(top, bottom),) * 2 + (width - max(left, right),) * 2
+        if min(step) < 1:
+            raise ValueError(f"layer {name}: TFLite has no pooling of padding alone")
+        while any(rest):
+            now = [min(each, most) for each, most in zip(rest, step, strict=True)]
+            rest = [each - done for each, done in zip(rest, now, strict=True)]
+            tensor = self.pad("MIRROR_PAD", f"{name}/padded/{sum(rest)}", tensor, now)
+        return tensor, self.schema.Padding.VALID
 
-    def pad(self, operator: str, name: str, spec: LayerSpec, tensor: int) -> int:
-        """Write the padding of a layer as an operator of its own."""
-        top, bottom, left, right = spec.pads
+    def pad(self, operator: str, name: str, tensor: int, pads: Sequence[int]) -> int:
+        """Write padding on the top, bottom, left and right as an operator of its own."""
+        top, bottom, left, right = pads
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], dtype=np.int32)
-        shape = (self.batch, spec.size + top + bottom, spec.size + left + right, spec.in_channels)
+        shape = tuple(
+            size + sum(added) for size, added in zip(self.tensors[tensor].shape, amounts.tolist(), strict=True)
+        )
         options = {"mode": self.schema.MirrorPadMode.SYMMETRIC} if operator == "MIRROR_PAD" else {}
         return self.node(operator, name, [tensor, self.constant(f"{name}/amounts", amounts)], shape, **options)
 
@@ -243,6 +269,16 @@ class TfliteWriter:
         if bias is None:
             bias = np.zeros(shape[0], dtype=np.float32)
         return [self.constant(f"{name}/weight", weight.transpose(order)), self.constant(f"{name}/bias", bias)]
+
+
+class _Weightless(TfliteWriter):
+    """Writes what weights belong to, and none of them."""
+
+    def constant(self, name: str, array: NDArray[Any]) -> int:
+        return self.tensor(name, array.shape)
+
+    def weighted(self, name: str, spec: LayerSpec, shape: tuple[int, ...], order: tuple[int, ...]) -> list[int]:
+        return [self.tensor(f"{name}/weight", tuple(shape[i] for i in order)), self.tensor(f"{name}/bias", shape[:1])]
 
 
 _OPTIONS = {

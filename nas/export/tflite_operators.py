@@ -153,7 +153,7 @@ OPERATORS: dict[str, Operator] = {
     "concat": _concat,
     "slice": _slice,
     "upsample": _upsample,
-    "pad": lambda writer, name, spec, inputs, fused: writer.pad("PAD", name, spec, inputs[0]),
+    "pad": lambda writer, name, spec, inputs, fused: writer.pad("PAD", name, inputs[0], spec.pads),
     "layer_norm": _layer_norm,
     "scale": _scale,
     "attention": _attention,

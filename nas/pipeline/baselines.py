@@ -26,7 +26,7 @@ from nas.errors import TooShort
 from nas.evaluation.accuracy import Answers
 from nas.evaluation.confusion import Confusion, paired_error
 from nas.evaluation.trained import GIVEN, TrainedSupernet
-from nas.export.checked import calibrated_file
+from nas.export.checked import calibrated_file, rejections
 from nas.export.network_file import FileKind
 from nas.memory import give_back
 from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
@@ -142,10 +142,13 @@ def compare(
             found[number][0].data,
             folder / FOLDER,
             kinds,
-            batch=device.batch,
+            batch=request.batch,
+            max_accuracy_drop=request.max_accuracy_drop / 100,
             objective=trained.evaluated.objective,
             provenance={"baseline": best.title},
         )
+        for rejected in rejections(facts["exports"]):
+            listener.say(f"baseline {best.title}: {rejected}")
         files = {kind: f"{FOLDER}/{name}" for kind, name in facts["files"].items()}
     return {
         "chosen": dict(zip(("latency_ms", "p10_ms", "p90_ms"), measured[0], strict=True)),

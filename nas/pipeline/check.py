@@ -115,11 +115,8 @@ def check_search(request: SearchRequest) -> None:
         images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
-        elif accuracy_of(request.objective) != "accuracy" and _without_images(request):
-            raise ValueError(
-                f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
-                f"with it; type --supernet {request.supernet} --data PATH"
-            )
+        elif _without_images(request):
+            _refuse_labels(request)
     wanted = {device.spec.precision for device in devices}
     wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES

@@ -16,6 +16,7 @@ from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
 from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.errors import Failure
 from nas.evaluation.accuracy import Answers, answers_of
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.evaluation.calibrated_loss import calibrated_loss
@@ -214,7 +215,8 @@ def measure_exports(
 ) -> None:
     """Measure each file on this machine, in its own runtime and precision, under the conditions of `device`.
 
-    Files that its runtime cannot run are passed over, and all of them where the device is elsewhere.
+    Files that its runtime cannot run are passed over, and all of them where the device is elsewhere. The files are good
+    where measuring fails: the reason becomes their ``not_measured``.
 
     Parameters
     ----------
@@ -242,7 +244,13 @@ def measure_exports(
     for runtime, records in by_runtime.items():
         precision = records[0]["precision"]
         near = device.under(replace(spec, runtime=runtime, precision=precision), device.table.folder)
-        found = near.measure_models([folder / record["file"] for record in records]).measurements
+        try:
+            found = near.measure_models([folder / record["file"] for record in records]).measurements
+        except Failure as error:
+            for record in (each for each in records if "latency" not in each):
+                record["not_measured"] = str(error)
+                write_record(folder, record)
+            continue
         for record, measurement in zip(records, found, strict=True):
             conditions = {"device": device.name, "runtime": runtime, "threads": spec.threads}
             keep_latency(record, folder, conditions | asdict(measurement))
@@ -251,4 +259,5 @@ def measure_exports(
 def keep_latency(record: dict[str, Any], folder: Path, latency: Mapping[str, Any]) -> None:
     """Put what was measured of a file into its record and into the JSON file beside it."""
     record["latency"] = dict(latency)
+    record.pop("not_measured", None)
     write_record(folder, record)

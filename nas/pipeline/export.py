@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from latency_tables.files import write_text
 from nas.devices.device_table import DEVICES_FOLDER
 from nas.devices.registry import get_device
 from nas.evaluation.trained import TrainedSupernet
-from nas.export.checked import export_checked
-from nas.export.network_file import FileKind
+from nas.export.checked import check_replaceable, export_checked
+from nas.export.network_file import FileKind, check_formats
 from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_exports
+from nas.pipeline.remarks import file_remarks
 from nas.progress import SILENT, Listener
 from nas.report.html import write_report
 from nas.search.record import FILE, read_record
@@ -74,13 +76,21 @@ def export_again(
     Raises
     ------
     MissingExtra : what writes one of the files is not installed; nothing is written then.
-    ValueError : `source` is no finished search, or its images are not there any more.
+    ValueError : `source` is no finished search, its images are not there any more, a format cannot express the network,
+        or files of another network would be replaced; nothing is written then.
     ParityFailed : a float32 file computes something else than PyTorch.
     """
     for kind in kinds:
         kind.require()
     record = search_record(source)
     subnet = load_subnet(source / WEIGHTS).eval()
+    check_formats(subnet.space, kinds, subnet.genotype[None])
+    folder = paths[0].parent
+    inside = folder.resolve() == source.resolve()
+    if not inside:
+        if (folder / FILE).exists():
+            raise ValueError(f"{folder} is the folder of another search; name another place with --out PATH")
+        check_replaceable(paths, subnet, str(source))
     data = TrainedSupernet.of_search(record).data
     exports = [
         export_checked(
@@ -95,26 +105,44 @@ def export_again(
         )
         for path, kind in zip(paths, kinds, strict=True)
     ]
-    folder = paths[0].parent
-    earlier = {_what(export): export["latency"] for export in record["exports"] if "latency" in export}
-    for export in exports:
-        if latency := earlier.get(_what(export)):  # stays, where the device is out of reach from here
-            keep_latency(export, folder, latency)
+    keep_latencies(exports, record["exports"], folder)  # where the device is out of reach from here
     with suppress(ValueError):  # there is no such device any more
         measure_exports(exports, folder, get_device(record["device"], folder=devices, listener=listener))
-    if folder.resolve() == source.resolve() and all(p.name == k.file_name for p, k in zip(paths, kinds, strict=True)):
+    remarks = partial(file_remarks, classes=record["classes"], measured_batch=record.get("batch") or 1)
+    said = remarks(record["exports"])
+    for remark in remarks(exports):
+        if remark not in said:
+            listener.say(remark)
+    if inside and all(p.name == k.file_name for p, k in zip(paths, kinds, strict=True)):
         # What counts first stays first.
         record["exports"] = list({_kind(export): export for export in [*record["exports"], *exports]}.values())
         record["files"] = file_names(record["exports"])
+        others = [note for note in record.get("notes", []) if note not in said]
+        record["notes"] = [*others, *remarks(record["exports"])]
         write_search_record(source, record)
     return exports
 
 
 def batch_of(record: Mapping[str, Any]) -> int | None:
-    """Images that an inference of a finished search's files takes; None where that is open."""
+    """Images that an inference of a search's files takes, as it was asked for; None where that is open.
+
+    Searches by earlier versions do not say: theirs is what the ONNX file takes now.
+    """
     exports = record["exports"]
-    batch: int | None = next((export for export in exports if export["format"] == "onnx"), exports[0])["batch"]
+    usual: int | None = next((export for export in exports if export["format"] == "onnx"), exports[0])["batch"]
+    batch: int | None = record.get("file_batch", usual)
     return batch
+
+
+def keep_latencies(exports: Sequence[dict[str, Any]], earlier: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Give files in `folder` the latency of the `earlier` file that runs the same at the same batch, if there is one.
+
+    Latency does not depend on weights.
+    """
+    known = {_what(export): export["latency"] for export in earlier if "latency" in export}
+    for export in exports:
+        if latency := known.get(_what(export)):
+            keep_latency(export, folder, latency)
 
 
 def _kind(export: Mapping[str, Any]) -> tuple[str, str]:

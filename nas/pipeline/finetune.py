@@ -15,8 +15,8 @@ from nas.errors import TooShort
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
 from nas.memory import give_back
-from nas.pipeline.deploy import WEIGHTS, deploy_subnet, keep_latency
-from nas.pipeline.export import batch_of, search_record, write_search_record
+from nas.pipeline.deploy import WEIGHTS, deploy_subnet
+from nas.pipeline.export import batch_of, keep_latencies, search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.usual_finetuning import usual_finetuning
@@ -94,9 +94,7 @@ def specialise(
         objective=objective,
         provenance={"search": str(source), "supernet": record["supernet"], "command": command},
     )
-    for old, new in zip(earlier, facts["exports"], strict=True):
-        if "latency" in old:
-            keep_latency(new, folder, old["latency"])
+    keep_latencies(facts["exports"], earlier, folder)
     record["measured"]["accuracy"] = facts["exports"][0][objective]
     # What the search compared was the network as it was before.
     compared = [key for key in ("baselines", "precisions") if record.pop(key, None)]

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def search_precisions(
     request: SearchRequest, folder: Path, listener: Listener = SILENT, command: str = ""
 ) -> SearchResult:
     """Search in float32 and in int8, and keep the more accurate file of those that keep the budget when measured.
+
+    An int8 file that lost more than `request.max_accuracy_drop` points is kept only where there is no other.
 
     Parameters
     ----------
@@ -90,6 +93,7 @@ def search_precisions(
     if not results:
         raise BudgetMissed(_both(failed))
     best = max(results, key=lambda precision: _merit(results[precision]))
+    results[best].about.setdefault("notes", []).extend(_rejected(results, best))
     rows = [
         {"precision": precision, "device": device.name, "chosen": precision == best}
         | (_found(results[precision]) if precision in results else {"reason": str(failed[precision])})
@@ -158,6 +162,22 @@ def _merit(result: SearchResult) -> tuple[bool, float, float]:
     """Larger is better: not rejected, then accurate on search-validation, then fast."""
     file = result.about["exports"][0]
     return file["accepted"], file[file["objective"]], -(result.measured["latency_ms"] or 0.0)
+
+
+def _rejected(results: Mapping[str, SearchResult], best: str) -> list[str]:
+    """What is to be said where a file is more accurate than the `best`, and was rejected."""
+    score = _merit(results[best])[1]
+    said = []
+    for precision, result in results.items():
+        accepted, other, _ = _merit(result)
+        if precision != best and not accepted and other > score:
+            points = 100 * result.about["exports"][0]["accuracy_drop"]
+            said.append(
+                f"The best network in {precision} is more accurate on search-validation ({other:.2%} against "
+                f"{score:.2%}), but lost {points:.2f} points to {precision}, more than is allowed; to have it, add "
+                f"--max-accuracy-drop {ceil(10 * points) / 10:g}."
+            )
+    return said
 
 
 def _found(result: SearchResult) -> dict[str, Any]:

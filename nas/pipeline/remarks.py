@@ -32,7 +32,7 @@ def data_remarks(trained: TrainedSupernet) -> list[str]:
 
 def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
     """About the exported files: no better than one class, worse on test than on search-validation, int8 whose accuracy
-    is not known or that is not faster, another batch than was measured.
+    is not known or that is not faster, a file that could not be measured, another batch than was measured.
 
     Parameters
     ----------
@@ -59,13 +59,14 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], m
                         f"Int8 is not faster here: {slow['file']} takes {int8_ms:.3g} ms, {other['file']} "
                         f"{float_ms:.3g} ms in {slow['latency']['runtime']} on {slow['latency']['device']}."
                     )
-    batch = first["batch"]
-    if batch is not None and batch != measured_batch:
-        took = f", which takes {first['latency']['latency_ms']:.3g} ms" if "latency" in first else ""
-        checked = "one image" if measured_batch == 1 else f"{measured_batch} images"
-        said.append(
-            f"The budget was checked for {checked} at a time; {first['file']} takes {batch} images at once{took}."
-        )
+    said += [f"{file['file']} was not measured: {file['not_measured']}." for file in exports if "not_measured" in file]
+    checked = "one image" if measured_batch == 1 else f"{measured_batch} images"
+    for file in exports:
+        batch = file["batch"]
+        if batch is not None and batch != measured_batch:
+            took = f", which takes {file['latency']['latency_ms']:.3g} ms" if "latency" in file else ""
+            images = "one image" if batch == 1 else f"{batch} images"
+            said.append(f"The budget was checked for {checked} at a time; {file['file']} takes {images} at once{took}.")
     return said
 
 

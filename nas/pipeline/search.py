@@ -19,7 +19,7 @@ from latency_tables.files import last_part
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
-from nas.export.network_file import FileKind, file_kinds
+from nas.export.network_file import FileKind, check_formats, file_kinds
 from nas.memory import give_back
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import why_anew
@@ -164,6 +164,7 @@ def prepare_task(
     kinds, space = file_kinds_of(request, devices), space_of(request)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
+    check_formats(space, kinds)
     EvaluationPlan(request.evaluations)
     if space.size < MIN_OBSERVATIONS:
         raise ValueError(
@@ -328,6 +329,7 @@ def run_task(
         "supernet": request.supernet_name,
         "moved_data": where_images_are(request),
         "batch": devices[0].batch,
+        "file_batch": request.batch,
         "notes": [
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),

@@ -140,6 +140,7 @@ class ExportRecord(TypedDict):
     float32_test_balanced_accuracy: NotRequired[Share]
     test: NotRequired[ClassesRecord]
     latency: NotRequired[TimedRecord]
+    not_measured: NotRequired[str]
 
 
 class PrecisionRecord(TypedDict):
@@ -249,6 +250,7 @@ class SearchRecord(TypedDict):
     finetuning: NotRequired[FinetuningRecord | None]
     seconds: NotRequired[float]
     batch: NotRequired[Count]
+    file_batch: NotRequired[Annotated[int, Ge(1)] | None]  # of the exported files, as it was asked for
     test_accuracy: NotRequired[Share]
     test_accuracy_error: NotRequired[Share]
     test_balanced_accuracy: NotRequired[Share]

@@ -55,6 +55,8 @@ MISTAKES = [
     ("search --data ./few --latency 60% --precision int8", "int8 needs at least 16 training images"),
     ("search --data ./few --latency 60% --device cpu-int8", "int8 needs at least 16 training images"),
     ("search --data ./few --latency 60% --precision auto", "int8 needs at least 16 training images"),
+    ("search --supernet cifar10 --latency 60% --precision auto", "--precision auto needs labelled images"),
+    ("search --supernet cifar10 --latency 60% objective=balanced_accuracy", "balanced_accuracy needs labelled images"),
     ("search --data digits --latency 60% --out file", "is a file"),
     ("search --data digits --latency 60% --out /proc/x", "/proc"),
     ("search --data digits --latency 60% runs=file", "file is a file, not a folder; name another folder for supernets"),

@@ -13,6 +13,8 @@ from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable
 from nas.errors import MissingExtra
+from nas.export.layer_graph import network_layers
+from nas.export.onnx_graph import onnx_graph
 from search_spaces import get_space
 
 SPACE = get_space("mobilenet_v3_small_images")
@@ -69,3 +71,13 @@ def test_a_batch_takes_longer_than_an_image(tmp_path: Path) -> None:
     stored = device.table.read()
     assert stored is not None
     assert stored.rows["batch"].tolist() == [1, 8]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_file_with_an_open_batch_is_measured_with_one_image(runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip(runtime)
+    path = tmp_path / "open.onnx"
+    path.write_bytes(onnx_graph(network_layers(SPACE, SPACE.min), batch=None).SerializeToString())
+    device = Device(DeviceSpec("x", runtime=runtime), folder=tmp_path, protocol=Protocol(rounds=5, runs=3))
+    (measured,) = device.measure_models([path]).measurements
+    assert 0.01 < measured.latency_ms < 1000

@@ -14,8 +14,8 @@ import torch
 from nas.data import ImageData
 from nas.evaluation.confusion import Confusion
 from nas.export import checked
-from nas.export.checked import Int8Judged, export_checked, rejections
-from nas.export.network_file import FileKind, file_kinds
+from nas.export.checked import Int8Judged, check_replaceable, export_checked, rejections
+from nas.export.network_file import FileKind, describe, file_kinds
 from nas.export.parity import Parity, ParityFailed
 from nas.supernet import Subnet
 
@@ -94,6 +94,22 @@ def test_an_int8_file_that_lost_too_much_is_marked(
     assert "more than the 1 allowed: rejected" in sentence
     export_checked(learnt, digits, path, INT8, max_accuracy_drop=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["subnet.int8.onnx", "subnet.int8.onnx.json"]
+
+
+@pytest.mark.parametrize("there", ["subnet.int8.onnx", "subnet.int8.rejected.onnx"])
+def test_files_of_another_network_are_not_replaced(there: str, learnt: Subnet, tmp_path: Path) -> None:
+    path, beside = tmp_path / INT8.file_name, tmp_path / f"{there}.json"
+    check_replaceable([path], learnt, "runs/b")
+    (tmp_path / there).write_text("a network")
+    refused = pytest.raises(ValueError, match=rf"{there} is of another network, .* name another place with --out PATH")
+    for known in (None, "no JSON", '{"weights_sha256": "0", "search": "runs/a"}'):
+        if known is not None:
+            beside.write_text(known)
+        with refused:
+            check_replaceable([path], learnt, "runs/b")
+    check_replaceable([path], learnt, "runs/a")
+    beside.write_text(json.dumps({"weights_sha256": describe(learnt)["weights_sha256"], "search": "runs/a"}))
+    check_replaceable([path], learnt, "runs/b")
 
 
 def test_a_drop_of_exactly_the_limit_is_allowed(

@@ -163,6 +163,15 @@ def test_what_a_format_cannot_express_is_said() -> None:
         tflite_graph(odd)
 
 
+def test_more_weights_than_a_file_holds_are_refused_before_they_are_made() -> None:
+    layers = {"head": (LayerSpec("classify", "linear", 30_000, 20_000, 1),)}
+    with pytest.raises(ValueError, match=r"has 2\.4 GB of weights, .* holds at most 2\.13 GB; take a narrower network"):
+        onnx_graph(layers)
+    pytest.importorskip("ai_edge_litert", reason="needs the extra tflite")
+    with pytest.raises(ValueError, match=r"has 2\.4 GB of weights"):
+        tflite_graph(layers)
+
+
 def test_without_the_extra_one_sentence_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ImportError(name)

@@ -106,6 +106,54 @@ def test_where_latency_cannot_be_measured_nothing_is_compared_by_it(tmp_path: Pa
     assert not said or "cannot be measured here" in said[0]
 
 
+def test_files_of_a_better_baseline_are_those_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: Any = SimpleNamespace(
+        space=get_space("mobilenet_v3", resolutions=(224,)),
+        data=SimpleNamespace(labelled=True),
+        evaluated=SimpleNamespace(folder=tmp_path, notes=tmp_path, objective="accuracy"),
+        card={"seconds": 60},
+    )
+    asked: dict[str, Any] = {}
+
+    def deploy_subnet(*_: Any, **settings: Any) -> dict[str, Any]:
+        asked.update(settings)
+        file = {"file": "subnet.int8.rejected.onnx", "precision": "int8", "bytes": 5, "parity": {"top1_agreement": 0.5}}
+        return {"exports": [file | {"accepted": False}], "files": {"ONNX int8": file["file"]}}
+
+    candidate = SimpleNamespace(name="plain", data=None)
+    made = SimpleNamespace(make=lambda *_: candidate)
+    for name, stands_in in {
+        "baseline_names": lambda _: ["plain"],
+        "Candidate": made,
+        "_largest_within": lambda *_: [96],
+        "_finetuned": lambda *_: (SimpleNamespace(), 5.0),
+        "_measure_together": lambda *_: [(1.0, 1.0, 1.0)] * 2,
+        "predictions_as_file": lambda *_: None,
+        "_judge": lambda *_: PLAIN,
+        "deploy_subnet": deploy_subnet,
+    }.items():
+        monkeypatch.setattr(baselines, name, stands_in)
+    monkeypatch.setattr("nas.export.checked.sentence", lambda record: f"{record['file']} lost too much")
+    said: list[str] = []
+    found = compare(
+        SearchRequest(baselines="plain", batch=None, max_accuracy_drop=3.0),
+        trained,
+        [get_device("cpu")],
+        Budget.parse(macs="1G"),
+        SimpleNamespace(),  # type: ignore[arg-type]
+        {"exports": [{"accuracy": 0.5}], "test_accuracy": 0.5},
+        None,
+        tmp_path,
+        [FileKind("onnx", "int8")],
+        Listener(said.append),
+    )
+    assert found["better"] == PLAIN.title
+    assert (asked["batch"], asked["max_accuracy_drop"]) == (None, 0.03)
+    assert said[-1] == "baseline mobilenet_v2 at 96 px: subnet.int8.rejected.onnx lost too much"
+
+
 def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -> None:
     space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=2)
     digits = load_data(DataSettings(resolution=24))

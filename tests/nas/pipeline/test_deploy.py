@@ -17,6 +17,7 @@ from nas.data import DataSettings, ImageData, load_data, prepare
 from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
 from nas.devices.spec import DeviceSpec
+from nas.devices.transport import DeviceUnavailable
 from nas.evaluation import evaluate_on_test
 from nas.evaluation.calibrated_loss import calibrated_loss
 from nas.evaluation.trained import TrainedSupernet
@@ -24,6 +25,7 @@ from nas.export.checked import calibrated_file, sentence
 from nas.export.inference import open_file
 from nas.export.network_file import FileKind
 from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
+from nas.pipeline.remarks import file_remarks
 from nas.supernet import Supernet
 from search_spaces import get_space
 
@@ -167,6 +169,21 @@ def test_what_the_search_measured_is_the_latency_of_its_own_file(trained: Traine
     far = Device(DeviceSpec("board", transport="ssh", host="nowhere"))
     facts = deploy(trained, subnet, tmp_path, kinds, max_accuracy_drop=1, device=far, known=known)
     assert ["latency" in record for record in facts["exports"]] == [True, False]
+
+
+def test_files_that_cannot_be_measured_are_not_lost(
+    trained: TrainedSupernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: Any, **__: Any) -> None:
+        raise DeviceUnavailable("cpu went silent")
+
+    monkeypatch.setattr(Device, "measure_models", gone)
+    device = Device(DeviceSpec("here"), folder=tmp_path / "devices", protocol=QUICK)
+    facts = deploy(trained, trained.subnet(trained.space.min), tmp_path, [FLOAT], device=device)
+    (record,) = facts["exports"]
+    assert "latency" not in record
+    assert json.loads((tmp_path / "subnet.onnx.json").read_text()) == record
+    assert "subnet.onnx was not measured: cpu went silent." in file_remarks([record], facts["classes"])
 
 
 @pytest.mark.parametrize("kind", [FLOAT, INT8])

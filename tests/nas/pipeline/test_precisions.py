@@ -117,7 +117,11 @@ class Steps:
         (folder / name).write_text(f"the {task.precision} file")
         file = {"file": name, "format": "onnx", "precision": task.precision, "bytes": 5, "batch": 1}
         file |= {"peak_activation_bytes": 7, "accepted": accepted, "accuracy": accuracy, "test_accuracy": accuracy}
-        file |= {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9} if task.precision == "int8" else {}
+        file |= (
+            {"float32_accuracy": 0.9, "float32_test_accuracy": 0.9, "accuracy_drop": 0.0212}
+            if task.precision == "int8"
+            else {}
+        )
         file |= {"objective": "accuracy", "test_accuracy_error": 0.01}
         parity = {"n": 4, "top1_agreement": 1.0, "max_abs_difference": 0.1}
         (folder / "baselines").mkdir(exist_ok=True)
@@ -198,7 +202,17 @@ def test_a_rejected_file_does_not_win(steps: Steps, tmp_path: Path) -> None:
     search_precisions(REQUEST, tmp_path)
     record = json.loads((tmp_path / "result.json").read_text())
     assert [found["chosen"] for found in record["precisions"]] == [True, False]
-    assert "rejected: lost too much accuracy" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "rejected: lost too much accuracy" in page
+    (note,) = record["notes"]
+    assert note.startswith(
+        "The best network in int8 is more accurate on search-validation (92.00% against 90.00%), but"
+    )
+    assert note.endswith("add --max-accuracy-drop 2.2.")
+    assert note in page
+    steps.files["int8"] = (0.89, False)
+    search_precisions(REQUEST, tmp_path / "less")
+    assert json.loads((tmp_path / "less" / "result.json").read_text())["notes"] == []
 
 
 @pytest.mark.parametrize(("failing", "error"), [("infeasible", "that fast"), ("missed", "none kept it")])

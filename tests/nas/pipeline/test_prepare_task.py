@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from latency_tables.files import write_text
 from nas.data.settings import DataSettings
@@ -108,6 +110,33 @@ def test_an_unknown_strategy_is_refused_before_a_device_is_measured(
     with pytest.raises(ValueError, match="no search strategy 'annealing'; known: evolution, gradient, nsga2, random"):
         prepare_task(replace(request_, strategy="annealing"), devices, Budget.parse(latency="50%"))
     assert not learnt
+
+
+def averaging() -> nn.Module:
+    """TFLite has this pooling of maps of odd size only."""
+    pool = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+    return nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), pool, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
+
+
+def test_what_a_file_cannot_hold_is_refused_before_a_device_is_measured(
+    devices: list[Device], learnt: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs the extra tflite")
+    torch.save(averaging().state_dict(), tmp_path / "w.pth")
+    model, weights = f"{__name__}:averaging", str(tmp_path / "w.pth")
+    given = SearchRequest(model=model, weights=weights, data=DataSettings(resolution=32), runs=str(tmp_path))
+    said = (
+        r"layer .*: TFLite has no average pooling that leaves this padding out .*\(at 20 pixels\); type --format onnx"
+    )
+    with pytest.raises(ValueError, match=said):
+        prepare_task(replace(given, format="onnx,tflite"), devices, Budget.parse(macs="90%"))
+    assert not learnt
+    prepare_task(given, devices, Budget.parse(macs="90%"))
+    assert learnt == ["board"]
+    monkeypatch.setattr("nas.export.layer_graph.MOST_BYTES", 100)
+    with pytest.raises(ValueError, match="GB of weights, and an ONNX or TFLite file holds at most"):
+        prepare_task(given, devices, Budget.parse(macs="90%"))
+    assert learnt == ["board"]
 
 
 def test_what_is_known_of_a_device_is_not_learnt_again(

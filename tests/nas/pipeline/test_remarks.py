@@ -49,3 +49,10 @@ def test_several_images_at_once_are_not_what_the_budget_was_checked_for() -> Non
         "The budget was checked for one image at a time; float32.onnx takes 8 images at once, which takes 4.87 ms."
     )
     assert file_remarks([export("float32", 4.87, batch=None)], ()) == []
+
+
+def test_every_file_of_another_batch_is_named() -> None:
+    (said,) = file_remarks([export("float32", 1.0), export("int8", None, batch=8)], ())
+    assert said == "The budget was checked for one image at a time; int8.onnx takes 8 images at once."
+    (said,) = file_remarks([export("float32", None), export("int8", None, batch=8)], (), 8)
+    assert said == "The budget was checked for 8 images at a time; float32.onnx takes one image at once."
