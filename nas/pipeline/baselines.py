@@ -265,7 +265,7 @@ def _largest_within(
 
 
 def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, device: Device) -> bool:
-    costs = space.costs(genotype[None])._asdict()
+    costs = space.costs(genotype[None], device.spec.precision)._asdict()
     for limit in budget.limits:
         value = latency_ms if limit.latency is not None else float(costs[limit.metric.key][0])
         if value is not None and value > limit.value:
@@ -274,16 +274,22 @@ def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, 
 
 
 def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData, listener: Listener) -> list[Timed]:
-    """Latency, p10 and p90 of the networks' files, in one session; None where the device cannot be measured."""
+    """Latency, p10 and p90 of the networks' files, in one session; None where the device cannot be measured.
+
+    Files have the networks' weights where we export the runtime's format, else random ones, as those of finalists.
+    """
     spec = device.spec
-    kind = file_kind(spec.runtime, spec.precision) if device.can_measure else None
-    if kind is None:
+    if not device.can_measure:
         return [(None, None, None)] * len(subnets)
-    runtime = RUNTIMES[spec.runtime]
+    runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
     with scratch_folder() as scratch, listener.track("measuring baselines") as progress:
         paths = [scratch / f"network{i}{runtime.suffix}" for i in range(len(subnets))]
         for path, subnet in zip(paths, subnets, strict=True):
-            path.write_bytes(calibrated_file(subnet, kind, data, batch=device.batch))
+            if kind is None:
+                content = runtime.precisions[spec.precision](subnet.space, subnet.genotype, device.batch)
+            else:
+                content = calibrated_file(subnet, kind, data, batch=device.batch)
+            path.write_bytes(content)
         measured = device.measure_models(paths, progress=progress).measurements
     return [(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]
 

@@ -131,6 +131,33 @@ def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -
     assert found["balanced_accuracy"].test_error == pytest.approx(expected) != found["accuracy"].test_error
 
 
+@pytest.mark.parametrize(("runtime", "precision"), [("pytorch", "float32"), ("ncnn", "float16"), ("onnxruntime", "int8")])
+def test_baselines_are_measured_and_counted_as_the_device_runs_them(
+    runtime: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=10)
+    data = load_data(DataSettings(resolution=24))
+    candidate = baselines.Candidate("plain", space, Supernet(space).extract, data)
+    device = get_device("cpu", folder=tmp_path)
+    device = device.under(replace(device.spec, runtime=runtime, precision=precision), tmp_path)
+
+    def measured(paths: list[Path], **_: Any) -> SimpleNamespace:
+        assert all(path.stat().st_size for path in paths)
+        took = [float(side) for side in candidate.sides]
+        return SimpleNamespace(measurements=[SimpleNamespace(latency_ms=ms, p10_ms=ms, p90_ms=ms) for ms in took])
+
+    monkeypatch.setattr(device, "measure_models", measured)
+
+    def largest(**limits: str) -> list[int | None]:
+        trained: Any = SimpleNamespace(data=data)
+        return baselines._largest_within([candidate], device, Budget.parse(**limits), trained, Listener())
+
+    assert largest(latency="20ms") == [16]
+    assert largest(latency="15ms") == [None]
+    size = int(space.costs(space.max[None], precision).weight_bytes[0])
+    assert largest(size=f"{size}B") == [24]
+
+
 def test_a_baseline_is_trained_anew_for_another_time_and_read_back_for_the_same(tmp_path: Path) -> None:
     space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=10)
     candidate = baselines.Candidate("efficientnet_lite0", space, Supernet(space).extract, load_data(DataSettings()))
