@@ -6,7 +6,6 @@ measured in one session together with it.
 Accuracy on search-validation decides; the test split is for the final comparison. Latencies are milliseconds.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -29,7 +28,7 @@ from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file
 from nas.export.network_file import FileKind
 from nas.memory import give_back
-from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
+from nas.pipeline.at_hand import AUTO, MOST, baseline_names, check_weights, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet, predictions_as_file
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
 from nas.pipeline.photographs import LEAST_SIDE, adapting
@@ -187,9 +186,7 @@ class Candidate:
             supernet = initial_supernet(name, space, seed)
             return cls(name, space, supernet.extract, replace(data, mean=mean, std=std))
         path = weights_at_hand()[name]
-        with path.open("rb") as file:
-            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem[-8:]):
-                raise ValueError(f"{path} is damaged: its SHA-256 is not the one in its name; delete it")
+        check_weights(path)
         adopted = adopt(load_model(f"torchvision:{name}", path), RESOLUTIONS)
         space = get_space(adopted.space.name, **adopted.space.options | {"num_classes": n})
         supernet = start_from(adopted, space, seed).supernet

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
+from nas.errors import Failure
 from nas.export.network_file import FileKind, file_kinds
 from nas.memory import give_back
 from nas.pipeline.given import space_to_train
@@ -316,9 +317,15 @@ def run_task(
     )
     if finetuning is not None:
         result.measured["accuracy"] = deployed["exports"][0][trained.evaluated.objective]
-    baselines = compare(
-        request, trained, devices, feasibility.budget, subnet, deployed, finetuning, folder, task.kinds, listener
-    )
+    baselines: dict[str, Any] = {}
+    about_baselines: list[str] = []
+    try:
+        baselines = compare(
+            request, trained, devices, feasibility.budget, subnet, deployed, finetuning, folder, task.kinds, listener
+        )
+    except (Failure, ValueError) as error:  # what the search has found is not lost for it
+        about_baselines = [f"The chosen network is compared with no baselines: {error}."]
+        listener.say(about_baselines[0])
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
@@ -331,6 +338,7 @@ def run_task(
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),
             *about_tuning,
+            *about_baselines,
             *objective_remarks(request.objective),
             *batch_remarks(devices[0].batch, result),
             *about_data,
