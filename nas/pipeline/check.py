@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latency_tables.writable import RUNS_HINT, check_writable
+from nas.pipeline.at_hand import AUTO, NONE, baseline_names
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import count_images
 from nas.pipeline.initial import initial_space
@@ -74,8 +75,7 @@ def check_search(request: SearchRequest) -> None:
     """Judge what a search starts from, its devices and its files; see `check_request`."""
     if request.former is not None:  # answered by what a finished search learnt
         return
-    from nas.pipeline.at_hand import baseline_names
-    from nas.pipeline.precisions import AUTO
+    from nas.pipeline.precisions import AUTO as BOTH
     from nas.pipeline.search import file_kinds_of, named_devices
 
     check_objective(request.objective, OBJECTIVES)
@@ -91,20 +91,20 @@ def check_search(request: SearchRequest) -> None:
         _check_place(request)
         images = count_images(request.data)
     else:
-        data = read_card(find_supernet(request.supernet))["card"].get("data")
+        card = read_card(find_supernet(request.supernet))["card"]
+        data = card.get("data")
         images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
-        elif (
-            accuracy_of(request.objective) != "accuracy"
-            and (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file()
-        ):
+        elif (find_supernet(request.supernet) / CALIBRATION_IMAGES_FILE).is_file():
+            _refuse_labels(request)
+        if request.finetune_s and "recipe" not in card:
             raise ValueError(
-                f"objective={request.objective} needs labelled images, and those of {request.supernet} do not come "
-                "with it; add --data PATH"
+                f"{request.supernet} does not say by which recipe it was trained, so its networks cannot be trained "
+                "alone; type --finetune-time none"
             )
     wanted = {device.spec.precision for device in devices}
-    wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
+    wanted |= {"int8"} if request.precision == BOTH else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES
 
     if "int8" in wanted and images is not None and images < MIN_CALIBRATION_IMAGES:
@@ -116,6 +116,21 @@ def check_search(request: SearchRequest) -> None:
         from nas.evaluation.storage import Database  # Optuna
 
         Database(request.storage)
+
+
+def _refuse_labels(request: SearchRequest) -> None:
+    """Refuse what only labelled images can give, where there are none."""
+    wanted = (
+        (accuracy_of(request.objective) != "accuracy", f"objective={request.objective}", "objective=accuracy"),
+        (request.finetune_s > 0, f"--finetune-time {request.finetune_time}", "--finetune-time none"),
+        (request.baselines not in (AUTO, NONE), f"baselines={request.baselines}", f"baselines={NONE}"),
+    )
+    for asked, typed, instead in wanted:
+        if asked:
+            raise ValueError(
+                f"{typed} needs labelled images, and those of {request.supernet} do not come with it; add --data PATH, "
+                f"or type {instead}"
+            )
 
 
 def _check_place(request: SearchRequest) -> None:

@@ -241,11 +241,6 @@ def run_task(
     from nas.report.html import write_report
 
     devices = task.devices
-    if request.finetune_s and trained.data.labelled and "recipe" not in trained.card:
-        raise ValueError(
-            f"{request.supernet_name} does not say by which recipe it was trained, so its networks cannot be trained "
-            "alone; leave --finetune-time out"
-        )
     about_data = data_remarks(trained)
     for remark in about_data:
         listener.say(remark)
