@@ -1,5 +1,6 @@
 """Trained networks whose weights are on this machine, by name; a search is compared with them. Imports no torch."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def baseline_names(asked: str) -> list[str]:
 
     Raises
     ------
-    ValueError : a name that is not known, or whose weights are not at hand.
+    ValueError : a name that is not known, or whose weights are not at hand or damaged.
     """
     if asked == NONE:
         return []
@@ -51,4 +52,18 @@ def baseline_names(asked: str) -> list[str]:
             f"baselines={asked}: no weights of {', '.join(missing)} here; at hand: {', '.join(at_hand) or 'none'}"
             f" (torchvision downloads those of {', '.join(TORCHVISION)}); or baselines=none"
         )
+    for path in (path for name, path in weights_at_hand().items() if name in names):
+        check_weights(path)
     return names
+
+
+def check_weights(path: Path) -> None:
+    """See that a file of torchvision's weights is the one that its name says.
+
+    Raises
+    ------
+    ValueError : it is damaged.
+    """
+    with path.open("rb") as file:
+        if not hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem[-8:]):
+            raise ValueError(f"{path} is damaged: its SHA-256 is not the one in its name; delete it")

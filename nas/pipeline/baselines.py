@@ -6,7 +6,6 @@ measured in one session together with it.
 Accuracy on search-validation decides; the test split is for the final comparison. Latencies are milliseconds.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -29,7 +28,7 @@ from nas.evaluation.trained import GIVEN, TrainedSupernet
 from nas.export.checked import calibrated_file, rejections
 from nas.export.network_file import FileKind
 from nas.memory import give_back
-from nas.pipeline.at_hand import AUTO, MOST, baseline_names, weights_at_hand
+from nas.pipeline.at_hand import AUTO, MOST, baseline_names, check_weights, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet, predictions_as_file
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
 from nas.pipeline.photographs import LEAST_SIDE, adapting
@@ -190,9 +189,7 @@ class Candidate:
             supernet = initial_supernet(name, space, seed)
             return cls(name, space, supernet.extract, replace(data, mean=mean, std=std))
         path = weights_at_hand()[name]
-        with path.open("rb") as file:
-            if not hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem[-8:]):
-                raise ValueError(f"{path} is damaged: its SHA-256 is not the one in its name; delete it")
+        check_weights(path)
         adopted = adopt(load_model(f"torchvision:{name}", path), RESOLUTIONS)
         space = get_space(adopted.space.name, **adopted.space.options | {"num_classes": n})
         supernet = start_from(adopted, space, seed).supernet
@@ -268,7 +265,7 @@ def _largest_within(
 
 
 def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, device: Device) -> bool:
-    costs = space.costs(genotype[None])._asdict()
+    costs = space.costs(genotype[None], device.spec.precision)._asdict()
     for limit in budget.limits:
         value = latency_ms if limit.latency is not None else float(costs[limit.metric.key][0])
         if value is not None and value > limit.value:
@@ -277,16 +274,22 @@ def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, 
 
 
 def _measure_together(subnets: Sequence[Subnet], device: Device, data: ImageData, listener: Listener) -> list[Timed]:
-    """Latency, p10 and p90 of the networks' files, in one session; None where the device cannot be measured."""
+    """Latency, p10 and p90 of the networks' files, in one session; None where the device cannot be measured.
+
+    Files have the networks' weights where we export the runtime's format, else random ones, as those of finalists.
+    """
     spec = device.spec
-    kind = file_kind(spec.runtime, spec.precision) if device.can_measure else None
-    if kind is None:
+    if not device.can_measure:
         return [(None, None, None)] * len(subnets)
-    runtime = RUNTIMES[spec.runtime]
+    runtime, kind = RUNTIMES[spec.runtime], file_kind(spec.runtime, spec.precision)
     with scratch_folder() as scratch, listener.track("measuring baselines") as progress:
         paths = [scratch / f"network{i}{runtime.suffix}" for i in range(len(subnets))]
         for path, subnet in zip(paths, subnets, strict=True):
-            path.write_bytes(calibrated_file(subnet, kind, data, batch=device.batch))
+            if kind is None:
+                content = runtime.precisions[spec.precision](subnet.space, subnet.genotype, device.batch)
+            else:
+                content = calibrated_file(subnet, kind, data, batch=device.batch)
+            path.write_bytes(content)
         measured = device.measure_models(paths, progress=progress).measurements
     return [(m.latency_ms, m.p10_ms, m.p90_ms) for m in measured]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latency_tables.writable import RUNS_HINT, check_writable
+from nas.pipeline.at_hand import AUTO, NONE, baseline_names
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import count_images
 from nas.pipeline.initial import initial_space
@@ -94,8 +95,7 @@ def check_search(request: SearchRequest) -> None:
     """Judge what a search starts from, its devices and its files; see `check_request`."""
     if request.former is not None:  # answered by what a finished search learnt
         return
-    from nas.pipeline.at_hand import baseline_names
-    from nas.pipeline.precisions import AUTO
+    from nas.pipeline.precisions import AUTO as BOTH
     from nas.pipeline.search import file_kinds_of, named_devices
 
     check_objective(request.objective, OBJECTIVES)
@@ -111,14 +111,20 @@ def check_search(request: SearchRequest) -> None:
         _check_place(request)
         images = count_images(request.data)
     else:
-        data = read_card(find_supernet(request.supernet))["card"].get("data")
+        card = read_card(find_supernet(request.supernet))["card"]
+        data = card.get("data")
         images = data.get("sizes", {}).get("train") if data else None
         if request.moved_data is not None:
             count_images(request.moved_data)
         elif _without_images(request):
             _refuse_labels(request)
+        if request.finetune_s and "recipe" not in card:
+            raise ValueError(
+                f"{request.supernet} does not say by which recipe it was trained, so its networks cannot be trained "
+                "alone; type --finetune-time none"
+            )
     wanted = {device.spec.precision for device in devices}
-    wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
+    wanted |= {"int8"} if request.precision == BOTH else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES
 
     if "int8" in wanted and images is not None and images < MIN_CALIBRATION_IMAGES:
@@ -136,6 +142,24 @@ def _without_images(request: SearchRequest) -> bool:
     """Whether the supernet's images neither come with it nor were named."""
     given = request.moved_data is not None or request.supernet is None
     return not given and (find_supernet(str(request.supernet)) / CALIBRATION_IMAGES_FILE).is_file()
+
+
+def _refuse_labels(request: SearchRequest) -> None:
+    """Refuse what only labelled images can give, where there are none."""
+    from nas.pipeline.precisions import AUTO as BOTH
+
+    wanted = (
+        (accuracy_of(request.objective) != "accuracy", f"objective={request.objective}", "objective=accuracy"),
+        (request.precision == BOTH, f"--precision {BOTH}", "--precision float32"),
+        (request.finetune_s > 0, f"--finetune-time {request.finetune_time}", "--finetune-time none"),
+        (request.baselines not in (AUTO, NONE), f"baselines={request.baselines}", f"baselines={NONE}"),
+    )
+    for asked, typed, instead in wanted:
+        if asked:
+            raise ValueError(
+                f"{typed} needs labelled images, and those of {request.supernet} do not come with it; type "
+                f"--supernet {request.supernet} --data PATH, or {instead}"
+            )
 
 
 def _check_place(request: SearchRequest) -> None:

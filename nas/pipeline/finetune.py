@@ -131,12 +131,6 @@ def finetune_chosen(
     -------
     The network that is kept; the record of its training, None where it was not trained; and a sentence on it.
     """
-    if not trained.data.labelled:
-        sentence = (
-            "The chosen network was not trained alone, as its images have no labels; to name them, type --supernet "
-            f"{trained.data.name} --data PATH."
-        )
-        return subnet, None, sentence
     settings = Finetuning(**usual_finetuning(trained.card, given_network(trained.evaluated.folder)))
     listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
     give_back()

@@ -19,6 +19,7 @@ from latency_tables.files import last_part
 from nas.devices import Device, get_device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.runtimes import file_kind
+from nas.errors import Failure
 from nas.export.network_file import FileKind, check_formats, file_kinds
 from nas.memory import give_back
 from nas.pipeline.given import space_to_train
@@ -242,11 +243,6 @@ def run_task(
     from nas.report.html import write_report
 
     devices = task.devices
-    if request.finetune_s and trained.data.labelled and "recipe" not in trained.card:
-        raise ValueError(
-            f"{request.supernet_name} does not say by which recipe it was trained, so its networks cannot be trained "
-            "alone; leave --finetune-time out"
-        )
     about_data = data_remarks(trained)
     for remark in about_data:
         listener.say(remark)
@@ -318,9 +314,15 @@ def run_task(
     )
     if finetuning is not None:
         result.measured["accuracy"] = deployed["exports"][0][trained.evaluated.objective]
-    baselines = compare(
-        request, trained, devices, feasibility.budget, subnet, deployed, finetuning, folder, task.kinds, listener
-    )
+    baselines: dict[str, Any] = {}
+    about_baselines: list[str] = []
+    try:
+        baselines = compare(
+            request, trained, devices, feasibility.budget, subnet, deployed, finetuning, folder, task.kinds, listener
+        )
+    except (Failure, ValueError) as error:  # what the search has found is not lost for it
+        about_baselines = [f"The chosen network is compared with no baselines: {error}."]
+        listener.say(about_baselines[0])
     evidence = {"latency" if alone else f"latency on {name}": known.evidence for name, known in task.known.items()}
     result.about = {
         "command": command,
@@ -334,6 +336,7 @@ def run_task(
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),
             *about_tuning,
+            *about_baselines,
             *objective_remarks(request.objective),
             *batch_remarks(devices[0].batch, result),
             *about_data,

@@ -15,6 +15,8 @@ from latency_tables.files import InnerPath, PlainName, plain_name, read_json
 from nas.search.latency import latencies_of
 
 FILE = "result.json"
+SESSIONS = 3
+"""Fresh processes in which a network must have kept a latency budget to be proved."""
 IDENTITY = "search.json"
 """Which search a folder is of, written when it begins."""
 

@@ -27,7 +27,7 @@ from nas.search.finalists.measurements import Ledger, measured_columns
 from nas.search.finalists.proof import Evaluate, Measure, Refit, StandardError, verify
 from nas.search.latency import Latency, by_latency
 from nas.search.objectives import OBJECTIVES, Objectives, check_objective
-from nas.search.record import IDENTITY
+from nas.search.record import IDENTITY, SESSIONS
 from nas.search.result import SearchResult, assemble
 from search_spaces import Population
 
@@ -53,7 +53,7 @@ class SearchSettings:
     front: EvolutionSettings = EvolutionSettings(evaluations=10_000, parents=100, children=100)
     finalists: int = 8
     rounds: int = 4
-    sessions: int = 3
+    sessions: int = SESSIONS
     slack: float = 0.02
     strategy: str = DEFAULT
     objective: str = "accuracy"

@@ -27,7 +27,7 @@ from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency, latencies_of
 from nas.search.objectives import Objectives, Predictor
 from nas.search.record import FILE as RECORD
-from nas.search.record import JudgedBy, SearchRecord, read_record
+from nas.search.record import SESSIONS, JudgedBy, SearchRecord, read_record
 from predictors.accuracy import AccuracyPredictor
 from predictors.latency import LatencyPredictor
 from predictors.latency.transfer import OperatorCosts, SpaceLatency
@@ -80,7 +80,8 @@ class PreviousRun:
     starts : (n, n_genes), the front and the finalists.
     measured : by architecture, what was measured of the finalists, by its column in files: ``accuracy``,
         ``latency_ms`` and so on.
-    proved : the architecture that the search chose, and what each latency of it keeps whenever it is measured.
+    proved : the architecture that the search chose, and what each latency of it keeps whenever it is measured, where
+        it was measured in as many processes as a proof needs.
     strategy : name of the strategy that it searched with.
     """
 
@@ -203,7 +204,12 @@ def load_run(folder: Path) -> PreviousRun:
     }
     record = read_record(folder)
     space.parse(record["architecture"])
-    bounds = {key: _bound(record, key, folder) for key in latencies_of(record["proof"], "bound_ms")}
+    proof = record["proof"]
+    bounds = {
+        key: _bound(record, key, folder)
+        for key in latencies_of(proof, "bound_ms")
+        if isinstance(sessions := proof.get(key.column("sessions_ms")), list) and len(sessions) >= SESSIONS
+    }
     proved = (record["architecture"], bounds if record["status"] != "missed" else {})
     require_strategy(state["strategy"])
     devices = {name: tuple(others) for name, others in state["devices"].items()}

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+import nas
 from nas.data import DataSettings, load_data
 from nas.devices import get_device
+from nas.devices.transport import DeviceUnavailable
 from nas.evaluation.confusion import Confusion
 from nas.export.network_file import FileKind
 from nas.pipeline import at_hand, baselines
 from nas.pipeline.at_hand import baseline_names, weights_at_hand
 from nas.pipeline.baselines import compare
+from nas.pipeline.check import check_search
 from nas.pipeline.deploy import predictions_as_file
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.verdict import Judged, verdict
@@ -46,6 +49,23 @@ def test_files_that_torch_downloaded_are_found(cache: Path) -> None:
 def test_what_is_not_at_hand_is_refused(cache: Path) -> None:
     with pytest.raises(ValueError, match="no weights of mobilenet_v9 here"):
         baseline_names("mobilenet_v9")
+
+
+def test_damaged_weights_that_are_named_are_refused_before_the_search(cache: Path) -> None:
+    (cache / "mobilenet_v2-7ebf99e0.pth").write_bytes(b"cut short")
+    with pytest.raises(ValueError, match=r"mobilenet_v2-7ebf99e0\.pth is damaged: .*; delete it"):
+        check_search(SearchRequest(baselines="mobilenet_v2"))
+
+
+def test_a_search_whose_baselines_fail_keeps_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise DeviceUnavailable("device cpu was lost")
+
+    monkeypatch.setattr(baselines, "compare", fail)
+    found = nas.search(device="pixel", latency="2ms", runs=tmp_path)
+    assert found.about["baselines"] == {}
+    assert "The chosen network is compared with no baselines: device cpu was lost." in found.about["notes"]
+    assert (Path(found.about["folder"]) / "result.json").is_file()
 
 
 def test_none_compares_with_nothing(cache: Path) -> None:
@@ -177,6 +197,35 @@ def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -
     assert found["balanced_accuracy"].accuracy == found["balanced_accuracy"].test_accuracy == pytest.approx(0.5)
     expected = Confusion.of(rare.labels, np.zeros(len(rare)), 2).balanced_accuracy_error
     assert found["balanced_accuracy"].test_error == pytest.approx(expected) != found["accuracy"].test_error
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision"), [("pytorch", "float32"), ("ncnn", "float16"), ("onnxruntime", "int8")]
+)
+def test_baselines_are_measured_and_counted_as_the_device_runs_them(
+    runtime: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=10)
+    data = load_data(DataSettings(resolution=24))
+    candidate = baselines.Candidate("plain", space, Supernet(space).extract, data)
+    device = get_device("cpu", folder=tmp_path)
+    device = device.under(replace(device.spec, runtime=runtime, precision=precision), tmp_path)
+
+    def measured(paths: list[Path], **_: Any) -> SimpleNamespace:
+        assert all(path.stat().st_size for path in paths)
+        took = [float(side) for side in candidate.sides]
+        return SimpleNamespace(measurements=[SimpleNamespace(latency_ms=ms, p10_ms=ms, p90_ms=ms) for ms in took])
+
+    monkeypatch.setattr(device, "measure_models", measured)
+
+    def largest(**limits: str) -> list[int | None]:
+        trained: Any = SimpleNamespace(data=data)
+        return baselines._largest_within([candidate], device, Budget.parse(**limits), trained, Listener())
+
+    assert largest(latency="20ms") == [16]
+    assert largest(latency="15ms") == [None]
+    size = int(space.costs(space.max[None], precision).weight_bytes[0])
+    assert largest(size=f"{size}B") == [24]
 
 
 def test_a_baseline_is_trained_anew_for_another_time_and_read_back_for_the_same(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a search has found is not lost where its network cannot be trained alone."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,9 +9,11 @@ import pytest
 
 from nas.errors import TooShort
 from nas.pipeline import finetune as module
+from nas.pipeline.check import check_search
 from nas.pipeline.finetune import finetune_chosen
 from nas.pipeline.request import SearchRequest
 from nas.progress import Listener
+from nas.shipped import CARD, find_supernet
 from nas.training import TrainingDiverged
 
 
@@ -37,10 +40,21 @@ def test_a_training_that_fails_leaves_the_network_as_it_was(
     assert sentence == said[-1] == f"The chosen network was not trained alone: {error}."
 
 
-def test_images_without_labels_train_nothing(tmp_path: Path) -> None:
-    trained: Any = SimpleNamespace(data=SimpleNamespace(labelled=False, name="cifar10"))
-    subnet: Any = object()
-    request = SearchRequest(finetune_time="1s")
-    kept, record, sentence = finetune_chosen(request, trained, subnet, tmp_path, Listener())
-    assert (kept, record) == (subnet, None)
-    assert "no labels; to name them, type --supernet cifar10 --data PATH" in sentence
+@pytest.mark.parametrize(
+    ("asked", "instead"),
+    [({"finetune_time": "1s"}, "--finetune-time none"), ({"objective": "balanced_accuracy"}, "objective=accuracy")],
+)
+def test_what_needs_labels_is_refused_before_the_search(asked: dict[str, str], instead: str) -> None:
+    with pytest.raises(
+        ValueError, match=f"needs labelled images, .* type --supernet cifar10 --data PATH, or {instead}"
+    ):
+        check_search(SearchRequest(supernet="cifar10", **asked))  # type: ignore[arg-type]
+
+
+def test_a_supernet_that_names_no_recipe_is_refused_before_the_search(tmp_path: Path) -> None:
+    card = json.loads((find_supernet("cifar10") / CARD).read_text())
+    del card["card"]["recipe"]
+    (tmp_path / CARD).write_text(json.dumps(card))
+    check_search(SearchRequest(supernet=str(tmp_path)))
+    with pytest.raises(ValueError, match="by which recipe it was trained, .* type --finetune-time none"):
+        check_search(SearchRequest(supernet=str(tmp_path), finetune_time="1s"))

@@ -98,6 +98,21 @@ def test_what_was_proved_is_said_to_be_met(searched: tuple[Path, Objectives, Any
     assert below.architecture != result.architecture
 
 
+def test_what_was_measured_once_is_not_proved(searched: tuple[Path, Objectives, Any], tmp_path: Path) -> None:
+    _, objectives, _ = searched
+    result = run_search(
+        objectives,
+        check_feasibility(objectives, Budget.parse(size="60%")),
+        settings=QUICK,
+        folder=tmp_path,
+        measure={"cpu": measure},
+    )
+    save_run(tmp_path, objectives, {"cpu": (), "phone": ()}, {})
+    assert len(result.proof["sessions_ms@cpu"]) == 1
+    limit = f"{2 * result.proof['bound_ms@cpu']}ms"
+    assert answer_from(load_run(tmp_path), Budget.parse(latency={"cpu": limit}, size="60%")).status == "predicted"
+
+
 @pytest.mark.parametrize(
     ("field", "value"), [("objective", 10**19), ("objective", "speed"), ("seed", "x"), ("device", ["cpu"])]
 )
