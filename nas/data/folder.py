@@ -72,7 +72,7 @@ def read_layout(root: str) -> Layout:
     if not os.path.isdir(root):
         raise ValueError(f"the image folder {printable(root)} does not exist; give one with a folder for each class")
     tree = read_tree(root)
-    base = _without_wrapping(tree)
+    base, loose = _without_wrapping(tree)
     remarks = [] if base is tree else [f"the images are read from {printable(os.path.relpath(base.path, root))}/"]
     splits = _splits(base)
     if splits is None:
@@ -80,11 +80,11 @@ def read_layout(root: str) -> Layout:
         in_classes = _splits_in_classes(base, by_class)
         by_split = in_classes or {"train": by_class}
         remarks += _same_inside(by_class) if in_classes is None else []
-        loose = len(base.files)
     else:
-        splits = {split: _without_wrapping(found) for split, found in splits.items()}
+        unwrapped = {split: _without_wrapping(found) for split, found in splits.items()}
+        splits = {split: found for split, (found, _) in unwrapped.items()}
+        loose += sum(n for _, n in unwrapped.values())
         by_split = {split: _classes(found) for split, found in splits.items()}
-        loose = len(base.files) + sum(len(found.files) for found in splits.values())
         remarks += _check_classes(base, splits, by_split)
         beside = [
             f for f in base.folders if f.n_pictures and all(f.name != _first(base, s).name for s in splits.values())
@@ -111,16 +111,19 @@ def _with_pictures(tree: Tree) -> list[Tree]:
     return [folder for folder in tree.folders if folder.n_pictures]
 
 
-def _without_wrapping(tree: Tree) -> Tree:
-    """The folder that holds the classes or splits, where they lie deeper in a single one.
+def _without_wrapping(tree: Tree) -> tuple[Tree, int]:
+    """The folder that holds the classes or splits, where they lie deeper in a single one, and how many pictures lie
+    beside and above these.
 
     Folders beside it may hold other files, such as labels, but none may be empty: it could be a class.
     """
+    loose = len(tree.files)
     while len(inner := _with_pictures(tree)) == 1 and _with_pictures(inner[0]):
         if not all(f.n_pictures or f.all_left_out() for f in tree.folders):
             break
         tree = inner[0]
-    return tree
+        loose += len(tree.files)
+    return tree, loose
 
 
 def _split_named(name: str) -> tuple[SplitName, str] | None:
@@ -183,7 +186,7 @@ def _refuse_unclear_splits(where: str, folders: Sequence[Tree]) -> None:
 
 
 def _inner_names(folder: Tree) -> set[str]:
-    return {inner.name for inner in _with_pictures(_without_wrapping(folder))}
+    return {inner.name for inner in _with_pictures(_without_wrapping(folder)[0])}
 
 
 def _same_inside(classes: Mapping[str, Tree]) -> list[str]:

@@ -20,7 +20,7 @@ from nas.data.decode import RULES
 from nas.data.folder import SPLITS, Layout, SplitName, read_layout
 from nas.data.resolution import resolution_sentence, side_for, typical_side
 from nas.data.settings import MEMORY_GB, DataSettings
-from nas.data.splits import copies, missing_splits
+from nas.data.splits import copies, labelled_twice, missing_splits, too_few
 from nas.data.streaming import Decoded, PictureFiles, StreamedImages, cores, decode_all
 from nas.progress import Listener
 
@@ -77,6 +77,12 @@ def read_pictures(settings: DataSettings, listener: Listener, largest: int | Non
             f"copies of images in another split (training, search-validation, test): {len(copied):,}; they are "
             f"left out, the first: {layout.name(copied[0])}"
         )
+    unsure = [part.paths[row] for name, (part, _) in read.items() for row in labelled_twice(digests[name], part.labels)]
+    if unsure:
+        listener.say(
+            f"careful: {len(unsure):,} images are copies of each other in several classes, so some of their labels are "
+            f"wrong; leave each in one class; the first: {layout.name(unsure[0])}"
+        )
     splits = {}
     for name, (part, images) in read.items():
         split = Split(images, torch.from_numpy(part.labels), tuple(map(layout.name, part.paths)))
@@ -103,6 +109,11 @@ def _parts(layout: Layout, settings: DataSettings) -> tuple[dict[SplitName, _Par
     same_as = np.array([first.setdefault(hashed.tobytes(), row) for row, hashed in enumerate(pool.hashes)])
     alone = np.unique(same_as)
     fractions: dict[SplitName, float] = {"validation": settings.validation_fraction, "test": settings.test_fraction}
+    least = len(SPLITS) - len(given) + 1
+    counts = (np.bincount(labels, minlength=len(layout.classes)) for labels in (pool.labels[alone], pool.labels))
+    for name, n, n_all in zip(layout.classes, *counts, strict=True):
+        if n < min(least, n_all):
+            raise too_few(name, int(n), least, int(n_all - n))
     labels_of = {split: part.labels for split, part in given.items()} | {"train": pool.labels[alone]}
     origin = missing_splits(labels_of, fractions, settings.seed, layout.classes)
     rows = {split: alone[chosen] for split, (source, chosen) in origin.items() if source == "train"}

@@ -50,9 +50,11 @@ def stratified_split(labels: Labels, fractions: Sequence[float], seed: int, clas
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def too_few(name: str, n_images: int, least: int) -> ValueError:
-    """What is raised for a class that has no image for each split."""
-    images = f"{n_images} image{'' if n_images == 1 else 's'}"
+def too_few(name: str, n_images: int, least: int, n_copies: int = 0) -> ValueError:
+    """What is raised for a class that has no image for each split, `n_copies` beside those counted."""
+    images = f"{n_images} {'different ' if n_copies else ''}image{'' if n_images == 1 else 's'}"
+    if n_copies:
+        images += f" and {n_copies} that {'is a copy' if n_copies == 1 else 'are copies'}"
     return ValueError(
         f"class {name!r} has {images}; splitting needs at least {least}: add images, or leave its folder out"
     )
@@ -76,6 +78,21 @@ def missing_splits(
     }
     found["train"] = ("train", kept)
     return found | {split: ("train", rows) for split, rows in zip(wanted, taken, strict=True)}
+
+
+def labelled_twice(digests: NDArray[np.uint8], labels: Labels) -> Rows:
+    """The rows of a split whose image has another label in another row.
+
+    Parameters
+    ----------
+    digests : of the images, shape (n, bytes).
+    labels : int array of shape (n,).
+    """
+    seen: dict[bytes, set[int]] = {}
+    whole = [row.tobytes() for row in digests]
+    for image, label in zip(whole, labels.tolist(), strict=True):
+        seen.setdefault(image, set()).add(label)
+    return np.flatnonzero([len(seen[image]) > 1 for image in whole])
 
 
 def copies(digests: Mapping[SplitName, NDArray[np.uint8]]) -> dict[SplitName, NDArray[np.bool_]]:

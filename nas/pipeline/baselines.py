@@ -24,7 +24,7 @@ from nas.devices.runtimes import RUNTIMES, file_kind
 from nas.errors import TooShort
 from nas.evaluation.accuracy import Answers
 from nas.evaluation.confusion import Confusion, paired_error
-from nas.evaluation.trained import GIVEN, TrainedSupernet
+from nas.evaluation.trained import GIVEN, TrainedSupernet, given_network
 from nas.export.checked import calibrated_file, rejections
 from nas.export.network_file import FileKind
 from nas.memory import give_back
@@ -160,18 +160,20 @@ def compare(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained network with the classifier for these classes, and the images normalised as it expects.
+    """A trained network with as many outputs as there are classes, and the images normalised as it expects.
 
     Attributes
     ----------
     space : whose max net it is.
     extract : makes it, at the resolution of a genotype.
+    own_classifier : the one that it came with is for these classes, and is kept.
     """
 
     name: str
     space: SearchSpace
     extract: Callable[[NDArray[np.int16]], Subnet]
     data: ImageData
+    own_classifier: bool = False
 
     @classmethod
     def make(cls, name: str, data: ImageData, seed: int) -> "Candidate":
@@ -236,7 +238,8 @@ def _given(trained: TrainedSupernet) -> Candidate | None:
         subnet.load_state_dict(weights)
         return subnet
 
-    return Candidate("given network", space, extract, trained.data)
+    own_classifier = bool(given_network(trained.evaluated.folder).get("own_classifier"))
+    return Candidate("given network", space, extract, trained.data, own_classifier)
 
 
 class _Known(TypedDict):
@@ -312,7 +315,8 @@ def _finetuned(
             known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
             return load_subnet(file).eval(), known["seconds"]
         subnet = candidate.at(side)
-        fit_classifier(subnet, candidate.data, listener=listener)
+        if not candidate.own_classifier:
+            fit_classifier(subnet, candidate.data, device=request.accelerator, listener=listener)
         work = partial(
             train,
             subnet,

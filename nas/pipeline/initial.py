@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
@@ -35,6 +35,7 @@ class _Splits(TypedDict):
 
     data: str
     train: list[str]
+    trained_before: NotRequired[list[str]]
 
 
 def initial_space(init: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,6 +82,16 @@ def initial_normalisation(init: str) -> Normalisation:
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
+def initial_classes(init: str) -> list[str] | int | None:
+    """The classes of the weights that `init` names; how many there are where their names are not known, None where that
+    is not known either."""
+    kind, found = _find(init)
+    names: list[str] | None = read_json(found / CARD, dict[str, Any])["card"].get("classes") if kind == "run" else None
+    if names is not None:
+        return names
+    return None if kind == "file" else get_space(**initial_space(init, {})).num_classes
+
+
 def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
     """A supernet of `space` with the weights that `init` names; its channels are sorted by importance.
 
@@ -114,18 +125,26 @@ def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
     return supernet.train()
 
 
-def trained_before(init: str, data: ImageData) -> dict[str, int]:
-    """How many images of search-validation and of the test the weights of `init` were trained on, told by their names.
+def trained_on(init: str, data: ImageData) -> frozenset[str]:
+    """Names of the images of the same place that the weights of `init` were trained on, and those they started from.
 
-    More images in a class are split anew, so images to train on become images to judge by. Empty where there are none,
-    or where it is not known what the weights were trained on.
+    Empty where it is not known.
     """
     kind, found = _find(init)
     file = found / "splits.json"
     if kind != "run" or not file.is_file():
-        return {}
+        return frozenset()
     splits = read_json(file, _Splits, max_bytes=_MOST_BYTES)
-    known = set(splits["train"]) if splits["data"] == data.name else set()
+    if splits["data"] != data.name:
+        return frozenset()
+    return frozenset(splits["train"]).union(splits.get("trained_before", []))
+
+
+def trained_before(known: frozenset[str], data: ImageData) -> dict[str, int]:
+    """How many images of search-validation and of the test are among those `known` to the weights, told by their names.
+
+    More images in a class are split anew, so images to train on become images to judge by. Empty where there are none.
+    """
     both = {"validation": data.validation, "test": data.test}
     counts = {name: sum(image in known for image in split.names) for name, split in both.items()}
     return counts if any(counts.values()) else {}

@@ -21,6 +21,7 @@ from nas.progress import Listener
 from nas.supernet import Subnet, Supernet, load_subnet, save_subnet, subnet_metadata
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.classifier import fit_classifier
+from nas.training.launched import is_helper
 
 SURE = 3
 """Standard errors by which a classifier must be better than always saying the most frequent class."""
@@ -45,7 +46,12 @@ class Original:
     own_classifier: bool
 
     def keep(self, folder: Path, better: bool = False) -> None:
-        """Write it beside the supernet; `better` says that it is better than the max net trained from it."""
+        """Write it beside the supernet; `better` says that it is better than the max net trained from it.
+
+        Of several processes, the first one writes.
+        """
+        if is_helper():
+            return
         facts = {"accuracy": self.accuracy, "own_classifier": self.own_classifier, "better": better}
         save_subnet(folder / GIVEN, self.subnet, facts)
 
@@ -81,7 +87,7 @@ def original_network(
             listener.say(f"{said}, too few: its classes are others, or in another order")
     if not request.starts_trained:
         return None
-    can_be_fitted = fit_classifier(supernet, images, listener=listener)
+    can_be_fitted = fit_classifier(supernet, images, device=request.accelerator, listener=listener)
     fitted = supernet.extract(space.max).eval()
     found = Original(fitted, evaluate(fitted, "validation", images), False)
     if can_be_fitted:

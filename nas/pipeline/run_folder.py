@@ -21,7 +21,7 @@ from latency_tables.writable import check_writable, not_writable
 from nas.errors import Failure
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings
 from nas.progress import SILENT, Listener
-from nas.training.launched import is_helper
+from nas.training.launched import is_helper, is_one_of_several
 
 LOCK = ".lock"
 OWNER = ".in_use.json"
@@ -68,11 +68,17 @@ def held_run_folder(
 
     Raises
     ------
-    ValueError : another run has or holds the folder, or it cannot be written.
+    ValueError : another run has or holds the folder, it cannot be written, or several processes train
+        and none is named.
     """
     if named is not None:
         check_writable(named)
     place = resume or named
+    if place is None and run.verb in TRAINING and is_one_of_several():
+        raise ValueError(
+            "several processes train together in one folder; name it, like --out runs/train/photos, or go on with a "
+            "former run, --resume RUN"
+        )
     own = Path(run.settings.runs) / run.verb
     above = [each for each in (place.parents if place is not None else (own, *own.parents)) if not each.exists()]
     folder = place or new_run_folder(own, getattr(run.settings, "name", None) or run.settings.label)

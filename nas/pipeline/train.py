@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nas.data import load_data
+from nas.data import ImageData, load_data
+from nas.evaluation.accuracy import confusion_on
 from nas.pipeline.given import adopted, normalisation, space_to_train, supernet_to_train
-from nas.pipeline.initial import trained_before, trained_before_remarks
-from nas.pipeline.original import original_network
+from nas.pipeline.initial import initial_classes, trained_before, trained_before_remarks, trained_on
+from nas.pipeline.original import knows, original_network
 from nas.pipeline.request import TrainRequest
 from nas.progress import SILENT, Listener
+from nas.supernet import Supernet
 from nas.training import train
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.classifier import fit_classifier
@@ -37,9 +39,12 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
     about: dict[str, Any] = {"data_settings": request.data.portable() | {"resolution": images.resolution}}
-    if request.init is not None and (before := trained_before(request.init, images)):
-        about["trained_before"] = before
-        listener.say(f"careful: {trained_before_remarks(before, images)[0]}")
+    if request.init is not None:
+        known = trained_on(request.init, images)
+        images = replace(images, trained_before=tuple(sorted(known)))
+        if before := trained_before(known, images):
+            about["trained_before"] = before
+            listener.say(f"careful: {trained_before_remarks(before, images)[0]}")
     expected = normalisation(request)
     if expected is not None:
         images = replace(images, mean=expected[0], std=expected[1])
@@ -48,8 +53,9 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     original = None
     if request.model is not None:
         original = original_network(request, supernet, images, folder, listener)
-    elif expected is not None and not (folder / CHECKPOINT).is_file():
-        fit_classifier(supernet, images, listener=listener)
+    elif request.init is not None and not (folder / CHECKPOINT).is_file():
+        _start_classifier(request, request.init, supernet, images, listener)
+    about["starts_trained"] = request.starts_trained or original is not None
     recipe = request.recipe
     if request.init is not None:  # the weights say whether they have these matrices
         recipe = replace(recipe, kernel_transform=supernet.kernel_transform)
@@ -69,3 +75,23 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     if original is not None:
         original.keep(folder, better=original.accuracy > result.validation["max"])
     return folder
+
+
+def _start_classifier(
+    request: TrainRequest, init: str, supernet: Supernet, images: ImageData, listener: Listener
+) -> None:
+    """Keep the classifier that the weights came with where it is for these classes, else fit a new one; say which."""
+    classes = initial_classes(init)
+    if isinstance(classes, int):
+        kept = classes == len(images.classes) and _knows(supernet, images)
+    else:
+        kept = classes == list(images.classes)
+    if kept:
+        listener.say(f"the classifier of {init} is for these classes and is kept")
+    elif fit_classifier(supernet, images, device=request.accelerator, listener=listener):
+        listener.say(f"a classifier for {len(images.classes)} classes was fitted to the features of {init}")
+
+
+def _knows(supernet: Supernet, images: ImageData) -> bool:
+    net = supernet.extract(supernet.space.max).eval()
+    return knows(confusion_on(net, images.validation, images).counts)

@@ -13,6 +13,8 @@ from nas.training import Finetuning, Recipe
 SAME = (
     "batch_size",
     "optimizer",
+    "momentum",
+    "nesterov",
     "trained_share",
     "weight_decay",
     "clip_norm",
@@ -42,7 +44,8 @@ def usual_finetuning(card: Mapping[str, Any], given: Mapping[str, Any] | None = 
         return {}
     recipe = Recipe.from_dict(card["recipe"])
     same = {name: getattr(recipe, name) for name in SAME}
-    if recipe.trained_share == 1:
+    # Earlier versions did not write what a training started from.
+    if not card.get("starts_trained", recipe.trained_share < 1):
         return same | {"learning_rate": RATE * recipe.learning_rate}
     labels_alone = {} if (given or {}).get("own_classifier") else {"label_weight": 1.0}
     return same | {"learning_rate": recipe.learning_rate} | labels_alone

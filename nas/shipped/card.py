@@ -89,6 +89,7 @@ class RecordedTraining(TypedDict):
     subnets: NotRequired[list[RecordedSubnet]]
     original: NotRequired[RecordedOriginal]
     trained_before: NotRequired[TrainedBefore]
+    starts_trained: NotRequired[bool]
 
 
 class SupernetRecord(TypedDict):

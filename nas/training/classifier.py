@@ -18,6 +18,7 @@ from nas.elastic import ChannelScale
 from nas.evaluation.accuracy import evaluation_batch
 from nas.progress import SILENT, Listener
 from nas.supernet import Subnet, Supernet
+from nas.training.distributed import accelerator
 from search_spaces import LayerSpec, Population
 
 MOST_IMAGES = 4096
@@ -40,7 +41,7 @@ def fit_classifier(
     ----------
     network : with trained weights and the statistics that belong to them; a supernet's max net is active afterwards.
     data : up to `MOST_IMAGES` of its train split are read.
-    device : that features are computed on.
+    device : that features are computed on, as in `nas.training.train`; the network is on the CPU afterwards.
     listener : is told how it goes.
 
     Returns
@@ -52,8 +53,9 @@ def fit_classifier(
     if scale is None:
         return False
     factor, shift = scale
-    rows = np.random.default_rng(0).permutation(len(data.train))[:MOST_IMAGES]
-    read, labels = features(network, data, data.train, rows, device=device, listener=listener)
+    rows = _rows(data.train.labels.numpy())
+    read, labels = features(network, data, data.train, rows, device=accelerator(device), listener=listener)
+    network.to("cpu")
     fitted = regression(read, labels, bias=layer.bias is not None)
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)
     if len(weight) == 1:  # of two classes, only one has scores of its own
@@ -70,6 +72,17 @@ def fit_classifier(
         network.activate(network.space.max)
     network.train()
     return True
+
+
+def _rows(labels: NDArray[np.int64]) -> Rows:
+    """Images to read, in random order but for `FOLDS` of every class, which come first: so none is missed, and their
+    shares stay as they are, which the classifier's biases follow."""
+    rows = np.random.default_rng(0).permutation(len(labels))
+    number = np.empty(len(rows), dtype=np.int64)  # of each image within its class
+    for label in np.unique(labels):
+        of_class = labels[rows] == label
+        number[of_class] = np.arange(of_class.sum())
+    return rows[np.argsort(np.minimum(number, FOLDS), kind="stable")][:MOST_IMAGES]
 
 
 def _scale(network: Supernet | Subnet) -> tuple[Tensor, Tensor] | None:
@@ -150,9 +163,10 @@ def regression(
 
 def best_strength(read: NDArray[np.float32], labels: NDArray[np.int64], bias: bool = True) -> float:
     """The one of `STRENGTHS` whose likelihood of images left out is highest; the middle one where classes are too
-    small to leave some out."""
+    small to leave some out, or there is only one."""
     read, labels = read[:JUDGED_BY], labels[:JUDGED_BY]
-    if np.unique(labels, return_counts=True)[1].min() < FOLDS:
+    counts = np.unique(labels, return_counts=True)[1]
+    if len(counts) < 2 or counts.min() < FOLDS:
         return STRENGTHS[len(STRENGTHS) // 2]
     with catch_warnings():
         simplefilter("ignore", FutureWarning)  # the form of attributes differs between versions

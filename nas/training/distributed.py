@@ -145,6 +145,22 @@ def _meet(told: Launched) -> tuple[Any, int, int]:
     return found[0]
 
 
+def accelerator(name: str) -> str:
+    """The torch device of that name, ``auto`` being CUDA where there is one; each of several processes has its own GPU.
+
+    Raises
+    ------
+    ValueError : there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name != "cpu" and not name.startswith("cuda"):
+        raise ValueError(f"unknown accelerator {name!r}; known: auto, cpu, cuda, cuda:N")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"{name} was asked for, but torch finds no CUDA device; use auto or cpu")
+    return f"cuda:{launched().local}" if name == "cuda" and launched().n > 1 else name
+
+
 class _Sum(torch.autograd.Function):
     """The sum of a tensor over all processes, and of its gradient on the way back."""
 

@@ -47,7 +47,16 @@ def launched() -> Launched:
 
 def is_helper() -> bool:
     """Whether this is one of several processes and not the first, which holds the run folder."""
+    return _leniently().rank > 0
+
+
+def is_one_of_several() -> bool:
+    """Whether several processes work on one training."""
+    return _leniently().n > 1
+
+
+def _leniently() -> Launched:
     try:
-        return launched().rank > 0
+        return launched()
     except ValueError:  # is said by what needs several processes
-        return False
+        return Launched()

@@ -26,7 +26,7 @@ from nas.supernet import Subnet, Supernet, calibrate_batch_norm, save_supernet
 from nas.training.augmentation.preview import write_preview
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.checkpoint import Progress, digest, load_checkpoint, save_checkpoint
-from nas.training.distributed import Processes, joined, synchronised_batch_norm
+from nas.training.distributed import Processes, accelerator, joined, synchronised_batch_norm
 from nas.training.duration import parse_duration
 from nas.training.estimate import FILE as SCHEDULE
 from nas.training.estimate import Plan, measure_costs, training_digest
@@ -100,7 +100,7 @@ def train(
     precision : of forward passes; ``auto`` is the checkpoint's, else bfloat16 on GPUs that have it and, for large
         networks, on a CPU where it is measured to be faster (see `nas.training.precision`), else float32.
     resume : go on from the checkpoint in `folder`, if there is one; else start anew over it.
-    checkpoint_s : seconds between two checkpoints; the first step, the last one and a signal are followed by one too.
+    checkpoint_s : seconds between two checkpoints; the first step and the last one are followed by one too.
     log_every : steps between two log records, counted from the start of each epoch; its end has one in any case.
     evaluations : how often, evenly over the run, the max and the min net are evaluated; the last time is
         the end. Fewer where they would take too much of `train_time`.
@@ -118,13 +118,12 @@ def train(
     NothingLearnt : no weight has changed since the run began.
     TrainingDiverged : a gradient or a weight is not finite; the last checkpoint is from before.
     OSError : a file cannot be written; the last checkpoint is intact.
-    KeyboardInterrupt, SystemExit : SIGINT or SIGTERM came; the step was finished and a checkpoint written.
+    KeyboardInterrupt, SystemExit : SIGINT or SIGTERM came. A checkpoint is written after a step that ends within
+        `nas.signals.PATIENCE_S`, and by several processes always; else the last one is the newest.
     """
-    place = _device(device)
+    place = accelerator(device)
     seconds = None if train_time is None else parse_duration(train_time)
     with joined(place.startswith("cuda")) as processes:
-        if processes.n > 1 and place == "cuda":
-            place = f"cuda:{processes.local}"
         folder = processes.same_folder(Path(folder))
         told = listener if processes.leads else SILENT
         _check_fit(network, data, told)
@@ -338,16 +337,6 @@ def _check_fit(network: Supernet | Subnet, data: ImageData, listener: Listener) 
             f"images are stored at {stored} pixels and networks read up to {wanted}: they will be enlarged; "
             f"better read them with data.resolution={wanted}"
         )
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not name.startswith("cuda"):
-        raise ValueError(f"unknown accelerator {name!r}; known: auto, cpu, cuda, cuda:N")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"{name} was asked for, but torch finds no CUDA device; use auto or cpu")
-    return name
 
 
 def _validate(network: Supernet | Subnet, data: ImageData) -> dict[str, float]:

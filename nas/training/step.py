@@ -130,11 +130,11 @@ class Trainer:
             raise ValueError(
                 f"phase {phases[0]!r} learns from an external network; give it to nas.training.train as teacher"
             )
-        if self.schedule.batch_size % self.processes.n:
-            raise ValueError(
-                f"a batch of {self.schedule.batch_size} images cannot be split evenly among {self.processes.n} "
-                f"processes; set recipe.batch_size to a multiple of {self.processes.n}"
-            )
+        size, n = self.schedule.batch_size, self.processes.n
+        if size % n:
+            of = "" if isinstance(self.network, Subnet) else "recipe."
+            works = f"set {of}batch_size={size // n * n}, a multiple of {n}" if size > n else f"start at most {size}"
+            raise ValueError(f"a batch of {size} images cannot be split evenly among {n} processes; {works}")
 
     @property
     def advice(self) -> str:

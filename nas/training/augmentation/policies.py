@@ -70,8 +70,8 @@ def _posterize(images: Tensor, strengths: Tensor, fill: Tensor) -> Tensor:
 
 
 def _solarize(images: Tensor, strengths: Tensor, fill: Tensor) -> Tensor:
-    """Invert pixels that are brighter than 255 * (1 - strength)."""
-    limit = (255 * (1 - strengths)).to(images.device).view(-1, 1, 1, 1)
+    """Invert pixels from 256 * (1 - strength) on: none at strength 0, all at 1."""
+    limit = (256 * (1 - strengths)).to(images.device).view(-1, 1, 1, 1)
     return torch.where(images >= limit, 255 - images, images)
 
 

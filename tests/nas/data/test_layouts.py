@@ -231,3 +231,35 @@ def test_classes_far_from_equal_are_said(tmp_path: Path) -> None:
     data, said = read(tmp_path)
     assert "far from equal: 24 of 'ok'" in said
     assert data.class_counts["train"].sum() == len(data.train)
+
+
+def test_images_beside_a_folder_around_the_classes_are_counted(tmp_path: Path) -> None:
+    photos(tmp_path / "around" / "defects", ["scratch", "dent"])
+    for i in range(3):
+        photo(tmp_path / f"loose{i}.png", 300 + i)
+    photo(tmp_path / "around" / "loose.png", 310)
+    assert "4 images outside any class folder are left out" in read(tmp_path)[1]
+
+
+def test_copies_are_not_counted_as_images_of_a_small_class(tmp_path: Path) -> None:
+    photos(tmp_path, ["a", "b"])
+    shutil.rmtree(tmp_path / "b")
+    photo(tmp_path / "b" / "0.png", 400)
+    for i in (1, 2):
+        shutil.copy(tmp_path / "b" / "0.png", tmp_path / "b" / f"{i}.png")
+    with pytest.raises(ValueError, match="class 'b' has 1 different image and 2 that are copies; splitting needs"):
+        read(tmp_path)
+
+
+def test_copies_in_two_classes_are_said(tmp_path: Path) -> None:
+    for split, first in (("train", 0), ("val", 500), ("test", 600)):
+        for label in "ab":
+            for i in range(3):
+                photo(tmp_path / split / label / f"{i}.png", first + i + 10 * (label == "b"))
+    assert "in several classes" not in read(tmp_path)[1]
+    shutil.copy(tmp_path / "train" / "a" / "0.png", tmp_path / "train" / "a" / "same.png")
+    assert "in several classes" not in read(tmp_path)[1]
+    shutil.copy(tmp_path / "train" / "a" / "1.png", tmp_path / "train" / "b" / "other.png")
+    said = read(tmp_path)[1]
+    assert "careful: 2 images are copies of each other in several classes" in said
+    assert "the first: train/a/1.png" in said

@@ -242,6 +242,17 @@ def test_a_baseline_is_trained_anew_for_another_time_and_read_back_for_the_same(
     assert sum("take about" in line for line in said) == 2
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_a_given_network_keeps_its_own_classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=10)
+    candidate = baselines.Candidate("given network", space, Supernet(space).extract, load_data(DataSettings()), own)
+    devices: list[str] = []
+    monkeypatch.setattr(baselines, "fit_classifier", lambda *_, device, **__: devices.append(device))
+    monkeypatch.setattr(baselines, "going_on_or_anew", lambda *_: SimpleNamespace(seconds=1.0))
+    baselines._finetuned(candidate, 16, tmp_path, 4.0, SearchRequest(accelerator="cpu"), Listener())
+    assert devices == ([] if own else ["cpu"])
+
+
 def test_int8_files_are_compared_by_what_they_answer_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     data = load_data(DataSettings(resolution=16))
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from pictures import photo, photos
 
-from nas.data import DataSettings, load_data
+from nas.data import DataSettings, ImageData, load_data
 from nas.pipeline.given import space_to_train, supernet_to_train
 from nas.pipeline.initial import initial_digest, initial_normalisation, initial_space, initial_supernet
 from nas.pipeline.request import TrainRequest
@@ -18,6 +19,7 @@ from nas.pipeline.train import train_supernet
 from nas.progress import Listener
 from nas.shipped.pretrained import pretrained
 from nas.supernet import Supernet, save_supernet
+from nas.training.classifier import fit_classifier
 from search_spaces import get_space
 
 
@@ -66,7 +68,14 @@ def test_images_that_the_weights_were_trained_on_are_counted(
     """More pictures in a class split it anew."""
     about: dict[str, Any] = {}
     monkeypatch.setattr("nas.pipeline.train.fit_classifier", lambda *_, **__: None)
-    monkeypatch.setattr("nas.pipeline.train.train", lambda *_, **settings: about.update(settings["about"]))
+    images: list[ImageData] = []
+
+    def no_training(network: Supernet, data: ImageData, *_: object, about: dict[str, Any], **more: object) -> None:
+        images.append(data)
+        written.update(about)
+
+    written = about
+    monkeypatch.setattr("nas.pipeline.train.train", no_training)
     earlier = shutil.copytree(run, tmp_path / "earlier")
     request = TrainRequest(init=str(earlier), data=DataSettings("folder", str(tmp_path / "photos"), resolution=16))
 
@@ -89,8 +98,50 @@ def test_images_that_the_weights_were_trained_on_are_counted(
     assert n + n_test > 0
     assert f"{n} of the 5 search-validation images and {n_test} of the 5 test images have the names of" in said()
     assert about["trained_before"] == {"validation": n, "test": n_test}
-    (earlier / "splits.json").write_text(json.dumps(before.splits() | {"data": "digits"}))
+    later = shutil.copytree(run, tmp_path / "later")  # trained from `earlier` and on other images since
+    others = {"train": ["a/other.png"], "trained_before": [*before.train.names]}
+    (later / "splits.json").write_text(json.dumps(before.splits() | others))
+    request = replace(request, init=str(later))
+    said()
+    assert about["trained_before"] == {"validation": n, "test": n_test}
+    assert {*images[-1].splits()["trained_before"]} == {"a/other.png", *before.train.names}
+    (later / "splits.json").write_text(json.dumps(before.splits() | {"data": "digits"}))
     assert "had been trained on" not in said()
+    assert "trained_before" not in images[-1].splits()
+    assert about["starts_trained"]
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["b", "a"], ["c", "d"], None], ids=str)
+def test_a_classifier_for_the_same_classes_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: list[str] | None
+) -> None:
+    photos(tmp_path / "photos", ["a", "b"], n=10)
+    space = get_space("mobilenet_v3_small_images", width_mult=0.5, depths=[1, 2], resolutions=[16], num_classes=2)
+    card = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | ({"classes": classes} if classes else {})
+    torch.manual_seed(0)
+    save_supernet(tmp_path / "earlier", Supernet(space), card)
+    request = TrainRequest(
+        init=str(tmp_path / "earlier"),
+        accelerator="cpu",
+        data=DataSettings("folder", str(tmp_path / "photos"), resolution=16),
+    )
+    before = initial_supernet(str(tmp_path / "earlier"), space).classifier().weight
+    begun: list[Supernet] = []
+    told: list[str] = []
+    devices: list[str] = []
+
+    def fit(*given: Any, device: str, **more: Any) -> bool:
+        devices.append(device)
+        return fit_classifier(*given, device=device, **more)
+
+    monkeypatch.setattr("nas.pipeline.train.fit_classifier", fit)
+    monkeypatch.setattr("nas.pipeline.train.train", lambda supernet, *_, **__: begun.append(supernet))
+    train_supernet(request, tmp_path / "new", Listener(told.append))
+    kept = classes == ["a", "b"]
+    assert torch.equal(begun[0].classifier().weight, before) == kept
+    assert devices == ([] if kept else ["cpu"])
+    said = "is for these classes and is kept" if kept else "a classifier for 2 classes was fitted"
+    assert said in "\n".join(told)
 
 
 @pytest.mark.parametrize("typed", ["no/such/folder", "efficientnet_lite7"])

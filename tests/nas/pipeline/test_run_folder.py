@@ -218,3 +218,17 @@ def test_a_killed_run_is_taken_over(tmp_path: Path) -> None:
     process.wait()
     with in_use(tmp_path / "run", "nas train"):
         pass
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_several_processes_need_the_name_of_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"WORLD_SIZE": "2", "RANK": rank, "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="name it, like --out runs/train/photos"), held_run_folder(run()):
+        pass
+    assert not list(tmp_path.iterdir())
+    with held_run_folder(run(), tmp_path / "x") as folder:
+        assert folder == tmp_path / "x"

@@ -25,3 +25,12 @@ def test_a_given_network_that_knew_the_classes_teaches() -> None:
 
 def test_a_supernet_without_a_recipe_says_nothing() -> None:
     assert usual_finetuning({}) == {}
+
+
+def test_what_a_training_started_from_is_read_from_its_card() -> None:
+    recipe = load_recipe("bignas")
+    started = usual_finetuning({"recipe": recipe.as_dict(), "starts_trained": True})
+    assert (started["learning_rate"], started["label_weight"]) == (recipe.learning_rate, 1.0)
+    assert (started["momentum"], started["nesterov"]) == (recipe.momentum, recipe.nesterov)
+    anew = usual_finetuning({"recipe": load_recipe("adapt").as_dict(), "starts_trained": False})
+    assert "label_weight" not in anew

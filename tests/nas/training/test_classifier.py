@@ -1,5 +1,6 @@
 """A new classifier is fitted to the features, and nothing else is changed."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,3 +100,35 @@ def test_the_strength_is_found_whatever_version_of_scikit_learn_says_it(monkeypa
     for form in (float, lambda c: np.array([c, c])):
         monkeypatch.setattr(Found, "form", staticmethod(form), raising=False)
         assert best_strength(read, labels) == classifier.STRENGTHS[1]
+
+
+def test_a_rare_class_is_never_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifier, "MOST_IMAGES", 40)
+    data = tiny_data()
+    labels = torch.zeros(len(data.train), dtype=torch.int64)
+    labels[:2], labels[2:4] = 1, 2
+    data = replace(data, train=replace(data.train, labels=labels))
+    assert len(data.train) > 40
+    supernet = tiny_supernet()
+    assert fit_classifier(supernet, data)
+    assert all(row.abs().sum() > 0 for row in supernet.classifier().weight)
+
+
+def test_where_one_class_is_judged_the_strength_is_the_middle_one() -> None:
+    assert best_strength(np.zeros((12, 2), dtype=np.float32), np.zeros(12, dtype=np.int64)) == 0.03
+
+
+def test_shares_of_classes_stay_as_they_are() -> None:
+    labels = np.arange(100_000) % 10 // 9  # nine to one
+    rows = classifier._rows(labels)
+    assert len(set(rows.tolist())) == len(rows) == classifier.MOST_IMAGES
+    assert labels[rows].mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_features_are_read_where_asked_and_the_network_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(classifier, "accelerator", lambda name: asked.append(name) or "cpu")
+    network = tiny_supernet()
+    monkeypatch.setattr(network, "to", lambda *to, **form: asked.append(str(to[0])) or network)
+    fit_classifier(network, tiny_data(), device="auto")
+    assert asked == ["auto", "cpu", "cpu"]

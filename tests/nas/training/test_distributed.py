@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from distributed_run import one_epoch
@@ -41,9 +43,15 @@ def test_a_batch_is_split_evenly_or_refused() -> None:
     parts = [Processes(rank, 4).part(16) for rank in range(4)]
     assert [list(range(16))[part] for part in parts] == [list(range(i, i + 4)) for i in (0, 4, 8, 12)]
     with pytest.raises(
-        ValueError, match="a batch of 16 images cannot be split evenly among 3 processes.*multiple of 3"
+        ValueError,
+        match="batch of 16 images cannot be split evenly among 3 processes; set recipe.batch_size=15, a multiple of 3",
     ):
         Trainer(tiny_supernet(), tiny_data(), tiny_recipe(), processes=Processes(0, 3))
+    few = replace(tiny_data(), train=tiny_data().train.take(np.arange(5)))
+    with pytest.raises(ValueError, match="5 images .* 2 processes; set recipe.batch_size=4, a"):
+        Trainer(tiny_supernet(), few, tiny_recipe(), processes=Processes(0, 2))
+    with pytest.raises(ValueError, match="5 images .* 8 processes; start at most 5"):
+        Trainer(tiny_supernet(), few, tiny_recipe(), processes=Processes(0, 8))
 
 
 def test_batch_norm_is_the_ordinary_one_alone_and_afterwards() -> None:

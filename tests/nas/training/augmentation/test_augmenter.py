@@ -202,6 +202,9 @@ def test_posterize_and_solarize_are_torchvisions() -> None:
         assert torch.equal(ours, V.posterize(images, bits))
     ours = OPERATIONS["solarize"].change(images, torch.full((3,), 0.5), fill)
     assert torch.equal(ours, V.solarize(images, 127.5))
+    images[0, 0, 0, :2] = torch.tensor([0, 255])
+    for strength, expected in ((0.0, images), (1.0, 255 - images)):
+        assert torch.equal(OPERATIONS["solarize"].change(images, torch.full((3,), strength), fill), expected)
 
 
 def test_what_lies_outside_has_the_fill_colour() -> None:
