@@ -7,10 +7,11 @@ expression; ``~`` at the start of a path is the home folder.
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latency_tables.files import shown
 from nas.cli.config import PATHS, SETTINGS, text_keys
@@ -20,6 +21,9 @@ from nas.cli.verb import Verb
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings, to_plain
 from nas.shipped import usual_supernet
 from nas.shipped.conf import choices, read_choice, set_by_experiment
+
+if TYPE_CHECKING:
+    from nas.devices import Device
 
 # What a search that is answered by a former one (--from) may be told; the rest is as it was there.
 ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
@@ -149,6 +153,16 @@ def as_typed(settings: Any, left_out: Collection[str]) -> list[str]:
         else:
             words.append(f"{key}={_as_text(value)}")
     return words
+
+
+def measure_command(settings: Any, device: "Device", *words: str) -> str:
+    """The `nas measure` of a device that has the settings of this `nas measure` or `nas fit`, with `words` behind it.
+
+    Where nothing can be measured on the device, it is the one that takes latencies from a file.
+    """
+    left_out = {"device", "samples", "suggest", "source", "seed", "name", "json"}
+    words = words if device.can_measure else ("--import", "FILE")
+    return shlex.join(["nas", "measure", "--device", device.name, *as_typed(settings, left_out), *words])
 
 
 def _as_text(value: Any) -> str:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from nas.devices.conditions import address_of, processor_here, processor_of
 from nas.devices.device_table import DeviceTable
 from nas.devices.events import Report, Start
 from nas.devices.local import Local
-from nas.devices.protocol import Measurement, Protocol, Rounds, conditions
+from nas.devices.protocol import Measured, Protocol, Rounds, conditions
 from nas.devices.runtimes import RUNTIMES
 from nas.devices.spec import DeviceSpec
 from nas.devices.ssh import Ssh
@@ -30,22 +30,6 @@ MOST_BATCH = 4096
 """Images of an inference; more do not fit the memory of a device."""
 ENOUGH_ROUNDS = 10
 """Rounds that a device must have finished before it was lost, for the networks of these rounds to count."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a measurement of model files found.
-
-    Attributes
-    ----------
-    measurements : one for each file, in order.
-    conditions : machine, versions, load, noise, drift, repeatability.
-    warnings : sentences for the user; they have been said.
-    """
-
-    measurements: list[Measurement]
-    conditions: dict[str, Any]
-    warnings: list[str]
 
 
 class Device:
@@ -86,6 +70,7 @@ class Device:
         self.trusted = trusted
         self._said = trusted
         self._warned: set[str] = set()
+        self._reached = False
 
     @property
     def name(self) -> str:
@@ -133,6 +118,16 @@ class Device:
         if failure is not None:
             raise failure
         return rounds.start
+
+    def check_reachable(self) -> None:
+        """See that it can measure, before work that ends on it; a device that has answered is not asked again.
+
+        Raises
+        ------
+        DeviceUnavailable, MissingExtra : as of `probe`.
+        """
+        if self.can_measure and not self._reached:
+            self.probe()
 
     def check_table(self) -> None:
         """Refuse a table that is not of this device as its card now describes it, before its latencies are used.
@@ -394,4 +389,5 @@ class Device:
             failure = DeviceUnavailable(f"device {self.name} stopped before it was done")
         if report.start is None or (failure is not None and len(report.rounds) < ENOUGH_ROUNDS):
             report.rounds = []
+        self._reached = failure is None
         return Rounds.of(report, keys), failure

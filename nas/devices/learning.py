@@ -7,6 +7,7 @@ published networks of other spaces or from the fleet's own measurements. Latenci
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def learn_device(
             listener.say(sentence)
     if not hasattr(predictor, "errors_"):
         return _from_operator_costs(device, space)
-    for remark in remarks_on(predictor, device, space):
+    for remark in remarks_on(predictor, device, space, partial(_more_in_search, device, space)):
         listener.say(remark)
     measured, latency_ms = predictor.measured_, predictor.latency_ms_
     confirmed = device.table.confirmed(space, measured)
@@ -129,7 +130,9 @@ def spread_evenly(latency_ms: NDArray[np.float64]) -> NDArray[np.intp]:
     return rows
 
 
-def remarks_on(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> list[str]:
+def remarks_on(
+    predictor: LatencyPredictor, device: Device, space: SearchSpace, to_type: Callable[[int], str]
+) -> list[str]:
     """What is to be said of a predictor that has been adapted: networks that were left out, and `describe_need`."""
     remarks = []
     learnt = len(predictor.measured_)
@@ -138,7 +141,7 @@ def remarks_on(predictor: LatencyPredictor, device: Device, space: SearchSpace) 
             f"{known:,} networks of {space.name} are known on {device.name}; {learnt} of them, evenly from the fastest "
             "to the slowest, are learnt from"
         )
-    need = describe_need(predictor, device, space)
+    need = describe_need(predictor, device, to_type)
     return remarks if need is None else [*remarks, need]
 
 
@@ -151,16 +154,27 @@ def check_again(
     return (device_predictor(device, space) if sentences else predictor), sentences
 
 
-def describe_need(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> str | None:
-    """What to type where too few networks were measured; None where they are enough, or more would not help."""
+def describe_need(predictor: LatencyPredictor, device: Device, to_type: Callable[[int], str]) -> str | None:
+    """What to type where too few networks were measured; None where they are enough, or more would not help.
+
+    Parameters
+    ----------
+    to_type : the words by which so many more networks are measured.
+    """
     more = predictor.further_measurements_
     if not more:
         return None
     errors = predictor.errors_
     return (
         f"{errors.n} networks are too few for {device.name}: an error of {errors.mape:.0%} is to be "
-        f"expected; measure {more} more: nas measure {device.flags} --space {space.name} --suggest --samples {more}"
+        f"expected; measure {more} more: {to_type(more)}"
     )
+
+
+def _more_in_search(device: Device, space: SearchSpace, more: int) -> str:
+    if not device.can_measure:
+        return f"nas measure {device.flags} --import FILE"
+    return f"type samples={len(device.table.known(space)[0]) + more}"
 
 
 def fleet_predictor(space: SearchSpace, random_state: int = 0) -> LatencyPredictor:
@@ -246,6 +260,7 @@ def measure_informative(
     seed: int = 0,
     *,
     extremes: bool = False,
+    besides: int = 0,
     predictor: LatencyPredictor | None = None,
     progress: Progress | None = None,
 ) -> LatencyTable:
@@ -256,6 +271,7 @@ def measure_informative(
     Parameters
     ----------
     extremes : begin with the min and the max net.
+    besides : of `samples`, those that the user's own number does not count.
     predictor : chooses, and is adapted on the way; None stands for `device_predictor`.
 
     Returns
@@ -275,7 +291,7 @@ def measure_informative(
     if more > at_hand:
         raise ValueError(
             f"{more:,} more networks of {space.name} cannot be chosen at once, {at_hand:,} at most; type samples="
-            f"{len(known) + at_hand}"
+            f"{len(known) + at_hand - besides}"
         )
 
     def choose() -> Population:
@@ -299,15 +315,12 @@ def _without(population: Population, others: Population) -> Population:
 
 def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
     costs = device_costs(device)
-    if device.batch > 1 and (costs is None or costs.batch != device.batch):
+    if costs is None or (device.batch > 1 and costs.batch != device.batch):
+        at_batch = f" at {device.batch} images an inference" if device.batch > 1 else ""
+        known = len(device.table.known(space)[0])
         raise ValueError(
-            f"nothing is known of {device.name} at {device.batch} images an inference in space {space.name}; type: "
-            f"nas measure {device.flags} --space {space.name}"
-        )
-    if costs is None:
-        raise ValueError(
-            f"nothing is known of the latency of {device.name} in space {space.name}; type: "
-            f"nas measure {device.flags} --space {space.name}"
+            f"nothing is known of the latency of {device.name}{at_batch} in space {space.name}; "
+            f"measure networks: {_more_in_search(device, space, max(1, MIN_MEASUREMENTS - known))}"
         )
     predictor = costs.for_space(space)
     networks = f"networks of {' and '.join(costs.spaces)}"

@@ -109,6 +109,22 @@ class Rounds:
         return float(np.percentile(self.ms[:, -1], 25))
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement of model files found.
+
+    Attributes
+    ----------
+    measurements : one for each file, in order.
+    conditions : machine, versions, load, noise, drift, repeatability.
+    warnings : sentences for the user; they have been said.
+    """
+
+    measurements: list[Measurement]
+    conditions: dict[str, Any]
+    warnings: list[str]
+
+
 def conditions(
     batches: Sequence[Rounds], threads: int, before_ms: float | None = None
 ) -> tuple[dict[str, Any], list[str]]:

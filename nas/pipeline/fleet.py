@@ -10,7 +10,15 @@ from pathlib import Path
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.same_search import refuse_other_search
-from nas.pipeline.search import Task, get_supernet, named_devices, names_of, prepare_task, run_task
+from nas.pipeline.search import (
+    Task,
+    check_reachable,
+    get_supernet,
+    named_devices,
+    names_of,
+    prepare_task,
+    run_task,
+)
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.search.result import SearchResult
@@ -61,7 +69,9 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
         refuse_other_search(request, [device], budgets[device.name], folder / device.name)
     for device in devices:
         try:
-            tasks[device.name] = prepare_task(request, [device], budgets[device.name], listener)
+            task = prepare_task(request, [device], budgets[device.name], listener)
+            check_reachable([device], folder / device.name)
+            tasks[device.name] = task
         except EXPECTED as error:
             failed(device.name, error)
     trained = get_supernet(request, listener) if tasks else None

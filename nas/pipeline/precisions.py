@@ -24,16 +24,26 @@ from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.same_search import refuse_other_search
-from nas.pipeline.search import Task, Unknown, get_supernet, named_devices, prepare_task, run_task, space_of
+from nas.pipeline.search import (
+    Task,
+    Unknown,
+    check_reachable,
+    get_supernet,
+    named_devices,
+    prepare_task,
+    run_task,
+    space_of,
+)
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
+from nas.search.run import MEASUREMENTS
 
 AUTO = "auto"
 AMOUNTS = "amounts.json"
 """What percentages came to when the search was begun."""
-OF_THE_SEARCH = ("search.json", "measurements.csv")
+OF_THE_SEARCH = ("search.json", MEASUREMENTS)
 """Files of a run folder that a killed search goes on from; they stay where they are."""
 
 
@@ -81,6 +91,8 @@ def search_precisions(
         raise InfeasibleBudget(_both(failed))
     if learnt:  # percentages have just been turned into amounts
         write_text(folder / AMOUNTS, json.dumps({limit.column: limit.value for limit in budget.limits}) + "\n")
+    for precision in tasks:
+        check_reachable([devices[precision]], folder / precision)
     trained = get_supernet(request, listener)
     trained.data.require_labels(f"--precision {AUTO}")
     results: dict[str, SearchResult] = {}

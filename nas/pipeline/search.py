@@ -33,7 +33,7 @@ from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import EXPONENTS, Objectives, accuracy_of
 from nas.search.result import SearchResult
-from nas.search.run import run_search
+from nas.search.run import MEASUREMENTS, run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
@@ -107,6 +107,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
 
         listener.say(expected_time(request, space_of(request)))
     task = prepare_task(request, devices, budget, listener)
+    check_reachable(devices, folder)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
 
 
@@ -185,6 +186,13 @@ def prepare_task(
     if budget.limits:
         listener.say(str(feasibility))
     return Task(devices, known, space, budget, feasibility, kinds, began)
+
+
+def check_reachable(devices: Sequence[Device], folder: Path) -> None:
+    """See that finalists can be measured, before anything is trained; where some have been, that is not needed."""
+    if not (folder / MEASUREMENTS).is_file():
+        for device in devices:
+            device.check_reachable()
 
 
 def _costs(

@@ -31,6 +31,9 @@ from nas.search.record import IDENTITY, SESSIONS
 from nas.search.result import SearchResult, assemble
 from search_spaces import Population
 
+MEASUREMENTS = "measurements.csv"
+"""File of a run folder: what was measured of finalists."""
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -177,7 +180,7 @@ def run_search(
         objectives,
         budget,
         propose,
-        Ledger(None if folder is None else folder / "measurements.csv"),
+        Ledger(None if folder is None else folder / MEASUREMENTS),
         measure={} if stopped else {key: announced(key, each) for key, each in by_latency(measure).items()},
         evaluate=None if stopped else evaluate,
         losses=losses,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from latency_tables.files import atomic_path
 from latency_tables.writable import RUNS_HINT, check_writable
-from nas.cli.arguments import as_typed
+from nas.cli.arguments import as_typed, measure_command
 from nas.cli.call import Call
 from nas.cli.config import FitConfig
 from nas.cli.console import output, remarks, table
@@ -38,10 +38,9 @@ def run(config: FitConfig, call: Call) -> int:
     device.check_table()
     predictor = device_predictor(device, space)
     if not hasattr(predictor, "errors_"):
-        words = ["nas", "measure", "--device", device.name, *as_typed(config, _OF_THE_FIT)]
         raise ValueError(
             f"at least {MIN_MEASUREMENTS} networks of {space.name} must have been measured on {device.name}; "
-            f"type: {shlex.join(words)}"
+            f"type: {measure_command(config, device)}"
         )
     profile = device.table.profile_path(space)
     with device.table.locked(Listener(say=remarks.print)):
@@ -75,7 +74,11 @@ def run(config: FitConfig, call: Call) -> int:
     output.print(shown)
     for name in doubted:
         remarks.print(f"left out, for the others speak against it: {name}")
-    for remark in remarks_on(predictor, device, space):
+
+    def more_networks(more: int) -> str:
+        return measure_command(config, device, "--suggest", "--samples", str(more))
+
+    for remark in remarks_on(predictor, device, space, more_networks):
         remarks.print(remark)
     output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
     remarks.print(f"next: {shlex.join(_search(config, device.name))}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.cli.arguments import as_typed
+from nas.cli.arguments import as_typed, measure_command
 from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
@@ -35,8 +35,9 @@ def run(config: MeasureConfig, call: Call) -> int:
     space = config.space.make()
     with track(f"measuring on {device.name}") as progress:
         if config.suggest:
-            wanted = len(device.table.known(space)[0]) + config.samples
-            measured = measure_informative(device, space, wanted, config.seed, progress=progress)
+            before = len(device.table.known(space)[0])
+            wanted = before + config.samples
+            measured = measure_informative(device, space, wanted, config.seed, besides=before, progress=progress)
         else:
             population = space.sample(config.samples, np.random.default_rng(config.seed), tilt=1.5)
             measured = device.measure(space, population, progress=progress)
@@ -70,7 +71,11 @@ def run(config: MeasureConfig, call: Call) -> int:
         f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
-    need = describe_need(predictor, device, space) if hasattr(predictor, "errors_") else None
+    need = None
+    if hasattr(predictor, "errors_"):
+        need = describe_need(
+            predictor, device, lambda more: measure_command(config, device, "--suggest", "--samples", str(more))
+        )
     remarks.print(need or _next(config, device.name))
     return 0
 

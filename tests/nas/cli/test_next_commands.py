@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from nas.cli.arguments import as_typed
+from nas.cli.arguments import as_typed, measure_command
 from nas.cli.config import FitConfig, MeasureConfig, SearchConfig
 from nas.cli.flags import parse
 from nas.cli.verb import VERBS
 from nas.cli.verbs import fit, measure
 from nas.cli.verbs.search_from import measuring
 from nas.data.settings import DataSettings
+from nas.devices import Device
+from nas.devices.spec import DeviceSpec
 from nas.pipeline.request import Limits
 from search_spaces.settings import SpaceSettings
 
@@ -94,3 +96,14 @@ def test_measuring_leads_to_fitting_and_to_a_search_in_the_same_space(space: str
     asked = MeasureConfig(space=settings, batch=8, samples=20, suggest=True, seed=2)
     assert measure._next(asked, "cpu") == f"next: nas fit --device cpu {fitted}--batch 8"
     assert shlex.join(fit._search(FitConfig(space=settings, batch=8), "cpu")) == searched
+
+
+def test_networks_are_measured_in_the_space_with_its_options_and_elsewhere_where_nothing_can_be_measured() -> None:
+    space = SpaceSettings(name="mobilenet_v3", depths=(2, 3))
+    for config in (FitConfig(space=space, batch=8), MeasureConfig(space=space, batch=8, samples=5, seed=3)):
+        measured = measure_command(config, Device(DeviceSpec("cpu"), batch=8), "--suggest", "--samples", "4")
+        assert measured == (
+            "nas measure --device cpu --space mobilenet_v3 'space.depths=[2,3]' --batch 8 --suggest --samples 4"
+        )
+        imported = measure_command(config, Device(DeviceSpec("mine", transport="none")), "--suggest", "--samples", "4")
+        assert imported.endswith("'space.depths=[2,3]' --batch 8 --import FILE")

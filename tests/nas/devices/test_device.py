@@ -309,6 +309,16 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         Device(replace(CPU, runtime="ncnn")).probe()
 
 
+def test_a_device_that_has_answered_is_not_asked_again(tmp_path: Path) -> None:
+    board = FakeBoard()
+    device = Device(CPU, folder=tmp_path, protocol=QUICK, transport=board)
+    device.check_reachable()
+    device.measure(SPACE, population(1))
+    device.check_reachable()
+    assert len(board.asked) == 2
+    Device(DeviceSpec("pixel1", transport="none")).check_reachable()  # nothing will be measured on it
+
+
 def test_a_device_known_from_papers_cannot_be_measured() -> None:
     with pytest.raises(ValueError, match="known by published figures alone"):
         Device(DeviceSpec("pixel1", transport="none")).measure(SPACE, population(1))

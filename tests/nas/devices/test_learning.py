@@ -19,6 +19,7 @@ from nas.devices.protocol import Protocol
 from nas.devices.registry import KnownDevice
 from nas.devices.spec import DeviceSpec
 from nas.progress import Listener
+from predictors.latency import LatencyPredictor
 from search_spaces import get_space
 
 SMALL = get_space("mobilenet_v3_small_images")
@@ -130,6 +131,30 @@ def test_more_networks_than_can_be_chosen_are_refused_before_any_is_measured(boa
     ):
         measure_informative(board, SMALL, 2000)
     assert board.transport.asked == []
+
+
+def test_a_search_is_told_to_measure_more_in_its_own_space(board, tmp_path, monkeypatch):
+    monkeypatch.setattr(LatencyPredictor, "further_measurements_", 7)
+    said = []
+    learn_device(board, SMALL, samples=5, listener=Listener(say=said.append))
+    assert said[-1].endswith("measure 7 more: type samples=12")
+    # A device that cannot be measured can only be told what was measured elsewhere.
+    foreign = Device(DeviceSpec("board", transport="none"), folder=tmp_path)
+    learn_device(foreign, SMALL, listener=Listener(say=said.append))
+    assert said[-1].endswith("measure 7 more: nas measure --device board --import FILE")
+    unknown = Device(DeviceSpec("other", transport="none"), folder=tmp_path / "other")
+    with pytest.raises(ValueError, match="nothing is known .*: nas measure --device other --import FILE"):
+        learn_device(unknown, SMALL)
+
+
+def test_what_can_be_chosen_is_said_in_the_number_that_was_typed(board):
+    board.measure(SMALL, SMALL.sample(3, np.random.default_rng(0)))
+    numbers = []
+    for besides in (0, 3):
+        with pytest.raises(ValueError, match="type samples=") as refused:
+            measure_informative(board, SMALL, 2003, besides=besides)
+        numbers.append(int(str(refused.value).rpartition("=")[2]))
+    assert numbers[0] - numbers[1] == 3
 
 
 def test_nothing_is_known_of_a_phone_that_was_never_measured(tmp_path):

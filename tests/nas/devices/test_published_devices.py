@@ -47,6 +47,8 @@ def test_networks_unlike_the_published_ones_in_size_are_said(tmp_path):
 
 
 def test_another_batch_than_the_published_one_is_not_known(tmp_path):
-    with pytest.raises(ValueError, match="nothing is known of rtx-4090 at 32 images"):
+    with pytest.raises(
+        ValueError, match="nothing is known of the latency of rtx-4090 at 32 images .* --batch 32 --import FILE"
+    ):
         learn_device(get_device("rtx-4090", folder=tmp_path, batch=32), SPACE)
     assert learn_device(get_device("rtx-4090", folder=tmp_path, batch=1024), SPACE).refit is None

@@ -1,6 +1,7 @@
 """What is settled before anything is trained: devices, settings, and whether the budget can be kept."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from nas.data.settings import DataSettings
 from nas.devices import Device
 from nas.devices.learning import KnownLatency
 from nas.devices.spec import DeviceSpec
+from nas.devices.transport import DeviceUnavailable, Events, Transport
 from nas.errors import InfeasibleBudget
-from nas.pipeline import expected_time
+from nas.pipeline import expected_time, fleet, precisions
 from nas.pipeline import search as pipeline
 from nas.pipeline.request import Limits, SearchRequest, where_images_are
 from nas.pipeline.same_search import origin, settings_of
@@ -25,7 +27,7 @@ from nas.progress import Listener
 from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import Objectives
-from nas.search.run import identity_of
+from nas.search.run import MEASUREMENTS, identity_of
 from nas.shipped import CARD
 from search_spaces import Population, get_space
 from search_spaces.settings import SpaceSettings
@@ -60,7 +62,8 @@ def learnt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(device.name)
         return KnownLatency(FromMacs(), "MACs")
 
-    monkeypatch.setattr(pipeline, "learn_device", learn)
+    for module in (pipeline, precisions):
+        monkeypatch.setattr(module, "learn_device", learn)
     return names
 
 
@@ -221,3 +224,43 @@ def test_what_is_left_to_do_is_told_where_the_supernet_is_there(
     new, again = said
     assert "about 12 min: 8 min of training, up to 52 s for 52 evaluations" in new
     assert "up to 3 min 52 s: up to 52 s for 52 evaluations of subnets, 3 min to train the chosen" in again
+
+
+@pytest.fixture
+def absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two boards that do not answer, of which enough is known; training is a failure of the test."""
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a supernet was asked for")
+
+    def boards(request: SearchRequest, listener: Listener) -> list[Device]:
+        cards = [DeviceSpec(name, transport="ssh", host="me@there") for name in request.device.split(",")]
+        return [Device(each, folder=Path(request.runs), transport=Silent()) for each in cards]
+
+    for module in (pipeline, fleet, precisions):
+        monkeypatch.setattr(module, "named_devices", boards)
+        monkeypatch.setattr(module, "get_supernet", never)
+
+
+class Silent(Transport):
+    """A board that is not there."""
+
+    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
+        raise DeviceUnavailable("it is not there")
+
+
+@pytest.mark.usefixtures("absent", "learnt")
+def test_an_absent_device_is_found_before_anything_is_trained(request_: SearchRequest, tmp_path: Path) -> None:
+    request = replace(request_, device="board", budget=Limits(latency="50%", macs="2M"))
+    for search in (pipeline.search, precisions.search_precisions):
+        with pytest.raises(DeviceUnavailable, match="it is not there"):
+            search(request, tmp_path / search.__name__)
+    outcomes = fleet.search_fleet(replace(request, device="board,other"), tmp_path / "fleet")
+    assert [str(outcome.error) for outcome in outcomes] == ["it is not there"] * 2
+
+
+@pytest.mark.usefixtures("absent", "learnt")
+def test_a_search_that_has_measured_goes_on_without_the_device(request_: SearchRequest, tmp_path: Path) -> None:
+    write_text(tmp_path / "run" / MEASUREMENTS, "session,architecture\n")
+    with pytest.raises(AssertionError, match="a supernet was asked for"):
+        pipeline.search(replace(request_, device="board", budget=Limits(latency="50%")), tmp_path / "run")
