@@ -117,12 +117,15 @@ def told_of(asked: TrainRequest, digits: ImageData, folder: Path) -> str:
 
 @pytest.mark.parametrize(("model", "fitted"), [("convolutional", True), ("rectified", False)])
 def test_that_no_classifier_could_be_fitted_is_said(
-    model: str, fitted: bool, digits: ImageData, tmp_path: Path
+    model: str, fitted: bool, digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    devices: list[str] = []
+    monkeypatch.setattr("nas.training.classifier.accelerator", lambda name: devices.append(name) or "cpu")
     torch.save(Convolutional().state_dict(), tmp_path / "w.pth")
     told = told_of(request(tmp_path / "w.pth", model), digits, tmp_path)
     assert ("a classifier for 10 classes was fitted" in told) == fitted
     assert ("no classifier could be fitted" in told) != fitted
+    assert devices == (["auto"] if fitted else [])
 
 
 def test_what_nothing_says_of_a_network_is_said_to_be_assumed(digits: ImageData, tmp_path: Path) -> None:
@@ -157,6 +160,7 @@ def test_the_given_network_is_always_among_the_finalists(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is measured beside the others, and what it came to is said."""
+    monkeypatch.setattr(baselines, "fit_classifier", lambda *_, **__: pytest.fail("its own is for these classes"))
     monkeypatch.setattr(baselines, "SHARE", 2.0)  # half of so short a training can be too short on a busy machine
     asked = SearchRequest(
         model="tests.nas.tracing.user_networks:ten_classes",
