@@ -115,7 +115,8 @@ def run_search(
     Raises
     ------
     BudgetMissed : no finalist kept it when measured; the files are written before this is raised.
-    KeyboardInterrupt : the same after Ctrl-C, when another round might still have found one; nothing is written.
+    KeyboardInterrupt : the same after Ctrl-C, when another round might still have found one, and after Ctrl-C before
+        there is a network that could be returned or anything is measured; nothing is written.
     ValueError : `folder` holds another search, or the latency is limited but there is no latency predictor.
     """
     budget = feasibility.budget
@@ -164,6 +165,8 @@ def run_search(
         return measured
 
     first = search(objectives.confidence, budget)
+    if first.interrupted and not len(first):
+        raise KeyboardInterrupt
     whole = None
     if not first.interrupted:
         whole = run_strategy(

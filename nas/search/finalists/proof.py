@@ -219,13 +219,10 @@ class _Finalists:
         """Up to `n` networks for the next round; half of them aimed close to the limits where that can be measured."""
         space, objectives, budget = self.objectives.space, self.objectives, self.budget
         aims = {key: ms / (1 + float(self.sessions[key].margin(self.enough))) for key, ms in self.limits.items()}
-        nothing = self.population[:0]
-        if self.interrupted:
-            return nothing
-        confident = propose(objectives.confidence, aims)
-        if confident.interrupted and len(self.population):
+        confident = None if self.interrupted else propose(objectives.confidence, aims)
+        if confident is None or (confident.interrupted and len(self.population)):
             self.interrupted = True
-            return nothing
+            return self.population[:0]
         if not aims or any(latency not in aims for latency in budget.latencies):
             return choose_finalists(space, confident, budget, n, self.population, measured=self.measure)
         predicted = [objectives.predicted_latency(confident.population[[confident.best]], key) for key in aims]
@@ -234,9 +231,11 @@ class _Finalists:
         first = choose(confident, n=n - n // 2, exclude=self.population, slack=2 * width)
         known = np.concatenate([self.population, first])
         aimed = propose(AIMED, aims)
+        if aimed.interrupted and not len(self.population):
+            raise KeyboardInterrupt  # measuring what is known by now would take minutes
         if aimed.interrupted:
             self.interrupted = True
-            return nothing if len(self.population) else first
+            return self.population[:0]
         return np.concatenate([first, choose(aimed, n=n // 2, exclude=known, slack=width / 2)])
 
     def with_given(self, proposals: Population) -> Population:

@@ -2,6 +2,8 @@ import json
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
@@ -9,13 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from nas.errors import BudgetMissed, InfeasibleBudget
+from nas.search import run
 from nas.search.budget import Budget
+from nas.search.evolution.archive import Archive
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
-from search_spaces import Population
+from search_spaces import Population, SearchSpace
 
 QUICK = SearchSettings(EvolutionSettings(evaluations=2000), EvolutionSettings(evaluations=1500), finalists=6, rounds=3)
 BUDGET = Budget.parse(latency="3.2ms", macs="2.5M")
@@ -250,4 +254,23 @@ def test_ctrl_c_while_searching_gives_the_best_so_far(objectives: Objectives) ->
     result = run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, measure=bench.measure)
     assert result.interrupted
     assert result.status == "predicted"
+    assert not bench.measured
+
+
+@pytest.mark.parametrize("moment", ["the first network", "the search that is aimed"])
+def test_ctrl_c_before_anything_is_measured_ends_the_search(
+    moment: str, objectives: Objectives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(objectives, 1.0)
+    feasibility, search = check_feasibility(objectives, BUDGET), run.run_strategy
+    presses = iter([moment == "the first network", False, True])
+
+    def pressed(name: str, space: SearchSpace, score: Any, **settings: Any) -> Archive:
+        if next(presses):
+            score = Mock(violations=Mock(side_effect=KeyboardInterrupt), objectives=Mock(side_effect=KeyboardInterrupt))
+        return search(name, space, score, **settings)
+
+    monkeypatch.setattr(run, "run_strategy", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(objectives, feasibility, settings=QUICK, measure=bench.measure)
     assert not bench.measured
