@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # What a search that is answered by a former one (--from) may be told; the rest is as it was there.
 ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
+# Of a measuring, what the command that follows it has not in common with it.
+OF_ONE_MEASURING = {"device", "samples", "suggest", "source", "seed", "name", "json"}
 GROUPS = ("data", "experiment", "recipe", "space")
 # Hydra's functions that make several values, each its own run.
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
@@ -160,9 +162,8 @@ def measure_command(settings: Any, device: "Device", *words: str) -> str:
 
     Where nothing can be measured on the device, it is the one that takes latencies from a file.
     """
-    left_out = {"device", "samples", "suggest", "source", "seed", "name", "json"}
     words = words if device.can_measure else ("--import", "FILE")
-    return shlex.join(["nas", "measure", "--device", device.name, *as_typed(settings, left_out), *words])
+    return shlex.join(["nas", "measure", "--device", device.name, *as_typed(settings, OF_ONE_MEASURING), *words])
 
 
 def _as_text(value: Any) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.cli.arguments import as_typed, measure_command
+from nas.cli.arguments import OF_ONE_MEASURING, as_typed, measure_command
 from nas.cli.call import Call
 from nas.cli.config import MeasureConfig
 from nas.cli.console import output, remarks, table, track
@@ -81,8 +81,7 @@ def run(config: MeasureConfig, call: Call) -> int:
 
 
 def _next(config: MeasureConfig, device: str) -> str:
-    left_out = {"device", "samples", "suggest", "source", "seed", "name", "json"}
-    return f"next: {shlex.join(['nas', 'fit', '--device', device, *as_typed(config, left_out)])}"
+    return f"next: {shlex.join(['nas', 'fit', '--device', device, *as_typed(config, OF_ONE_MEASURING)])}"
 
 
 def _import(config: MeasureConfig, call: Call) -> int:

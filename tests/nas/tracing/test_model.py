@@ -110,16 +110,9 @@ def test_windows_are_cropped_as_far_as_their_padding_allows() -> None:
     assert supernet.eval()(images(supernet.resolution)).shape == (2, 4)
 
 
-def test_a_copy_that_is_worked_on_in_place_leaves_what_was_copied() -> None:
-    model = load_model(f"{OWN}:copying", resolution=SIDE)
-    adopted = adopt(model)
-    assert model.module is not None
-    with torch.inference_mode():
-        torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
-
-
-def test_a_gate_may_be_expanded_and_taken_from_one() -> None:
-    model = load_model(f"{OWN}:gated", resolution=SIDE)
+@pytest.mark.parametrize("network", ["copying", "gated"])
+def test_copies_worked_on_in_place_and_gates_expanded_and_taken_from_one_give_the_same(network: str) -> None:
+    model = load_model(f"{OWN}:{network}", resolution=SIDE)
     adopted = adopt(model)
     assert model.module is not None
     with torch.inference_mode():
