@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # What a search that is answered by a former one (--from) may be told; the rest is as it was there.
 ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
 # Of a measuring, what the command that follows it has not in common with it.
-OF_ONE_MEASURING = {"device", "samples", "suggest", "source", "seed", "name", "json"}
+OF_ONE_MEASURING = {"device", "samples", "suggest", "again", "source", "seed", "name", "json"}
 GROUPS = ("data", "experiment", "recipe", "space")
 # Hydra's functions that make several values, each its own run.
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")

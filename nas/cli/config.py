@@ -65,6 +65,7 @@ class MeasureConfig:
     batch : images an inference takes.
     device_threads : CPU threads of one inference, where it is not what the device's card says.
     suggest : let the latency predictor choose them, instead of drawing them.
+    again : measure the last ones of the space that the table holds once more, and keep the new latencies.
     source : a CSV file of latencies, or once-for-all's block tables with commas between, to take instead.
     """
 
@@ -74,6 +75,7 @@ class MeasureConfig:
     batch: int = 1
     device_threads: int | None = None
     suggest: bool = False
+    again: bool = False
     source: str | None = None
     seed: int = 0
     name: str = "measure"

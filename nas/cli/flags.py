@@ -101,6 +101,7 @@ FLAGS = {
         Flag("samples", "samples", "N", "architectures to measure", text=False),
         Flag("import", "source", "FILE", "take latencies from a CSV file, or from once-for-all's block tables (YAML)"),
         Flag("suggest", "suggest", "", "let the latency predictor choose which architectures to measure", text=False),
+        Flag("again", "again", "", "measure the last --samples networks once more, in place of others", text=False),
         Flag(
             "evaluations",
             "evaluations",

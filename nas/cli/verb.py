@@ -102,10 +102,11 @@ VERBS = {
         Verb(
             "measure",
             "Measure architectures on a device (or take latencies from a file) and keep them.",
-            ("device", "batch", "threads", "space", "samples", "suggest", "import", "seed", "out", "json"),
+            ("device", "batch", "threads", "space", "samples", "suggest", "again", "import", "seed", "out", "json"),
             (
                 ("nas measure --device cpu --samples 40", "this machine, forty random architectures"),
                 ("nas measure --device cpu --samples 10 --suggest", "ten that the predictor asks for"),
+                ("nas measure --device cpu --samples 10 --again", "the last ten again, where the device was slow"),
                 ("nas measure --device cpu --batch 32 --threads 2", "32 images an inference, on two threads"),
                 ("nas measure --device mine --import mine.csv", "what was measured elsewhere"),
             ),

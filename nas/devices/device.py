@@ -306,7 +306,7 @@ class Device:
                 rounds, failure = self._run({**models, "reference": reference}, self.protocol)
                 if len(rounds.ms):
                     done.append(rounds)
-                    found, warnings = conditions(done, self.spec.threads, before_ms)
+                    found, warnings = conditions(done, self.spec.threads, before_ms, stored=True)
                     session = {**found, "networks": count + len(nets)}
                     self.table.add(space, nets, rounds, session, self.protocol, first=count == 0)
                 if failure is not None:

@@ -231,7 +231,7 @@ class DeviceTable:
     ) -> LatencyTable:
         """Write what was measured of `population` into the table; return the table as written.
 
-        Networks measured again replace their old rows: two sessions under different load would disagree.
+        Networks measured again replace their old rows, where these stand: sessions under different load would disagree.
 
         Parameters
         ----------
@@ -275,7 +275,9 @@ class DeviceTable:
         rows = self._rows(space, population, rounds)
         if table is not None:
             rows = pd.concat([table.rows, rows], ignore_index=True)
-            rows = rows.drop_duplicates(list(KEY), keep="last", ignore_index=True)
+            place = rows.groupby(list(KEY), sort=False).ngroup()
+            kept = rows.drop_duplicates(list(KEY), keep="last")
+            rows = kept.loc[place[kept.index].sort_values().index].reset_index(drop=True)
         stored = LatencyTable(rows, card)
         try:
             write_table(self.path, stored)

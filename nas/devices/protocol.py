@@ -126,7 +126,7 @@ class Measured:
 
 
 def conditions(
-    batches: Sequence[Rounds], threads: int, before_ms: float | None = None
+    batches: Sequence[Rounds], threads: int, before_ms: float | None = None, *, stored: bool = False
 ) -> tuple[dict[str, Any], list[str]]:
     """Conditions of a measurement made in several batches, from its reference network; and warnings for the user.
 
@@ -134,6 +134,7 @@ def conditions(
     last third of the rounds than in the first; ``repeatability`` the coefficient of variation of its latency
     over fresh processes (None for a single one); ``waited`` the share of time spent waiting for the core. With
     `before_ms`, the latency of the same reference in earlier sessions, a clear difference is one of the warnings.
+    Of latencies that are ``stored``, ``slowed`` counts the networks, the last ones, that a slowdown concerns.
     """
     reference = np.concatenate([batch.ms[:, -1] for batch in batches])
     third = max(1, len(reference) // 3)
@@ -152,7 +153,14 @@ def conditions(
     if found["noise"] > NOISE_LIMIT:
         warnings.append(f"noisy: the same network varied by {found['noise']:.0%} from round to round")
     slowdown = find_slowdown(reference)
-    if slowdown is not None:
+    if slowdown is not None and stored:
+        first_round = np.cumsum([0, *(len(batch.ms) for batch in batches)])
+        batch = int(np.searchsorted(first_round, slowdown.after, side="right")) - 1
+        networks = [len(each.runs) - 1 for each in batches]
+        found["slowed"] = sum(networks[batch:])
+        sentence = describe_slowdown(slowdown._replace(after=sum(networks[:batch])), sum(networks), "network")
+        warnings.append(f"{sentence} (nas measure of this device and space, with --again --samples {found['slowed']})")
+    elif slowdown is not None:
         warnings.append(describe_slowdown(slowdown, len(reference), "round"))
     elif found["drift"] > DRIFT_LIMIT:
         warnings.append(f"throttling or a growing load: the reference slowed down by {found['drift']:.0%} on the way")

@@ -21,6 +21,10 @@ def run(config: MeasureConfig, call: Call) -> int:
     """Measure, and show what the device's table now holds of the space."""
     if not 1 <= config.samples <= MOST["samples"]:
         raise ValueError(f"--samples must be 1 to {MOST['samples']:,}, got {config.samples}")
+    if config.again and (config.suggest or config.source is not None):
+        raise ValueError(
+            f"--again measures networks that are known; leave {'--suggest' if config.suggest else '--import'} out"
+        )
     if config.source is not None:
         return _import(config, call)
     listener = Listener(say=remarks.print, track=track)
@@ -33,14 +37,23 @@ def run(config: MeasureConfig, call: Call) -> int:
     )
     device.check_table()
     space = config.space.make()
+    last = device.table.known(space)[0][-config.samples :]
+    if config.again and not len(last):
+        raise ValueError(
+            f"no network of {space.name} is known on {device.name} to be measured again; leave --again out"
+        )
     with track(f"measuring on {device.name}") as progress:
-        if config.suggest:
+        if config.again:
+            measured = device.measure(space, last, fresh=True, progress=progress)
+        elif config.suggest:
             before = len(device.table.known(space)[0])
             wanted = before + config.samples
             measured = measure_informative(device, space, wanted, config.seed, besides=before, progress=progress)
         else:
             population = space.sample(config.samples, np.random.default_rng(config.seed), tilt=1.5)
             measured = device.measure(space, population, progress=progress)
+        about = measured.card.conditions
+        slowed = about["sessions"][-1].get("slowed") if about["warnings"] else None
         predictor, again = check_again(device, space, progress)
         if again:
             names = measured.rows["architecture"]
@@ -72,7 +85,9 @@ def run(config: MeasureConfig, call: Call) -> int:
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
     need = None
-    if hasattr(predictor, "errors_"):
+    if slowed:
+        need = f"when it is cool: {measure_command(config, device, '--again', '--samples', str(slowed))}"
+    elif hasattr(predictor, "errors_"):
         need = describe_need(
             predictor, device, lambda more: measure_command(config, device, "--suggest", "--samples", str(more))
         )

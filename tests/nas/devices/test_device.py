@@ -114,6 +114,9 @@ def test_measuring_afresh_replaces_rows(tmp_path: Path) -> None:
     assert (device.measure(SPACE, population(2), fresh=True).rows["latency_ms"] < 9).all()
     assert len(tables.read_table(device.table.path)) == 2
     assert len(board.asked) == 2
+    names = list(tables.read_table(device.table.path).rows["architecture"])
+    device.measure(SPACE, population(2)[:1], fresh=True)
+    assert list(tables.read_table(device.table.path).rows["architecture"]) == names  # the last ones stay the last ones
 
 
 def test_another_machine_does_not_mix_in(tmp_path: Path) -> None:

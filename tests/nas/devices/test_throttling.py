@@ -10,6 +10,9 @@ import pytest
 from fake_board import FakeBoard
 
 from latency_tables.table import read_rows
+from nas.cli.call import Call
+from nas.cli.config import MeasureConfig
+from nas.cli.verbs import measure
 from nas.devices.device import Device
 from nas.devices.events import Machine, Start
 from nas.devices.importing import import_table
@@ -50,6 +53,57 @@ def test_rounds_that_slow_down_in_the_middle_are_said() -> None:
     (warning,) = [w for w in conditions([rounds], 1)[1] if w.startswith("throttling")]
     assert "from round 13 of 30 on" in warning
     assert "1.4" in warning
+
+
+def test_of_stored_latencies_the_networks_to_measure_again_are_counted() -> None:
+    def batch(n: int, ms: float) -> Rounds:
+        noise = np.random.default_rng(n).normal(1, 0.01, (10, n + 1))
+        return Rounds(Start(Machine(load_average=0.2)), ms * noise, (8,) * (n + 1), (0.0,) * 10, 0.3)
+
+    found, warnings = conditions([batch(5, 2.0), batch(4, 2.0), batch(3, 3.0), batch(1, 3.0)], 1, stored=True)
+    (warning,) = [each for each in warnings if each.startswith("throttling")]
+    assert found["slowed"] == 4
+    assert "from network 10 of 13 on" in warning
+    assert "--again --samples 4" in warning
+
+
+class Warming(FakeBoard):
+    """A board that is slower from its second process on, until it is cool."""
+
+    cool = False
+
+    def run(self, job: Mapping[str, Any], models: Mapping[str, Path], **limits: float) -> Events:
+        factor = 1.0 if self.cool or not self.asked else 1.5
+        for event in super().run(job, models, **limits):  # type: ignore[arg-type]
+            yield {**event, "ms": {key: ms * factor for key, ms in event["ms"].items()}} if "ms" in event else event
+
+
+def test_networks_of_a_slow_device_can_be_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board, protocol = Warming(), Protocol(rounds=12, runs=2)
+
+    def here(name: str, **_: Any) -> Device:
+        return Device(DeviceSpec("board"), folder=tmp_path, protocol=protocol, transport=board)
+
+    def run(**settings: Any) -> str:
+        assert measure.run(MeasureConfig(device="board", **settings), Call(tmp_path, "", frozenset())) == 0
+        return "".join(capsys.readouterr())
+
+    monkeypatch.setattr(measure, "get_device", here)
+    monkeypatch.setattr(measure, "check_again", lambda device, space, progress: (None, []))
+    with pytest.raises(ValueError, match="no network of .* is known on board to be measured again; leave --again out"):
+        run(again=True)
+    assert "nas measure --device board --again --samples 4" in " ".join(run(samples=14).split())
+    slow = here("board").table.known(SPACE)
+    board.cool = True
+    assert "--again" not in run(samples=4, again=True)
+    population, latency_ms = here("board").table.known(SPACE)
+    np.testing.assert_array_equal(population, slow[0])
+    np.testing.assert_allclose(latency_ms / slow[1], [1.0] * 10 + [1 / 1.5] * 4, rtol=1e-4)
+    for settings, flag in (({"suggest": True}, "--suggest"), ({"source": "few.csv"}, "--import")):
+        with pytest.raises(ValueError, match=f"leave {flag} out"):
+            run(again=True, **settings)
 
 
 def table(folder: Path, latency: np.ndarray, order: np.ndarray, **columns: np.ndarray) -> Path:
