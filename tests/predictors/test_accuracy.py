@@ -2,8 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save
 
 from predictors.accuracy import AccuracyPredictor
+from predictors.latency.profile import fingerprint
 from search_spaces import SearchSpace, get_space
 
 NOISE = 0.004
@@ -94,3 +97,33 @@ def test_what_was_saved_when_names_had_fewer_options_is_read(tmp_path: Path, mon
     predictor.save(tmp_path / "accuracy.safetensors")
     with pytest.raises(ValueError, match="was made for another space"):
         AccuracyPredictor.load(tmp_path / "accuracy.safetensors", wide)
+
+
+def test_what_another_processor_saved_is_read(
+    space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, path = fitted(space, 8, 0), tmp_path / "accuracy.safetensors"
+    encoded = predictor._encoded()
+    for difference, message in ((1e-5, None), (0.1, "when networks were encoded differently")):
+        monkeypatch.setattr(predictor, "_encoded", lambda by=difference: encoded + np.float32(by))
+        predictor.save(path)
+        if message is None:
+            found = AccuracyPredictor.load(path, space)
+            np.testing.assert_array_equal(found.predict(space.max[None]), predictor.predict(space.max[None]))
+        else:
+            with pytest.raises(ValueError, match=message):
+                AccuracyPredictor.load(path, space)
+
+
+def test_a_file_of_an_earlier_version_is_read(space: SearchSpace, tmp_path: Path) -> None:
+    predictor, path = fitted(space, 8, 0), tmp_path / "accuracy.safetensors"
+    predictor.save(path)
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in ("mean", "factor", "numbers")}
+    for encoding, message in ((fingerprint(predictor._encoding), None), ("another", "encoded differently")):
+        path.write_bytes(save(arrays, {"space": space.name, "encoding": encoding}))
+        if message is None:
+            assert AccuracyPredictor.load(path, space).n_observations_ == 8
+        else:
+            with pytest.raises(ValueError, match=message):
+                AccuracyPredictor.load(path, space)
