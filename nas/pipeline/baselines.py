@@ -6,6 +6,7 @@ measured in one session together with it.
 Accuracy on search-validation decides; the test split is for the final comparison. Latencies are milliseconds.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
-from latency_tables.files import check_value
+from latency_tables.files import check_value, read_json, write_text
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
@@ -51,6 +52,8 @@ from search_spaces.traced import TracedSpace
 SHARE = 0.5
 """Of the time in which the supernet and then the chosen network alone are trained; all baselines together get it."""
 FOLDER = "baselines"
+SIDES = "baselines.json"
+"""At how many pixels each baseline keeps the budget, as measured when they were first compared."""
 MEASURED_TWICE = 0.05
 """A baseline that kept the budget when its resolution was chosen may exceed it by this share in the final session:
 measurements differ as much from one session to the next."""
@@ -106,7 +109,7 @@ def compare(
     }
     candidates = ([given] if given else []) + [Candidate.make(name, trained.data, seed) for name in names]
     seconds = SHARE * (float(trained.card["seconds"]) + request.finetune_s) / len(candidates)
-    sides = _largest_within(candidates, device, budget, trained, listener)
+    sides = _sides(candidates, folder / SIDES, partial(_largest_within, candidates, device, budget, trained, listener))
     found: list[tuple[Candidate, Subnet, float]] = []
     for candidate, side in zip(candidates, sides, strict=True):
         if side is None:
@@ -247,6 +250,18 @@ class _Known(TypedDict):
 
     baseline: str
     seconds: float
+
+
+def _sides(candidates: Sequence[Candidate], chosen: Path, choose: Callable[[], list[int | None]]) -> list[int | None]:
+    """The resolution of each candidate: as a killed search has `chosen` it, else as it is chosen now."""
+    if chosen.is_file():
+        known = read_json(chosen, dict[str, int | None])
+        if all(c.name in known and known[c.name] in (None, *c.sides) for c in candidates):
+            return [known[c.name] for c in candidates]
+    sides = choose()
+    found = {candidate.name: side for candidate, side in zip(candidates, sides, strict=True)}
+    write_text(chosen, json.dumps(found) + "\n")
+    return sides
 
 
 Timed = tuple[float | None, float | None, float | None]

@@ -174,6 +174,22 @@ def test_files_of_a_better_baseline_are_those_that_were_asked_for(
     assert said[-1] == "baseline mobilenet_v2 at 96 px: subnet.int8.rejected.onnx lost too much"
 
 
+def test_a_killed_search_goes_on_with_the_resolutions_that_it_chose(tmp_path: Path) -> None:
+    plain: Any = SimpleNamespace(name="plain", sides=(96, 128))
+    other: Any = SimpleNamespace(name="other", sides=(96, 128))
+    chosen = tmp_path / baselines.SIDES
+
+    def never() -> list[int | None]:
+        pytest.fail("measured again")
+
+    assert baselines._sides([plain, other], chosen, lambda: [128, None]) == [128, None]
+    assert baselines._sides([other, plain], chosen, never) == [None, 128]
+    assert baselines._sides([plain], chosen, never) == [128]
+    given: Any = SimpleNamespace(name="given network", sides=(224,))
+    assert baselines._sides([given, plain], chosen, lambda: [224, 96]) == [224, 96]  # it was not among them
+    assert baselines._sides([plain], chosen, never) == [96]
+
+
 def test_a_baseline_is_judged_by_what_the_search_was_asked_for(tmp_path: Path) -> None:
     space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=2)
     digits = load_data(DataSettings(resolution=24))
