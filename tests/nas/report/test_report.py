@@ -4,8 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,147 +11,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from finished_search import (
+    HOSTILE,
+    HOSTILE_FILE,
+    QUICK,
+    SPACE,
+    FromMacs,
+    damaged,
+    fast_figures,
+    measure,
+)
 
 from nas.report.drawing import DARK, png
 from nas.report.figures import convergence_figure, finalists_figure, pareto_figure
 from nas.report.held_out import held_out_figure
 from nas.report.html import render, write_report
 from nas.report.layers import layer_table, slot_table
-from nas.report.overview import read_overview, row, write_overview_page
+from nas.report.overview import row
 from nas.report.run_folder import SearchRun
 from nas.report.sentences import headline, notes
 from nas.search.budget import Budget
-from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
-from nas.search.run import SearchSettings, run_search
-from search_spaces import Population, get_space
-
-SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
-QUICK = SearchSettings(EvolutionSettings(600), EvolutionSettings(600), finalists=4)
-HOSTILE = '<script>alert("pwned")</script>&\'"'
-HOSTILE_FILE = HOSTILE.replace("/", "") + ".onnx"  # a file cannot have a slash in its name
-
-CLASSES = {
-    "images": 400,
-    "accuracy": 0.85,
-    "accuracy_error": 0.018,
-    "balanced_accuracy": 0.75,
-    "balanced_accuracy_error": 0.03,
-    "images_per_class": [300, 100],
-    "recall": [0.95, 0.55],
-    "recall_error": [0.0126, 0.0495],
-    "most_confused": [{"true": 1, "predicted": 0, "images": 45}, {"true": 0, "predicted": 1, "images": 15}],
-    "confusion_matrix": [[285, 15], [45, 55]],
-}
-
-
-class FromMacs:
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        macs = SPACE.costs(population).macs
-        value = self.low + (self.high - self.low) * (macs - 1e6) / 9e6
-        return (value, np.full(len(value), 0.02 * (self.high - self.low))) if return_std else value
-
-
-def measure(population: Population) -> tuple[Any, ...]:
-    latency = FromMacs(1, 5).predict(population) * 1.01
-    return latency, latency * 0.98, latency * 1.05
-
-
-def evaluate(population: Population) -> Any:
-    return FromMacs(0.7, 0.95).predict(population) - 0.01
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
-    budget = Budget.parse(latency="2.4ms", memory="90%")
-    result = run_search(
-        objectives,
-        check_feasibility(objectives, budget),
-        settings=QUICK,
-        folder=folder,
-        device=f"cpu {HOSTILE}",
-        measure=measure,
-        evaluate=evaluate,
-        losses=lambda population: 1.23456 + 0 * evaluate(population),
-    )
-    result.about = {
-        "command": f"nas search --device cpu --latency 2.4ms data.root={HOSTILE}",
-        "classes": [HOSTILE, "dog"],
-        "test_accuracy": 0.8421,
-        "test_accuracy_error": 0.0182,
-        "test_images": 400,
-        "baselines": {
-            "chosen": {"latency_ms": 2.4, "p10_ms": 2.3, "p90_ms": 2.5},
-            "networks": [
-                {
-                    "name": HOSTILE,
-                    "resolution": 96,
-                    "macs": 60_000_000,
-                    "params": 2_000_000,
-                    "accuracy": 0.8,
-                    "test_accuracy": 0.79,
-                    "test_error": 0.02,
-                    "latency_ms": 2.0,
-                    "p10_ms": 1.9,
-                    "p90_ms": 2.2,
-                    "keeps_budget": True,
-                    "seconds": 12.5,
-                }
-            ],
-            "verdict": HOSTILE,
-            "better": None,
-            "files": {},
-        },
-        "exports": [
-            {
-                "file": HOSTILE_FILE,
-                "format": "onnx",
-                "precision": "float32",
-                "bytes": 801_234,
-                "batch": 4,
-                "peak_activation_bytes": 98_304,
-                "accepted": True,
-                "accuracy": 0.87,
-                "test_accuracy": 0.8421,
-                "test_accuracy_error": 0.0182,
-                "test": CLASSES,
-                "parity": {"max_abs_difference": 3.1e-6, "top1_agreement": 1.0, "n": 256},
-                "latency": {"latency_ms": 0.3712, "device": HOSTILE, "runtime": "onnxruntime", "threads": 2},
-            },
-            {
-                "file": "subnet.int8.rejected.onnx",
-                "format": "onnx",
-                "precision": "int8",
-                "bytes": 230_000,
-                "batch": 1,
-                "peak_activation_bytes": 24_576,
-                "accepted": False,
-                "accuracy": 0.61,
-                "float32_accuracy": 0.87,
-                "test_accuracy": 0.6,
-                "test_accuracy_error": 0.0245,
-                "float32_test_accuracy": 0.8421,
-                "parity": {"max_abs_difference": 1.5, "top1_agreement": 0.7, "n": 400},
-            },
-        ],
-        "resolution": 32,
-        "images": {"train": 1000, "search-validation": 200, "test": 400},
-        "seconds": 205.4,
-        "notes": [HOSTILE],
-        "predictors": {"latency": HOSTILE},
-        "files": {HOSTILE: "odd"},
-    }
-    result.write(folder)
-    write_report(folder)
-    return folder
+from nas.search.run import run_search
 
 
 class Elements(HTMLParser):
@@ -422,115 +302,6 @@ def test_page_of_a_network_that_devices_share(tmp_path: Path) -> None:
     assert view.limit("latency_ms") == 5
     assert view.front["predicted_accuracy"].is_monotonic_increasing
     assert view.front["predicted_latency_ms"].is_monotonic_increasing
-
-
-def damaged(folder: Path, to: Path, change: Any) -> Path:
-    """A copy of a run folder whose ``result.json`` is changed by `change`."""
-    shutil.copytree(folder, to)
-    record = json.loads((to / "result.json").read_text())
-    change(record)
-    (to / "result.json").write_text(json.dumps(record))
-    return to
-
-
-def test_no_name_in_a_run_folder_leads_out_of_it(run_folder: Path, tmp_path: Path) -> None:
-    def devices(record: Any) -> None:
-        for kind in ("predicted", "measured"):
-            record[kind] |= {f"{key}@x/../../evil": value for key, value in record[kind].items()}
-
-    def file(record: Any) -> None:
-        record["exports"][0]["file"] = "../subnet.onnx"
-
-    for name, change in (("devices", devices), ("file", file)):
-        folder = damaged(run_folder, tmp_path / name / "run", change)
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(ValueError, match="must be a plain name"):
-            write_report(folder)
-        assert sorted(tmp_path.rglob("*")) == before
-
-
-@pytest.mark.parametrize("path", ["javascript:alert(1)", "../other", "/etc", "a/../../b", "", ".", "a\nb"])
-def test_links_lead_into_the_folder_only(run_folder: Path, tmp_path: Path, path: str) -> None:
-    summary = {"command": "", "runs": [{"label": "x", "folder": path, "failure": ""}]}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    if ":" in path:  # a strange name for a folder, but one inside
-        shutil.copytree(run_folder, tmp_path / path)
-        page = write_overview_page(tmp_path).read_text()
-        assert 'href="./javascript%3Aalert%281%29/report.html"' in page
-        assert 'href="javascript' not in page
-    else:
-        with pytest.raises(ValueError, match="must be a relative path without"):
-            write_overview_page(tmp_path)
-        assert not (tmp_path / "report.html").exists()
-
-
-def test_a_linked_folder_outside_is_refused(run_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "all").mkdir()
-    (tmp_path / "all" / "x").symlink_to(run_folder)
-    (tmp_path / "all" / "summary.json").write_text('{"command": "", "runs": [{"label": "x", "folder": "x"}]}')
-    with pytest.raises(ValueError, match="is not inside of"):
-        read_overview(tmp_path / "all")
-
-
-CELLS = st.sampled_from(["", "x", "nan", "inf", "-1e400", '"'])
-VALUES = st.sampled_from([None, [], {}, "", "x", -1, 0, 10**400, 1.5, True, [[]], {"a": None}, "\ud800", [None]])
-
-
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_an_edited_record_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_path: Path, data: st.DataObject) -> None:
-    record = json.loads((run_folder / "result.json").read_text())
-    inner: Any = record
-    while True:
-        key = data.draw(st.sampled_from(sorted(inner) if isinstance(inner, dict) else list(range(len(inner)))))
-        if not (isinstance(inner[key], dict | list) and inner[key] and data.draw(st.booleans())):
-            break
-        inner = inner[key]
-    if data.draw(st.booleans()):
-        del inner[key]
-    else:
-        inner[key] = data.draw(VALUES)
-    folder = tmp_path / "run"
-    shutil.copytree(run_folder, folder, dirs_exist_ok=True)
-    (folder / "result.json").write_text(json.dumps(record))
-    outcome: Any = None
-    try:
-        run = SearchRun.read(folder)
-        with fast_figures():
-            outcome = render(run, folder)
-    except ValueError as error:
-        outcome = error
-    assert type(outcome) in (str, ValueError), repr(outcome)
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_an_edited_table_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_path: Path, data: st.DataObject) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(run_folder, folder, dirs_exist_ok=True)
-    name = data.draw(st.sampled_from(["pareto.csv", "cloud.csv", "finalists.csv", "convergence.csv"]))
-    lines = (folder / name).read_text().splitlines()
-    number = data.draw(st.integers(0, min(3, len(lines) - 1)))
-    cells = lines[number].split(",")
-    cells[data.draw(st.integers(0, len(cells) - 1))] = data.draw(CELLS)
-    lines[number] = ",".join(cells)
-    (folder / name).write_text("\n".join(lines[: data.draw(st.sampled_from([0, 1, 2, len(lines)]))]))
-    outcome: Any = None
-    try:
-        run = SearchRun.read(folder)
-        with fast_figures():
-            outcome = render(run, folder)
-    except ValueError as error:
-        outcome = error
-    assert type(outcome) in (str, ValueError), repr(outcome)
-
-
-@contextmanager
-def fast_figures() -> Iterator[None]:
-    """Figures are made, as objects, but not written as PNG, which takes a second each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nas.report.sections.png", lambda figure: b"")
-        yield
 
 
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "nonsense"])
