@@ -95,7 +95,6 @@ def check_search(request: SearchRequest) -> None:
     """Judge what a search starts from, its devices and its files; see `check_request`."""
     if request.former is not None:  # answered by what a finished search learnt
         return
-    from nas.pipeline.precisions import AUTO as BOTH
     from nas.pipeline.search import file_kinds_of, named_devices
 
     check_objective(request.objective, OBJECTIVES)
@@ -109,7 +108,7 @@ def check_search(request: SearchRequest) -> None:
     if request.supernet is None:
         check_training(request)
         _check_place(request)
-        images = count_images(request.data)
+        images = count_images(request.data).get("train")
     else:
         card = read_card(find_supernet(request.supernet))["card"]
         data = card.get("data")
@@ -124,7 +123,7 @@ def check_search(request: SearchRequest) -> None:
                 "alone; type --finetune-time none"
             )
     wanted = {device.spec.precision for device in devices}
-    wanted |= {"int8"} if request.precision == BOTH else {kind.precision for kind in file_kinds_of(request, devices)}
+    wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES
 
     if "int8" in wanted and images is not None and images < MIN_CALIBRATION_IMAGES:
@@ -146,11 +145,9 @@ def _without_images(request: SearchRequest) -> bool:
 
 def _refuse_labels(request: SearchRequest) -> None:
     """Refuse what only labelled images can give, where there are none."""
-    from nas.pipeline.precisions import AUTO as BOTH
-
     wanted = (
         (accuracy_of(request.objective) != "accuracy", f"objective={request.objective}", "objective=accuracy"),
-        (request.precision == BOTH, f"--precision {BOTH}", "--precision float32"),
+        (request.precision == AUTO, f"--precision {AUTO}", "--precision float32"),
         (request.finetune_s > 0, f"--finetune-time {request.finetune_time}", "--finetune-time none"),
         (request.baselines not in (AUTO, NONE), f"baselines={request.baselines}", f"baselines={NONE}"),
     )

@@ -1,9 +1,11 @@
 """How long a search on photographs will take, said before it starts: a forward pass is timed, the rest is counted."""
 
+from collections.abc import Sequence
 from time import perf_counter
 
 import numpy as np
 
+from nas.devices import Device
 from nas.evaluation.trained import GIVEN
 from nas.pipeline.at_hand import AUTO, baseline_names
 from nas.pipeline.baselines import SHARE
@@ -19,45 +21,52 @@ IMAGES, PASSES = 4, 3
 """Timed at once; the fastest pass counts, as the first ones also plan."""
 
 
-def expected_time(request: SearchRequest, space: SearchSpace) -> str:
+def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence[Sequence[Device]]) -> str:
     """What the parts of the search will take, in a sentence.
 
     Parameters
     ----------
     request : with a train time, unless its supernet has been trained.
     space : of the networks; one of middle cost is timed.
+    searches : the devices of each network that is searched for.
     """
     folder = request.training_folder
     if trained := (folder / CARD).is_file():
         card = read_card(folder)["card"]
         sizes = card["data"].get("sizes", {}) if "data" in card else {}
-        images, validation = sizes.get("train", 0), sizes.get("validation", 0)
         training = card.get("seconds", 0.0)
     else:
-        images, fraction = count_images(request.data) or 0, request.data.validation_fraction
-        validation = round(images * fraction / max(0.1, 1 - fraction - request.data.test_fraction))
+        sizes = count_images(request.data)
         training = parse_duration(str(request.train_time))
-    evaluations = request.evaluations + request.finalists * request.rounds
-    evaluating = evaluations * _seconds_an_evaluation(space, images, validation)
-    tuning = request.finetune_s
+    evaluations = len(searches) * (request.evaluations + request.finalists * request.rounds)
+    evaluating = evaluations * _seconds_an_evaluation(space, sizes.get("train", 0), sizes.get("validation", 0))
     compared = bool(baseline_names(request.baselines))
     if request.baselines == AUTO:
         photographs = int(space.resolution(space.max)[0]) >= LEAST_SIDE
         compared = (compared and photographs) or request.model is not None or (folder / GIVEN).is_file()
-    baselines = SHARE * (training + tuning) if compared else 0.0
+    comparing = sum(_can_compare(devices, request) for devices in searches) if compared else 0
+    baselines = comparing * SHARE * (training + request.finetune_s)
+    tuning = len(searches) * request.finetune_s
     parts = [] if trained else [f"{show_duration(training)} of training"]
     parts.append(f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets")
     if baselines:
         parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
     if tuning:
-        parts.append(f"{show_duration(tuning)} to train the chosen network alone")
+        alone = "the chosen network" if len(searches) == 1 else f"each of the {len(searches)} chosen networks"
+        parts.append(f"{show_duration(tuning)} to train {alone} alone")
     total = (0.0 if trained else training) + evaluating + baselines + tuning
-    # With a trained supernet, evaluations and baselines of earlier searches are used again.
-    most = "up to" if trained else "about"
+    # With a trained supernet, evaluations and baselines of earlier searches are used again; so are those of a search
+    # by the next one.
+    most = "up to" if trained or len(searches) > 1 else "about"
     return (
         f"this will take {most} {show_duration(total)}: {', '.join(parts)}; measuring the device and reading the "
         "images come on top"
     )
+
+
+def _can_compare(devices: Sequence[Device], request: SearchRequest) -> bool:
+    """Whether the network for these devices is compared with baselines, where there are some."""
+    return len(devices) == 1 and (devices[0].can_measure or request.limits["latency"] is None)
 
 
 def _seconds_an_evaluation(space: SearchSpace, images: int, validation: int) -> float:

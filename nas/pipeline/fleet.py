@@ -18,6 +18,7 @@ from nas.pipeline.search import (
     names_of,
     prepare_task,
     run_task,
+    say_expected_time,
 )
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
@@ -67,6 +68,7 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
 
     for device in devices:
         refuse_other_search(request, [device], budgets[device.name], folder / device.name)
+    say_expected_time(request, [[device] for device in devices], listener)
     for device in devices:
         try:
             task = prepare_task(request, [device], budgets[device.name], listener)

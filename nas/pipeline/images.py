@@ -1,9 +1,8 @@
 """What is known of a request's images before any of them is decoded: how many, and whether they changed."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from nas.data.folder import read_layout
+from nas.data.folder import SplitName, read_layout
 from nas.data.settings import DataSettings
 from nas.data.splits import too_few
 from nas.pipeline.request import SearchRequest
@@ -11,8 +10,8 @@ from nas.shipped import CARD
 from nas.shipped.card import read_card
 
 
-def count_images(data: DataSettings) -> int | None:
-    """The number of training images, which are listed and not decoded; None where it is known to be enough.
+def count_images(data: DataSettings) -> dict[SplitName, int]:
+    """The number of images of each split, which are listed and not decoded; empty where there are known to be enough.
 
     Raises
     ------
@@ -24,22 +23,18 @@ def count_images(data: DataSettings) -> int | None:
         root = Path(str(data.root)).expanduser()
         if data.name == "cifar10" and not root.is_dir():
             raise ValueError(f"the folder {root} of CIFAR-10 does not exist; unpack cifar-10-binary.tar.gz there")
-        return None
+        return {}
     layout = read_layout(str(data.root))
-    kept_back = [
-        fraction
-        for split, fraction in (("validation", data.validation_fraction), ("test", data.test_fraction))
-        if split not in layout.files
-    ]
+    fractions: dict[SplitName, float] = {"validation": data.validation_fraction, "test": data.test_fraction}
+    kept_back = {split: fraction for split, fraction in fractions.items() if split not in layout.files}
     for name, of_class in zip(layout.classes, layout.files["train"], strict=True):
         if len(of_class) <= len(kept_back):
             raise too_few(name, len(of_class), len(kept_back) + 1)
-    return sum(_left(of_class, kept_back) for of_class in layout.files["train"])
-
-
-def _left(of_class: Sequence[str], kept_back: Sequence[float]) -> int:
-    """Of the images of a class, those that stay for training; each other split gets one at least."""
-    return len(of_class) - sum(max(1, round(fraction * len(of_class))) for fraction in kept_back)
+    found: dict[SplitName, int] = {split: sum(map(len, files)) for split, files in layout.files.items()}
+    for split, fraction in kept_back.items():  # of each class, one at least
+        found[split] = sum(max(1, round(fraction * len(of_class))) for of_class in layout.files["train"])
+        found["train"] -= found[split]
+    return found
 
 
 def why_anew(request: SearchRequest) -> str:

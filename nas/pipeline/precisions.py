@@ -22,6 +22,7 @@ from nas.devices.registry import device_specs
 from nas.devices.runtimes import RUNTIMES
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
+from nas.pipeline.at_hand import AUTO
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
@@ -32,6 +33,7 @@ from nas.pipeline.search import (
     named_devices,
     prepare_task,
     run_task,
+    say_expected_time,
     space_of,
 )
 from nas.progress import SILENT, Listener
@@ -40,7 +42,6 @@ from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import MEASUREMENTS
 
-AUTO = "auto"
 AMOUNTS = "amounts.json"
 """What percentages came to when the search was begun."""
 OF_THE_SEARCH = ("search.json", MEASUREMENTS)
@@ -77,6 +78,7 @@ def search_precisions(
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
     devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}
     request = replace(request, precision=None)
+    say_expected_time(request, [[device] for device in devices.values()], listener)
     budget, learnt = _in_amounts(request, named, folder / AMOUNTS, listener)
     tasks: dict[str, Task] = {}
     failed: dict[str, InfeasibleBudget | BudgetMissed] = {}
@@ -94,7 +96,6 @@ def search_precisions(
     for precision in tasks:
         check_reachable([devices[precision]], folder / precision)
     trained = get_supernet(request, listener)
-    trained.data.require_labels(f"--precision {AUTO}")
     results: dict[str, SearchResult] = {}
     for precision, task in tasks.items():
         listener.say(f"searching in {precision}")

@@ -101,14 +101,26 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     limits = latency_limits(request.limits["latency"], names_of(devices))
     budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
     refuse_other_search(request, devices, budget, folder)
-    trained = (request.training_folder / CARD).is_file()
-    if request.finetune_s if trained else request.init is not None and request.train_time:
-        from nas.pipeline.expected_time import expected_time  # torch
-
-        listener.say(expected_time(request, space_of(request)))
+    say_expected_time(request, [devices], listener)
     task = prepare_task(request, devices, budget, listener)
     check_reachable(devices, folder)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
+
+
+def say_expected_time(request: SearchRequest, searches: Sequence[Sequence[Device]], listener: Listener) -> None:
+    """Say how long it will take, where it is known how long own images, or a chosen network alone, are trained.
+
+    Parameters
+    ----------
+    request : what is asked for.
+    searches : the devices of each network that is searched for.
+    listener : receives the sentence.
+    """
+    trained = (request.training_folder / CARD).is_file()
+    if request.finetune_s if trained else request.train_time and request.data.name == "folder":
+        from nas.pipeline.expected_time import expected_time  # torch
+
+        listener.say(expected_time(request, space_of(request), searches))
 
 
 def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[Device]:

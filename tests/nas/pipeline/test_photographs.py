@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from nas.data.settings import DataSettings
+from nas.devices import Device
+from nas.devices.spec import DeviceSpec
 from nas.pipeline import photographs
 from nas.pipeline.expected_time import expected_time
 from nas.pipeline.photographs import adapting, with_usual_start
@@ -74,7 +76,8 @@ def test_other_supernets_and_those_that_do_not_say_are_searched_as_before(tmp_pa
 def test_training_the_chosen_network_alone_is_in_the_expected_time_of_a_trained_supernet(tmp_path: Path) -> None:
     name = supernet(tmp_path / "a", "adapt", seconds=480.0)
     request = SearchRequest(supernet=name, finetune_time="288s", evaluations=4, finalists=2, rounds=1)
-    said = expected_time(request, SpaceSettings(depths=(1, 2), resolutions=(16,)).make())
+    space = SpaceSettings(depths=(1, 2), resolutions=(16,)).make()
+    said = expected_time(request, space, [[Device(DeviceSpec("board"), folder=tmp_path)]])
     assert said.startswith("this will take up to ")
     assert "for 6 evaluations of subnets, 4 min 48 s to train the chosen network alone" in said
     assert "of training" not in said

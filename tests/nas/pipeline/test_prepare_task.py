@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from latency_tables.files import write_text
@@ -213,7 +214,13 @@ def test_what_is_left_to_do_is_told_where_the_supernet_is_there(
     monkeypatch.setattr(expected_time, "_seconds_an_evaluation", lambda *arguments: 1.0)
     monkeypatch.setattr(expected_time, "read_card", lambda folder: {"card": {"seconds": 480.0}})
     request = SearchRequest(
-        init="cifar10", train_time="8min", finetune_time="3min", baselines="none", runs=str(tmp_path), evaluations=20
+        data=pictures(tmp_path / "images"),
+        init="cifar10",
+        train_time="8min",
+        finetune_time="3min",
+        baselines="none",
+        runs=str(tmp_path),
+        evaluations=20,
     )
     said: list[str] = []
     for _ in range(2):
@@ -224,6 +231,68 @@ def test_what_is_left_to_do_is_told_where_the_supernet_is_there(
     new, again = said
     assert "about 12 min: 8 min of training, up to 52 s for 52 evaluations" in new
     assert "up to 3 min 52 s: up to 52 s for 52 evaluations of subnets, 3 min to train the chosen" in again
+
+
+def pictures(root: Path) -> DataSettings:
+    """Two classes of ten images, and a folder of three for validation."""
+    for split, count in (("train", 10), ("val", 3)):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (i, 0, 0)).save(root / split / name / f"{i}.png")
+    return DataSettings(name="folder", root=str(root))
+
+
+def test_the_time_of_several_searches_counts_each(
+    tmp_path: Path, request_: SearchRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[tuple[int, int]] = []
+    monkeypatch.setattr(expected_time, "_seconds_an_evaluation", lambda space, *sizes: timed.append(sizes) or 1.0)
+    monkeypatch.setattr(expected_time, "LEAST_SIDE", 1)
+    monkeypatch.setattr(expected_time, "baseline_names", lambda asked: ["some_net"])
+    request = replace(
+        request_,
+        data=pictures(tmp_path / "images"),
+        train_time="8min",
+        finetune_time="2min",
+        evaluations=20,
+        finalists=4,
+        rounds=2,
+    )
+    here = Device(DeviceSpec("here"), folder=tmp_path)
+    known = Device(DeviceSpec("known", transport="none"), folder=tmp_path)
+    assert (here.can_measure, known.can_measure) == (True, False)
+    space = get_space(**SPACE)
+    said = expected_time.expected_time(request, space, [[here], [known]])
+    assert timed == [(18, 6)]  # the folder of validation is all of it, a tenth of each class is the test
+    assert "up to 56 s for 56 evaluations" in said
+    assert "10 min for baselines" in said
+    assert "4 min to train each of the 2 chosen networks alone" in said
+    assert said.startswith("this will take up to 22 min 56 s: 8 min of training")
+    limited = replace(request, budget=Limits(latency="50%"))
+    assert " 5 min for baselines" in expected_time.expected_time(limited, space, [[here], [known]])
+    for devices in ([known], [here, here]):  # what cannot be measured, and a network that several devices share
+        assert "baselines" not in expected_time.expected_time(limited, space, [devices])
+
+
+def test_fleets_and_both_precisions_say_how_long_they_take(
+    request_: SearchRequest, devices: list[Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def say(request: SearchRequest, searches: Any, listener: Listener) -> None:
+        asked.append(len(searches))
+        raise InfeasibleBudget("enough")
+
+    for module in (fleet, precisions):
+        monkeypatch.setattr(module, "say_expected_time", say)
+    several = [Device(DeviceSpec(name), folder=tmp_path) for name in "abc"]
+    monkeypatch.setattr(fleet, "named_devices", lambda request, listener: several)
+    monkeypatch.setattr(precisions, "named_devices", lambda request, listener: several[:1])
+    for search in (fleet.search_fleet, precisions.search_precisions):
+        with pytest.raises(InfeasibleBudget, match="enough"):
+            search(request_, tmp_path / "run")
+    assert asked == [3, 2]
 
 
 @pytest.fixture
