@@ -151,7 +151,7 @@ class AccuracyPredictor:
 
     def _encoded(self) -> NDArray[np.float32]:
         """Some networks as they are encoded here; another processor rounds otherwise."""
-        return self._encoding(self._encoding.reference[:64])
+        return np.ascontiguousarray(self._encoding(self._encoding.reference[:64]))
 
     def _is_encoded_as(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, str]) -> bool:
         """Whether networks were encoded as here when a file was written."""

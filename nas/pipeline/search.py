@@ -304,6 +304,7 @@ def run_task(
         losses=None if judged is None else judged.losses,
         error=partial(score_error, images_per_class=of_class, objective=trained.evaluated.objective),
         refit=one_or_each(devices, refit),
+        evaluated=learnt.evaluated(),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
         origin=origin(request, devices),
         listener=listener,

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from latency_tables.files import write_text
 from nas.progress import SILENT, Listener
-from nas.search.evolution.archive import row_keys
+from nas.search.budget import Budget
+from nas.search.evolution.archive import row_keys, total_violation
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import DEFAULT, run_strategy
 from nas.search.feasibility import Feasibility
-from nas.search.finalists.proof import Evaluate
+from nas.search.finalists.proof import AIMED, Evaluate
+from nas.search.finalists.proposals import Evaluated
 from nas.search.objectives import Objectives
 from predictors.accuracy import MIN_OBSERVATIONS, AccuracyPredictor
 from predictors.held_out import concordance, coverage
@@ -122,6 +124,11 @@ class LearntAccuracy:
             "before they were evaluated"
         )
 
+    def evaluated(self) -> Evaluated:
+        """The subnets with their accuracy."""
+        rows = np.stack([self.predictor.space.parse(name) for name in self.table["architecture"]])
+        return Evaluated(rows, self.table["evaluated_accuracy"].to_numpy(dtype=np.float64))
+
     def write(self, folder: Path) -> None:
         """Write the table into `folder`."""
         write_text(folder / FILE, self.table.to_csv(index=False))
@@ -155,7 +162,9 @@ def learn_accuracy(
     for number, size in enumerate(sizes[1:], start=1):
         predictor = AccuracyPredictor(space).fit(population, accuracy)
         known = replace(objectives, accuracy=predictor)
-        proposals = _near_front(known, feasibility, population, size, plan, rng)
+        plain = _widest_within(objectives, feasibility.budget, population) if number == 1 else population[:0]
+        proposals = _near_front(known, feasibility, np.concatenate([population, plain]), size - len(plain), plan, rng)
+        proposals = np.concatenate([plain, proposals])
         if not len(proposals):
             break
         listener.say(f"evaluating near the front, round {number} of {len(sizes) - 1}; subnets: {len(proposals)}")
@@ -199,6 +208,19 @@ def _at_resolutions(space: SearchSpace, n: int) -> Population:
     rows = np.repeat(space.max[None], len(choices), axis=0)
     rows[:, column] = choices
     return space.canonical(rows)
+
+
+def _widest_within(objectives: Objectives, budget: Budget, known: Population) -> Population:
+    """The max net at the largest resolution at which it is likely to keep the budget; nothing where that is `known`.
+
+    It is what one would take without a search, and what the predictor knows least of: its neighbours are narrower.
+    """
+    space = objectives.space
+    column = space.resolution_column
+    rows = _at_resolutions(space, int(space.n_choices[column])) if column is not None else known[:0]
+    likely = replace(objectives, confidence=AIMED).scorer(budget)
+    rows = rows[total_violation(likely.violations(rows)) <= 0][-1:]
+    return rows[~np.isin(row_keys(rows), row_keys(known))]
 
 
 def _near_front(

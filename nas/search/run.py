@@ -25,6 +25,7 @@ from nas.search.evolution.strategies import DEFAULT, require_strategy, run_strat
 from nas.search.feasibility import Feasibility
 from nas.search.finalists.measurements import Ledger, measured_columns
 from nas.search.finalists.proof import Evaluate, Measure, Refit, StandardError, verify
+from nas.search.finalists.proposals import Evaluated
 from nas.search.latency import Latency, by_latency
 from nas.search.objectives import OBJECTIVES, Objectives, check_objective
 from nas.search.record import IDENTITY, SESSIONS
@@ -86,6 +87,7 @@ def run_search(
     error: StandardError = lambda accuracy: 0.0,
     refit: Refit | Mapping[str, Refit] | None = None,
     given: Population | None = None,
+    evaluated: Evaluated | None = None,
     origin: Mapping[str, Any] | None = None,
     listener: Listener = SILENT,
 ) -> SearchResult:
@@ -108,6 +110,7 @@ def run_search(
         several devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
         predicted only.
     given : (n, n_genes), networks that are finalists whatever is predicted of them.
+    evaluated : networks of known accuracy, of which the best that are likely to keep the budget are finalists too.
     origin : JSON-able facts besides these that the accuracies and latencies kept in `folder` follow from; two searches
         that differ in one do not share a folder.
     listener : is told in a sentence what happens next.
@@ -194,6 +197,7 @@ def run_search(
         sessions=settings.sessions,
         slack=settings.slack,
         given=given,
+        evaluated=evaluated,
     )
     result = assemble(objectives, feasibility, verdict, searches, whole, seed=seed, device=device, seconds=seconds)
     missed = verdict.status == "missed"

@@ -9,8 +9,8 @@ Predicted and measured figures never share a column. Every measurement and every
 soon as it is known, so that a killed search measures nothing twice.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from nas.search.budget import Budget
 from nas.search.evolution.archive import Archive, row_keys, total_violation
 from nas.search.finalists.measurements import EVALUATED, LOSS, Ledger, Sessions, measured_columns
+from nas.search.finalists.proposals import Evaluated, choose_evaluated, choose_finalists
 from nas.search.latency import ONLY_DEVICE, CostKey, Latency
 from nas.search.objectives import Objectives
-from search_spaces import Population, SearchSpace
+from search_spaces import Population
 
 Measure = Callable[[Population], tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]]
 """Latency, p10 and p90 in milliseconds of n networks, each (n,), in a fresh process on the device."""
@@ -67,50 +68,6 @@ class Verdict:
     proof: dict[str, Any]
 
 
-def choose_finalists(
-    space: SearchSpace,
-    archive: Archive,
-    budget: Budget,
-    n: int,
-    exclude: Population,
-    slack: float = 0.1,
-    measured: Collection[CostKey] | None = None,
-) -> Population:
-    """The most accurate networks within the budget that differ from each other, with growing slack in latency.
-
-    Predictions have similar errors for similar networks, so finalists differ in at least a twentieth of their genes.
-    Each leaves a little more of the limit unused than the one before, the last a share of `slack`, in case all are too
-    slow. Where none keeps the limits, those closest to the `measured` ones (by default all latencies) are taken.
-
-    Returns
-    -------
-    int16 array of shape (at most n, n_genes).
-    """
-    candidates = ~np.isin(row_keys(archive.population), row_keys(exclude))
-    if (candidates & archive.feasible).any():
-        candidates &= archive.feasible
-    else:  # after a correction everything known may be too slow
-        hard = budget.without(*(budget.latencies if measured is None else measured)).limits
-        candidates &= (archive.scores.violations[:, [limit in hard for limit in budget.limits]] <= 0).all(axis=1)
-        candidates &= archive.violation <= np.sort(archive.violation[candidates])[:n].max(initial=0)
-    index = np.nonzero(candidates)[0]
-    index = index[np.argsort(archive.objectives[index, 0], kind="stable")]
-    rows = archive.population[index]
-    latencies = np.flatnonzero([limit.latency is not None for limit in budget.limits])
-    room = -archive.scores.violations[np.ix_(index, latencies)].max(axis=1, initial=-1)
-    distance = max(1, round(len(space.genes) / 20))
-    unlike = np.ones(len(index), dtype=bool)
-    free = np.ones(len(index), dtype=bool)
-    chosen: list[int] = []
-    for i in range(min(n, len(index))):
-        roomy = room >= slack * i / max(1, n - 1)
-        pick = next(int(np.argmax(m)) for m in (free & unlike & roomy, free & roomy, free & unlike, free) if m.any())
-        chosen.append(pick)
-        free[pick] = False
-        unlike &= (rows != rows[pick]).sum(axis=1) >= distance
-    return rows[chosen]
-
-
 def verify(
     objectives: Objectives,
     budget: Budget,
@@ -127,6 +84,7 @@ def verify(
     sessions: int = 3,
     slack: float = 0.02,
     given: Population | None = None,
+    evaluated: Evaluated | None = None,
 ) -> Verdict:
     """Measure finalists round after round until the best of those that keep the latency budget is good enough.
 
@@ -145,11 +103,15 @@ def verify(
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     given : networks that are finalists whatever is predicted of them, measured and evaluated in the first round. Such a
         one can win where it keeps all limits.
+    evaluated : networks of known accuracy; the best that are likely to keep the limits are finalists too, a quarter of a
+        round.
     """
-    finalists = _Finalists(objectives, budget, ledger, measure, evaluate, losses, error, refit, sessions, given)
+    finalists = _Finalists(
+        objectives, budget, ledger, measure, evaluate, losses, error, refit, sessions, given, evaluated
+    )
     winner, rounds_done, stopped = None, 0, "as many rounds as allowed"
     for number in range(1, rounds + 1):
-        proposals = finalists.proposals(propose, n_finalists)
+        proposals = finalists.proposals(propose, n_finalists, winner)
         if number == 1:
             proposals = finalists.with_given(proposals)
         if not len(proposals):
@@ -158,7 +120,7 @@ def verify(
         if winner is not None:
             # Both by the predictors as they are now.
             now, best = (objectives.worth(p, budget).max() for p in (finalists.population[[winner]], proposals))
-            if best <= now + GAIN:
+            if best <= now + GAIN and not finalists.better_is_known:
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
         rounds_done = number
@@ -197,6 +159,7 @@ class _Finalists:
         refit: Mapping[Latency, Refit],
         enough: int,
         given: Population | None,
+        evaluated: Evaluated | None,
     ) -> None:
         self.objectives, self.budget, self.ledger = objectives, budget, ledger
         self.measure, self.evaluate, self.losses, self.refit = measure, evaluate, losses, refit
@@ -212,10 +175,12 @@ class _Finalists:
         self.described = pd.DataFrame()
         self.accuracy, self.loss = np.empty(0), np.empty(0)
         self.sessions = {key: Sessions() for key in measure}
+        self.evaluated = evaluated if evaluate is not None else None
+        self.better_is_known = False
         self.number = 0
         self.interrupted = False
 
-    def proposals(self, propose: Propose, n: int) -> Population:
+    def proposals(self, propose: Propose, n: int, incumbent: int | None) -> Population:
         """Up to `n` networks for the next round; half of them aimed close to the limits where that can be measured."""
         space, objectives, budget = self.objectives.space, self.objectives, self.budget
         aims = {key: ms / (1 + float(self.sessions[key].margin(self.enough))) for key, ms in self.limits.items()}
@@ -223,12 +188,16 @@ class _Finalists:
         if confident is None or (confident.interrupted and len(self.population)):
             self.interrupted = True
             return self.population[:0]
-        if not aims or any(latency not in aims for latency in budget.latencies):
-            return choose_finalists(space, confident, budget, n, self.population, measured=self.measure)
+        can_aim = bool(aims) and all(latency in aims for latency in budget.latencies)
+        likely = replace(objectives, confidence=AIMED) if can_aim else objectives
+        best = self._best_evaluated(likely, budget.moved(aims), n // 4, incumbent)
+        known, n = np.concatenate([self.population, best]), n - len(best)
+        if not can_aim:
+            return np.concatenate([best, choose_finalists(space, confident, budget, n, known, measured=self.measure)])
         predicted = [objectives.predicted_latency(confident.population[[confident.best]], key) for key in aims]
         width = max(float(std[0] / mean[0]) for mean, std in predicted)
         choose = partial(choose_finalists, space, budget=budget, measured=self.measure)
-        first = choose(confident, n=n - n // 2, exclude=self.population, slack=2 * width)
+        first = np.concatenate([best, choose(confident, n=n - n // 2, exclude=known, slack=2 * width)])
         known = np.concatenate([self.population, first])
         aimed = propose(AIMED, aims)
         if aimed.interrupted and not len(self.population):
@@ -237,6 +206,15 @@ class _Finalists:
             self.interrupted = True
             return self.population[:0]
         return np.concatenate([first, choose(aimed, n=n // 2, exclude=known, slack=width / 2)])
+
+    def _best_evaluated(self, likely: Objectives, budget: Budget, n: int, incumbent: int | None) -> Population:
+        """The best `n` networks, of those evaluated before, that are worth more than the incumbent."""
+        if self.evaluated is None:
+            return self.population[:0]
+        worth = -np.inf if incumbent is None else float(self._judged(np.array([incumbent]))[0]) + GAIN
+        best = choose_evaluated(likely, self.evaluated, budget, n, self.population, worth)
+        self.better_is_known = bool(len(best))
+        return best
 
     def with_given(self, proposals: Population) -> Population:
         """The proposals, and the given networks before them; where nothing is measured, those that keep the limits."""

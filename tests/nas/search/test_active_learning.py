@@ -126,3 +126,21 @@ def test_half_of_the_spread_is_the_max_net_at_its_resolutions():
     others = np.delete(population, column, axis=1) == np.delete(space.max, column)
     assert set(population[others.all(axis=1)][:, column].tolist()) == {0, 1, 2}
     assert len(np.unique(population, axis=0)) == 12
+
+
+def test_the_widest_network_within_the_budget_is_evaluated_first():
+    space = get_space("mobilenet_v3_small_images", resolutions=(16, 20, 24, 28, 32))
+    weights = np.random.default_rng(5).normal(size=space.encode(space.max).shape[1])
+
+    def evaluate(population):
+        return np.clip(0.5 + 0.01 * space.encode(population) @ weights, 0, 1)
+
+    objectives = Objectives(space, None, None)
+    budget = Budget.parse(macs="90%")  # at 28 px the max net needs 84 %; the spread has it at 16, 24 and 32
+    learnt = learn_accuracy(objectives, check_feasibility(objectives, budget), evaluate, plan=EvaluationPlan(16))
+    widest = space.max.copy()
+    widest[space.columns["resolution"]] = 3
+    first = learnt.table[learnt.table["round"] == 1].iloc[0]
+    assert first["architecture"] == space.format(widest[None])[0]
+    assert len(learnt.table) == learnt.table["architecture"].nunique() == 16
+    np.testing.assert_array_equal(learnt.evaluated().accuracy, evaluate(learnt.evaluated().population))

@@ -15,7 +15,8 @@ from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
 from nas.search.feasibility import check_feasibility
-from nas.search.finalists.proof import choose_finalists, ordered_by_loss
+from nas.search.finalists.proof import ordered_by_loss
+from nas.search.finalists.proposals import Evaluated, choose_evaluated, choose_finalists
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
@@ -364,3 +365,46 @@ def test_of_equal_accuracies_the_lowest_loss_comes_first() -> None:
     ordered = ordered_by_loss(accuracy, loss, 0.01)
     assert np.argsort(-ordered).tolist() == [3, 4, 2, 1, 0]
     np.testing.assert_allclose(ordered, [0.90, 0.925, 0.93, 0.93, 0.93], atol=1e-6)
+
+
+@pytest.mark.parametrize("limit", ["latency", "macs"])
+def test_a_network_that_was_evaluated_before_is_not_beaten_by_a_worse_one(
+    objectives: Objectives, truth: Truth, limit: str
+) -> None:
+    space = objectives.space
+    pool = space.sample(200, np.random.default_rng(5))
+    one = pool[np.argsort(np.abs(truth(pool) - 0.7 * LIMIT))[:1]]  # by prediction far from the best within the limit
+
+    def evaluate(population: Population) -> NDArray[np.float64]:
+        found = np.asarray(objectives.accuracy.predict(population))
+        return np.where((population == one).all(axis=1), 0.99, np.minimum(found, 0.9))
+
+    most = float(space.costs(one).macs[0])
+    budget = BUDGET if limit == "latency" else Budget.parse(macs=f"{1.4 * most / 1e6}M")
+    device = PretendedDevice(space, truth)
+
+    def search(evaluated: Evaluated | None) -> str:
+        return run_search(
+            objectives,
+            check_feasibility(objectives, budget),
+            settings=QUICK,
+            measure=device.measure,
+            evaluate=evaluate,
+            evaluated=evaluated,
+            device="bench",
+        ).architecture
+
+    known = np.concatenate([pool[:20], one])
+    assert search(None) != search(Evaluated(known, evaluate(known))) == space.format(one[None, 0])[0]
+
+
+def test_of_networks_evaluated_before_the_best_that_fit_are_taken(objectives: Objectives, truth: Truth) -> None:
+    pool = objectives.space.sample(50, np.random.default_rng(6))
+    accuracy = np.linspace(0.5, 0.9, 50)
+    score = objectives.scorer(BUDGET)
+    within = np.flatnonzero((score.violations(pool) <= 0).all(axis=1))
+    assert 5 < len(within) < 50
+    evaluated, none = Evaluated(pool, accuracy), pool[:0]
+    np.testing.assert_array_equal(choose_evaluated(objectives, evaluated, BUDGET, 3, none), pool[within[::-1][:3]])
+    rest = choose_evaluated(objectives, evaluated, BUDGET, 50, pool[within[-1:]], worth=accuracy[within[-4]])
+    np.testing.assert_array_equal(rest, pool[within[::-1][1:3]])
