@@ -85,8 +85,8 @@ def check_plausible(csv: Path, rows: pd.DataFrame, work: Work | None, card: Card
     rate = float(np.median(work.macs * rows["batch"] / latency) / 1e6)
     layer_ms = float((latency / work.layers).median())
     slowest = SLOWEST_MICROCONTROLLER if card.runtime in MICROCONTROLLER_RUNTIMES else SLOWEST
-    threads = card.threads * FASTEST_THREAD.get(card.precision, max(FASTEST_THREAD.values()))
-    fastest = threads or FASTEST
+    threads = 0 if card.runtime.endswith("cuda") else card.threads
+    fastest = threads * FASTEST_THREAD.get(card.precision, max(FASTEST_THREAD.values())) or FASTEST
     if rate < slowest:
         raise ValueError(
             f"{csv}: a median rate of {rate:.2g} GMAC/s is slower than any device of this kind; "

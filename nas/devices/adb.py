@@ -17,7 +17,7 @@ from typing import Any
 
 from latency_tables.files import shown
 from nas.devices.agent import MIN_ROUNDS
-from nas.devices.ssh import UNPACK_AND_RUN, pack
+from nas.devices.ssh import far_command, pack
 from nas.devices.transport import DeviceUnavailable, Events, Transport, run_program, stream_events, telling_line
 
 FOLDER = "/data/local/tmp"
@@ -37,7 +37,10 @@ _REPORTS = tuple(
         (rf"Latency:[ \t]*{_N} ms", 1.0),  # older ones
     )
 )
-_PLACEHOLDER = re.compile(r"\{(model|threads|runs)\}")
+_PLACEHOLDER = re.compile(r"\{(model|threads|runs|resolution)\}")
+_FIXED_SIDE = re.compile(r"shape=\[(\d+)")
+_PROGRAM = re.compile(r"[\w./+-]+")
+_SCRATCH = "shrinkwrap-nas-"
 _WORDS_ALLOWED = 200
 
 
@@ -48,7 +51,7 @@ class Adb(Transport):
     Attributes
     ----------
     serial : which phone; empty where only one is attached.
-    command : the benchmark's command line with ``{model}``, ``{threads}`` and ``{runs}`` to fill in; empty
+    command : the benchmark's command line, see `nas.devices.spec.DeviceSpec`; empty
         runs the agent.
     python : the interpreter there, for the agent.
     folder : there, in which a temporary folder is made and removed; it must be there.
@@ -59,9 +62,13 @@ class Adb(Transport):
     python: str = "python3"
     folder: str = FOLDER
 
+    def address(self) -> str:
+        """See `Transport.address`."""
+        return self.serial or self._phone()
+
     def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
         """See `Transport.run`."""
-        serial = choose_phone(run_program(["adb", "devices"], limit_s=ANSWER_S, where="adb"), self.serial)
+        serial = self._phone()
         names = {key: f"{key}{path.suffix}" for key, path in models.items()}
         if self.command:
             yield from self._benchmark(
@@ -69,14 +76,16 @@ class Adb(Transport):
             )
             return
         content = pack({**job, "models": names}, {names[key]: path for key, path in models.items()})
-        far_command = shlex.join([self.python, "-c", UNPACK_AND_RUN, self.folder])
         yield from stream_events(
-            ["adb", "-s", serial, "shell", "-T", far_command],
+            ["adb", "-s", serial, "shell", "-T", far_command(self.python, self.folder)],
             stdin=content,
             silence_s=silence_s,
             limit_s=limit_s,
             where=f"phone {serial}",
         )
+
+    def _phone(self) -> str:
+        return choose_phone(run_program(["adb", "devices"], limit_s=ANSWER_S, where="adb"), self.serial)
 
     def _benchmark(
         self, serial: str, job: Mapping[str, Any], files: Mapping[str, Path], names: Mapping[str, str], silence_s: float
@@ -86,18 +95,26 @@ class Adb(Transport):
         phone = ["-s", serial]
         yield {"event": "start", "machine": describe_phone(phone, where), "runtime_version": "", "cores": None}
         if not files:
+            self._check_program(phone, where)
             return
-        scratch = f"{self.folder.rstrip('/')}/shrinkwrap-nas-{uuid.uuid4().hex[:8]}"
+        sides = {name: self._side(path, where) for name, path in files.items()} if job["runtime"] == "ncnn" else {}
+        scratch = f"{self.folder.rstrip('/')}/{_SCRATCH}{uuid.uuid4().hex[:8]}"
         runs = job["runs"] if "{runs}" in self.command else 1
         end, made = time.monotonic() + job["limit_s"], False
         try:
             _shell(phone, shlex.join(["mkdir", "--", scratch]), where)
             made = True
+            with suppress(DeviceUnavailable):  # left there when the phone was unplugged, a day ago or earlier
+                old = ["-maxdepth", "1", "-name", f"{_SCRATCH}*", "-mtime", "+0"]
+                _shell(phone, shlex.join(["find", self.folder, *old, "-exec", "rm", "-rf", "--", "{}", "+"]), where)
             for name, path in files.items():
                 run_program(["adb", *phone, "push", str(path), f"{scratch}/{name}"], limit_s=silence_s, where=where)
             number, began = 0, time.monotonic()
             while number < job["rounds"] and (number < MIN_ROUNDS or time.monotonic() < end):
-                ms = {key: self._time(phone, f"{scratch}/{name}", job, where, silence_s) for key, name in names.items()}
+                ms = {}
+                for key, name in names.items():
+                    values = {"model": shlex.quote(f"{scratch}/{name}"), "resolution": sides.get(name, "")}
+                    ms[key] = self._time(phone, values, job, where, silence_s)
                 yield {"event": "round", "ms": ms, "runs": dict.fromkeys(names, runs), "waited": 0.0}
                 number += 1
                 # Starting a program costs more than running a network: as many rounds as the time allows.
@@ -112,10 +129,30 @@ class Adb(Transport):
                 with suppress(DeviceUnavailable):  # the phone may be gone
                     _shell(phone, shlex.join(["rm", "-rf", "--", scratch]), where)
 
-    def _time(self, phone: Sequence[str], model: str, job: Mapping[str, Any], where: str, silence_s: float) -> float:
-        values = {"model": shlex.quote(model), "threads": str(job["threads"]), "runs": str(job["runs"])}
+    def _time(
+        self, phone: Sequence[str], values: Mapping[str, str], job: Mapping[str, Any], where: str, silence_s: float
+    ) -> float:
+        values = {**values, "threads": str(job["threads"]), "runs": str(job["runs"])}
         command = _PLACEHOLDER.sub(lambda match: values[match[1]], self.command)
         return parse_benchmark(_shell(phone, command, where, silence_s), where)
+
+    def _check_program(self, phone: Sequence[str], where: str) -> None:
+        """See that the command's program is there, as far as its first word tells."""
+        program = next((word for word in self.command.split() if not re.match(r"\w+=", word)), "")
+        if _PROGRAM.fullmatch(program) and not _shell(phone, f"command -v {program} || true", where).strip():
+            raise DeviceUnavailable(f"{where}: there is no program {program} that can be run; put it there (adb push)")
+
+    def _side(self, path: Path, where: str) -> str:
+        """Side in pixels of the images that an ncnn network reads, as its third line says."""
+        words = path.read_bytes().partition(b"\0")[0].decode().split("\n")[2].split()
+        side = next(word for word in words if word.startswith("0=")).removeprefix("0=")
+        fixed = _FIXED_SIDE.search(self.command)
+        if fixed and fixed[1] != side:
+            raise ValueError(
+                f"{where}: its command times every network at {fixed[1]} pixels, this network reads {side}; write "
+                "shape=[{resolution},{resolution},3] in its card"
+            )
+        return side
 
 
 def choose_phone(listing: str, serial: str = "") -> str:

@@ -5,8 +5,8 @@ Networks are interleaved: every round times each of them, so that a disturbance 
 alike. Times are milliseconds of one inference.
 
 The job: ``models`` ({key: path}), ``runtime``, ``precision`` (of the arithmetic, where the file leaves it open),
-``threads``, ``core`` (a number, null for the idlest, -1 for no pinning), ``rounds``, ``runs`` (timed in each round),
-``seconds`` (to spend on a network), ``limit_s`` (for all).
+``threads``, ``core`` (a number, null for the idlest of the fastest, -1 for no pinning), ``rounds``, ``runs`` (timed in
+each round), ``seconds`` (to spend on a network), ``limit_s`` (for all).
 Events: ``start`` (machine and versions), ``loaded``, ``timed`` (a slow network; the round goes on), ``round``
 (median of each network), ``end``, ``error``.
 """
@@ -57,6 +57,9 @@ def load_onnxruntime(
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(path, options, providers=list(providers))
+    if session.get_providers()[0] != providers[0]:  # onnxruntime then takes the next one
+        why = "its CUDA or cuDNN libraries are missing or of another version"
+        raise Failure(f"onnxruntime cannot use {providers[0]} here: {why}")
     random = numpy.random.default_rng(0)
     feeds = {
         tensor.name: random.standard_normal([d if isinstance(d, int) else 1 for d in tensor.shape], dtype="float32")
@@ -235,9 +238,10 @@ def gpu() -> str:
     """Name of the first NVIDIA GPU, empty where there is none."""
     try:
         asked = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=20).stdout.strip().split("\n")[0]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return ""
+    return done.stdout.strip().split("\n")[0] if done.returncode == 0 else ""
 
 
 def load_average() -> float | None:
@@ -259,17 +263,32 @@ def busy_ticks() -> dict[int, int]:
     return ticks
 
 
+def speed_ranks(cores: Sequence[int], n: int) -> dict[int, int]:
+    """Of each core: 0 if it is clearly faster than the n-th fastest, 1 if about as fast, 2 if slower."""
+    speeds = {core: speed(core) for core in cores}
+    nth = sorted(speeds.values(), reverse=True)[min(n, len(cores)) - 1]
+    return {core: (0.9 * each <= nth) + (each < 0.9 * nth) for core, each in speeds.items()}
+
+
+def speed(core: int) -> float:
+    """What a core reaches, comparable within a machine; 0 where the system does not say."""
+    folder = f"/sys/devices/system/cpu/cpu{core}"
+    said = read_text(f"{folder}/cpu_capacity") or read_text(f"{folder}/cpufreq/cpuinfo_max_freq")
+    return float(said) if said.isdigit() else 0.0
+
+
 def pin(core: int | None, threads: int) -> list[int] | None:
-    """Keep this process on `threads` cores (the idlest ones, or from `core` on); the cores, or None."""
+    """Keep this process on `threads` cores (the idlest of the fastest ones, or from `core` on); the cores, or None."""
     if core == -1 or not hasattr(os, "sched_setaffinity"):
         return None
     allowed = sorted(os.sched_getaffinity(0))
     if core is None:
+        ranks = speed_ranks(allowed, threads)  # else one process would measure a slow core, the next one a fast one
         before = busy_ticks()
         time.sleep(0.1)
         after = busy_ticks()
         # Among equally idle cores the last: the first ones serve interrupts.
-        chosen = sorted(allowed, key=lambda c: (after.get(c, 0) - before.get(c, 0), -c))[:threads]
+        chosen = sorted(allowed, key=lambda c: (ranks[c], after.get(c, 0) - before.get(c, 0), -c))[:threads]
     else:
         chosen = [c for c in allowed if c >= core][:threads]
     if len(chosen) < threads:

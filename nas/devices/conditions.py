@@ -1,4 +1,4 @@
-"""What all latencies of one table have in common: runtime, threads, core, program, processor.
+"""What all latencies of one table have in common: runtime, threads, core, program, processor, board.
 
 They are compared as words, as a device's card writes them; what is not said is not compared.
 """
@@ -20,14 +20,16 @@ def conditions_wanted(spec: DeviceSpec) -> dict[str, str]:
     """The conditions that a device's card asks for."""
     said = {"runtime": spec.runtime, "threads": str(spec.threads or "")}
     if spec.transport != "none":
-        said |= {"core": _core(spec.core), "program": spec.program or USUAL}
+        # A command says itself where it runs; earlier versions stored a core that it did not know of.
+        said |= {"core": "" if spec.command else _core(spec.core), "program": spec.program or USUAL}
     return {name: text for name, text in said.items() if text}
 
 
 def conditions_of(card: Card) -> dict[str, str]:
     """The conditions that a latency table was measured under, as far as its card says them."""
     about = card.conditions
-    said = {"runtime": card.runtime, "threads": str(card.threads or ""), "processor": processor_of(about)}
+    said = {"runtime": card.runtime, "threads": str(card.threads or "")}
+    said |= {"processor": processor_of(about), "board": _word(about, "board")}
     if "first_core" in about:
         said["core"] = _core(about["first_core"])
     if "programs" in about:
@@ -58,15 +60,36 @@ def contradiction(
 
 
 def processor_of(machine: Mapping[str, Any]) -> str:
-    """The processor of a machine that networks run on; of a GPU without its driver's version, which changes."""
-    return str(machine.get("gpu") or "").partition(",")[0] or str(machine.get("cpu") or "")
+    """The processor of a machine that networks run on."""
+    return _word(machine, "gpu") or _word(machine, "cpu")
 
 
-def processor_here(runtime: str) -> str:
-    """This machine's processor, as a measurement with `runtime` would store it; empty where it cannot be found."""
+def machine_here(runtime: str) -> dict[str, Any]:
+    """What this machine is, as a measurement with `runtime` would store it; empty where it cannot be found."""
     if runtime.endswith("cuda"):
-        return processor_of({"gpu": agent.gpu()})
-    return processor_of(asdict(check_value(agent.machine(), Machine, "what this machine says of itself")))
+        return {"gpu": agent.gpu()}
+    return asdict(check_value(agent.machine(), Machine, "what this machine says of itself"))
+
+
+def other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Where these are two machines: what the one is and what the other; None where they may be the same.
+
+    Their GPUs are compared, else their boards, else their processors: the first of these that both say. Boards of one
+    maker have the same word for different processors.
+    """
+    for kind in ("gpu", "board", "cpu"):
+        first, second = _word(before, kind), _word(now, kind)
+        if first and second:
+            # Where the system has no word for the processor, it is that of the board.
+            same = first == second or (kind == "cpu" and first == _word(now, "board"))
+            return None if same else (first, second)
+    return None
+
+
+def _word(machine: Mapping[str, Any], kind: str) -> str:
+    """The name of its GPU (without the driver's version, which changes), board or processor."""
+    word = str(machine.get(kind) or "")
+    return word.partition(",")[0] if kind == "gpu" else word
 
 
 def _core(core: Any) -> str:

@@ -1,5 +1,6 @@
 """A device to measure on: networks in, measured latencies out. What is measured is stored after every few networks."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +15,7 @@ from latency_tables.files import atomic_path
 from latency_tables.scratch import scratch_folder
 from latency_tables.table import LatencyTable
 from nas.devices.adb import FOLDER, Adb
-from nas.devices.conditions import address_of, processor_here, processor_of
+from nas.devices.conditions import address_of, machine_here
 from nas.devices.device_table import DeviceTable
 from nas.devices.events import Report, Start
 from nas.devices.local import Local
@@ -125,9 +126,10 @@ class Device:
         Raises
         ------
         DeviceUnavailable, MissingExtra : as of `probe`.
+        ValueError : another machine answers than the one that its table is of.
         """
         if self.can_measure and not self._reached:
-            self.probe()
+            self.table.check_machine(asdict(self.probe().machine))
 
     def check_table(self) -> None:
         """Refuse a table that is not of this device as its card now describes it, before its latencies are used.
@@ -145,10 +147,10 @@ class Device:
         self.table.check_conditions()
         before, now = address_of(card), self.spec.address
         if self.spec.transport == "local" and self.transport is None:
-            self.table.check_processor(processor_here(self.spec.runtime))
+            self.table.check_machine(machine_here(self.spec.runtime))
         elif before and now and before != now:
             try:
-                self.table.check_processor(processor_of(asdict(self.probe().machine)))
+                self.table.check_machine(asdict(self.probe().machine))
             except DeviceUnavailable as error:
                 self.listener.say(f"warning: {self.name} was measured at {before}, {now} cannot be checked: {error}")
 
@@ -233,9 +235,9 @@ class Device:
     @contextmanager
     def _session(self) -> Iterator[None]:
         """While entered, this process alone measures on the device, under the conditions of its table."""
-        self._transport()  # an obstacle is reported before any network is built
+        address = self._transport().address()  # an obstacle is reported before any network is built
         self._say_programs()
-        with self.table.alone(self.listener), self.table.locked(self.listener):
+        with self.table.alone(self.listener, address), self.table.locked(self.listener):
             self.table.check_conditions()  # another process may have measured under others meanwhile
             yield
 
@@ -255,7 +257,7 @@ class Device:
 
         Raises
         ------
-        DeviceUnavailable : it cannot be reached, lacks the runtime, or vanished.
+        DeviceUnavailable : it cannot be reached, lacks the runtime, vanished, or is not the machine of its table.
         ValueError : no files, or files of another format.
         """
         suffix = RUNTIMES[self.spec.runtime].suffix if self.can_measure else ""
@@ -266,13 +268,17 @@ class Device:
         report = progress or (lambda done, total: None)
         report(0, len(models))
         done: list[Rounds] = []
-        with self.table.alone(self.listener):
+        with self.table.alone(self.listener, self._transport().address()):
             for start in range(0, len(models), self.protocol.batch_of_nets):
                 batch = models[start : start + self.protocol.batch_of_nets]
                 keyed = {f"net{i}": path for i, path in enumerate(batch)}
                 rounds, failure = self._run({**keyed, "reference": models[0]}, self.protocol)
                 if failure is not None:
                     raise failure
+                try:
+                    self.table.check_machine(asdict(rounds.start.machine))
+                except ValueError as error:  # the work before is not lost: the same command goes on from it
+                    raise DeviceUnavailable(str(error)) from None
                 done.append(rounds)
                 report(start + len(batch), len(models))
         found, warnings = conditions(done, self.spec.threads)
@@ -342,9 +348,10 @@ class Device:
         if spec.transport == "local":
             if not spec.python:
                 RUNTIMES[spec.runtime].require()
-            return Local(spec.python or sys.executable)
+            return Local(os.path.expanduser(spec.python) or sys.executable)
         if spec.transport == "ssh":
-            return Ssh(spec.host, spec.python or "python3", spec.folder, spec.ssh_config)
+            config = os.path.expanduser(spec.ssh_config)
+            return Ssh(spec.host, spec.python or "python3", spec.folder, config)
         if spec.transport == "adb":
             return Adb(spec.serial, spec.command, spec.python or "python3", spec.folder or FOLDER)
         raise ValueError(f"device {self.name} is known by published figures alone; nothing can be measured on it")

@@ -18,7 +18,7 @@ import latency_tables
 from latency_tables.card import Card, read_card
 from latency_tables.table import COLUMNS, KEY, LatencyTable, card_path, read_rows, write_table
 from latency_tables.writable import RUNS_HINT, check_writable
-from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, processor_of
+from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, other_machine
 from nas.devices.protocol import Protocol, Rounds
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable
@@ -34,7 +34,7 @@ CONFIRMED = "measured twice"
 """What the column ``source`` says of a surprising latency that was measured again and was the same."""
 WAIT_S = 3600
 """How long a process waits for another one that measures on the same device."""
-MACHINE_FACTS = ("gpu", "cpu", "cores", "governor", "system", "python")
+MACHINE_FACTS = ("gpu", "board", "cpu", "cores", "governor", "system", "python")
 
 
 class DeviceTable:
@@ -76,22 +76,26 @@ class DeviceTable:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self._hold(self.folder / f".{self.spec.name}.lock", listener)
 
-    def alone(self, listener: Listener = SILENT) -> AbstractContextManager[None]:
+    def alone(self, listener: Listener = SILENT, address: str = "") -> AbstractContextManager[None]:
         """Be the only one that measures on the device's machine, by whichever of its cards; otherwise as `locked`.
 
         The devices' folders lie side by side. Without a lock where none can be written there.
+
+        Parameters
+        ----------
+        address : of the machine, where the card has none.
         """
-        lock = self.folder.parent / self._machine_lock
+        lock = self.folder.parent / self._machine_lock(address)
         with suppress(OSError):
             lock.parent.mkdir(parents=True, exist_ok=True)
             if os.access(lock if lock.exists() else lock.parent, os.W_OK):
                 return self._hold(lock, listener)
         return nullcontext()
 
-    @property
-    def _machine_lock(self) -> str:
-        """A file name for each machine: this one, an address, or where the card has none, the only phone attached."""
-        where = {"local": "", "none": self.spec.name}.get(self.spec.transport, self.spec.address)
+    def _machine_lock(self, address: str) -> str:
+        """A file name for each machine: this one, or an address."""
+        elsewhere = self.spec.address or address
+        where = {"local": "", "none": self.spec.name}.get(self.spec.transport, elsewhere)
         return f".{self.spec.transport}{hashlib.sha256(where.encode()).hexdigest()[:12] if where else ''}.lock"
 
     @contextmanager
@@ -193,19 +197,22 @@ class DeviceTable:
                 "that folder away, or give the card a name of its own"
             )
 
-    def check_processor(self, processor: str) -> None:
-        """Refuse a table of another machine than this `processor`'s; where one of them is not known, nothing is said.
+    def check_machine(self, machine: Mapping[str, Any]) -> None:
+        """Refuse a table of another machine; where one of them is not known, nothing is said.
+
+        Parameters
+        ----------
+        machine : the fields of `nas.devices.events.Machine`, as far as they are known.
 
         Raises
         ------
         ValueError : it was measured on another.
         """
         card = self.own_card()
-        owner = "" if card is None else processor_of(card.conditions)
-        if owner and processor and owner != processor:
+        if card is not None and (found := other_machine(card.conditions, machine)):
             raise ValueError(
-                f"{self.path} was measured on {owner}, device {self.spec.name} is now {processor}; "
-                "move that folder away, or give this machine a card of its own name"
+                f"{self.path} was measured on {found[0]}, device {self.spec.name} is now {found[1]}; move that folder "
+                "away, or give this machine a card of its own name"
             )
 
     def earlier_reference_ms(self, space: SearchSpace) -> float | None:
@@ -245,8 +252,7 @@ class DeviceTable:
         """
         table = self.measured()
         machine, today = asdict(rounds.start.machine), datetime.date.today().isoformat()
-        processor = machine["gpu"] or machine["cpu"]
-        self.check_processor(processor_of(machine))
+        self.check_machine(machine)
         before = {} if table is None else table.card.conditions
         sessions = list(before.get("sessions", []))
         latest = {"date": today, "reference": self._reference(space), **session}
@@ -254,7 +260,7 @@ class DeviceTable:
         card = Card(
             name=self.spec.name,
             aliases=self.spec.aliases,
-            chip=self.spec.chip or processor,
+            chip=self.spec.chip or machine["gpu"] or machine["board"] or machine["cpu"],
             transport=self.spec.transport,
             runtime=self.spec.runtime,
             runtime_version=rounds.start.runtime_version,

@@ -11,7 +11,7 @@ import pandas as pd
 from latency_tables.card import Card, device_name, read_card
 from latency_tables.table import COLUMNS, DISAGREEMENT, KEY, LatencyTable, merge_repeats, read_rows, write_table
 from nas.devices.block_table import read_block_table
-from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, processor_here
+from nas.devices.conditions import conditions_of, conditions_wanted, contradiction, machine_here
 from nas.devices.device_table import DEVICES_FOLDER, DeviceTable
 from nas.devices.learning import fleet_predictor
 from nas.devices.registry import find_spec, with_threads
@@ -25,8 +25,10 @@ SAMPLES = 300
 """Networks that stand for a block table: enough to learn every block of a space from."""
 THEIR_OWN = ("programs", "first_core", "address")
 """Of a foreign card: what was run, which the user of this one has not been shown, and where."""
-COMPARED = ("runtime", "threads", "processor")
+COMPARED = ("runtime", "threads", "processor", "board")
 """Conditions of a file that must be those of the device; its core and programs mean nothing here."""
+OF_EVERY_ROW = ("runtime", "threads")
+"""Conditions that the card of a table says of each of its rows."""
 
 
 def import_table(
@@ -85,7 +87,7 @@ def import_table(
         beside = next((path for path in (first.with_suffix(".yaml"), first.with_suffix(".yml")) if path.exists()), None)
         unsaid = Card(name, precision=spec.precision, provenance=f"imported from {first.name}")
         card = read_card(beside) if beside else unsaid
-        rows = read_rows(first, find_space=find_space, card=card, batch=batch or 1)
+        rows = read_rows(first, find_space=find_space, card=_bounds(card, spec), batch=batch or 1)
     elif kind in (".yaml", ".yml"):
         if space is None:
             raise ValueError(f"{first} holds blocks: name the search space whose networks they make up")
@@ -99,7 +101,7 @@ def import_table(
     stored = DeviceTable(spec, folder / spec.name)
     with stored.locked(listener):
         before = stored.read()  # published figures stay beside those that are added
-        card = _joined(card, None if before is None else before.card, spec, first)
+        card = _joined(card, None if before is None else before.card, spec, known, first)
         card = replace(card, precision=_precision(rows, before, spec if known else None, first))
         if before is not None:
             _refuse_contradictions(before.rows, rows, stored.path, first)
@@ -111,22 +113,43 @@ def import_table(
     return table
 
 
-def _joined(card: Card, before: Card | None, spec: DeviceSpec, path: Path) -> Card:
+def _bounds(card: Card, spec: DeviceSpec) -> Card:
+    """The card of a file, with what else is known of how fast its networks can be."""
+    # A command may run them on an accelerator, whose speed does not come from threads.
+    threads = 0 if spec.command else spec.threads
+    return replace(card, runtime=card.runtime or spec.runtime, threads=card.threads or threads)
+
+
+def _joined(card: Card, before: Card | None, spec: DeviceSpec, known: DeviceSpec | None, path: Path) -> Card:
     """What is known of the device, and what the card of the file `path` says besides.
+
+    Parameters
+    ----------
+    card : of the file.
+    before : of the latencies that are stored.
+    spec : the device, with the number of threads that was asked for; `known` without.
 
     Raises
     ------
-    ValueError : they contradict each other.
+    ValueError : they contradict each other, or the file says what is not known of the latencies that are stored.
     """
     said = conditions_of(card)
-    own = conditions_wanted(spec) | (conditions_of(before) if before else {})
+    stored = conditions_of(before) if before else {}
+    own = conditions_wanted(spec) | stored
     if "processor" in said and spec.transport == "local":
-        own.setdefault("processor", processor_here(spec.runtime))
+        own = conditions_of(Card(spec.name, conditions=machine_here(spec.runtime))) | own
     if found := contradiction(said, own, COMPARED):
         raise ValueError(
             f"{path} was measured with {found[0]}, {spec.name} is {found[1]}; import it under a name of its own, with "
             "--device NAME"
         )
+    if before is not None:
+        now, sure = conditions_wanted(spec) | said, stored | (conditions_wanted(known) if known else {})
+        if unsure := [f"{each}: {now[each]}" for each in OF_EVERY_ROW if each in now and each not in sure]:
+            raise ValueError(
+                f"{path} was measured with {', '.join(unsure)}, and of the latencies that {spec.name} has that is not "
+                "known; leave it out, or import the file under a name of its own, with --device NAME"
+            )
     card = replace(
         card,
         aliases=spec.aliases or card.aliases,

@@ -131,7 +131,7 @@ class _Cards:
     ----------
     specs : those that can be used.
     own : names of those that did not come with the package.
-    problems : why a card cannot be read, by the name of its file.
+    problems : why a card cannot be used, by the name of its file.
     """
 
     specs: tuple[DeviceSpec, ...]
@@ -146,9 +146,9 @@ class _Cards:
 def _read_cards(folder: Path) -> _Cards:
     specs: dict[str, DeviceSpec] = {}
     problems: dict[str, str] = {}
-    own: set[str] = set()
+    own: dict[str, Path] = {}
 
-    def take(name: str, read: Callable[[], DeviceSpec], mine: bool = False) -> None:
+    def take(name: str, read: Callable[[], DeviceSpec], mine: Path | None = None) -> None:
         try:
             spec = read()
         except ValueError as error:
@@ -156,12 +156,14 @@ def _read_cards(folder: Path) -> _Cards:
             return
         if spec.name not in specs:
             specs[spec.name] = spec
-            if mine:
-                own.add(spec.name)
+            if mine is not None:
+                own[spec.name] = mine
+        elif mine is not None:
+            problems[name] = f"{mine} has the name {spec.name}, as {own[spec.name]} has; give it another"
 
     for cards in (OWN_CARDS, SHIPPED_CARDS):
         for path in sorted((p for p in cards.glob("*") if p.suffix in (".yaml", ".yml")), key=lambda path: path.stem):
-            take(path.stem, partial(read_spec, path), mine=cards is OWN_CARDS)
+            take(path.stem, partial(read_spec, path), path if cards is OWN_CARDS else None)
     measurable = tuple(specs.values())
     for csv in [csv for csv in sorted(folder.glob("*/*.csv")) if csv.stem == csv.parent.name]:
         spec = _named(csv.stem, measurable)

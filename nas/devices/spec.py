@@ -15,12 +15,14 @@ from latency_tables.files import read_yaml, shown
 from nas.devices.runtimes import RUNTIMES
 
 TRANSPORTS = ("local", "ssh", "adb", "none")
+ONE_TRANSPORTS = {"host": "ssh", "ssh_config": "ssh", "serial": "adb", "command": "adb"}
+"""Fields that one transport alone uses."""
 
 
 def _quoted(value: Any) -> Any:
     """YAML reads text of digits as a number, and not always the same one."""
     if isinstance(value, int | float):
-        raise ValueError(f'must be text: put it in quotes, like "{value}"')
+        raise ValueError("must be text: put it in quotes")
     return value
 
 
@@ -40,16 +42,18 @@ class DeviceSpec:
     runtime : what runs the networks; a key of `nas.devices.runtimes.RUNTIMES`.
     precision : of weights and activations.
     threads : CPU threads of one inference.
-    core : first core to pin to; None takes the idlest, -1 does not pin.
-    python : the interpreter on the device, where it is not the usual one. It is run.
+    core : first core to pin to; None takes the idlest of the fastest, -1 does not pin.
+    python : the interpreter on the device, where it is not the usual one; ``~`` is expanded. It is run.
     host : of ssh, as ssh takes it: ``user@host``, ``ssh://user@host:port`` or a name from its configuration.
     ssh_config : a configuration file for ssh (keys, jump hosts), where the user's own will not do. What it names as
         ``ProxyCommand`` is run here.
     serial : of adb, where several phones are attached.
     folder : on the device, for models and the agent (ssh, adb); it must be there. What is put into it is removed
         afterwards.
-    command : of adb: a benchmark's command line there; ``{model}``, ``{threads}`` and ``{runs}`` are filled in. It is
-        run by the phone's shell. Empty runs the agent with `python`.
+    command : of adb: a benchmark's command line there; ``{model}``, ``{threads}``, ``{runs}`` and, for ncnn, the
+        ``{resolution}`` are filled in: ``benchncnn {runs} {threads} 0 -1 0 param={model}
+        shape=[{resolution},{resolution},3]``, which computes in float16. It is run by the phone's shell. Empty runs the
+        agent with `python`.
 
     Raises
     ------
@@ -82,7 +86,7 @@ class DeviceSpec:
             if "\0" in value or (value.startswith("-") and field != "command"):
                 raise ValueError(f"{where}: {field} cannot begin with - nor hold a zero byte, got {shown(value)!r}")
         if self.transport not in TRANSPORTS:
-            raise ValueError(f"{where}: unknown transport {self.transport!r}; known: {', '.join(TRANSPORTS)}")
+            raise ValueError(f"{where}: unknown transport {shown(self.transport)!r}; known: {', '.join(TRANSPORTS)}")
         if self.transport != "none":
             if self.runtime not in RUNTIMES:
                 raise ValueError(f"{where}: unknown runtime {shown(self.runtime)!r}; known: {', '.join(RUNTIMES)}")
@@ -97,8 +101,18 @@ class DeviceSpec:
             raise ValueError(f"{where}: core must be a core's number, or -1 for none, got {self.core}")
         if self.command and "{model}" not in self.command:
             raise ValueError(f"{where}: the command must say where the model goes, with {{model}}")
+        if "{resolution}" in self.command and self.runtime != "ncnn":
+            raise ValueError(f"{where}: {{resolution}} is for ncnn; networks of {self.runtime} say it: leave it out")
         if self.transport == "ssh" and not self.host:
             raise ValueError(f"{where}: a device behind ssh needs a host, like host: user@192.168.0.7")
+        for field, owner in ONE_TRANSPORTS.items():
+            if getattr(self, field) and self.transport != owner:
+                raise ValueError(
+                    f"{where}: transport: {self.transport} does not use {field}; write transport: {owner}, or leave "
+                    f"{field} out"
+                )
+        if self.command and self.core not in (None, -1):
+            raise ValueError(f"{where}: core does not pin a command; leave it out, and write taskset into the command")
 
     @property
     def program(self) -> str:

@@ -6,6 +6,7 @@ networks) into a temporary folder, runs the agent, and removes the folder.
 
 import io
 import json
+import re
 import shlex
 import tarfile
 from collections.abc import Mapping
@@ -13,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.devices.transport import AGENT, Events, Transport, stream_events
+from nas.devices.transport import AGENT, DeviceUnavailable, Events, Transport, stream_events
 
 CONNECT_TIMEOUT_S = 10
 UNPACK_AND_RUN = """
-import shutil, subprocess, sys, tarfile, tempfile
-folder = tempfile.mkdtemp(dir=sys.argv[1] or None)
+import os, shutil, subprocess, sys, tarfile, tempfile
+folder = tempfile.mkdtemp(dir=os.path.expanduser(sys.argv[1]) or None)
 try:
     tarfile.open(fileobj=sys.stdin.buffer, mode="r|").extractall(folder)
     code = subprocess.call([sys.executable, "agent.py"], cwd=folder, stdin=open(folder + "/job.json"))
@@ -55,9 +56,26 @@ class Ssh(Transport):
             *("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3"),
         ]
         config = ["-F", self.config] if self.config else []
-        far_command = shlex.join([self.python, "-c", UNPACK_AND_RUN, self.folder])
-        command = ["ssh", "-T", *config, *options, "--", self.host, far_command]
-        yield from stream_events(command, stdin=content, silence_s=silence_s, limit_s=limit_s, where=self.host)
+        command = ["ssh", "-T", *config, *options, "--", self.host, far_command(self.python, self.folder)]
+        try:
+            yield from stream_events(command, stdin=content, silence_s=silence_s, limit_s=limit_s, where=self.host)
+        except DeviceUnavailable as error:
+            raise DeviceUnavailable(f"{error}{_hint(str(error), shlex.join([*config, self.host]))}") from None
+
+
+def far_command(python: str, folder: str) -> str:
+    """The command line that unpacks and runs there; the shell there knows what ``~`` before `python` stands for."""
+    home, slash, rest = python.partition("/")
+    at_home = slash and re.fullmatch(r"~[\w.-]*", home)
+    program = f"{home}/{shlex.quote(rest)}" if at_home else shlex.quote(python)
+    return f"{program} {shlex.join(['-c', UNPACK_AND_RUN, folder])}"
+
+
+def _hint(reason: str, host: str) -> str:
+    """What to type where ssh wants an answer, which it cannot be given here."""
+    if "Host key verification failed" in reason:
+        return f"; type: ssh {host}"
+    return f"; type: ssh-copy-id {host}" if "Permission denied (" in reason else ""
 
 
 def pack(job: Mapping[str, Any], models: Mapping[str, Path]) -> bytes:

@@ -49,6 +49,15 @@ class Transport(ABC):
         DeviceUnavailable : one sentence on what is missing; events that came before it stand.
         """
 
+    def address(self) -> str:
+        """Which machine it leads to, where it has to look for one; empty where that is known.
+
+        Raises
+        ------
+        DeviceUnavailable, ValueError : there is none, or there are several.
+        """
+        return ""
+
 
 def stream_events(command: Sequence[str], *, stdin: bytes, silence_s: float, limit_s: float, where: str) -> Events:
     """Run `command`, feed it `stdin`, yield the JSON lines it prints; it never outlives this call.

@@ -10,14 +10,15 @@ from nas.devices.transport import DeviceUnavailable, Events, Transport
 class FakeBoard(Transport):
     """Says what an agent would say; every network takes as long as its file is large."""
 
-    def __init__(self, vanish_after: int | None = None, cpu: str = "Fake CPU") -> None:
+    def __init__(self, vanish_after: int | None = None, cpu: str = "Fake CPU", board: str = "") -> None:
         self.vanish_after = vanish_after
         self.cpu = cpu
+        self.board = board
         self.asked: list[int] = []
 
     def run(self, job: Mapping[str, Any], models: Mapping[str, Path], *, silence_s: float, limit_s: float) -> Events:
         self.asked.append(len(models) - 1)
-        machine = {"cpu": self.cpu, "cores": 4, "load_average": 0.0}
+        machine = {"cpu": self.cpu, "board": self.board, "cores": 4, "load_average": 0.0}
         yield {"event": "start", "machine": machine, "runtime_version": "1.0", "cores": [0]}
         for number in range(job["rounds"]):
             if number == self.vanish_after:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ SPACE = get_space("mobilenet_v3_small_images")
 HEAD = "List of devices attached\n"
 ADBD = os.environ.get("NAS_ADBD") or shutil.which("adbd")
 NETWORK = "10.77.{}.{}"
+QUICK = Protocol(rounds=5, runs=2)
+SEVEN_MS = "echo Average inference time cost: 7.5 ms"
 
 # Prints what TFLite's benchmark_model prints; times an ONNX model, so that it runs without a phone's binaries.
 RUNNER = """
@@ -205,6 +208,51 @@ def test_a_benchmark_that_never_returns_is_given_up(fake_adb: Recorded, tmp_path
 def test_a_command_must_say_where_the_model_goes() -> None:
     with pytest.raises(ValueError, match="must say where the model goes"):
         DeviceSpec("phone", transport="adb", command="bench --all")
+
+
+def test_what_an_unplugged_phone_kept_is_removed_a_day_later(fake_adb: Recorded, tmp_path: Path) -> None:
+    for name, days in (("shrinkwrap-nas-old", 2), ("shrinkwrap-nas-new", 0), ("holiday", 2)):
+        (fake_adb.far / name).mkdir()
+        (fake_adb.far / name / "net0.tflite").touch()
+        then = time.time() - 86_400 * days
+        os.utime(fake_adb.far / name, (then, then))
+    spec = DeviceSpec("phone", transport="adb", folder=str(fake_adb.far), command=f"{SEVEN_MS} {{model}}")
+    Device(spec, folder=tmp_path / "table", protocol=QUICK).measure(SPACE, SPACE.min[None])
+    assert {path.name for path in fake_adb.far.iterdir()} == {"precious", "shrinkwrap-nas-new", "holiday"}
+
+
+def test_a_phone_is_one_machine_by_a_card_with_and_one_without_its_serial(fake_adb: Recorded, tmp_path: Path) -> None:
+    for name, serial in (("phone", ""), ("phone2", "R58")):
+        command = f"{SEVEN_MS} {{model}}"
+        spec = DeviceSpec(name, transport="adb", serial=serial, folder=str(fake_adb.far), command=command)
+        Device(spec, folder=tmp_path / "tables" / name, protocol=QUICK).measure(SPACE, SPACE.min[None])
+    assert len(list((tmp_path / "tables").glob(".adb*.lock"))) == 1
+
+
+def test_a_phone_without_its_benchmark_is_noticed_before_anything_is_measured(fake_adb: Recorded) -> None:
+    def probe(command: str) -> None:
+        Device(DeviceSpec("phone", transport="adb", command=command)).probe()
+
+    for program in ("/data/local/tmp/no_bench", "no_bench"):
+        with pytest.raises(DeviceUnavailable, match=f"phone R58: there is no program {program} that can be run"):
+            probe(f"LD_LIBRARY_PATH=/x {program} {{model}}")
+    for command in ("LD_LIBRARY_PATH=/x sh {model}", "cd /x && ./no_bench {model}", "(no_bench {model})"):
+        probe(command)
+
+
+def test_ncnns_benchmark_is_told_the_resolution_of_each_network(fake_adb: Recorded, tmp_path: Path) -> None:
+    space = get_space(SPACE.name, resolutions=[32, 64])
+    command = "echo {model} min = 1 max = 1 avg = {resolution}"
+    spec = DeviceSpec(
+        "phone", transport="adb", runtime="ncnn", precision="float16", folder=str(fake_adb.far), command=command
+    )
+    both = np.stack([space.min, space.max])
+    table = Device(spec, folder=tmp_path / "a", protocol=QUICK).measure(space, both)
+    assert table.rows["latency_ms"].tolist() == [32, 64]
+    fixed = replace(spec, command="echo {model} shape=[32,32,3] min = 1 max = 1 avg = 5")
+    assert len(Device(fixed, folder=tmp_path / "b", protocol=QUICK).measure(SPACE, SPACE.min[None])) == 1
+    with pytest.raises(ValueError, match=r"every network at 32 pixels, this network reads 64; write shape=\[{resol"):
+        Device(fixed, folder=tmp_path / "b", protocol=QUICK).measure(space, both)
 
 
 class Phone(NamedTuple):

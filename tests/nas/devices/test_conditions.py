@@ -9,17 +9,20 @@ import pytest
 import yaml
 from fake_board import FakeBoard
 
-from latency_tables.table import card_path
+from latency_tables.table import LatencyTable, card_path
 from nas.cli.main import main
-from nas.devices.conditions import processor_here
+from nas.devices.conditions import machine_here, processor_of
 from nas.devices.device import Device
+from nas.devices.importing import import_table
 from nas.devices.learning import learn_device
 from nas.devices.protocol import Protocol
 from nas.devices.spec import DeviceSpec
+from nas.devices.transport import DeviceUnavailable
 from nas.progress import Listener
 from search_spaces import get_space
 
 SPACE = get_space("mobilenet_v3_small_images")
+LARGE = get_space("mobilenet_v3")
 QUICK = Protocol(rounds=5, runs=2)
 CPU = DeviceSpec("cpu")
 BOARD = DeviceSpec("board", transport="ssh", host="me@old")
@@ -82,7 +85,7 @@ def test_what_is_known_under_other_conditions_is_not_searched_by(change: dict[st
 
 
 def test_a_table_of_this_machine_is_used_and_that_of_another_is_not(tmp_path: Path) -> None:
-    measured(CPU, tmp_path / "here", processor_here(CPU.runtime))
+    measured(CPU, tmp_path / "here", processor_of(machine_here(CPU.runtime)))
     assert learn_device(Device(CPU, folder=tmp_path / "here"), SPACE).refit is not None
     measured(CPU, tmp_path / "there", "Old")
     with pytest.raises(ValueError, match=r"cpu.csv was measured on Old, device cpu is now .*; move that folder away"):
@@ -129,3 +132,83 @@ def test_the_verb_fit_refuses_it_too(
     measured(CPU, tmp_path / "runs/devices/cpu", "Old")
     assert main(["fit", "--device", "cpu"]) == 2
     assert "cpu.csv was measured on Old" in capsys.readouterr().err
+
+
+def test_another_phone_in_the_place_of_the_first_is_noticed(tmp_path: Path) -> None:
+    phone = DeviceSpec("phone", transport="adb")  # it has no serial number, so no address tells them apart
+    measured(phone, tmp_path, "Pixel")
+    other = Device(phone, folder=tmp_path, protocol=QUICK, transport=FakeBoard(cpu="Samsung"))
+    with pytest.raises(ValueError, match="was measured on Pixel, device phone is now Samsung; move that folder away"):
+        other.check_reachable()
+    (tmp_path / "net.onnx").write_bytes(b"x" * 1000)
+    with pytest.raises(DeviceUnavailable, match="was measured on Pixel, device phone is now Samsung"):
+        other.measure_models([tmp_path / "net.onnx"])
+    Device(phone, folder=tmp_path, transport=FakeBoard(cpu="Pixel")).check_reachable()
+
+
+PI = "BCM2835"
+"""What the system of several Raspberry Pis calls the processor."""
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ((PI, "Raspberry Pi 3"), (PI, "Raspberry Pi 4"), False),
+        ((PI, "Raspberry Pi 4"), ("Raspberry Pi 4", "Raspberry Pi 4"), True),  # another kernel
+        ((PI, ""), (PI, "Raspberry Pi 4"), True),  # of an earlier version
+        (("Raspberry Pi 4", ""), (PI, "Raspberry Pi 4"), True),
+        (("Raspberry Pi 4", ""), (PI, "Raspberry Pi 3"), False),
+    ],
+)
+def test_boards_are_told_apart_by_their_names(
+    before: tuple[str, str], now: tuple[str, str], same: bool, tmp_path: Path
+) -> None:
+    first, second = (FakeBoard(cpu=cpu, board=board) for cpu, board in (before, now))
+    table = Device(BOARD, folder=tmp_path, protocol=QUICK, transport=first).measure(SPACE, population(1))
+    assert table.card.chip == (before[1] or before[0])
+    there = Device(BOARD, folder=tmp_path, protocol=QUICK, transport=second)
+    if same:
+        there.check_reachable()
+        assert len(there.measure(SPACE, population(2))) == 2
+    else:
+        with pytest.raises(ValueError, match="was measured on Raspberry Pi ., device board is now "):
+            there.check_reachable()
+
+
+def test_a_core_that_a_command_was_not_pinned_to_leaves_the_table_usable(tmp_path: Path) -> None:
+    phone = DeviceSpec("phone", transport="adb", command="bench {model}")
+    Device(phone, folder=tmp_path, protocol=QUICK, transport=FakeBoard()).measure(SPACE, population(1))
+    card = card_path(tmp_path / "phone.csv")
+    card.write_text(card.read_text().replace("first_core: null", "first_core: 7"))
+    assert "first_core: 7" in card.read_text()
+    again = Device(phone, folder=tmp_path, protocol=QUICK, transport=FakeBoard())
+    assert len(again.measure(SPACE, population(2))) == 2
+
+
+def imported(folder: Path, macs_per_ms: float, first: int = 0, card: str = "", **options: Any) -> LatencyTable:
+    """A file of latencies as if the device computed so fast, imported."""
+    rows = LARGE.sample(12, np.random.default_rng(0))[first:]
+    latency_ms = LARGE.costs(rows).macs / macs_per_ms
+    lines = [f"{LARGE.name},{name},{ms:.6g}\n" for name, ms in zip(LARGE.format(rows), latency_ms, strict=True)]
+    path = folder / "file.csv"
+    path.write_text("space,architecture,latency_ms\n" + "".join(lines))
+    if card:
+        path.with_suffix(".yaml").write_text(f"name: file\n{card}\n")
+    return import_table([path], options.pop("name", "mine"), folder=folder / "devices", **options)
+
+
+@pytest.mark.parametrize("options", [{"threads": 1}, {"name": "cpu"}, {"name": "cpu", "card": "chip: Fast"}])
+def test_seconds_are_told_by_the_threads_that_are_known(options: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="looks like seconds, multiply it by 1000"):
+        imported(tmp_path, 300e6, **options)
+    assert len(imported(tmp_path, 300e6, name="gpu")) == 12  # its threads do not say how fast it is
+    assert len(imported(tmp_path, 300e6, name="unknown")) == 12
+
+
+@pytest.mark.parametrize("said", [{"threads": 4}, {"card": "threads: 4"}, {"card": "runtime: litert"}])
+def test_what_is_not_known_of_stored_latencies_is_not_said_of_them_later(said: dict[str, Any], tmp_path: Path) -> None:
+    before = imported(tmp_path, 20e6)
+    with pytest.raises(ValueError, match=r"file.csv was measured with .*, and of the latencies that mine has that is"):
+        imported(tmp_path, 20e6, first=6, **said)
+    assert imported(tmp_path, 20e6, card="chip: Fast").card.threads == before.card.threads == 0
+    assert len(imported(tmp_path, 20e6, name="another", **said)) == 12

@@ -71,3 +71,25 @@ def test_networks_that_take_long_are_reported_within_a_round(monkeypatch: pytest
     job: dict[str, Any] = {"models": {"net0": "", "reference": ""}, "runtime": "fake", "threads": 1, "core": -1}
     agent.measure(job | {"rounds": 5, "runs": 1, "seconds": 1, "limit_s": 9}, lambda event, **_: said.append(event))
     assert said[3:6] == ["timed", "timed", "round"]
+
+
+@pytest.mark.parametrize(
+    ("threads", "chosen"), [(1, [3]), (2, [2, 3]), (4, [0, 1, 2, 3]), (6, [0, 1, 2, 3, 6, 7])], ids=str
+)
+def test_the_idlest_of_the_fastest_cores_are_taken(
+    threads: int, chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four fast cores, one of which reaches a little more, and four slow ones."""
+    khz = [5_000_000] * 3 + [5_200_000] + [3_800_000] * 4
+    folder = "/sys/devices/system/cpu"
+    said = {f"{folder}/cpu{core}/cpufreq/cpuinfo_max_freq": str(each) for core, each in enumerate(khz)}
+    monkeypatch.setattr(agent, "read_text", lambda path: said.get(path, ""))
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr("os.sched_setaffinity", lambda process, cores: None)
+    assert agent.pin(None, threads) == chosen
+    said |= {f"{folder}/cpu{core}/cpu_capacity": "1024" if core in (4, 5) else "400" for core in range(8)}
+    assert agent.pin(None, 1) == [5]
+    said.clear()
+    assert agent.pin(None, 1) == [7]
+    with pytest.raises(agent.Failure, match="9 threads need 9 cores"):
+        agent.pin(None, 9)

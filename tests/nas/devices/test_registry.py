@@ -53,7 +53,14 @@ def test_measured_networks_are_counted(tmp_path: Path) -> None:
         ("name: x\nthreads: many", "threads should be a valid integer, got 'many'"),
         ("name: x\nthreads: true", "threads should be a valid integer"),
         ("name: x\nthreads: .nan", "no finite number"),
-        ("name: x\nserial: 1234567890", 'serial must be text: put it in quotes, like "1234567890"'),
+        ("name: x\nserial: 01234567", "serial must be text: put it in quotes$"),
+        ("name: x\nhost: pi@raspberrypi", "local does not use host; write transport: ssh, or leave host out"),
+        ('name: x\nserial: "R58"', "transport: local does not use serial; write transport: adb"),
+        ("name: x\nssh_config: boards", "transport: local does not use ssh_config; write transport: ssh"),
+        ("name: x\ntransport: ssh\nhost: h\ncommand: b {model}", "transport: ssh does not use command"),
+        ("name: x\ntransport: adb\nhost: h", "transport: adb does not use host"),
+        ("name: x\ntransport: adb\ncore: 7\ncommand: b {model}", "core does not pin a command; leave it out, and"),
+        ("name: x\ntransport: adb\ncommand: b {model} {resolution}", "{resolution} is for ncnn"),
         ("name: 42", "name must be text: put it in quotes"),
         ("name: ../../evil", "name of a device must be a plain name"),
         ("name: a/b", "name of a device must be a plain name"),
@@ -183,3 +190,18 @@ def test_another_number_of_threads_of_a_foreign_card_is_still_foreign(own: Path)
     assert not get_device("board", threads=2).trusted
     assert not get_device("board-2threads").trusted
     assert get_device("cpu", threads=2).trusted
+
+
+def test_two_cards_of_one_name_are_said(own: Path) -> None:
+    for name in ("pixel-a", "pixel-b"):
+        (own / f"{name}.yaml").write_text(f"name: pixel-a\ntransport: adb\nserial: {name}\n")
+    said: list[str] = []
+    assert get_device("pixel-a", listener=Listener(say=said.append)).spec.serial == "pixel-a"
+    problem = "devices/pixel-b.yaml has the name pixel-a, as devices/pixel-a.yaml has; give it another"
+    assert said == [f"warning: {problem}; this card is left out"]
+    with pytest.raises(ValueError, match=f"^{problem}$"):
+        get_device("pixel-b")
+    (own / "old.yaml").write_text("name: phone\n")
+    (own / "phone.yaml").write_text("name: phone\nthreads: 2\n")
+    with pytest.raises(ValueError, match="phone.yaml has the name phone, as devices/old.yaml has"):
+        get_device("phone")

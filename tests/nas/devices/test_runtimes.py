@@ -1,11 +1,13 @@
 """Every runtime passes the same test: its own file is written, run in its process, and a larger net takes longer."""
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nas.devices import agent
 from nas.devices.agent import RUNTIMES as LOADERS
 from nas.devices.device import Device
 from nas.devices.protocol import Protocol
@@ -81,3 +83,31 @@ def test_a_file_with_an_open_batch_is_measured_with_one_image(runtime: str, tmp_
     device = Device(DeviceSpec("x", runtime=runtime), folder=tmp_path, protocol=Protocol(rounds=5, runs=3))
     (measured,) = device.measure_models([path]).measurements
     assert 0.01 < measured.latency_ms < 1000
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_not_measured_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnTheProcessor:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+        def get_inputs(self) -> list[object]:
+            return []
+
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: both)
+    monkeypatch.setattr("onnxruntime.InferenceSession", OnTheProcessor)
+    with pytest.raises(agent.Failure, match="cannot use CUDAExecutionProvider here: its CUDA or cuDNN libraries"):
+        agent.load_onnxruntime_cuda("net.onnx", 1, "float32")
+    agent.load_onnxruntime("net.onnx", 1, "float32")
+
+
+def test_what_nvidia_smi_says_of_its_failure_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for code, name in ((0, "Fast, 550.1"), (9, "")):
+        program.write_text(f"#!/bin/sh\necho 'Fast, 550.1'\nexit {code}\n")
+        program.chmod(0o755)
+        assert agent.gpu() == name

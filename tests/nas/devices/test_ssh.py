@@ -149,8 +149,8 @@ def test_a_withdrawn_key_stops_it_in_between(board: Board, tmp_path: Path) -> No
     ("host", "python", "message"),
     [
         ("off", sys.executable, "^off: .*Connection refused"),
-        ("locked", sys.executable, "^locked: .*Permission denied"),
-        ("unknown", sys.executable, "^unknown: .*Host key verification failed"),
+        ("locked", sys.executable, r"^locked: .*Permission denied.*; type: ssh-copy-id -F \S+config locked$"),
+        ("unknown", sys.executable, r"^unknown: .*Host key verification failed\.; type: ssh -F \S+config unknown$"),
         ("no-such-host.invalid", sys.executable, "^no-such-host.invalid: .*resolve"),
         ("board", "/no/python", "^board: .*/no/python"),
     ],
@@ -166,3 +166,21 @@ def test_a_far_side_without_the_runtime_says_so(board: Board, tmp_path: Path) ->
     far = device(board, tmp_path, python=str(tmp_path / "bare" / "bin" / "python"))
     with pytest.raises(DeviceUnavailable, match="board: onnxruntime is not installed for"):
         far.probe()
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+
+    def from_home(path: str | Path) -> str:
+        return f"~/{os.path.relpath(path, os.path.expanduser('~'))}"
+
+    spec = DeviceSpec(
+        "board",
+        transport="ssh",
+        host="board",
+        python=from_home(sys.executable),
+        ssh_config=from_home(board.folder / "config"),
+        folder=from_home(tmp_path / "far"),
+    )
+    assert Device(spec).probe().machine.cores == os.cpu_count()
+    assert Device(DeviceSpec("here", python=from_home(sys.executable))).probe().machine.cores == os.cpu_count()
