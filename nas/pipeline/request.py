@@ -214,7 +214,7 @@ class SearchRequest(TrainRequest):
             settings["train_time"] = self.train_time
         if self.model is not None:
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
-            if network := weights_digest(_file_of_model(self.model)):
+            if network := weights_digest(file_of_model(self.model)):
                 settings["network"] = network
         if self.init is not None:
             settings["init"] = initial_digest(self.init)
@@ -250,7 +250,7 @@ class SearchRequest(TrainRequest):
         return typed
 
 
-def _file_of_model(model: str) -> str | None:
+def file_of_model(model: str) -> str | None:
     """The file that a given network is in, with its weights or as the user's own code; None where it is no such."""
     if model.endswith(".pt2"):
         return model
