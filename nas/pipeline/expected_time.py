@@ -37,7 +37,7 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
         sizes = card["data"].get("sizes", {}) if "data" in card else {}
         training = card.get("seconds", 0.0)
     else:
-        sizes = count_images(request.data)
+        sizes = dict[str, int](count_images(request.data).items())
         training = parse_duration(str(request.train_time))
     evaluations = len(searches) * (request.evaluations + request.finalists * request.rounds)
     with cpu_threads(request.threads):
