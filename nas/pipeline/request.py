@@ -117,6 +117,7 @@ class SearchRequest(TrainRequest):
     Attributes
     ----------
     moved_data : with a given supernet, where its images are now; None where they are those of its training.
+    usual_start : what it starts from where nothing was said of that, in a sentence for the report.
     budget : what the network may cost.
     device : whose latency it is; several with commas between.
     shared : several devices get one network that keeps every one's budget, instead of one each.
@@ -150,6 +151,7 @@ class SearchRequest(TrainRequest):
     """
 
     moved_data: DataSettings | None = None
+    usual_start: str = ""
     budget: Limits = field(default_factory=Limits)
     device: str = "cpu"
     shared: bool = False

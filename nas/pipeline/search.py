@@ -353,6 +353,7 @@ def run_task(
         "batch": devices[0].batch,
         "file_batch": request.batch,
         "notes": [
+            *filter(None, [request.usual_start]),
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),
             *about_tuning,
