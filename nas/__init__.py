@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nas.pipeline.api import search, train
+    from nas.progress import SILENT
     from nas.supernet import load_subnet
 
 __version__ = "0.1.0"
-__all__ = ["load_subnet", "search", "train"]
+__all__ = ["SILENT", "load_subnet", "search", "train"]
 
-_WHERE = {"load_subnet": "nas.supernet", "train": "nas.pipeline.api"}
+_WHERE = {"SILENT": "nas.progress", "load_subnet": "nas.supernet", "train": "nas.pipeline.api"}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,13 +3,22 @@
 A user's mistake anywhere is a plain `ValueError` (exit code 2) whose message is one clear sentence.
 """
 
+from pathlib import Path
+
 
 class InfeasibleBudget(Exception):
     """No network of the space can keep the budget (exit code 3); the message gives the achievable range."""
 
 
 class BudgetMissed(Exception):
-    """No finalist kept the budget when measured (exit code 4)."""
+    """No finalist kept the budget when measured (exit code 4).
+
+    Attributes
+    ----------
+    folder : the run folder, with what was measured; None where `nas.search` was not called.
+    """
+
+    folder: Path | None = None
 
 
 class TooShort(ValueError):

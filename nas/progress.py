@@ -1,5 +1,6 @@
-"""The one channel for messages and progress of long work; by default nothing is shown."""
+"""The one channel for messages and progress of long work."""
 
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ Track = Callable[[str], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True)
 class Listener:
-    """Where messages and progress go.
+    """Where messages and progress go; by default nothing is shown.
 
     Attributes
     ----------
@@ -25,3 +26,5 @@ class Listener:
 
 
 SILENT = Listener()
+PRINTING = Listener(say=lambda sentence: print(sentence, file=sys.stderr, flush=True))
+"""Prints each sentence to stderr, and no progress."""

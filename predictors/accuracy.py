@@ -144,7 +144,12 @@ class AccuracyPredictor:
             raise ValueError("the accuracy predictor is not fitted; call fit(population, accuracy) first")
         judged = [self.n_observations_, self.rmse_, self.kendall_tau_, *self.coverage_]
         numbers = np.array([self._centre, self._unit, self._noise, *judged], dtype=np.float64)
-        arrays = {"mean": self._mean, "factor": self._factor, "numbers": numbers, "encoded": self._encoded()}
+        arrays: dict[str, Any] = {
+            "mean": self._mean,
+            "factor": self._factor,
+            "numbers": numbers,
+            "encoded": self._encoded(),
+        }
         content = save(arrays, {"space": self.space.name})
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)

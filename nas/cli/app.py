@@ -27,6 +27,7 @@ from nas.cli.job import CODES_FOLDER, Ended, Job
 from nas.cli.outcome import EXIT_BAD_ARGUMENT, EXIT_OK, EXIT_OTHER, fail, one_sentence, outcome
 from nas.cli.passwords import without_passwords
 from nas.cli.verb import Verb
+from nas.openmp import wait_without_spinning
 from nas.pipeline.run_folder import new_run_folder
 from nas.shipped.conf import CONF
 
@@ -34,10 +35,7 @@ from nas.shipped.conf import CONF
 # Read when NumPy is first imported, which the verbs do; torch has threads of its own.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# Read when torch is first imported. Threads that wait for others by spinning take the cores from them where other
-# programs run too: a step of 2 s took 74 s (experiments/training_speed).
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+wait_without_spinning()
 
 
 def run_verb(verb: Verb, line: CommandLine) -> int:

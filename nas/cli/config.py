@@ -221,7 +221,7 @@ SETTINGS: dict[str, Any] = {
     "spaces": ListConfig,
 }
 
-FOUND_OUT = ("moved_data",)
+FOUND_OUT = ("moved_data", "usual_start")
 """Settings that follow from others and are not typed."""
 PATHS = ("data.root", "supernet", "weights", "init", "former", "source", "run", "out", "runs")
 

@@ -4,7 +4,6 @@ Only what is typed daily has a flag; everything else is a Hydra override on the 
 """
 
 import difflib
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -257,7 +256,9 @@ def _belongs_together(line: CommandLine, flag: Flag, value: str) -> bool:
 
 
 def _data_overrides(value: str) -> list[str]:
-    if "/" in value or value.startswith((".", "~")) or os.path.isdir(value):
+    from nas.data.settings import names_folder  # `nas --help` needs to be quick
+
+    if names_folder(value):
         return ["data=folder", f"data.root={quote(value)}"]
     return [f"data={quote(value)}"]
 

@@ -123,6 +123,8 @@ class Job:
             settings, sentence = with_usual_start(settings, typed, recipe)
             if sentence:
                 remarks.print(sentence, soft_wrap=True, markup=False)
+            if isinstance(settings, SearchRequest):
+                settings = replace(settings, usual_start=sentence)
         if isinstance(settings, FinetuneConfig) and self.recorded is None:
             settings, sentence = as_its_supernet(settings, Path(settings.run), typed)
             remarks.print(sentence, soft_wrap=True, markup=False)

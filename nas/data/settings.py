@@ -137,6 +137,11 @@ class DataSettings:
         return {name: value for name, value in self.as_dict().items() if name not in left_out}
 
 
+def names_folder(given: str) -> bool:
+    """Whether what is given for images is their folder, and no name of `NAMES`."""
+    return "/" in given or given.startswith((".", "~")) or os.path.isdir(given)
+
+
 def _is_share(number: Any, least: float) -> bool:
     """Whether it is a number from `least` to 1."""
     plain = isinstance(number, int | float) and not isinstance(number, bool)

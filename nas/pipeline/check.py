@@ -95,7 +95,7 @@ def check_search(request: SearchRequest) -> None:
     """Judge what a search starts from, its devices and its files; see `check_request`."""
     if request.former is not None:  # answered by what a finished search learnt
         return
-    from nas.pipeline.search import file_kinds_of, named_devices
+    from nas.pipeline.devices import file_kinds_of, named_devices
 
     check_objective(request.objective, OBJECTIVES)
     if request.objective in EXPONENTS and request.limits["latency"] is None:

@@ -15,6 +15,7 @@ from nas.pipeline.request import SearchRequest
 from nas.shipped import CARD
 from nas.shipped.card import read_card
 from nas.training.duration import parse_duration, show_duration
+from nas.training.threads import cpu_threads
 from search_spaces import SearchSpace
 
 IMAGES, PASSES = 4, 3
@@ -36,10 +37,12 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
         sizes = card["data"].get("sizes", {}) if "data" in card else {}
         training = card.get("seconds", 0.0)
     else:
-        sizes = count_images(request.data)
+        sizes = dict[str, int](count_images(request.data).items())
         training = parse_duration(str(request.train_time))
     evaluations = len(searches) * (request.evaluations + request.finalists * request.rounds)
-    evaluating = evaluations * _seconds_an_evaluation(space, sizes.get("train", 0), sizes.get("validation", 0))
+    with cpu_threads(request.threads):
+        seconds = _seconds_an_evaluation(space, sizes.get("train", 0), sizes.get("validation", 0))
+    evaluating = evaluations * seconds
     compared = bool(baseline_names(request.baselines))
     if request.baselines == AUTO:
         photographs = int(space.resolution(space.max)[0]) >= LEAST_SIDE

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+from nas.pipeline.devices import named_devices, names_of
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
     Task,
     check_reachable,
     get_supernet,
-    named_devices,
-    names_of,
     prepare_task,
     run_task,
     say_expected_time,

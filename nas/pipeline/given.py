@@ -15,7 +15,7 @@ from nas.pipeline.initial import (
     initial_space,
     initial_supernet,
 )
-from nas.pipeline.request import TrainRequest, weights_digest
+from nas.pipeline.request import TrainRequest, file_of_model, weights_digest
 from search_spaces import SearchSpace, get_space
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ def adopted(request: TrainRequest) -> Adopted:
     ValueError : there is no such network, or it cannot be made elastic; see `nas.tracing`.
     """
     assert request.model is not None
-    return _adopted(request.model, request.weights, request.data.resolution, weights_digest(request.weights))
+    digests = [weights_digest(file) for file in (request.weights, file_of_model(request.model))]
+    return _adopted(request.model, request.weights, request.data.resolution, *digests)
 
 
 @lru_cache(maxsize=2)
-def _adopted(model: str, weights: str | None, resolution: int | None, _digest: str) -> Adopted:
+def _adopted(model: str, weights: str | None, resolution: int | None, *_digests: str) -> Adopted:
     from nas.tracing import adopt, load_model  # torch's import takes seconds
 
     path = None if weights is None else Path(weights).expanduser()

@@ -23,6 +23,7 @@ from nas.devices.runtimes import RUNTIMES
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
 from nas.pipeline.at_hand import AUTO
+from nas.pipeline.devices import named_devices
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
@@ -30,7 +31,6 @@ from nas.pipeline.search import (
     Unknown,
     check_reachable,
     get_supernet,
-    named_devices,
     prepare_task,
     run_task,
     say_expected_time,

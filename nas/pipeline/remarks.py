@@ -32,7 +32,8 @@ def data_remarks(trained: TrainedSupernet) -> list[str]:
 
 def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], measured_batch: int = 1) -> list[str]:
     """About the exported files: no better than one class, worse on test than on search-validation, int8 whose accuracy
-    is not known or that is not faster, a file that could not be measured, another batch than was measured.
+    is not known, that lost too much of it or that is not faster, a file that could not be measured, another batch than
+    was measured.
 
     Parameters
     ----------
@@ -48,6 +49,9 @@ def file_remarks(exports: Sequence[Mapping[str, Any]], classes: Sequence[str], m
             f"What int8 costs in accuracy is not known of {', '.join(unknown)}, for lack of labelled images: the "
             "accuracy that is shown is that in float32."
         )
+    for file in exports:
+        if not file["accepted"]:
+            said.append(f"{file['file']} lost more accuracy to int8 than is allowed, and is rejected.")
     for slow in exports:
         if slow["precision"] != "int8" or "latency" not in slow:
             continue

@@ -117,6 +117,7 @@ class SearchRequest(TrainRequest):
     Attributes
     ----------
     moved_data : with a given supernet, where its images are now; None where they are those of its training.
+    usual_start : what it starts from where nothing was said of that, in a sentence for the report.
     budget : what the network may cost.
     device : whose latency it is; several with commas between.
     shared : several devices get one network that keeps every one's budget, instead of one each.
@@ -150,6 +151,7 @@ class SearchRequest(TrainRequest):
     """
 
     moved_data: DataSettings | None = None
+    usual_start: str = ""
     budget: Limits = field(default_factory=Limits)
     device: str = "cpu"
     shared: bool = False
@@ -214,7 +216,7 @@ class SearchRequest(TrainRequest):
             settings["train_time"] = self.train_time
         if self.model is not None:
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
-            if network := weights_digest(_file_of_model(self.model)):
+            if network := weights_digest(file_of_model(self.model)):
                 settings["network"] = network
         if self.init is not None:
             settings["init"] = initial_digest(self.init)
@@ -250,7 +252,7 @@ class SearchRequest(TrainRequest):
         return typed
 
 
-def _file_of_model(model: str) -> str | None:
+def file_of_model(model: str) -> str | None:
     """The file that a given network is in, with its weights or as the user's own code; None where it is no such."""
     if model.endswith(".pt2"):
         return model

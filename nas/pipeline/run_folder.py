@@ -29,7 +29,7 @@ TRAINING = ("train", "search", "finetune")
 """Verbs whose work several processes may share (the first of them holds the folder), and that can be continued."""
 WAIT_S = 7 * 86_400
 """How long a run waits for another one's training; the lock of one that has died is free at once."""
-MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator"}
+MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator", "usual_start"}
 """Settings that a run may be continued with whatever they were."""
 MAY_CHANGE = MAY_DIFFER | {"data.root", "data.memory_gb", "data.workers", "moved_data", "storage"}
 MAY_CHANGE |= {"evaluations", "samples", "baselines", "finetune_time", "format", "max_accuracy_drop"}

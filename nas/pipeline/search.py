@@ -13,15 +13,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from latency_tables.files import last_part
-from nas.devices import Device, get_device
+from nas.devices import Device
 from nas.devices.learning import KnownLatency, learn_device
-from nas.devices.runtimes import file_kind
 from nas.errors import Failure
-from nas.export.network_file import FileKind, check_formats, file_kinds
+from nas.export.network_file import FileKind, check_formats
 from nas.memory import give_back
+from nas.pipeline.devices import file_kinds_of, named_devices, names_of, one_or_each
 from nas.pipeline.given import space_to_train
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
@@ -44,8 +44,6 @@ from search_spaces.traced import TracedSpace
 
 if TYPE_CHECKING:
     from nas.evaluation.trained import TrainedSupernet
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -121,31 +119,6 @@ def say_expected_time(request: SearchRequest, searches: Sequence[Sequence[Device
         from nas.pipeline.expected_time import expected_time  # torch
 
         listener.say(expected_time(request, space_of(request), searches))
-
-
-def named_devices(request: SearchRequest, listener: Listener = SILENT) -> list[Device]:
-    """The devices of a request.
-
-    Raises
-    ------
-    ValueError : an unknown one, or one that is named twice.
-    """
-    folder = Path(request.runs) / "devices"
-    conditions: dict[str, Any] = {"batch": request.batch or 1, "threads": request.device_threads}
-    devices = [
-        get_device(name.strip(), folder=folder, listener=listener, **conditions) for name in request.device.split(",")
-    ]
-    names = [device.name for device in devices]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"--device {request.device} names {' and '.join(twice)} twice")
-    if request.shared and len(devices) == 1:
-        raise ValueError(f"--shared is for several devices; name them all, like --device {names[0]},pixel")
-    return devices
-
-
-def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
-    """The devices' names, each with its aliases."""
-    return {device.name: device.spec.aliases for device in devices}
 
 
 def prepare_task(
@@ -354,6 +327,7 @@ def run_task(
         "batch": devices[0].batch,
         "file_batch": request.batch,
         "notes": [
+            *filter(None, [request.usual_start]),
             *trained.remarks(result.genotype),
             *given_remarks(trained, result),
             *about_tuning,
@@ -389,22 +363,6 @@ def space_of(request: SearchRequest) -> SearchSpace:
         record = read_card(request.training_folder)["space"]
         return recorded_space(record["name"], record["options"], card)
     return space_to_train(request, request.n_classes)
-
-
-def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
-    """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
-    usual = own[0] if own else FileKind()
-    asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
-    kinds = list(dict.fromkeys([*own, *asked]))
-    for kind in kinds:
-        kind.require()
-    return kinds
-
-
-def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:
-    """What is given for the only device (None if it is not), or the mapping by name where there are several."""
-    return given.get(devices[0].name) if len(devices) == 1 else given
 
 
 class Unknown:

@@ -155,15 +155,15 @@ def _from_plain(hint: Any, value: Any, key: str) -> Any:
 
 def _is_value(hint: Any) -> bool:
     """Whether a field of this type holds text, a number or a switch."""
-    return set(_members(hint)) <= {str, int, float, bool, NoneType}
+    return set(members(hint)) <= {str, int, float, bool, NoneType}
 
 
 def inner_settings(hint: Any) -> Any:
     """The settings dataclass that a field of this type holds; None if it holds a value."""
-    return next((kind for kind in _members(hint) if is_dataclass(kind)), None)
+    return next((kind for kind in members(hint) if is_dataclass(kind)), None)
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
+def members(hint: Any) -> tuple[Any, ...]:
     """The types that a field of this type may hold."""
     return get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) is Union else (hint,)
 

@@ -6,17 +6,22 @@ that a notebook left in ``MPLBACKEND``, a style in a matplotlibrc file) changes 
 """
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 
-_BACKEND = os.environ.pop("MPLBACKEND", None)  # importing matplotlib fails where it names a backend that is not there
+# Importing matplotlib fails where this names a backend that is not there.
+_BACKEND = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
 try:
     import matplotlib
 finally:
     if _BACKEND is not None:
         os.environ["MPLBACKEND"] = _BACKEND
+if _BACKEND:
+    with suppress(ValueError):  # read by that import alone, and the figures of a notebook need it
+        matplotlib.rcParams["backend"] = _BACKEND
 
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,14 @@ def save_subnet(path: Path, subnet: Subnet, metadata: Mapping[str, Any]) -> None
         seal(temporary)
 
 
-def load_subnet(path: Path) -> Subnet:
-    """Read back the subnet (training mode) that `save_subnet` wrote.
+def load_subnet(path: str | os.PathLike[str]) -> Subnet:
+    """Read back the subnet that `save_subnet` wrote, in training mode: call `eval()` before it classifies images.
 
     Raises
     ------
     ValueError : the file is missing, truncated, edited, or not a subnet.
     """
+    path = Path(path).expanduser()
     header = _header(path)
     options = parse_json(header["space_options"], dict[str, Any], f"{path}: space_options")
     space = recorded_space(header["space"], options, path)
@@ -112,20 +114,20 @@ def load_subnet(path: Path) -> Subnet:
     return subnet
 
 
-def subnet_metadata(path: Path) -> dict[str, Any]:
+def subnet_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The `metadata` that was saved with a subnet.
 
     Raises
     ------
     ValueError : the file is missing, truncated, or not a subnet.
     """
-    return parse_json(_header(path)["metadata"], dict[str, Any], f"{path}: metadata")
+    return parse_json(_header(Path(path).expanduser())["metadata"], dict[str, Any], f"{path}: metadata")
 
 
 def _header(path: Path) -> dict[str, str]:
-    if not Path(path).exists():
+    if not path.exists():
         raise ValueError(f"there is no subnet at {path}")
-    header = sealed_metadata(Path(path))
+    header = sealed_metadata(path)
     missing = {"space", "space_options", "architecture", "metadata"} - header.keys()
     if missing:
         raise ValueError(f"{path} is no saved subnet: its header lacks {', '.join(sorted(missing))}")

@@ -5,6 +5,7 @@ Files from outside are not executed; see `nas.tracing.program_file` and `nas.tra
 """
 
 import difflib
+import hashlib
 import importlib
 import re
 import sys
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -208,10 +210,26 @@ def _own(package: str, name: str) -> nn.Module:
         raise ValueError(f"{package} cannot be imported: {error}") from None
     except Exception as error:
         raise ValueError(f"{package} cannot be imported: {_one_line(error)}") from None
+    _check_unchanged(module)
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{package} has no function {name}")
     return _made(f"{package}:{name}", function)
+
+
+def _check_unchanged(module: ModuleType) -> None:
+    """Refuse code that was edited after it was imported: Python would make the network as it was before."""
+    file = getattr(module, "__file__", None)
+    if module.__spec__ is None or file is None or not Path(file).is_file():
+        return
+    with open(file, "rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    # A module that is loaded again has another spec.
+    if vars(module.__spec__).setdefault("digest of the file", digest) != digest:
+        raise ValueError(
+            f"{file} has changed since it was imported, and Python still has what was in it before; start Python anew, "
+            f"or type importlib.reload({module.__name__})"
+        )
 
 
 def _made(text: str, function: Callable[[], Any]) -> nn.Module:

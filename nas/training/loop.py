@@ -35,6 +35,7 @@ from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
 from nas.training.schedule import Schedule
 from nas.training.step import Trainer, TrainingDiverged, add, largest_resolution
+from nas.training.threads import cpu_threads
 
 CHECKPOINT_S = 60.0
 """Between two checkpoints, in seconds: what a power cut may cost, however short or long steps are."""
@@ -94,8 +95,8 @@ def train(
     recipe : the phases.
     folder : of the run.
     seed : of the order of images, their augmentation and the subnets of each step.
-    threads : CPU threads; by default the checkpoint's or torch's number. On a CPU, the same number gives
-        the same weights bit for bit, however often the run was killed.
+    threads : CPU threads of the training; by default the checkpoint's or torch's number. On a CPU, the same number
+        gives the same weights bit for bit, however often the run was killed.
     device : ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     precision : of forward passes; ``auto`` is the checkpoint's, else bfloat16 on GPUs that have it and, for large
         networks, on a CPU where it is measured to be faster (see `nas.training.precision`), else float32.
@@ -123,7 +124,7 @@ def train(
     """
     place = accelerator(device)
     seconds = None if train_time is None else parse_duration(train_time)
-    with joined(place.startswith("cuda")) as processes:
+    with joined(place.startswith("cuda")) as processes, cpu_threads(None):
         folder = processes.same_folder(Path(folder))
         told = listener if processes.leads else SILENT
         _check_fit(network, data, told)

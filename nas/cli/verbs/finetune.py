@@ -21,6 +21,8 @@ def run(config: FinetuneConfig, call: Call) -> int:
     device = config.accelerator
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if config.threads is not None:  # also of what is evaluated afterwards
+        torch.set_num_threads(config.threads)
     record = specialise(
         Path(config.run),
         call.folder,

@@ -15,7 +15,7 @@ from nas.pipeline.request import latency_limits, where_images_are
 from nas.search.budget import Budget
 from nas.search.warm_start import answer_from, load_run
 
-SAID_OTHERWISE = {"former", "name", "json", "device", "data", "moved_data", "storage"}
+SAID_OTHERWISE = {"former", "name", "json", "device", "data", "moved_data", "usual_start", "storage"}
 SAID_OTHERWISE |= {"supernet", "space", "recipe", "train_time", "model", "weights", "init"}
 """Settings that the command for measuring says in another way, or that its supernet has from its training."""
 

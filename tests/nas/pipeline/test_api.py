@@ -1,6 +1,8 @@
 """From Python as from the command line: the same settings, the same defaults."""
 
 import inspect
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,10 +10,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 import nas
 from nas.cli.config import SearchConfig, TrainConfig
+from nas.cli.main import main
+from nas.errors import BudgetMissed
 from nas.pipeline import api
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest
 from nas.pipeline.settings import from_plain, to_plain
@@ -19,7 +24,10 @@ from nas.shipped.conf import choices
 from nas.shipped.pretrained import pretrained
 from nas.training import load_recipe
 
-GIVEN_OTHERWISE = {"budget", "moved_data", "former", "candidates", "finalists", "rounds"}
+README = Path(__file__).parents[3] / "README.md"
+GIVEN_OTHERWISE = {"budget", "moved_data", "usual_start", "former"}
+FOLLOWING = {"data", "space", "recipe", "evaluations", "candidates", "finalists", "rounds"}
+"""Arguments whose defaults follow from the others."""
 
 
 @pytest.mark.parametrize(("function", "request_class"), [(api.search, SearchRequest), (api.train, TrainRequest)])
@@ -29,7 +37,7 @@ def test_every_setting_is_an_argument_with_its_default(function, request_class) 
     names |= {f.name for f in fields(Limits)} if request_class is SearchRequest else set()
     assert names <= arguments.keys()
     default = request_class()
-    for name in names & {f.name for f in fields(request_class)} - {"data", "space", "recipe", "evaluations"}:
+    for name in names & {f.name for f in fields(request_class)} - FOLLOWING:
         assert arguments[name].default == getattr(default, name), name
 
 
@@ -69,11 +77,25 @@ def test_what_a_trained_supernet_cannot_heed_is_refused(asked: dict[str, str]) -
         nas.search(supernet="cifar10", latency="60%", **asked)
 
 
-def test_a_search_from_the_shipped_supernet(tmp_path: Path) -> None:
+def test_a_search_from_the_shipped_supernet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(api, "with_usual_start", lambda request, typed: (request, "how it starts"))
     result = nas.search(device="pixel", latency="2ms", runs=tmp_path / "runs")
     folder = Path(result.about["folder"])
     assert folder.parent == tmp_path / "runs" / "search"
-    assert nas.load_subnet(folder / "subnet.safetensors").resolution == 32
+    record, said = json.loads((folder / "result.json").read_text()), capsys.readouterr()
+    call = f"nas.search(device='pixel', latency='2ms', runs='{tmp_path}/runs')"
+    assert record["command"] == json.loads((folder / "settings.json").read_text())["command"] == call
+    assert record["notes"][0] == "how it starts" == said.err.splitlines()[0]
+    assert "searching 20,000 candidates" in said.err
+    assert said.out == ""
+    # What the README does with a result.
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names = {"result": result}
+    exec("\n".join(line for line in example.splitlines() if "nas.search(" not in line), names)
+    assert names["network"].resolution == 32
+    assert not names["network"].training
 
 
 class _Asked(Exception):
@@ -84,7 +106,7 @@ class _Asked(Exception):
 def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SearchRequest]:
     """The request that the arguments of a search become."""
 
-    def keep(verb: str, request: SearchRequest, out: object) -> None:
+    def keep(verb: str, request: SearchRequest, out: object, command: str) -> None:
         raise _Asked(request)
 
     monkeypatch.setattr(api, "_run_folder", keep)
@@ -130,3 +152,30 @@ def test_what_needs_images_is_refused_without_them(typed: dict[str, object]) -> 
 def test_images_without_their_folder_are_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"data=cifar10 needs the folder of its images: data\.root=PATH"):
         nas.search(data="cifar10", latency="60%")
+
+
+def test_a_missed_budget_says_where_its_measurements_are_and_threads_are_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    during: list[int] = []
+
+    def miss(request: SearchRequest, folder: Path, *others: object) -> None:
+        during.append(torch.get_num_threads())
+        (folder / "measurements.csv").touch()
+        raise BudgetMissed("none kept it")
+
+    monkeypatch.setattr(api, "search_request", miss)
+    torch.set_num_threads(2)
+    with pytest.raises(BudgetMissed, match="none kept it") as caught:
+        nas.search(device="pixel", latency="2ms", threads=1, runs=tmp_path, listener=nas.SILENT)
+    assert (during, torch.get_num_threads()) == ([1], 2)
+    assert caught.value.folder is not None
+    assert (caught.value.folder / "measurements.csv").is_file()
+
+
+def test_the_command_line_keeps_how_a_search_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept: list[SearchRequest] = []
+    monkeypatch.setattr("nas.cli.job.with_usual_start", lambda request, typed, recipe: (request, "how it starts"))
+    monkeypatch.setattr("nas.cli.verbs.search.run", lambda config, call: kept.append(config) or 0)
+    assert main(["search", "--device", "pixel", "--latency", "2ms", "--out", str(tmp_path / "run")]) == 0
+    assert kept[0].usual_start == "how it starts"

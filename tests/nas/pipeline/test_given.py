@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas import tracing
 from nas.cli.verbs.spaces import adopted_spaces
 from nas.data.settings import DataSettings
 from nas.pipeline.given import adopted, normalisation, space_to_train
@@ -60,6 +61,15 @@ def test_a_changed_file_of_the_network_is_another_training(
         Path(file).write_text(content)
         folders.append(SearchRequest(model=model).training_folder)
     assert folders[0] == folders[2] != folders[1]
+
+
+def test_a_network_that_is_exported_again_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "load_model", lambda model, weights, resolution: Path(model).read_text())
+    monkeypatch.setattr(tracing, "adopt", str)
+    file = tmp_path / "net.pt2"
+    for content in ("a", "b", "a"):
+        file.write_text(content)
+        assert adopted(TrainRequest(model=str(file))) == content
 
 
 def test_images_are_normalised_as_trained_weights_expect_or_as_is_said(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nas.data.settings import DataSettings
 from nas.devices import Device
 from nas.devices.spec import DeviceSpec
+from nas.pipeline import expected_time as timing
 from nas.pipeline import photographs
 from nas.pipeline.expected_time import expected_time
 from nas.pipeline.photographs import adapting, with_usual_start
@@ -82,6 +84,19 @@ def test_training_the_chosen_network_alone_is_in_the_expected_time_of_a_trained_
     assert "for 6 evaluations of subnets, 4 min 48 s to train the chosen network alone" in said
     assert "of training" not in said
     assert "baselines" not in said  # images of 16 pixels have none
+
+
+def test_evaluations_are_timed_with_the_threads_that_they_will_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[int] = []
+    monkeypatch.setattr(
+        timing, "_seconds_an_evaluation", lambda *arguments: used.append(torch.get_num_threads()) or 1.0
+    )
+    name, space = supernet(tmp_path / "a", "adapt", seconds=480.0), SpaceSettings(depths=(1, 2)).make()
+    for threads in (3, None):
+        expected_time(SearchRequest(supernet=name, threads=threads, baselines="none"), space, [[]])
+    assert used == [3, torch.get_num_threads()] == [3, 1]
 
 
 def test_the_learning_rate_is_that_of_the_weights() -> None:

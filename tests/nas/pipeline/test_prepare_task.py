@@ -21,6 +21,7 @@ from nas.devices.transport import DeviceUnavailable, Events, Transport
 from nas.errors import InfeasibleBudget
 from nas.pipeline import expected_time, fleet, precisions
 from nas.pipeline import search as pipeline
+from nas.pipeline.devices import named_devices
 from nas.pipeline.request import Limits, SearchRequest, where_images_are
 from nas.pipeline.same_search import origin, settings_of
 from nas.pipeline.search import prepare_task
@@ -185,7 +186,7 @@ def test_another_search_is_refused_before_anything_is_learnt(
     changed: dict[str, Any], said: str, request_: SearchRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def begin(request: SearchRequest) -> None:
-        devices = pipeline.named_devices(request)
+        devices = named_devices(request)
         budget = Budget.parse(**request.limits)
         known = identity_of(budget, request.seed, settings_of(request), "cpu") | origin(request, devices)
         write_text(tmp_path / "search.json", json.dumps(known))

@@ -10,7 +10,7 @@ from nas.pipeline.remarks import data_remarks, file_remarks
 
 def export(precision: str, ms: float | None, **others: Any) -> dict[str, Any]:
     made = {"file": f"{precision}.onnx", "format": "onnx", "precision": precision, "batch": 1, "accuracy": 0.9}
-    made |= others
+    made |= {"accepted": True} | others
     if ms is not None:
         made["latency"] = {"latency_ms": ms, "device": "cpu", "runtime": "onnxruntime", "threads": 1}
     return made
@@ -34,6 +34,11 @@ def test_the_unknown_cost_of_int8_is_said() -> None:
         "shown is that in float32."
     )
     assert file_remarks(unknown[:1], ()) == []
+
+
+def test_a_rejected_file_is_said() -> None:
+    (said,) = file_remarks([export("float32", None), export("int8", None, accepted=False)], ())
+    assert said == "int8.onnx lost more accuracy to int8 than is allowed, and is rejected."
 
 
 def test_images_that_were_trained_on_before_are_said() -> None:

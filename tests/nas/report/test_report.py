@@ -310,3 +310,11 @@ def test_a_backend_that_is_not_there_does_no_harm(run_folder: Path, backend: str
     words = [sys.executable, "-c", code, str(run_folder)]
     done = subprocess.run(words, env=os.environ | {"MPLBACKEND": backend}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_backend_of_a_notebook_is_that_of_its_own_figures() -> None:
+    named = "module://some_notebook.backend"
+    code = "import nas.report.drawing, matplotlib, os; print(matplotlib.rcParams['backend'], os.environ['MPLBACKEND'])"
+    environment = os.environ | {"MPLBACKEND": named}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == [named, named], done.stderr

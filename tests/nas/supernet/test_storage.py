@@ -114,6 +114,13 @@ def test_a_subnet_comes_back(net: Supernet, tmp_path: Path) -> None:
     assert subnet_metadata(tmp_path / "subnet.safetensors") == CARD
 
 
+def test_a_path_may_be_text(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(saved.parent))
+    for path in (str(saved), f"~/{saved.name}"):
+        assert load_subnet(path).architecture == load_subnet(saved).architecture
+        assert subnet_metadata(path) == CARD
+
+
 def test_widths_come_back(tmp_path: Path) -> None:
     space = get_space("mobilenet_v3_small_images", width_mult=1.5)
     save_subnet(tmp_path / "subnet.safetensors", Subnet(space, space.min), {})

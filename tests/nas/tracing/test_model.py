@@ -1,8 +1,10 @@
 """What ``--model`` and ``--weights`` take, and what they refuse in one sentence."""
 
+import importlib
 import io
 import json
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -355,3 +357,18 @@ def test_pickled_code_in_an_exported_program_is_not_executed(tmp_path: Path, mar
     with pytest.raises(ValueError, match="brings its own weights"):
         load_model(str(path), tmp_path / "w.pth")
     assert not mark.exists()
+
+
+def test_code_that_was_edited_after_it_was_imported_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code, model = "from torch import nn\ndef make(): return nn.Conv2d(3, {}, 1)\n", "edited_network:make"
+    file = tmp_path / "edited_network.py"
+    file.write_text(code.format(8))
+    for _ in range(2):
+        assert load_model(model).module.out_channels == 8
+    file.write_text(code.format(16))
+    with pytest.raises(ValueError, match=r"edited_network\.py has changed .* importlib\.reload\(edited_network\)"):
+        load_model(model)
+    importlib.reload(sys.modules["edited_network"])
+    assert load_model(model).module.out_channels == 16

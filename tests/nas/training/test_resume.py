@@ -70,6 +70,13 @@ def test_run_that_ends_within_an_epoch_is_evaluated_and_kept(tmp_path: Path) -> 
     assert (tmp_path / CHECKPOINT).exists()
 
 
+def test_the_threads_of_a_checkpoint_are_those_of_its_training_alone(tmp_path: Path) -> None:
+    tiny_run(tmp_path, threads=1)
+    torch.set_num_threads(2)
+    tiny_run(tmp_path, threads=None)
+    assert torch.get_num_threads() == 2
+
+
 def test_terminated_then_killed_run_resumes_to_the_identical_result(tmp_path: Path, uninterrupted: Path) -> None:
     assert start_and_signal(tmp_path, signal.SIGTERM, after_step=4) == 128 + signal.SIGTERM
     assert not (tmp_path / "supernet.safetensors").exists()
