@@ -128,7 +128,8 @@ class SearchRequest(TrainRequest):
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
-    evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top.
+    evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top. The command line and
+        `nas.search` make fewer of these for trained weights on photographs; see `nas.pipeline.photographs`.
     storage : URL of a database through which workers (`nas worker`) share the evaluations; None evaluates here alone.
     strategy : how the best network within the budget is searched for: ``evolution``, ``gradient``, ``nsga2``,
         ``random`` or another of `nas.search.evolution.strategies`.
