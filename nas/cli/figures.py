@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.console import output, table
-from nas.report.words import accuracy_name, accuracy_on_test, duration, percent, probability
+from nas.report.words import accuracy_name, accuracy_on_test, duration, limit_amount, percent, probability
 from nas.search.budget import METRICS
 from nas.search.latency import Latency, latencies_of
 
@@ -31,7 +31,7 @@ def show_figures(record: Mapping[str, Any]) -> None:
         "" if measured["accuracy"] is None else f"{measured['accuracy']:.2%}",
         "",
     )
-    limits = {(limit["key"], limit["device"]): limit["limit"] for limit in record["budgets"]}
+    limits = {(limit["key"], limit["device"]): limit_amount(limit) for limit in record["budgets"]}
     for metric in METRICS:
         for latency in latencies if metric.flag == "latency" else [Latency()]:
             cells = ("", metric.format(record["costs"].get(metric.key, 0)))
@@ -42,8 +42,7 @@ def show_figures(record: Mapping[str, Any]) -> None:
                     measured[latency.column()],
                 )
                 cells = (f"{mean:.3f} ± {std:.3f} ms", "" if known is None else f"{known:.3f} ms")
-            limit = limits.get((metric.key, latency.device))
-            shown.add_row(metric.title + latency.on_device, *cells, "" if limit is None else metric.format(limit))
+            shown.add_row(metric.title + latency.on_device, *cells, limits.get((metric.key, latency.device), ""))
     output.print(shown)
     for latency in latencies:
         chance = predicted[latency.column("chance")]

@@ -99,7 +99,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     """
     devices = named_devices(request, listener)
     limits = latency_limits(request.limits["latency"], names_of(devices))
-    budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
+    budget = request.budget_of(one_or_each(devices, limits))
     refuse_other_search(request, devices, budget, folder)
     say_expected_time(request, [devices], listener)
     task = prepare_task(request, devices, budget, listener)

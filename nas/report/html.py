@@ -25,10 +25,8 @@ from nas.report.sections import (
 )
 from nas.report.sentences import badge, headline, notes, subline
 from nas.report.words import accuracy_on_test, duration, milliseconds, percent
-from nas.search.budget import METRICS
+from nas.search.budget import METRIC_OF
 from nas.search.record import SearchRecord
-
-_METRIC = {metric.key: metric for metric in METRICS}
 
 
 def write_report(folder: Path) -> Path:
@@ -104,7 +102,7 @@ def _tiles(run: SearchRun) -> list[Tile]:
         detail = "of fine-tuning" if tuned else f"of which {record['search_seconds']:.1f} s of search"
         tiles.append(Tile("Total time", duration(seconds), detail))
     for key in ("macs", "params", "weight_bytes", "peak_activation_bytes"):
-        metric = _METRIC[key]
+        metric = METRIC_OF[key]
         title = metric.title if metric.title.startswith("MAC") else metric.title.capitalize()
         tiles.append(Tile(title, metric.format(costs[key]), "computed from the layers, for one image"))
     return tiles

@@ -13,11 +13,10 @@ from nas.report.figures import convergence_figure, finalists_figure, pareto_figu
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import Block, Cell, Command, Folded, Paragraph, Picture, Section, Table
 from nas.report.run_folder import SearchRun
-from nas.report.words import UNKNOWN, duration, milliseconds, percent
-from nas.search.budget import METRICS
+from nas.report.words import UNKNOWN, duration, limit_amount, milliseconds, percent
+from nas.search.budget import METRIC_OF
 from search_spaces import get_space
 
-_METRIC = {metric.key: metric for metric in METRICS}
 _MOST_CLASSES_SHOWN = 20
 _LONGEST_NAME_IN_HEAD = 8
 
@@ -41,11 +40,13 @@ def budget_section(run: SearchRun) -> Section:
     offers = {(row["budget"], row["device"]): row for row in run.record["feasibility"]}
     rows: list[list[Cell | str]] = []
     for budget in run.record["budgets"]:
-        metric = _METRIC[budget["key"]]
+        metric = METRIC_OF[budget["key"]]
         met = Cell("✗ not met", "no")
         if budget["met"]:
             met = Cell("expected") if budget["source"] == "predicted" else Cell("✓ met", "yes")
-        typed = metric.format(budget["limit"]) + (f" ({budget['typed']})" if "%" in budget["typed"] else "")
+        typed = limit_amount(budget)
+        if "throughput" not in budget and "%" in budget["typed"]:
+            typed += f" ({budget['typed']})"
         offer = offers.get((budget["flag"], budget["device"]))
         landmarks = [""] * 4
         if offer is not None:

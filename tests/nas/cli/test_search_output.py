@@ -8,11 +8,13 @@ import pytest
 
 from nas.cli.figures import show_figures
 from nas.cli.verbs.search import _show
+from nas.pipeline.request import Limits, SearchRequest
 from nas.report.words import probability
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
+from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 
@@ -24,6 +26,12 @@ class FromMacs:
     def predict(self, population: Population, return_std: bool = False) -> Any:
         value = SPACE.costs(population).macs / 1e7
         return (value, np.full(len(value), 0.01)) if return_std else value
+
+
+def searched(budget: Budget) -> SearchResult:
+    """A network chosen by prediction alone."""
+    objectives = Objectives(SPACE, FromMacs(), FromMacs())
+    return run_search(objectives, check_feasibility(objectives, budget), settings=QUICK)
 
 
 @pytest.mark.parametrize("measured", [False, True])
@@ -54,10 +62,17 @@ def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str
 def test_a_former_measurement_is_not_called_a_prediction(
     capsys: pytest.CaptureFixture[str], budget: str | None, title: str
 ) -> None:
-    objectives = Objectives(SPACE, FromMacs(), FromMacs())
-    result = run_search(objectives, check_feasibility(objectives, Budget.parse(latency=budget)), settings=QUICK)
+    result = searched(Budget.parse(latency=budget))
     show_figures(result.to_dict() | {"measured": result.measured | {"latency_ms": 0.25}})  # as --from answers
     assert f"chosen network: {title}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_throughput_stands_beside_the_latency_that_it_means(capsys: pytest.CaptureFixture[str]) -> None:
+    request = SearchRequest(budget=Limits(throughput="100000img/s", macs="3M"), batch=32)
+    show_figures(searched(request.budget_of(request.limits["latency"])).to_dict())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "0.32 ms (throughput 100000img/s)" in printed
+    assert "3 M " in printed
 
 
 def test_no_chance_is_shown_as_certainty() -> None:
