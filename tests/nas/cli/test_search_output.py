@@ -6,8 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.cli.call import Call
+from nas.cli.config import SearchConfig
 from nas.cli.figures import show_figures
+from nas.cli.verbs import search
 from nas.cli.verbs.search import _show
+from nas.pipeline.fleet import Outcome
 from nas.pipeline.request import Limits, SearchRequest
 from nas.report.words import probability
 from nas.search.budget import Budget
@@ -73,6 +77,36 @@ def test_a_throughput_stands_beside_the_latency_that_it_means(capsys: pytest.Cap
     printed = " ".join(capsys.readouterr().out.split())
     assert "0.32 ms (throughput 100000img/s)" in printed
     assert "3 M " in printed
+
+
+def test_each_network_of_a_fleet_is_told_of_as_one_alone_would_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outcomes = []
+    for device, better in (("board", {"onnx": "baselines/subnet.onnx"}), ("other", {})):
+        result = searched(Budget.parse(latency="0.3ms"))
+        verdict = f"A plain network is {'better' if better else 'worse'}."
+        baselines = {"chosen": {}, "networks": [], "verdict": verdict, "better": None, "files": better}
+        result.about = {"exports": [], "notes": ["Few images."], "baselines": baselines}
+        (tmp_path / device).mkdir()
+        result.write(tmp_path / device)
+        outcomes.append(Outcome(device, tmp_path / device, result))
+    monkeypatch.setattr(search, "search_fleet", lambda *args: outcomes)
+    assert search.run(SearchConfig(device="board,other"), Call(tmp_path, "nas search")) == 0
+    printed = capsys.readouterr().out.splitlines()
+    page = (tmp_path / "report.html").read_text()
+    for said in ("board: A plain network is better.", "other: A plain network is worse.", "board, other: Few images."):
+        assert said in printed
+        assert said.partition(": ")[2] in page
+    assert f"board: baseline {tmp_path / 'board' / 'baselines/subnet.onnx'}" in printed
+
+
+def test_a_verdict_without_networks_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    result = searched(Budget.parse(latency="0.3ms"))
+    baselines = {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget.", "better": None, "files": {}}
+    result.about = {"exports": [], "notes": [], "baselines": baselines}
+    _show(result, Path("run"))
+    assert "No baseline keeps the budget." in capsys.readouterr().out.splitlines()
 
 
 def test_no_chance_is_shown_as_certainty() -> None:

@@ -155,6 +155,13 @@ def test_a_missed_budget_is_said_as_it_was_missed(run_folder: Path, took: float,
     assert headline(record) == f"No finalist {said}; the closest took {took} ms."
 
 
+def test_a_verdict_without_baselines_stands_on_the_page(run_folder: Path) -> None:
+    run = SearchRun.read(run_folder)
+    run.record["baselines"] = {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget."}
+    with fast_figures():
+        assert "No baseline keeps the budget." in render(run, run_folder)
+
+
 def test_a_throughput_is_shown_as_it_was_typed(run_folder: Path, tmp_path: Path) -> None:
     def by_throughput(record: Any) -> None:
         record["budgets"][0]["throughput"] = "150%"
