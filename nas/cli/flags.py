@@ -106,7 +106,7 @@ FLAGS = {
             "evaluations",
             "evaluations",
             "N",
-            "subnets to evaluate for the accuracy predictor, at most (default 80; 24 for trained weights on photographs)",
+            "subnets to evaluate for the accuracy predictor, at most (default 80; trained weights, photographs: 24)",
             text=False,
         ),
         Flag("strategy", "strategy", "NAME", "how to search: evolution (default), gradient, nsga2 or random"),
