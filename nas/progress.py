@@ -25,3 +25,8 @@ class Listener:
 
 
 SILENT = Listener()
+
+
+def counted(n: float, thing: str) -> str:
+    """``1 network``, ``1,200 networks``, ``6.6 epochs``."""
+    return f"{n:,.10g} {thing}{'' if n == 1 else 's'}"

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.console import output, table
-from nas.report.words import accuracy_name, accuracy_on_test, duration, limit_amount, percent, probability
+from nas.report.words import accuracy_name, accuracy_on_test, limit_amount, percent, probability
 from nas.search.budget import METRICS
 from nas.search.latency import Latency, latencies_of
+from nas.training.duration import show_duration
 
 _VERDICT = {
     "met": "budget met when measured",
@@ -68,7 +69,7 @@ def show_facts(record: Mapping[str, Any], folder: Path) -> None:
     if record.get("labelled", True) and (images := record.get("images")):
         facts.append("images " + ", ".join(f"{n:,} {split}" for split, n in images.items()))
     if (seconds := record.get("seconds")) is not None:
-        facts.append(f"total time {duration(seconds)}")
+        facts.append(f"total time {show_duration(seconds)}")
     if facts:
         output.print("; ".join(facts), soft_wrap=True)
     output.print(f"run folder {folder}", soft_wrap=True, markup=False)

@@ -254,7 +254,9 @@ class SearchRequest(TrainRequest):
     def budget_of(self, latency: str | Mapping[str, str | None] | None) -> Budget:
         """The budget of a device that may take `latency`, or of several with a latency each; see `latency_limits`."""
         budget, throughput = Budget.parse(**self.limits | {"latency": latency}), self.budget.throughput
-        if throughput is None or self.limits["latency"] == self.budget.latency:  # the stricter one, where both are given
+        if (
+            throughput is None or self.limits["latency"] == self.budget.latency
+        ):  # the stricter one, where both are given
             return budget
         said = Throughput(throughput.strip(), self.batch or 1)
         return Budget(

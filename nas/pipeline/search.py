@@ -27,7 +27,7 @@ from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
 from nas.pipeline.run_folder import in_use
 from nas.pipeline.same_search import origin, refuse_other_search, settings_of, together
-from nas.progress import SILENT, Listener
+from nas.progress import SILENT, Listener, counted
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
@@ -182,7 +182,7 @@ def prepare_task(
     EvaluationPlan(request.evaluations)
     if space.size < MIN_OBSERVATIONS:
         raise ValueError(
-            f"space {space.name} has {space.size} network{'' if space.size == 1 else 's'} with these settings, and a "
+            f"space {space.name} has {counted(space.size, 'network')} with these settings, and a "
             f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
         )
     feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)

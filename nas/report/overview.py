@@ -135,7 +135,7 @@ def run_record(folder: Path, entry: Entry) -> SearchRecord | None:
 
 
 def sentences(entries: Sequence[Entry], records: Sequence[SearchRecord | None]) -> dict[str, list[str]]:
-    """What is to be known of the runs besides their figures: each sentence, and the labels of the runs that it is of."""
+    """What is to be known of the runs besides their figures: each sentence, with the labels of the runs it is of."""
     said: dict[str, list[str]] = {}
     for entry, record in zip(entries, records, strict=True):
         if record is None:

@@ -51,11 +51,3 @@ def accuracy_on_test(record: Mapping[str, Any], digits: int = 2, by: str = "accu
     if error is None and images and by == "accuracy":  # written by a version that did not store it
         error = sqrt(share * (1 - share) / images)
     return percent(share, error, digits)
-
-
-def duration(seconds: float) -> str:
-    """``9.4 s``, ``3 min 25 s`` or ``2 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds) // 60
-    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -68,9 +68,7 @@ def _fleet(config: SearchConfig, call: Call, listener: Listener) -> int:
     codes += [_judge_files(each.result) for each in outcomes if each.result is not None]
     if errors:
         why = "; ".join(f"{name}: {sentence}" for name, (_, sentence) in errors.items())
-        remarks.print(
-            f"nas search: {len(errors)} of {len(outcomes)} devices have no network that keeps its budget: {why}"
-        )
+        remarks.print(f"nas search: no network keeps its budget on {len(errors)} of {len(outcomes)} devices: {why}")
     return max(codes, default=0)
 
 
