@@ -148,16 +148,16 @@ def _as_its_supernet(request: R, typed: Collection[str]) -> tuple[R, str]:
     card = record["card"]
     if "recipe" not in card or card["recipe"]["name"] != ADAPT:
         return request, ""
+    made, sentence = request, ""
+    if request.finetune_time is None and "seconds" in card:
+        made = replace(request, finetune_time=_alone(card["seconds"]))
+        sentence = (
+            "the supernet started from trained weights, so the chosen network is trained alone for "
+            f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
+        )
     space = recorded_space(record["space"]["name"], record["space"]["options"], folder / CARD)
-    if int(space.resolution(space.max)[0]) >= LEAST_SIDE:
-        request = _with_few_evaluations(request, typed)
-    if request.finetune_time is not None or "seconds" not in card:
-        return request, ""
-    made = replace(request, finetune_time=_alone(card["seconds"]))
-    return made, (
-        "the supernet started from trained weights, so the chosen network is trained alone for "
-        f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
-    )
+    photographs = int(space.resolution(space.max)[0]) >= LEAST_SIDE
+    return (_with_few_evaluations(made, typed) if photographs else made), sentence
 
 
 def adapting(init: str | None, fields: Mapping[str, Any] | None = None) -> Recipe:

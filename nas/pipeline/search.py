@@ -99,7 +99,8 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     """
     devices = named_devices(request, listener)
     limits = latency_limits(request.limits["latency"], names_of(devices))
-    budget = request.budget_of(one_or_each(devices, limits))
+    latency = one_or_each(devices, limits)
+    budget = request.budget_of(latency)
     refuse_other_search(request, devices, budget, folder)
     say_expected_time(request, [devices], listener)
     task = prepare_task(request, devices, budget, listener)

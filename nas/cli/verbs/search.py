@@ -12,8 +12,9 @@ from nas.cli.console import output, remarks, table, track
 from nas.cli.figures import show_facts, show_figures
 from nas.cli.job import Ended
 from nas.cli.outcome import outcome
+from nas.pipeline.at_hand import AUTO
 from nas.pipeline.fleet import search_fleet
-from nas.pipeline.precisions import AUTO, search_precisions
+from nas.pipeline.precisions import search_precisions
 from nas.pipeline.search import search
 from nas.progress import Listener
 from nas.report.baselines import HEAD as HEAD_OF_BASELINES
