@@ -264,11 +264,11 @@ def test_the_time_of_several_searches_counts_each(
     assert (here.can_measure, known.can_measure) == (True, False)
     space = get_space(**SPACE)
     said = expected_time.expected_time(request, space, [[here], [known]])
-    assert timed == [(18, 6)]  # the folder of validation is all of it, a tenth of each class is the test
+    assert timed == [(16, 6)]  # the folder of validation is all of it, a fifth of each class is the test
     assert "up to 56 s for 56 evaluations" in said
     assert "10 min for baselines" in said
     assert "4 min to train each of the 2 chosen networks alone" in said
-    assert said.startswith("this will take up to 22 min 56 s: 8 min of training")
+    assert said.startswith("this will take up to 23 min: 8 min of training")
     limited = replace(request, budget=Limits(latency="50%"))
     assert " 5 min for baselines" in expected_time.expected_time(limited, space, [[here], [known]])
     for devices in ([known], [here, here]):  # what cannot be measured, and a network that several devices share
