@@ -28,3 +28,8 @@ class Listener:
 SILENT = Listener()
 PRINTING = Listener(say=lambda sentence: print(sentence, file=sys.stderr, flush=True))
 """Prints each sentence to stderr, and no progress."""
+
+
+def counted(n: float, thing: str) -> str:
+    """``1 network``, ``1,200 networks``, ``6.6 epochs``."""
+    return f"{n:,.10g} {thing}{'' if n == 1 else 's'}"

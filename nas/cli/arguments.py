@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from latency_tables.files import shown
 from nas.cli.config import PATHS, SETTINGS, text_keys
 from nas.cli.flags import FLAGS, CommandLine, flag_of, quote
-from nas.cli.overrides import check_overrides, parse_override, text_of
+from nas.cli.overrides import GROUPS, check_overrides, parse_override, text_of
 from nas.cli.verb import Verb
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings, to_plain
 from nas.shipped import usual_supernet
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
 # Of a measuring, what the command that follows it has not in common with it.
 OF_ONE_MEASURING = {"device", "samples", "suggest", "again", "source", "seed", "name", "json"}
-GROUPS = ("data", "experiment", "recipe", "space")
 # Hydra's functions that make several values, each its own run.
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.console import output, table
-from nas.report.words import accuracy_name, accuracy_on_test, duration, percent, probability
+from nas.report.words import accuracy_name, accuracy_on_test, limit_amount, percent, probability
 from nas.search.budget import METRICS
 from nas.search.latency import Latency, latencies_of
+from nas.training.duration import show_duration
 
 _VERDICT = {
     "met": "budget met when measured",
@@ -31,7 +32,7 @@ def show_figures(record: Mapping[str, Any]) -> None:
         "" if measured["accuracy"] is None else f"{measured['accuracy']:.2%}",
         "",
     )
-    limits = {(limit["key"], limit["device"]): limit["limit"] for limit in record["budgets"]}
+    limits = {(limit["key"], limit["device"]): limit_amount(limit) for limit in record["budgets"]}
     for metric in METRICS:
         for latency in latencies if metric.flag == "latency" else [Latency()]:
             cells = ("", metric.format(record["costs"].get(metric.key, 0)))
@@ -42,8 +43,7 @@ def show_figures(record: Mapping[str, Any]) -> None:
                     measured[latency.column()],
                 )
                 cells = (f"{mean:.3f} ± {std:.3f} ms", "" if known is None else f"{known:.3f} ms")
-            limit = limits.get((metric.key, latency.device))
-            shown.add_row(metric.title + latency.on_device, *cells, "" if limit is None else metric.format(limit))
+            shown.add_row(metric.title + latency.on_device, *cells, limits.get((metric.key, latency.device), ""))
     output.print(shown)
     for latency in latencies:
         chance = predicted[latency.column("chance")]
@@ -69,7 +69,7 @@ def show_facts(record: Mapping[str, Any], folder: Path) -> None:
     if record.get("labelled", True) and (images := record.get("images")):
         facts.append("images " + ", ".join(f"{n:,} {split}" for split, n in images.items()))
     if (seconds := record.get("seconds")) is not None:
-        facts.append(f"total time {duration(seconds)}")
+        facts.append(f"total time {show_duration(seconds)}")
     if facts:
         output.print("; ".join(facts), soft_wrap=True)
     output.print(f"run folder {folder}", soft_wrap=True, markup=False)

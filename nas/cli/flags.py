@@ -105,7 +105,7 @@ FLAGS = {
             "evaluations",
             "evaluations",
             "N",
-            "subnets to evaluate for the accuracy predictor, at most (default 80; of photographs 24)",
+            "subnets to evaluate for the accuracy predictor, at most (default 80; trained weights, photographs: 24)",
             text=False,
         ),
         Flag("strategy", "strategy", "NAME", "how to search: evolution (default), gradient, nsga2 or random"),

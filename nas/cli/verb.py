@@ -1,6 +1,7 @@
 """The verbs: what each is for, which flags it has, and its help."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nas.cli.flags import FLAGS
 
@@ -18,6 +19,7 @@ class Verb:
     positional : the configuration key that a bare word sets, and how the help writes it.
     tail : a last paragraph of the help.
     run_folder : whether each run has a folder of its own.
+    helps : of flags that mean something else here than in `FLAGS`: what stands behind them, and the line of help.
     """
 
     name: str
@@ -27,11 +29,13 @@ class Verb:
     positional: tuple[str, str] | None = None
     tail: str = ""
     run_folder: bool = False
+    helps: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 _EXIT_CODES = """Exit codes:
   0  done, every budget kept when measured (or the result says that it is predicted only)
   2  bad arguments    3  infeasible budget    4  budget missed when measured    1  anything else"""
+_ONE_DEVICE = {"device": ("NAME", "the device (`nas devices` lists them)")}
 
 VERBS = {
     verb.name: verb
@@ -111,6 +115,7 @@ VERBS = {
                 ("nas measure --device mine --import mine.csv", "what was measured elsewhere"),
             ),
             run_folder=True,
+            helps=_ONE_DEVICE,
         ),
         Verb(
             "fit",
@@ -118,6 +123,7 @@ VERBS = {
             ("device", "batch", "threads", "space", "out", "json"),
             (("nas fit --device cpu", "error report and a plot of predicted against measured"),),
             run_folder=True,
+            helps=_ONE_DEVICE,
         ),
         Verb(
             "export",
@@ -128,6 +134,11 @@ VERBS = {
                 ("nas export RUN --out model.onnx batch=null", "elsewhere, dynamic batch"),
             ),
             positional=("run", "RUN"),
+            helps={
+                "precision": ("float32,int8", "of the files (default float32)"),
+                "format": ("onnx,tflite", "of the files (default onnx)"),
+                "out": ("PATH", "where the files go: a folder, or the name of the only one (default: RUN itself)"),
+            },
         ),
         Verb(
             "finetune",
@@ -135,7 +146,7 @@ VERBS = {
             ("train-time", "max-accuracy-drop", "out", "seed", "resume", "json"),
             (
                 ("nas finetune RUN", "ten epochs, much as its supernet was trained"),
-                ("nas finetune RUN epochs=25 weight_decay=1.0e-3", "the most epochs; any field of a recipe"),
+                ("nas finetune RUN epochs=25 weight_decay=1.0e-3", "the most epochs; any field of a training"),
                 ("nas finetune --resume TUNED", "go on where it was stopped"),
             ),
             run_folder=True,
@@ -156,6 +167,7 @@ VERBS = {
                 ("nas worker --storage sqlite:///runs/nas.db", "on the machine of the search"),
                 ("nas worker --storage postgresql://me@host/nas --supernet COPY", "on another one"),
             ),
+            helps={"storage": ("URL", "the one that the search was given, e.g. sqlite:///runs/nas.db")},
         ),
         Verb(
             "report",
@@ -190,7 +202,8 @@ Verbs:
 def usage(verb: Verb) -> str:
     """The help of one verb."""
     words = f" {verb.positional[1]}" if verb.positional else ""
-    rows = [(f"--{f} {FLAGS[f].value}".rstrip(), FLAGS[f].help) for f in verb.flags]
+    lines = {f: verb.helps.get(f, (FLAGS[f].value, FLAGS[f].help)) for f in verb.flags}
+    rows = [(f"--{f} {value}".rstrip(), says) for f, (value, says) in lines.items()]
     rows.append(("-m", "sweep over comma-separated values, one run each"))
     width = max(len(left) for left, _ in rows)
     flags = "\n".join(f"  {left:<{width}}  {right}" for left, right in rows)

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Literal, get_args
 
 from nas.data.tree import Tree, in_words, printable, read_tree
+from nas.progress import counted
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -89,9 +90,9 @@ def read_layout(root: str) -> Layout:
         beside = [
             f for f in base.folders if f.n_pictures and all(f.name != _first(base, s).name for s in splits.values())
         ]
-        remarks += [f"{f.n_pictures:,} images in {f.name}/, beside the splits, are left out" for f in beside]
+        remarks += [f"left out: {counted(f.n_pictures, 'image')} in {f.name}/, beside the splits" for f in beside]
     if loose:
-        remarks.append(f"{loose:,} images outside any class folder are left out")
+        remarks.append(f"left out: {counted(loose, 'image')} outside any class folder")
     if left_out := tree.all_left_out():
         remarks.append(f"left out, as they are not read as images: {in_words(left_out)}")
     classes = tuple(sorted(by_split["train"]))

@@ -19,7 +19,7 @@ import latency_tables
 from latency_tables.table import LatencyTable
 from nas.devices.device import Device
 from nas.devices.suspicious import measure_suspicious_again
-from nas.progress import SILENT, Listener, Progress
+from nas.progress import SILENT, Listener, Progress, counted
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.published import HAND_MADE
 from predictors.latency.suggestion import next_count
@@ -80,7 +80,7 @@ def learn_device(
     if samples is None:
         samples = min(ENOUGH_WITH_FLEET if predictor.devices_ else ENOUGH_ALONE, int(space.size))
     if device.can_measure and len(device.table.known(space)[0]) < samples:
-        listener.say(f"measuring {samples} networks of {space.name} on {device.name}")
+        listener.say(f"measuring {counted(samples, 'network')} of {space.name} on {device.name}")
         with listener.track("measuring networks") as progress:
             measure_informative(device, space, samples, seed, extremes=True, progress=progress)
         predictor, sentences = check_again(device, space)

@@ -20,7 +20,7 @@ from nas.pipeline.export import batch_of, keep_latencies, search_record, write_s
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.usual_finetuning import usual_finetuning
-from nas.progress import SILENT, Listener
+from nas.progress import SILENT, Listener, counted
 from nas.search.result import SearchResult
 from nas.supernet import Subnet, load_subnet
 from nas.training import Finetuning, TrainingDiverged
@@ -187,12 +187,11 @@ def record_of(tuned: Finetuned, settings: Finetuning, seed: int) -> dict[str, An
 def describe(tuned: Finetuned) -> str:
     """What came of fine-tuning, and whether the difference may be chance."""
     before, after = tuned.before, tuned.after
-    epochs = f"{tuned.epochs:g} epoch{'' if tuned.epochs == 1 else 's'}"
     tests = " before, ".join(f"{each.test:.2%} ± {each.test_error:.2%}" for each in (before, after))
     said = (
-        f"Fine-tuned for {epochs}: search-validation {before.validation:.2%} before, {after.validation:.2%} after; "
-        f"test {tests} after. The network {'after' if tuned.replaced else 'before'} fine-tuning was kept, by "
-        "search-validation."
+        f"Trained alone for {counted(tuned.epochs, 'epoch')}: search-validation {before.validation:.2%} before, "
+        f"{after.validation:.2%} after; test {tests} after. The network as it was "
+        f"{'after' if tuned.replaced else 'before'} is kept, by search-validation."
     )
     difference, error = abs(after.validation - before.validation), tuned.difference_error
     if difference <= 2 * error:

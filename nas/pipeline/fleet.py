@@ -20,7 +20,6 @@ from nas.pipeline.search import (
     say_expected_time,
 )
 from nas.progress import SILENT, Listener
-from nas.search.budget import Budget
 from nas.search.result import SearchResult
 
 EXPECTED = (InfeasibleBudget, BudgetMissed, Failure, ValueError)
@@ -57,7 +56,7 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
     """
     devices = named_devices(request, listener)
     limits = latency_limits(request.limits["latency"], names_of(devices))
-    budgets = {name: Budget.parse(**request.limits | {"latency": limit}) for name, limit in limits.items()}
+    budgets = {name: request.budget_of(limit) for name, limit in limits.items()}
     tasks: dict[str, Task] = {}
     outcomes: dict[str, Outcome] = {}
 

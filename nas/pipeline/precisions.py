@@ -149,7 +149,7 @@ def _in_amounts(
 
     A search that goes on has the amounts that it was `begun` with, though more may be known of the device since.
     """
-    budget = Budget.parse(**request.limits)
+    budget = request.budget_of(request.limits["latency"])
     if not budget.is_relative:
         return budget, {}
     if begun.is_file():

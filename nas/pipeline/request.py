@@ -7,7 +7,7 @@ is refused when it is given. Nothing heavy is imported here.
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from pathlib import Path
@@ -19,6 +19,7 @@ from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
 from nas.pipeline.at_hand import NONE
 from nas.pipeline.initial import initial_digest
+from nas.search.budget import Budget, Throughput
 from nas.search.objectives import check_confidence
 from nas.search.throughput import as_latency
 from nas.shipped import find_supernet
@@ -129,7 +130,8 @@ class SearchRequest(TrainRequest):
     confidence : wanted chance that the chosen network keeps a latency budget.
     samples : architectures to measure on a device that little is known of; by default a dozen where other
         devices were measured in the space, else forty.
-    evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top.
+    evaluations : subnets evaluated at most to fit the accuracy predictor; finalists come on top. The command line and
+        `nas.search` make fewer of these for trained weights on photographs; see `nas.pipeline.photographs`.
     storage : URL of a database through which workers (`nas worker`) share the evaluations; None evaluates here alone.
     strategy : how the best network within the budget is searched for: ``evolution``, ``gradient``, ``nsga2``,
         ``random`` or another of `nas.search.evolution.strategies`.
@@ -250,6 +252,18 @@ class SearchRequest(TrainRequest):
         if (throughput := typed.pop("throughput")) is not None:
             typed["latency"] = as_latency(throughput, self.batch or 1, typed["latency"])
         return typed
+
+    def budget_of(self, latency: str | Mapping[str, str | None] | None) -> Budget:
+        """The budget of a device that may take `latency`, or of several with a latency each; see `latency_limits`."""
+        budget, throughput = Budget.parse(**self.limits | {"latency": latency}), self.budget.throughput
+        if (
+            throughput is None or self.limits["latency"] == self.budget.latency
+        ):  # the stricter one, where both are given
+            return budget
+        said = Throughput(throughput.strip(), self.batch or 1)
+        return Budget(
+            tuple(limit if limit.latency is None else replace(limit, throughput=said) for limit in budget.limits)
+        )
 
 
 def file_of_model(model: str) -> str | None:

@@ -27,7 +27,7 @@ from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
 from nas.pipeline.run_folder import in_use
 from nas.pipeline.same_search import origin, refuse_other_search, settings_of, together
-from nas.progress import SILENT, Listener
+from nas.progress import SILENT, Listener, counted
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
@@ -97,7 +97,8 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     """
     devices = named_devices(request, listener)
     limits = latency_limits(request.limits["latency"], names_of(devices))
-    budget = Budget.parse(**request.limits | {"latency": one_or_each(devices, limits)})
+    latency = one_or_each(devices, limits)
+    budget = request.budget_of(latency)
     refuse_other_search(request, devices, budget, folder)
     say_expected_time(request, [devices], listener)
     task = prepare_task(request, devices, budget, listener)
@@ -155,7 +156,7 @@ def prepare_task(
     EvaluationPlan(request.evaluations)
     if space.size < MIN_OBSERVATIONS:
         raise ValueError(
-            f"space {space.name} has {space.size} network{'' if space.size == 1 else 's'} with these settings, and a "
+            f"space {space.name} has {counted(space.size, 'network')} with these settings, and a "
             f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
         )
     feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)

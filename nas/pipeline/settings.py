@@ -6,6 +6,7 @@ checked against the typed settings of its verb, and none is evaluated, imported 
 
 import difflib
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def read_settings(folder: Path, verb: str, settings: type[S]) -> RunSettings[S]:
         raise ValueError(f"{path} has format {document.format}, this program reads {FORMAT}")
     if document.verb != verb:
         told = shown(document.verb)
-        raise ValueError(f"{folder} is a run of nas {told}; type: nas {told} --resume {folder}")
+        typed = shlex.quote(str(folder))
+        raise ValueError(f"{folder} is a run of nas {told}; type: nas {told} --resume {typed}")
     known = {key: value for key, value in document.settings.items() if key not in NO_MORE.get(verb, ())}
     return RunSettings(verb, from_plain(settings, known, f"{path}: "), document.command)
 

@@ -49,10 +49,11 @@ def _row(network: Mapping[str, Any], limit_ms: float) -> list[str]:
 
 
 def baseline_section(run: SearchRun) -> Section:
-    """The table of baselines and the verdict; without blocks where there are none."""
+    """The table of baselines and the verdict, or the verdict alone; without blocks where nothing was compared."""
     found = run.record.get("baselines") or {}
-    if not found.get("networks"):
-        return Section("", [])
+    title = "Compared with what one would have taken otherwise"
+    if not found.get("networks"):  # the verdict says why
+        return Section(title, [Paragraph(found["verdict"])] if "verdict" in found else [])
     rows = [list(row) for row in baseline_rows(run.record)]
     table = Table(HEAD, rows, numbers=set(range(1, len(HEAD) - 1)), chosen={0})
     explanation = (
@@ -63,4 +64,4 @@ def baseline_section(run: SearchRun) -> Section:
         "flatters its accuracy there a little."
     )
     blocks: list[Block | Folded] = [Paragraph(found["verdict"]), table, Paragraph(explanation)]
-    return Section("Compared with what one would have taken otherwise", blocks)
+    return Section(title, blocks)

@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nas.progress import counted
 from nas.report.page import Cell
 from nas.report.words import UNKNOWN, milliseconds, percent
-from nas.search.budget import METRICS
+from nas.search.budget import METRIC_OF
 from nas.search.record import ExportRecord, PrecisionRecord
 
-_SIZE = next(metric for metric in METRICS if metric.key == "weight_bytes")
+_SIZE = METRIC_OF["weight_bytes"]
 EXPLANATION = (
-    "Latency and accuracy are those of the file itself, run in the runtime that is named; the accuracy of float32 is "
-    "below that of an int8 file. Peak memory is the largest number of bytes that activations take at once, computed "
-    "from the graph in the file's precision; weights and the runtime's own memory are not in it. Differences are those "
-    "of logits; an int8 file is accepted or rejected by its accuracy, not by them."
+    "Latency and accuracy are those of the file itself, run in the runtime that is named; the line under the accuracy "
+    "of an int8 file gives that of float32. Peak memory is the largest number of bytes that activations take at once, "
+    "computed from the graph in the file's precision; weights and the runtime's own memory are not in it. Differences "
+    "are those of logits; an int8 file is accepted or rejected by its accuracy, not by them."
 )
 
 
@@ -53,7 +54,7 @@ def _latency(export: ExportRecord) -> str:
         return "not measured"
     timed = export["latency"]
     images = "" if export["batch"] in (1, None) else f" for {export['batch']} images"
-    threads = f"{timed['threads']} thread{'' if timed['threads'] == 1 else 's'}"
+    threads = counted(timed["threads"], "thread")
     return f"{milliseconds(timed['latency_ms'])}{images}\n{timed['device']}, {timed['runtime']}, {threads}"
 
 

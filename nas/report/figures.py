@@ -122,7 +122,7 @@ def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
         drawstyle="steps-post",
     )
     axes.set_xscale("log")
-    axes.set_xlabel("networks evaluated by the predictors")
+    axes.set_xlabel("networks predicted")
     axes.set_ylabel(f"best {run.accuracy_name} within\nthe budget, predicted (%)")
     return figure
 

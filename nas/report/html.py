@@ -24,11 +24,10 @@ from nas.report.sections import (
     run_section,
 )
 from nas.report.sentences import badge, headline, notes, subline
-from nas.report.words import accuracy_on_test, duration, milliseconds, percent
-from nas.search.budget import METRICS
+from nas.report.words import accuracy_on_test, milliseconds, percent
+from nas.search.budget import METRIC_OF
 from nas.search.record import SearchRecord
-
-_METRIC = {metric.key: metric for metric in METRICS}
+from nas.training.duration import show_duration
 
 
 def write_report(folder: Path) -> Path:
@@ -102,9 +101,9 @@ def _tiles(run: SearchRun) -> list[Tile]:
     if seconds := record.get("seconds"):
         tuned = "of" in (record.get("finetuning") or {})
         detail = "of fine-tuning" if tuned else f"of which {record['search_seconds']:.1f} s of search"
-        tiles.append(Tile("Total time", duration(seconds), detail))
+        tiles.append(Tile("Total time", show_duration(seconds), detail))
     for key in ("macs", "params", "weight_bytes", "peak_activation_bytes"):
-        metric = _METRIC[key]
+        metric = METRIC_OF[key]
         title = metric.title if metric.title.startswith("MAC") else metric.title.capitalize()
         tiles.append(Tile(title, metric.format(costs[key]), "computed from the layers, for one image"))
     return tiles

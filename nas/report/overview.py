@@ -89,8 +89,10 @@ def write_overview_page(folder: Path) -> Path:
         files = [Link(export["file"], f"{entry.folder}/{export['file']}") for export in exports]
         rows.append([name, *cells, Cell(verdict, kept), Cell(links=files)])
         networks.append([entry.label, Cell(record["architecture"], "code")])
+    said = [[", ".join(labels), sentence] for sentence, labels in sentences(entries, records).items()]
     sections = [
         Section("Side by side", [Table(["", *HEAD, "files"], rows, numbers=set(range(1, len(HEAD))))]),
+        Section("What is to be known of them", [Table([], said)] if said else []),
         Section("The networks", [Table([], networks)] if networks else []),
         Section("How to repeat this", [Command(command)] if command else []),
     ]
@@ -130,6 +132,18 @@ def run_record(folder: Path, entry: Entry) -> SearchRecord | None:
     ValueError : it is damaged.
     """
     return read_record(folder / entry.folder) if (folder / entry.folder / FILE).exists() else None
+
+
+def sentences(entries: Sequence[Entry], records: Sequence[SearchRecord | None]) -> dict[str, list[str]]:
+    """What is to be known of the runs besides their figures: each sentence, with the labels of the runs it is of."""
+    said: dict[str, list[str]] = {}
+    for entry, record in zip(entries, records, strict=True):
+        if record is None:
+            continue
+        verdict = (record.get("baselines") or {}).get("verdict")
+        for sentence in [*([verdict] if verdict else []), *record.get("notes", [])]:
+            said.setdefault(sentence, []).append(entry.label)
+    return said
 
 
 def row(record: SearchRecord) -> list[str]:

@@ -13,11 +13,11 @@ from nas.report.figures import convergence_figure, finalists_figure, pareto_figu
 from nas.report.layers import layer_table, slot_table
 from nas.report.page import Block, Cell, Command, Folded, Paragraph, Picture, Section, Table
 from nas.report.run_folder import SearchRun
-from nas.report.words import UNKNOWN, duration, milliseconds, percent
-from nas.search.budget import METRICS
+from nas.report.words import UNKNOWN, limit_amount, milliseconds, percent
+from nas.search.budget import METRIC_OF
+from nas.training.duration import show_duration
 from search_spaces import get_space
 
-_METRIC = {metric.key: metric for metric in METRICS}
 _MOST_CLASSES_SHOWN = 20
 _LONGEST_NAME_IN_HEAD = 8
 
@@ -41,11 +41,13 @@ def budget_section(run: SearchRun) -> Section:
     offers = {(row["budget"], row["device"]): row for row in run.record["feasibility"]}
     rows: list[list[Cell | str]] = []
     for budget in run.record["budgets"]:
-        metric = _METRIC[budget["key"]]
+        metric = METRIC_OF[budget["key"]]
         met = Cell("✗ not met", "no")
         if budget["met"]:
             met = Cell("expected") if budget["source"] == "predicted" else Cell("✓ met", "yes")
-        typed = metric.format(budget["limit"]) + (f" ({budget['typed']})" if "%" in budget["typed"] else "")
+        typed = limit_amount(budget)
+        if "throughput" not in budget and "%" in budget["typed"]:
+            typed += f" ({budget['typed']})"
         offer = offers.get((budget["flag"], budget["device"]))
         landmarks = [""] * 4
         if offer is not None:
@@ -154,7 +156,9 @@ def finalist_section(run: SearchRun, device: str) -> Section:
     if "measured_accuracy" in measured:
         columns[f"{run.accuracy_name},\nevaluated"] = lambda row: percent(row["measured_accuracy"])
     if table["measured_loss"].notna().any():
-        columns["loss"] = lambda row: UNKNOWN if isnan(row["measured_loss"]) else f"{row['measured_loss']:.4f}"
+        columns["calibrated loss"] = lambda row: (
+            UNKNOWN if isnan(row["measured_loss"]) else f"{row['measured_loss']:.4f}"
+        )
     if run.has_latency:
         columns["latency,\npredicted"] = lambda row: milliseconds(
             row["predicted_latency_ms"], row["predicted_latency_std_ms"]
@@ -168,8 +172,12 @@ def finalist_section(run: SearchRun, device: str) -> Section:
     chosen = set((table["architecture"] == run.record["architecture"]).to_numpy().nonzero()[0].tolist())
     listing = Table(list(columns), rows, numbers=set(range(2, len(columns))), chosen=chosen)
     said: list[Block] = []
-    if "loss" in columns:
-        said = [Paragraph("Where accuracies differ by no more than chance, the network of the lowest loss is chosen.")]
+    if "calibrated loss" in columns:
+        explanation = (
+            "Where accuracies differ by no more than chance, the network of the lowest calibrated loss is chosen: the "
+            "mean cross-entropy, with a network's outputs divided by the number at which it is least."
+        )
+        said = [Paragraph(explanation)]
     blocks.append(Folded(f"All {len(rows)} finalists", [*said, listing], open=not measured))
     return Section(_on("Finalists", device) + (": predicted and measured" if measured else ", as predicted"), blocks)
 
@@ -235,7 +243,7 @@ def run_section(run: SearchRun, folder: Path) -> Section:
     record = run.record
     facts = [("run folder", str(folder))]
     if "seconds" in record:
-        facts.append(("total time", duration(record["seconds"])))
+        facts.append(("total time", show_duration(record["seconds"])))
     if side := record.get("resolution"):
         facts.append(("input size", f"{side} × {side} pixels"))
     if record.get("labelled", True) and "images" in record:

@@ -1,12 +1,10 @@
 """What a report says in words: the verdict, and what a reader should know before trusting it."""
 
 from nas.report.run_folder import SearchRun
-from nas.report.words import accuracy_name, accuracy_on_test, milliseconds, percent, probability
-from nas.search.budget import METRICS
+from nas.report.words import accuracy_name, accuracy_on_test, limit_amount, milliseconds, percent, probability
+from nas.search.budget import METRIC_OF
 from nas.search.latency import latencies_of
 from nas.search.record import BudgetRecord, SearchRecord
-
-_METRIC = {metric.key: metric for metric in METRICS}
 
 
 def badge(record: SearchRecord) -> str:
@@ -26,9 +24,9 @@ def headline(record: SearchRecord) -> str:
         verdict = "No finalist is sure to keep every limit; the closest has " if record["status"] == "missed" else ""
         return f"{verdict}{accuracy} in {' and in '.join(each)}."
     if not latencies:
-        kept = " and ".join(f"{_amount(b)} of {_METRIC[b['key']].title}" for b in record["budgets"])
+        kept = " and ".join(f"{_amount(b)} of {METRIC_OF[b['key']].title}" for b in record["budgets"])
         return f"{accuracy} with {kept}." if kept else f"{accuracy}, without any limit."
-    allowed = _METRIC["latency_ms"].format(latencies[0]["limit"])
+    allowed = limit_amount(latencies[0])
     took = milliseconds(measured["latency_ms"])
     if record["status"] == "met":
         return f"{accuracy} in {took}: measured on {record['device']}, within {allowed}."
@@ -44,7 +42,7 @@ def headline(record: SearchRecord) -> str:
 
 
 def _amount(budget: BudgetRecord) -> str:
-    return _METRIC[budget["key"]].format(budget["value"])
+    return METRIC_OF[budget["key"]].format(budget["value"])
 
 
 def _accuracy(record: SearchRecord) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from math import isnan, sqrt
 from typing import Any
 
+from nas.search.budget import METRIC_OF
+
 UNKNOWN = "–"
 
 
@@ -21,6 +23,12 @@ def milliseconds(value: Any, std: Any = None) -> str:
     if value is None or isnan(value):
         return UNKNOWN
     return f"{value:.3g} ms" if std is None or isnan(std) else f"{value:.3g} ± {std:.2g} ms"
+
+
+def limit_amount(budget: Mapping[str, Any]) -> str:
+    """A limit in the unit of its metric, and as a throughput where that was typed; `budget` as in result.json."""
+    typed = budget.get("throughput")
+    return METRIC_OF[budget["key"]].format(budget["limit"]) + ("" if typed is None else f" (throughput {typed})")
 
 
 def probability(chance: float) -> str:
@@ -43,11 +51,3 @@ def accuracy_on_test(record: Mapping[str, Any], digits: int = 2, by: str = "accu
     if error is None and images and by == "accuracy":  # written by a version that did not store it
         error = sqrt(share * (1 - share) / images)
     return percent(share, error, digits)
-
-
-def duration(seconds: float) -> str:
-    """``9.4 s``, ``3 min 25 s`` or ``2 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds) // 60
-    return f"{minutes} min {round(seconds) % 60} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,7 +7,7 @@ the space's max net costs. Where several devices share a network, each has a lat
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,8 @@ class Metric:
     def format(self, value: float, *, round_up: bool = False) -> str:
         """`value` with a unit, to three significant digits; rounded up where it shall do as a limit."""
         unit, worth, _ = next(step for step in self.steps if value >= step[2])
-        return f"{_digits(value / worth, round_up=round_up)} {unit}"
+        whole: Callable[[float], int] = _round_up if round_up else round
+        return f"{_digits(value / worth, whole)} {unit}"
 
 
 _SHOW_TIME = (("ms", 1.0, 0.1), ("us", 1e-3, 0.0))
@@ -61,6 +62,26 @@ METRICS = (
     Metric("params", "params", "parameters", _COUNT, "M", _SHOW_COUNT),
 )
 _BY_FLAG = {metric.flag: metric for metric in METRICS}
+METRIC_OF = {metric.key: metric for metric in METRICS}
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """A limit on latency that was typed in images a second.
+
+    Attributes
+    ----------
+    typed : ``500img/s``, or ``150%`` of the max net's.
+    batch : images an inference takes.
+    """
+
+    typed: str
+    batch: int
+
+    def format(self, latency_ms: float, *, round_down: bool = False) -> str:
+        """Images a second at a latency, to three significant digits; rounded down where they shall do as a limit."""
+        whole: Callable[[float], int] = _round_down if round_down else round
+        return f"{_digits(1e3 * self.batch / latency_ms, whole)} img/s"
 
 
 @dataclass(frozen=True)
@@ -74,6 +95,7 @@ class Limit:
     typed : as the user wrote it.
     relative : `value` is a fraction.
     device : whose limit it is, where there are several.
+    throughput : what the user wrote in place of a latency, which `typed` then means.
     """
 
     metric: Metric
@@ -81,6 +103,7 @@ class Limit:
     typed: str
     relative: bool = False
     device: str = ""
+    throughput: Throughput | None = None
 
     @property
     def key(self) -> CostKey:
@@ -136,7 +159,30 @@ class Limit:
             raise ValueError(f"--{flag} {text!r} is more than the max net needs; type a percentage up to 100%")
         return cls(metric, value, text, unit == "%", device)
 
+    @property
+    def asked(self) -> str:
+        """As it is typed with its flag."""
+        if self.throughput is None:
+            return f"--{self.metric.flag} {self.typed}"
+        return f"--throughput {self.throughput.typed} at batch {self.throughput.batch}"
+
+    def shown(self, value: float, *, round_up: bool = False) -> str:
+        """`value` with its unit, and as a throughput where one was typed: ``64 ms (500 img/s)``."""
+        amount = self.metric.format(value, round_up=round_up)
+        return amount if self.throughput is None else f"{amount} ({self.throughput.format(value, round_down=round_up)})"
+
+    def as_limit(self, value: float) -> str:
+        """What to type so that `value` is just allowed, in the unit that was typed."""
+        if self.throughput is None:
+            return self.metric.format(value, round_up=True)
+        return self.throughput.format(value, round_down=True)
+
     def __str__(self) -> str:
+        if self.throughput is not None:
+            title = self.title.replace("latency", "throughput", 1)
+            return f"{title} at least " + (
+                f"{self.throughput.typed} of the max net's" if self.relative else self.throughput.format(self.value)
+            )
         if self.relative:
             return f"{self.title} at most {self.typed} of the max net"
         return f"{self.title} at most {self.metric.format(self.value)}"
@@ -285,17 +331,25 @@ class Budget:
                     "source": source,
                     "met": bool(value <= limit.value) and not (source == "measured" and missed),
                 }
+                | ({} if limit.throughput is None else {"throughput": limit.throughput.typed})
             )
         return records
 
 
-def _digits(value: float, *, round_up: bool) -> str:
-    """Three significant digits without an exponent."""
+def _round_up(number: float) -> int:
+    """The next integer; 162.00000000000003 is 162, and differs in its last binary digit."""
+    return math.ceil(number * (1 - 1e-12))
+
+
+def _round_down(number: float) -> int:
+    """The integer before, with room for a throughput that becomes a latency of six digits."""
+    return math.floor(number * (1 - 1e-5))
+
+
+def _digits(value: float, whole: Callable[[float], int]) -> str:
+    """Three significant digits without an exponent; `whole` makes an integer of them."""
     if value <= 0:
         return "0"
     exponent = math.floor(math.log10(value)) - 2
-    # Slightly less, so that 1.62 is not rounded up to 1.63 for its last binary digit.
-    scaled = value / 10.0**exponent
-    digits = math.ceil(scaled * (1 - 1e-12)) if round_up else round(scaled)
-    text = f"{digits * 10.0**exponent:.{max(0, -exponent)}f}"
+    text = f"{whole(value / 10.0**exponent) * 10.0**exponent:.{max(0, -exponent)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -53,8 +53,9 @@ class Feasibility:
         """A column for each limit, a row for each landmark."""
         columns = [["", "limit", "least possible", "min net", "middle net", "max net", "possible"]]
         for limit, row in zip(self.budget.limits, self.rows, strict=True):
-            amounts = (limit.value, *(float(row[key]) for key in ("cheapest", "min_net", "middle_net", "max_net")))
-            columns.append([limit.title, *map(limit.metric.format, amounts), "yes" if row["satisfiable"] else "no"])
+            amounts = (float(row[key]) for key in ("cheapest", "min_net", "middle_net", "max_net"))
+            possible = "yes" if row["satisfiable"] else "no"
+            columns.append([limit.title, limit.shown(limit.value), *map(limit.metric.format, amounts), possible])
         widths = [max(map(len, column)) for column in columns]
         lines = zip(*columns, strict=True)
         return "\n".join(
@@ -167,13 +168,13 @@ def _one_too_tight(objectives: Objectives, rows: list[dict[str, Any]], budget: B
     for limit, row in zip(budget.limits, rows, strict=True):
         if row["satisfiable"]:
             continue
-        metric = limit.metric
         sure = limit.latency.on_device if limit.latency is not None else ""
         sure += f" (at {objectives.confidence:.0%} confidence)" if limit.latency is not None else ""
-        least = metric.format(float(row["cheapest"]), round_up=True)
+        least, bound = float(row["cheapest"]), "more" if limit.throughput is None else "less"
         sentences.append(
-            f"no network of {objectives.space.name} keeps --{metric.flag} {limit.typed}{sure}: the cheapest needs "
-            f"{least}, the max net {metric.format(float(row['max_net']))}; ask for {least} or more"
+            f"no network of {objectives.space.name} keeps {limit.asked}{sure}: the cheapest needs "
+            f"{limit.shown(least, round_up=True)}, the max net {limit.shown(float(row['max_net']))}; ask for "
+            f"{limit.as_limit(least)} or {bound}"
         )
     return "; ".join(sentences)
 
@@ -181,7 +182,7 @@ def _one_too_tight(objectives: Objectives, rows: list[dict[str, Any]], budget: B
 def _too_tight_together(objectives: Objectives, budget: Budget, closest: Population) -> str:
     costs = objectives.costs(closest[None], budget)
     needs = ", ".join(
-        f"{limit.title} {limit.metric.format(float(costs[limit.key][0]), round_up=True)}" for limit in budget.limits
+        f"{limit.title} {limit.shown(float(costs[limit.key][0]), round_up=True)}" for limit in budget.limits
     )
     return (
         f"no network of {objectives.space.name} was found that keeps {budget} together, though each can be kept "

@@ -55,6 +55,7 @@ class BudgetRecord(TypedDict):
     value: Amount
     source: Literal["measured", "predicted", "paper"]
     met: bool
+    throughput: NotRequired[str]
 
 
 class FeasibilityRecord(TypedDict):

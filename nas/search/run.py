@@ -257,13 +257,14 @@ def _missed(result: SearchResult, budget: Budget) -> str:
     took = result.finalists[measured_columns(latency)[0]]
     others = " while keeping the other devices' limits" if len(measured) > 1 else ""
     tried, where = f"none of the {len(result.finalists)} finalists", limit.device or result.device
-    shown, needed = (limit.metric.format(value, round_up=True) for value in (limit.value, bounds[latency]))
+    shown, needed = limit.shown(limit.value), limit.as_limit(bounds[latency])
+    ask = "ask for at least" if limit.throughput is None else "ask for at most"
     if closest > limit.value:
         return (
             f"{tried} kept {shown} when measured on {where}{others}: they took {took.min():.3g} to {took.max():.3g} "
-            f"ms; ask for at least {needed}, or give the search more rounds"
+            f"ms; {ask} {needed}, or give the search more rounds"
         )
     return (
         f"{tried} is sure to keep {shown} on {where} whenever it is measured{others}: the closest took {closest:.3g} "
-        f"ms, and repeated measurements call for {needed}; ask for at least that, or give the search more rounds"
+        f"ms, and repeated measurements call for {needed}; {ask} that, or give the search more rounds"
     )

@@ -27,7 +27,7 @@ from latency_tables.files import read_json, write_text
 from nas.data import ImageData, Split, prepare
 from nas.errors import TooShort
 from nas.evaluation.accuracy import calibration_size, evaluation_batch
-from nas.progress import SILENT, Listener
+from nas.progress import SILENT, Listener, counted
 from nas.supernet import Subnet, Supernet
 from nas.training.distributed import Processes
 from nas.training.duration import show_duration
@@ -303,9 +303,9 @@ class Plan:
         until = (datetime.now() + timedelta(seconds=seconds)).strftime("%H:%M" if seconds < 43200 else "%Y-%m-%d %H:%M")
         shorter = "" if self.train_time else f"; to shorten it: --train-time {_half(seconds)}, or fewer epochs"
         return (
-            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {_counted(evaluations, 'evaluation')} take "
+            f"{schedule.n_steps - done:,} steps ({', '.join(parts)}) and {counted(evaluations, 'evaluation')} take "
             f"about {show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
-            f"{_counted(recipe.epochs, 'epoch')} of {schedule.n_images:,} images{shorter}"
+            f"{counted(recipe.epochs, 'epoch')} of {schedule.n_images:,} images{shorter}"
         )
 
 
@@ -314,10 +314,6 @@ def training_digest(identity: Mapping[str, Any]) -> str:
     recipe = {key: value for key, value in identity["recipe"].items() if key != "epochs"}
     text = json.dumps({**identity, "recipe": recipe}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _counted(n: float, thing: str) -> str:
-    return f"{n:g} {thing}{'' if n == 1 else 's'}"
 
 
 def _half(seconds: float) -> str:

@@ -355,7 +355,7 @@ def _sentence(record: Mapping[str, Any], schedule: Schedule) -> str:
     names = {"max": "max net", "min": "min net"} if "min" in record["validation"] else {"max": "network"}
     figures = ", ".join(f"{names[role]} {value:.1%}" for role, value in record["validation"].items())
     loss = f"; loss {record['loss_max']:.2f}" if "loss_max" in record else ""
-    return f"step {record['step']:,} of {schedule.n_steps:,} ({record['phase']}): validation {figures}{loss}"
+    return f"step {record['step']:,} of {schedule.n_steps:,} ({record['phase']}): search-validation {figures}{loss}"
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ def run(config: EvaluateConfig, call: Call) -> int:
         record = {"run": config.run, "test_images": len(trained.data.test), "subnets": [asdict(s) for s in subnets]}
         print(json.dumps(record))
         return 0
-    shown = table("network", "M MACs", "M params", "validation", "test", "architecture")
+    shown = table("network", "M MACs", "M params", "search-validation", "test", "architecture")
     for subnet in subnets:
         shown.add_row(
             subnet.role,
@@ -37,6 +37,6 @@ def run(config: EvaluateConfig, call: Call) -> int:
     output.print(f"table   {written}", soft_wrap=True)
     remarks.print(
         f"{len(trained.data.test):,} test images, which no search has used. Do not choose a network by this table: its "
-        "test accuracy would then be too optimistic. nas search chooses by validation accuracy."
+        "test accuracy would then be too optimistic. nas search chooses by search-validation."
     )
     return 0

@@ -17,7 +17,6 @@ from nas.devices.learning import device_predictor, remarks_on
 from nas.progress import Listener
 from nas.report.drawing import png
 from nas.report.held_out import held_out_figure
-from nas.shipped.pretrained import DEFAULT, pretrained
 from predictors.latency import MIN_MEASUREMENTS
 from search_spaces.settings import SpaceSettings
 
@@ -87,7 +86,9 @@ def run(config: FitConfig, call: Call) -> int:
 
 def _search(config: FitConfig, device: str) -> list[str]:
     """A search in the space that was fitted."""
-    words = ["nas", "search", *([] if config.space == SpaceSettings() else ["--data", "./photos"])]
-    of_photographs = config.space == SpaceSettings(name=pretrained(DEFAULT).space)  # which a search has by default
-    left_out = _OF_THE_FIT | {"space"} if of_photographs else _OF_THE_FIT
-    return [*words, "--device", device, *as_typed(config, left_out), "--latency", "60%"]
+    words, usual = ["nas", "search"], SpaceSettings()
+    if config.space != usual:
+        words += ["--data", "./photos"]
+        if config.space.name == usual.name:  # of which photographs are not searched by default
+            words += ["--space", usual.name]
+    return [*words, "--device", device, *as_typed(config, _OF_THE_FIT), "--latency", "60%"]

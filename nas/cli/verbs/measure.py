@@ -14,7 +14,7 @@ from nas.devices import get_device
 from nas.devices.importing import SAMPLES, import_table
 from nas.devices.learning import check_again, describe_need, measure_informative
 from nas.pipeline.request import MOST
-from nas.progress import Listener
+from nas.progress import Listener, counted
 
 
 def run(config: MeasureConfig, call: Call) -> int:
@@ -81,7 +81,7 @@ def run(config: MeasureConfig, call: Call) -> int:
         shown.add_row(row["architecture"], *(f"{row[key]:.3f}" for key in ("latency_ms", "p10_ms", "p90_ms")))
     output.print(shown)
     output.print(
-        f"{len(latency)} networks, {latency.min():.3f} to {latency.max():.3f} ms; "
+        f"{counted(len(latency), 'network')}, {latency.min():.3f} to {latency.max():.3f} ms; "
         f"{known} of {space.name} are known on {device.name} ({device.table.path})"
     )
     need = None
@@ -121,6 +121,7 @@ def _import(config: MeasureConfig, call: Call) -> int:
     if config.json:
         print(json.dumps({"device": device, "networks": counts}))
         return 0
-    output.print(f"{device} now has " + " and ".join(f"{count} networks of {name}" for name, count in counts.items()))
+    known = " and ".join(f"{counted(count, 'network')} of {name}" for name, count in counts.items())
+    output.print(f"{device} now has {known}")
     remarks.print(_next(config, device))
     return 0

@@ -2,8 +2,9 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nas.cli.call import Call
 from nas.cli.config import SearchConfig
@@ -18,7 +19,7 @@ from nas.pipeline.search import search
 from nas.progress import Listener
 from nas.report.baselines import HEAD as HEAD_OF_BASELINES
 from nas.report.baselines import baseline_rows
-from nas.report.overview import HEAD, Entry, row, run_record, write_overview
+from nas.report.overview import HEAD, Entry, row, run_record, sentences, write_overview
 from nas.report.words import accuracy_name
 from nas.search.result import SearchResult
 
@@ -62,13 +63,13 @@ def _fleet(config: SearchConfig, call: Call, listener: Listener) -> int:
         print(json.dumps({"folder": str(folder), "devices": records}))
     if any(each.result is not None for each in outcomes):
         _show_overview(folder, entries, call.command, quiet=config.json)
+        if not config.json:
+            _show_remarks(folder, entries)
     codes = [code for code, _ in errors.values()]
     codes += [_judge_files(each.result) for each in outcomes if each.result is not None]
     if errors:
         why = "; ".join(f"{name}: {sentence}" for name, (_, sentence) in errors.items())
-        remarks.print(
-            f"nas search: {len(errors)} of {len(outcomes)} devices have no network that keeps its budget: {why}"
-        )
+        remarks.print(f"nas search: no network keeps its budget on {len(errors)} of {len(outcomes)} devices: {why}")
     return max(codes, default=0)
 
 
@@ -98,6 +99,22 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
     output.print(f"report   {page}", soft_wrap=True)
 
 
+def _show_remarks(folder: Path, entries: Sequence[Entry]) -> None:
+    """What a search for one device says below its figures."""
+    records = [run_record(folder, entry) for entry in entries]
+    for sentence, labels in sentences(entries, records).items():
+        output.print(f"{', '.join(labels)}: {sentence}", soft_wrap=True, markup=False)
+    for entry, record in zip(entries, records, strict=True):
+        for file in _baseline_files(record or {}):
+            output.print(f"{entry.label}: baseline {folder / entry.folder / file}", soft_wrap=True, markup=False)
+
+
+def _baseline_files(record: Mapping[str, Any]) -> Iterable[str]:
+    """Those of a baseline that is the better choice."""
+    files: Mapping[str, str] = (record.get("baselines") or {}).get("files", {})
+    return files.values()
+
+
 def _show(result: SearchResult, folder: Path) -> None:
     record = result.to_dict()
     for found in result.about.get("precisions", ()):
@@ -112,14 +129,16 @@ def _show(result: SearchResult, folder: Path) -> None:
     show_figures(record)
     output.print(f"architecture {result.architecture}")
     show_facts(record, folder)
-    if (record.get("baselines") or {}).get("networks"):
+    baselines = record.get("baselines") or {}
+    if baselines.get("networks"):
         shown = table(HEAD_OF_BASELINES[0], *HEAD_OF_BASELINES[1:])
         for cells in baseline_rows(record):
             shown.add_row(*cells)
         output.print(shown)
-        output.print(record["baselines"]["verdict"], soft_wrap=True, markup=False)
-        for file in record["baselines"]["files"].values():
-            output.print(f"baseline {folder / file}", soft_wrap=True)
+    if "verdict" in baselines:
+        output.print(baselines["verdict"], soft_wrap=True, markup=False)
+    for file in _baseline_files(record):
+        output.print(f"baseline {folder / file}", soft_wrap=True)
     for note in result.about["notes"]:
         output.print(note, soft_wrap=True, markup=False)
     for file in result.about["exports"]:

@@ -12,7 +12,6 @@ from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
 from nas.pipeline.request import latency_limits, where_images_are
-from nas.search.budget import Budget
 from nas.search.warm_start import answer_from, load_run
 
 SAID_OTHERWISE = {"former", "name", "json", "device", "data", "moved_data", "usual_start", "storage"}
@@ -28,7 +27,7 @@ def run(config: SearchConfig, call: Call) -> int:
         previous.objectives.confidence = config.confidence
     limits = latency_limits(config.limits["latency"], previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
-    found = answer_from(previous, Budget.parse(**config.limits | {"latency": latency}), config.seed)
+    found = answer_from(previous, config.budget_of(latency), config.seed)
     space = previous.objectives.space
     record = {
         "from": str(folder_before),

@@ -5,7 +5,7 @@ from pathlib import Path
 from nas.cli.call import Call
 from nas.cli.config import WorkerConfig
 from nas.cli.console import output, remarks
-from nas.progress import Listener
+from nas.progress import Listener, counted
 
 
 def run(config: WorkerConfig, call: Call) -> int:
@@ -26,5 +26,5 @@ def run(config: WorkerConfig, call: Call) -> int:
         idle_s=config.idle_s,
         listener=Listener(say=remarks.print),
     )
-    output.print(f"{evaluated} subnets evaluated")
+    output.print(f"{counted(evaluated, 'subnet')} evaluated")
     return 0

@@ -3,7 +3,7 @@ import pytest
 from nas.cli.arguments import hydra_arguments, recorded_settings
 from nas.cli.config import SETTINGS, SearchConfig, text_keys
 from nas.cli.flags import FLAGS, parse, quote
-from nas.cli.verb import VERBS
+from nas.cli.verb import VERBS, usage
 from nas.pipeline.request import Limits
 from nas.pipeline.settings import RunSettings
 
@@ -98,6 +98,19 @@ def test_a_verb_without_a_run_folder_takes_no_place_for_it():
     assert {name for name, verb in VERBS.items() if "out" in verb.flags and not verb.run_folder} == {"export"}
     with pytest.raises(ValueError, match="unknown flag --out; known: none here"):
         parse(["RUN", "--out", "elsewhere"], VERBS["report"].flags)
+
+
+def test_help_says_what_a_flag_means_in_its_verb():
+    lines = {
+        name: {words[0]: line for line in usage(verb).splitlines() if (words := line.split())}
+        for name, verb in VERBS.items()
+    }
+    assert "auto" in lines["search"]["--precision"]
+    assert "auto" not in lines["export"]["--precision"]
+    assert lines["export"]["--out"].endswith("(default: RUN itself)")
+    for name in ("measure", "fit"):
+        assert "NAME[,NAME]" not in lines[name]["--device"]
+    assert all(verb.helps.keys() <= set(verb.flags) for verb in VERBS.values())
 
 
 @pytest.mark.parametrize("verb", VERBS)

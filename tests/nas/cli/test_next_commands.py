@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from nas.cli.arguments import as_typed, measure_command
-from nas.cli.config import FitConfig, MeasureConfig, SearchConfig
+from nas.cli.call import Call
+from nas.cli.config import FitConfig, MeasureConfig, SearchConfig, TrainConfig
 from nas.cli.flags import parse
 from nas.cli.verb import VERBS
-from nas.cli.verbs import fit, measure
+from nas.cli.verbs import fit, measure, train
 from nas.cli.verbs.search_from import measuring
 from nas.data.settings import DataSettings
 from nas.devices import Device
@@ -83,12 +84,6 @@ def test_a_space_is_named_with_the_options_that_its_name_does_not_say() -> None:
             "--space mobilenet_v3 ",
             "nas search --data ./photos --device cpu --space mobilenet_v3 --batch 8 --latency 60%",
         ),
-        # What a search on photographs has by default, with trained weights.
-        (
-            "efficientnet_lite0",
-            "--space efficientnet_lite0 ",
-            "nas search --data ./photos --device cpu --batch 8 --latency 60%",
-        ),
     ],
 )
 def test_measuring_leads_to_fitting_and_to_a_search_in_the_same_space(space: str, fitted: str, searched: str) -> None:
@@ -96,6 +91,22 @@ def test_measuring_leads_to_fitting_and_to_a_search_in_the_same_space(space: str
     asked = MeasureConfig(space=settings, batch=8, samples=20, suggest=True, seed=2)
     assert measure._next(asked, "cpu") == f"next: nas fit --device cpu {fitted}--batch 8"
     assert shlex.join(fit._search(FitConfig(space=settings, batch=8), "cpu")) == searched
+
+
+def test_a_search_in_the_small_space_with_options_names_it() -> None:
+    config = FitConfig(space=SpaceSettings(depths=(1, 2)))
+    assert shlex.join(fit._search(config, "cpu")) == (
+        "nas search --data ./photos --space mobilenet_v3_small_images --device cpu 'space.depths=[1,2]' --latency 60%"
+    )
+
+
+def test_a_training_leads_to_a_search_wherever_its_folder_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train, "train_supernet", lambda *args: None)
+    train.run(TrainConfig(), Call(Path("my runs/a"), "nas train"))
+    words = shlex.split(capsys.readouterr().err.splitlines()[-1])
+    assert words == ["next:", "nas", "search", "--supernet", "my runs/a", "--device", "cpu", "--latency", "60%"]
 
 
 def test_networks_are_measured_in_the_space_with_its_options_and_elsewhere_where_nothing_can_be_measured() -> None:

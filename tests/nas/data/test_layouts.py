@@ -45,7 +45,7 @@ def test_one_level_deeper_in_a_single_folder(tmp_path: Path) -> None:
                                            "seg_test/seg_test/b", "seg_pred/seg_pred"])  # fmt: skip
     data, said = read(tmp_path)
     assert (data.classes, len(data.test)) == (("a", "b"), 10)
-    assert "5 images in seg_pred/, beside the splits, are left out" in said
+    assert "left out: 5 images in seg_pred/, beside the splits" in said
     assert "read from archive/pets/" in said
     photos(tmp_path / "single" / "train", ["a", "b"])
     assert read(tmp_path / "single")[0].classes == ("a", "b")
@@ -238,7 +238,7 @@ def test_images_beside_a_folder_around_the_classes_are_counted(tmp_path: Path) -
     for i in range(3):
         photo(tmp_path / f"loose{i}.png", 300 + i)
     photo(tmp_path / "around" / "loose.png", 310)
-    assert "4 images outside any class folder are left out" in read(tmp_path)[1]
+    assert "left out: 4 images outside any class folder" in read(tmp_path)[1]
 
 
 def test_copies_are_not_counted_as_images_of_a_small_class(tmp_path: Path) -> None:

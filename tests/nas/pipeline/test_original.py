@@ -219,7 +219,7 @@ def test_the_chosen_network_is_trained_alone_and_exported_as_it_is_kept(weights:
     assert tuning["kept"] == ("after" if after >= before - error else "before")
     assert record["measured"]["accuracy"] == tuning[tuning["kept"]]["validation"]
     assert record["test_accuracy"] == tuning[tuning["kept"]]["test"]
-    assert any(note.startswith("Fine-tuned for") for note in record["notes"])
+    assert any(note.startswith("Trained alone for") for note in record["notes"])
 
 
 def test_a_classifier_knows_classes_that_no_other_names_fit_better() -> None:

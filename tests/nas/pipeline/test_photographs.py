@@ -48,9 +48,9 @@ def test_photographs_start_from_trained_weights(tmp_path: Path) -> None:
     assert "--space mobilenet_v3_small_images" in sentence
 
 
-def supernet(folder: Path, recipe: str, **card: Any) -> str:
+def supernet(folder: Path, recipe: str, side: int = 16, **card: Any) -> str:
     folder.mkdir()
-    space = SpaceSettings(depths=(1, 2), resolutions=(16,))
+    space = SpaceSettings(depths=(1, 2), resolutions=(side,))
     record = {"space": {"name": space.name, "options": space.options}, "kernel_transform": False, "sha256": "0" * 64}
     record["card"] = {"recipe": {"name": recipe}, "data": {"fingerprint": "f", "sizes": SIZES}, **card}
     (folder / "supernet.json").write_text(json.dumps(record))
@@ -129,6 +129,67 @@ def test_what_was_typed_stays(tmp_path: Path) -> None:
 def test_who_says_what_to_start_from_gets_that(tmp_path: Path, typed: str) -> None:
     request = SearchRequest(data=folder(tmp_path / "a", 200))
     assert with_usual_start(request, {typed}) == (request, "")
+
+
+LITE0 = SpaceSettings(name="efficientnet_lite0")
+
+
+@needs_weights
+@pytest.mark.parametrize("typed", ["space", "space.name"])
+def test_a_space_that_trained_weights_are_of_starts_from_them(tmp_path: Path, typed: str) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), space=LITE0)
+    made, sentence = with_usual_start(request, {typed})
+    assert made == with_usual_start(SearchRequest(data=request.data), set())[0]
+    assert "recipe=delayed_sandwich from random weights" in sentence
+    by_recipe, sentence = with_usual_start(request, {typed, "recipe"})
+    assert by_recipe == request
+    assert "recipe delayed_sandwich trains the space efficientnet_lite0 from random weights" in sentence
+
+
+def test_a_space_of_trained_weights_says_how_to_start_from_them_where_it_does_not(tmp_path: Path) -> None:
+    small = replace(folder(tmp_path / "a", 200), resolution=32)
+    for data in (folder(tmp_path / "b", 64), small, DataSettings()):
+        made, sentence = with_usual_start(TrainRequest(data=data, space=LITE0), {"space"})
+        assert made == TrainRequest(data=data, space=LITE0)
+        assert "the space efficientnet_lite0 from random weights" in sentence
+        assert sentence.endswith("add --init efficientnet_lite0")
+
+
+@needs_weights
+def test_options_of_a_space_choose_no_other_one(tmp_path: Path) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), space=SpaceSettings(kernels=(3, 5)))
+    assert with_usual_start(request, {"space.kernels"})[0].space == replace(LITE0, kernels=(3, 5))
+    named = replace(request, space=replace(LITE0, kernels=(3, 5)))
+    assert with_usual_start(named, {"space", "space.kernels"})[0].init == "efficientnet_lite0"
+    kept = with_usual_start(request, {"space", "space.kernels"})  # the user named the space of the request
+    assert kept == (request, "")
+    thumbnails = replace(request, space=SpaceSettings(resolutions=(24, 32)))
+    assert with_usual_start(thumbnails, {"space.resolutions"}) == (thumbnails, "")
+
+
+@needs_weights
+def test_an_option_that_the_usual_space_has_not_is_refused(tmp_path: Path) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), space=SpaceSettings(depths=(1, 2)))
+    with pytest.raises(ValueError, match="photographs start from .*'depths'.* --space mobilenet_v3_small_images"):
+        with_usual_start(request, {"space.depths"})
+
+
+def few(request: SearchRequest) -> tuple[int, int, int]:
+    return request.evaluations, request.finalists, request.rounds
+
+
+def test_photographs_have_few_evaluations_from_whatever_trained_weights(tmp_path: Path) -> None:
+    data, thumbnails = folder(tmp_path / "a", 200), folder(tmp_path / "b", 64)
+    init = SearchRequest(data=data, init="efficientnet_lite0")
+    model = SearchRequest(data=data, model="torchvision:mobilenet_v2", weights="w.pth")
+    of_photographs = SearchRequest(supernet=supernet(tmp_path / "c", "adapt", side=96, seconds=480))
+    asked = replace(of_photographs, finetune_time="none")
+    for request in (init, model, of_photographs, asked):
+        assert few(with_usual_start(request, set())[0]) == (24, 5, 3)
+        assert few(with_usual_start(request, {"evaluations", "rounds"})[0]) == (80, 5, 4)
+    of_thumbnails = SearchRequest(supernet=supernet(tmp_path / "d", "adapt", seconds=480))
+    for request in (replace(init, data=thumbnails), of_thumbnails):
+        assert few(with_usual_start(request, set())[0]) == few(request)
 
 
 def test_a_recipe_that_trains_from_random_weights_says_so_and_what_to_type(tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ def test_the_time_of_several_searches_counts_each(
     assert "up to 56 s for 56 evaluations" in said
     assert "10 min for baselines" in said
     assert "4 min to train each of the 2 chosen networks alone" in said
-    assert said.startswith("this will take up to 22 min 56 s: 8 min of training")
+    assert said.startswith("this will take up to 23 min: 8 min of training")
     limited = replace(request, budget=Limits(latency="50%"))
     assert " 5 min for baselines" in expected_time.expected_time(limited, space, [[here], [known]])
     for devices in ([known], [here, here]):  # what cannot be measured, and a network that several devices share

@@ -196,7 +196,9 @@ def test_a_fleet_gets_a_network_each_and_one_that_cannot_takes_nothing_from_the_
     done = nas(*words, cwd=home)
     assert done.returncode == 3, done.stderr
     assert done.stderr.count("accuracy predictor") == 1
-    assert re.search("1 of 2 devices have no network .*: pixel1: no network of", done.stderr.splitlines()[-1])
+    assert re.search(
+        "no network keeps its budget on 1 of 2 devices: pixel1: no network of", done.stderr.splitlines()[-1]
+    )
     record = json.loads((home / "runs/search/fleet/cpu/result.json").read_text())
     assert record["status"] == "met"
     assert (home / "runs/search/fleet/cpu/subnet.onnx").exists()
@@ -283,7 +285,7 @@ def test_finetune_exports_the_network_that_it_keeps(searched):
     assert (home / "tuned/augmentation.png").is_file()
     assert tuned["measured"]["accuracy"] == kept
     assert tuned["architecture"] == record["architecture"]
-    assert "Fine-tuned for 1 epoch:" in (home / "tuned/report.html").read_text(encoding="utf-8")
+    assert "Trained alone for 1 epoch:" in (home / "tuned/report.html").read_text(encoding="utf-8")
     done = nas("export", "tuned", "--precision", "int8", "--max-accuracy-drop", "100", "--json", cwd=home)
     assert done.returncode == 0, done.stderr
     (export,) = json.loads(done.stdout)["exports"]

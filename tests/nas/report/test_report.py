@@ -155,8 +155,25 @@ def test_a_missed_budget_is_said_as_it_was_missed(run_folder: Path, took: float,
     assert headline(record) == f"No finalist {said}; the closest took {took} ms."
 
 
+def test_a_verdict_without_baselines_stands_on_the_page(run_folder: Path) -> None:
+    run = SearchRun.read(run_folder)
+    run.record["baselines"] = {"chosen": {}, "networks": [], "verdict": "No baseline keeps the budget."}
+    with fast_figures():
+        assert "No baseline keeps the budget." in render(run, run_folder)
+
+
+def test_a_throughput_is_shown_as_it_was_typed(run_folder: Path, tmp_path: Path) -> None:
+    def by_throughput(record: Any) -> None:
+        record["budgets"][0]["throughput"] = "150%"
+
+    folder = damaged(run_folder, tmp_path / "run", by_throughput)
+    with fast_figures():
+        page = render(SearchRun.read(folder), folder)
+    assert page.replace("\xa0", " ").count("2.4 ms (throughput 150%)") == 2  # in the headline and in the table
+
+
 def test_page_shows_the_loss_of_finalists_where_it_is_known(run_folder: Path, tmp_path: Path) -> None:
-    explained = "the network of the lowest loss is chosen"
+    explained = "the network of the lowest calibrated loss is chosen"
     page = write_report(run_folder).read_text()
     assert explained in page
     assert "1.2346" in page

@@ -1,9 +1,17 @@
 """Throughput as a budget: images a second at a batch are a latency."""
 
+import numpy as np
 import pytest
 
+from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.pipeline.request import Limits, SearchRequest
+from nas.search.budget import Budget
+from nas.search.evolution.settings import EvolutionSettings
+from nas.search.feasibility import check_feasibility
+from nas.search.objectives import Objectives
+from nas.search.run import SearchSettings, identity_of, run_search
 from nas.search.throughput import as_latency
+from search_spaces import Population
 
 
 @pytest.mark.parametrize(
@@ -49,3 +57,41 @@ def test_the_stricter_of_two_limits_counts() -> None:
 def test_a_request_limits_the_latency_of_its_batch() -> None:
     request = SearchRequest(budget=Limits(throughput="500img/s", memory="1MB"), batch=32)
     assert request.limits == {"latency": "64ms", "memory": "1MB", "size": None, "macs": None, "params": None}
+
+
+def asked(throughput: str, batch: int = 32, latency: str | None = None) -> Budget:
+    request = SearchRequest(budget=Limits(throughput=throughput, latency=latency), batch=batch)
+    return request.budget_of(request.limits["latency"])
+
+
+def test_a_search_by_throughput_is_told_by_throughput_and_known_by_latency() -> None:
+    budget = asked("500img/s")
+    assert str(budget) == "throughput at least 500 img/s"
+    assert str(asked("150%")) == "throughput at least 150% of the max net's"
+    assert str(asked("500img/s", latency="20ms")) == "latency at most 20 ms"  # the stricter one
+    identities = [identity_of(each, 0, SearchSettings(), "cpu") for each in (budget, Budget.parse(latency="64ms"))]
+    assert identities[0] == identities[1]
+    (record,) = budget.judged({"latency_ms": 60.0}, {"latency_ms": None}, {})
+    assert (record["typed"], record["throughput"]) == ("64ms", "500img/s")
+
+
+def test_a_throughput_that_no_network_has_says_what_can_be_had(objectives: Objectives) -> None:
+    with pytest.raises(InfeasibleBudget) as error:
+        check_feasibility(objectives, asked("1e6img/s"))
+    message = str(error.value)
+    assert "keeps --throughput 1e6img/s at batch 32 (at 95% confidence)" in message
+    assert "--latency" not in message
+    suggested = message.split("ask for ")[1].removesuffix(" or less")
+    assert suggested.endswith(" img/s")
+    table = str(check_feasibility(objectives, asked(suggested)))
+    assert f"({suggested})" in table
+
+
+def test_a_throughput_missed_when_measured_says_what_can_be_had(objectives: Objectives) -> None:
+    def measure(population: Population) -> tuple[np.ndarray, ...]:
+        return (np.full(len(population), 6.4),) * 3
+
+    settings = SearchSettings(EvolutionSettings(300), EvolutionSettings(300), finalists=2, rounds=1)
+    feasibility = check_feasibility(objectives, asked("10000img/s"))
+    with pytest.raises(BudgetMissed, match=r"kept 3.2 ms \(10000 img/s\) when .*; ask for at most 4\d+0 img/s, or"):
+        run_search(objectives, feasibility, settings=settings, device="bench", measure=measure)

@@ -92,7 +92,7 @@ def test_measuring_changes_nothing(tmp_path: Path) -> None:
         r".+, and \d.\d GB of memory: 4 epochs of 80 images; to shorten it: --train-time \d+s, or fewer epochs"
     )
     assert re.fullmatch(pattern, plan), plan
-    assert sum("validation max net" in sentence for sentence in heard.said) == 2
+    assert sum(": search-validation max net" in sentence for sentence in heard.said) == 2
     assert (told / "augmentation.png").is_file()
 
 
