@@ -14,11 +14,15 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 
-def read_image(path: Path, side: int) -> np.ndarray:
-    """The middle square of an image, (side, side, 3) in [0, 1]: as in training."""
+def read_image(path: Path, side: int, stored: int) -> np.ndarray:
+    """The middle square of an image, (side, side, 3) in [0, 1]; by way of the side `stored`, as in training."""
     with Image.open(path) as picture:
+        picture.draft("RGB", (stored, stored))  # lets JPEG decode at a fraction of its size
         picture.load()
-        orientation = picture.getexif().get(0x0112, 1)  # how the camera was held
+        try:
+            orientation = picture.getexif().get(0x0112, 1)  # how the camera was held
+        except Exception:  # what Pillow's reader stumbles over is not needed
+            orientation = 1
         turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Pillow's numbers of the way back
         if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the values
             values = np.asarray(picture).astype(np.float64)
@@ -34,7 +38,8 @@ def read_image(path: Path, side: int) -> np.ndarray:
         else:
             rgb = picture.convert("RGB")
     upright = rgb.transpose(turns[orientation]) if orientation in turns else rgb
-    return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    square = ImageOps.fit(upright, (stored, stored), Image.Resampling.BICUBIC)
+    return np.asarray(square.resize((side, side), Image.Resampling.BILINEAR), dtype=np.float32) / 255
 
 
 def main(model: Path, photos: list[Path]) -> None:
@@ -43,8 +48,10 @@ def main(model: Path, photos: list[Path]) -> None:
     about = session.get_modelmeta().custom_metadata_map
     fixed = session.get_inputs()[0].shape[0]  # images at once; a name where any number will do
     classes, mean, std = (json.loads(about[key]) for key in ("classes", "mean", "std"))
+    side = int(about["resolution"])
+    stored = int(about.get("stored_resolution", side))
     for photo in photos:
-        image = (read_image(photo, int(about["resolution"])) - mean) / std  # (side, side, 3)
+        image = (read_image(photo, side, stored) - mean) / std  # (side, side, 3)
         batch = image.transpose(2, 0, 1)[None].astype(np.float32)  # (1, 3, side, side)
         batch = batch.repeat(fixed if isinstance(fixed, int) else 1, axis=0)  # (fixed, 3, side, side)
         logits = session.run(["logits"], {"images": batch})[0][0]  # (classes,)

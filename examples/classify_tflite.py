@@ -14,11 +14,15 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 
-def read_image(path: Path, side: int) -> np.ndarray:
-    """The middle square of an image, (side, side, 3) in [0, 1]: as in training."""
+def read_image(path: Path, side: int, stored: int) -> np.ndarray:
+    """The middle square of an image, (side, side, 3) in [0, 1]; by way of the side `stored`, as in training."""
     with Image.open(path) as picture:
+        picture.draft("RGB", (stored, stored))  # lets JPEG decode at a fraction of its size
         picture.load()
-        orientation = picture.getexif().get(0x0112, 1)  # how the camera was held
+        try:
+            orientation = picture.getexif().get(0x0112, 1)  # how the camera was held
+        except Exception:  # what Pillow's reader stumbles over is not needed
+            orientation = 1
         turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Pillow's numbers of the way back
         if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the values
             values = np.asarray(picture).astype(np.float64)
@@ -34,7 +38,8 @@ def read_image(path: Path, side: int) -> np.ndarray:
         else:
             rgb = picture.convert("RGB")
     upright = rgb.transpose(turns[orientation]) if orientation in turns else rgb
-    return np.asarray(ImageOps.fit(upright, (side, side), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    square = ImageOps.fit(upright, (stored, stored), Image.Resampling.BICUBIC)
+    return np.asarray(square.resize((side, side), Image.Resampling.BILINEAR), dtype=np.float32) / 255
 
 
 def main(model: Path, photos: list[Path]) -> None:
@@ -43,8 +48,10 @@ def main(model: Path, photos: list[Path]) -> None:
     interpreter = Interpreter(model_path=str(model), num_threads=1)
     interpreter.allocate_tensors()
     (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    side = about["resolution"]
+    stored = about.get("stored_resolution", side)
     for photo in photos:
-        image = (read_image(photo, about["resolution"]) - about["mean"]) / about["std"]  # (side, side, 3)
+        image = (read_image(photo, side, stored) - about["mean"]) / about["std"]  # (side, side, 3)
         if source["dtype"] == np.int8:  # integers stand for scale * (integer - zero_point)
             scale, zero_point = source["quantization"]
             image = np.clip(np.round(image / scale + zero_point), -128, 127)

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
@@ -31,7 +31,7 @@ def cache_folder() -> Path | None:
     return Path(home) / "shrinkwrap-nas" if os.path.isabs(home) else None
 
 
-def kept_arrays(key: str) -> dict[str, NDArray[np.uint8]] | None:
+def kept_arrays(key: str) -> dict[str, NDArray[Any]] | None:
     """What was kept under `key`; None where there is nothing, or it is damaged."""
     folder = cache_folder()
     path = None if folder is None else folder / f"images_{key}.safetensors"
@@ -46,7 +46,7 @@ def kept_arrays(key: str) -> dict[str, NDArray[np.uint8]] | None:
     return None
 
 
-def keep_arrays(key: str, arrays: Mapping[str, NDArray[np.uint8]]) -> Path | None:
+def keep_arrays(key: str, arrays: Mapping[str, NDArray[Any]]) -> Path | None:
     """Keep `arrays` under `key` where there is room; where they lie."""
     folder, size = cache_folder(), sum(array.nbytes for array in arrays.values())
     if folder is None or size > MOST_BYTES / 2:

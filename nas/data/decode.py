@@ -1,7 +1,8 @@
 """One file becomes the pixels of its middle square, uint8 RGB; Pillow reads it.
 
 Files that look alike become alike: turned as the camera held it, transparent places on a white ground, deep pictures
-brought to eight bits by the range of their values and not cut off at 255. `examples/` read pictures by the same rules.
+brought to eight bits by the range of their values and not cut off at 255. `examples/` read pictures by the same
+rules, but for LAB.
 """
 
 import warnings

@@ -58,7 +58,8 @@ def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int 
         splits = {name: given[source].take(rows) for name, (source, rows) in origin.items()}
     train = splits["train"]
     sizes = ", ".join(f"{len(split):,} {_IN_WORDS[name]}" for name, split in splits.items())
-    statistics = channel_statistics(train)
+    # Where an unreadable image is to end the run, this is what finds it.
+    statistics = channel_statistics(train, content if settings.on_unreadable == "skip" else None, listener)
     data = ImageData(
         name=settings.name,
         classes=classes,

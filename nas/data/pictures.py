@@ -177,14 +177,24 @@ def _decoded(files: PictureFiles, part: _Part, workers: int, listener: Listener)
     key = facts.hexdigest()[:40]
     shape = (len(files), 3, files.side, files.side)
     kept = kept_arrays(key)
-    if kept is not None and kept.keys() == {"pixels", "digests"} and kept["pixels"].shape == shape:
-        return Decoded(kept["pixels"], kept["digests"], {})
+    if kept is not None and kept.keys() >= {"pixels", "digests"} and kept["pixels"].shape == shape:
+        return _tried_again(files, Decoded(kept["pixels"], kept["digests"], {}), kept.get("unread"))
     began = perf_counter()
     with listener.track("decoding images") as done:
         decoded = decode_all(files, workers, done)
-    if not decoded.faults and perf_counter() - began > _KEPT_FROM_S:
-        keep_arrays(key, {"pixels": decoded.pixels, "digests": decoded.digests})
+    if perf_counter() - began > _KEPT_FROM_S:
+        unread = {"unread": np.array(sorted(decoded.faults))} if decoded.faults else {}
+        keep_arrays(key, {"pixels": decoded.pixels, "digests": decoded.digests, **unread})
     return decoded
+
+
+def _tried_again(files: PictureFiles, kept: Decoded, unread: NDArray[np.int64] | None) -> Decoded:
+    """What was kept, with the files that could not be read then: perhaps they can be now."""
+    if unread is None:
+        return kept
+    again = files.__getitems__(unread.tolist())
+    kept.pixels[unread], kept.digests[unread] = again.pixels, again.digests
+    return Decoded(kept.pixels, kept.digests, {int(unread[place]): fault for place, fault in again.faults.items()})
 
 
 def _check_classes(name: SplitName, split: Split, layout: Layout) -> None:

@@ -34,7 +34,7 @@ class DataSettings:
     on_unreadable : ``skip`` an unreadable image and say so, or ``fail``.
     flip : whether training may mirror images; by default all but digits are.
     memory_gb : decoded images that need more (in GB of 1e9 bytes; 3 * resolution^2 bytes each) are read from their
-        files while training; by default 1.5.
+        files while training, or refused for CIFAR-10; by default 1.5.
     workers : processes that decode; by default one for each core. Results are the same with any number.
     mean, std : that pixels are normalised by, three numbers each, in units of pixel / 255; by default what the trained
         weights expect that training starts from, or those of the training images.

@@ -1,16 +1,25 @@
 """Mean and standard deviation of each channel, and what is wrong with them. Units: pixel / 255."""
 
+import hashlib
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
+import PIL
 import torch
+from numpy.typing import NDArray
 
+from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.dataset import Split
+from nas.data.decode import RULES
+from nas.progress import SILENT, Listener
 
 IMAGES = 10_000
 """More are not read for the statistics; the mean is then within a few thousandths."""
 _AT_ONCE = 256
 _DARK = 32
+_KEPT_FROM_S = 1.0
+"""What took longer to sum up than this, in seconds, is kept for the next command."""
 
 
 @dataclass(frozen=True)
@@ -28,20 +37,19 @@ class ChannelStatistics:
     remarks: tuple[str, ...]
 
 
-def channel_statistics(split: Split) -> ChannelStatistics:
-    """Of a split, read in batches; of a fixed sample where there are more than `IMAGES`."""
+def channel_statistics(split: Split, content: str | None = None, listener: Listener = SILENT) -> ChannelStatistics:
+    """Of a split, read in batches; of a fixed sample where there are more than `IMAGES`.
+
+    Parameters
+    ----------
+    content : digest of the files and splits that the images follow from; what is summed up is kept by it.
+    listener : is shown the progress of reading images from their files.
+    """
     rows = np.arange(len(split))
     if len(rows) > IMAGES:
         rows = np.sort(np.random.default_rng(0).permutation(rows)[:IMAGES])
-    total, squares = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)
-    first, alike, most = None, True, 0
-    for images, _ in split.batches(_AT_ONCE, rows):
-        first = images[:1] if first is None else first
-        alike = alike and torch.equal(images, first.expand_as(images))
-        most = max(most, int(images.max()))
-        pixels = images.to(torch.int64)  # exact integers
-        total += pixels.sum(dim=(0, 2, 3))
-        squares += pixels.square_().sum(dim=(0, 2, 3))
+    sums = torch.from_numpy(_sums(split, rows, content, listener))
+    total, squares, alike, most = sums[:3], sums[3:6], bool(sums[6]), int(sums[7])
     count = len(rows) * split.side**2
     mean = total.double() / count
     variance = squares.double() / count - mean.square()
@@ -60,3 +68,30 @@ def channel_statistics(split: Split) -> ChannelStatistics:
             f"the training images use only the darkest {most + 1} of 256 levels; brighten them if they can be"
         )
     return ChannelStatistics((m0, m1, m2), (s0, s1, s2), tuple(remarks))
+
+
+def _sums(split: Split, rows: NDArray[np.int64], content: str | None, listener: Listener) -> NDArray[np.int64]:
+    """Of the pixels and of their squares by channel, whether all images are alike, and the largest pixel: exact."""
+    facts = f"{RULES} {PIL.__version__} {content} {split.side} {split.streamed} {len(split)} {len(rows)}"
+    key = "sums_" + hashlib.sha256(facts.encode()).hexdigest()[:40]
+    kept = None if content is None else kept_arrays(key)
+    if kept is not None:
+        return kept["sums"]
+    began = perf_counter()
+    total, squares = torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)
+    first, alike, most, n = None, True, 0, 0
+    track = listener.track if split.streamed else SILENT.track
+    with track("mean and deviation of the images") as done:
+        for images, _ in split.batches(_AT_ONCE, rows):
+            first = images[:1] if first is None else first
+            alike = alike and torch.equal(images, first.expand_as(images))
+            most = max(most, int(images.max()))
+            pixels = images.to(torch.int64)
+            total += pixels.sum(dim=(0, 2, 3))
+            squares += pixels.square_().sum(dim=(0, 2, 3))
+            n += len(images)
+            done(n, len(rows))
+    sums = np.array([*total.tolist(), *squares.tolist(), alike, most], dtype=np.int64)
+    if content is not None and perf_counter() - began > _KEPT_FROM_S:
+        keep_arrays(key, {"sums": sums})
+    return sums

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from latency_tables.files import atomic_path, read_json, write_text
+from latency_tables.files import atomic_path, read_json, shown, write_text
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData, Split, prepare
 from nas.evaluation import calibration_batches
@@ -117,7 +117,7 @@ def export_checked(
         "accepted": accepted,
         "objective": objective,
         **judged,
-        "input": _input(kind, images),
+        "input": _input(kind, images, subnet.resolution),
         **describe(subnet, facts),
     }
     with atomic_path(written) as temporary:
@@ -128,28 +128,38 @@ def export_checked(
     return record
 
 
-def check_replaceable(paths: Sequence[Path], subnet: Subnet, search: str) -> None:
-    """Refuse to write where files of another network lie, which an export would replace or delete.
+def check_replaceable(paths: Sequence[Path], kinds: Sequence[FileKind], subnet: Subnet | None, search: str) -> None:
+    """Refuse to write where files of another network or precision lie, which an export would replace or delete.
 
     Parameters
     ----------
     paths : where each file goes.
-    subnet : the network.
+    kinds : of each file.
+    subnet : the network; None in the run folder, whose files are of its network.
     search : run folder that it comes from, as its files say it.
 
     Raises
     ------
-    ValueError : a file is there, and the JSON file beside it names neither these weights nor this search.
+    ValueError : a file is there, and the JSON file beside it names neither these weights nor this search, or another
+        precision.
     """
-    own = describe(subnet)["weights_sha256"]
-    for file in (name for path in paths for name in _names(path) if name.exists() or _beside(name).exists()):
+    own = None if subnet is None else describe(subnet)["weights_sha256"]
+    wanted = [(name, kind) for path, kind in zip(paths, kinds, strict=True) for name in _names(path)]
+    for file, kind in wanted:
+        if not (file.exists() or _beside(file).exists()):
+            continue
         known: dict[str, Any] = {}
         with suppress(ValueError, OSError):
             known = read_json(_beside(file), dict[str, Any])
-        if known.get("weights_sha256") != own and known.get("search") != search:
+        if own is not None and known.get("weights_sha256") != own and known.get("search") != search:
             raise ValueError(
                 f"{file} is of another network, or of an unknown one, and would be replaced or deleted; name another "
                 "place with --out PATH, or delete it first"
+            )
+        if (precision := known.get("precision", kind.precision)) != kind.precision:
+            raise ValueError(
+                f"{file} is the network in {shown(precision)}, and exporting it in {kind.precision} would replace or "
+                "delete that; name another place with --out PATH, or delete it first"
             )
 
 
@@ -190,11 +200,12 @@ def sentence(record: Mapping[str, Any]) -> str:
 
 
 def about(data: ImageData) -> dict[str, Any]:
-    """What whoever runs the network must know: classes and normalisation (of pixels divided by 255)."""
+    """What whoever runs the network must know: classes, normalisation (of pixels divided by 255), side of images."""
     return {
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
+        "stored_resolution": data.resolution,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
     }
 
@@ -256,10 +267,12 @@ def _scores(confusion: Confusion, of: str = "") -> dict[str, float]:
 
 
 def _parity_images(subnet: Subnet, data: ImageData) -> torch.Tensor:
-    """Validation images, and training images where those are too few."""
-    splits = (data.validation, data.train)
-    images = torch.cat([split.batch(np.arange(min(PARITY_IMAGES, len(split)))) for split in splits])[:PARITY_IMAGES]
-    return prepare(images, subnet.resolution, data.mean, data.std)
+    """Validation images of all classes, and training images where those are too few."""
+    images: list[torch.Tensor] = []
+    for split in (data.validation, data.train):
+        n = min(PARITY_IMAGES - sum(map(len, images)), len(split))
+        images.append(split.batch(np.linspace(0, len(split) - 1, n).astype(np.int64)))
+    return prepare(torch.cat(images), subnet.resolution, data.mean, data.std)
 
 
 def _prepared(split: Split, subnet: Subnet, data: ImageData) -> Iterator[torch.Tensor]:
@@ -267,13 +280,19 @@ def _prepared(split: Split, subnet: Subnet, data: ImageData) -> Iterator[torch.T
         yield prepare(images, subnet.resolution, data.mean, data.std)
 
 
-def _input(kind: FileKind, batch: int | None) -> str:
+def _input(kind: FileKind, batch: int | None, side: int) -> str:
     """How an image becomes the file's input, in words."""
     images = "n" if batch is None else batch
-    layout = f"({images}, 3, height, width)" if kind.format == "onnx" else f"({images}, height, width, 3)"
-    text = f"RGB pixels / 255, minus mean, divided by std, as {layout}"
+    layout = f"({images}, 3, {side}, {side})" if kind.format == "onnx" else f"({images}, {side}, {side}, 3)"
+    text = (
+        "the middle square of the upright picture, resized to stored_resolution and from there to resolution; RGB "
+        f"pixels / 255, minus mean, divided by std, as {layout}"
+    )
     if (kind.format, kind.precision) == ("tflite", "int8"):
-        return text + "; then divided by the input tensor's scale, plus its zero point, rounded, as int8"
+        return (
+            f"{text}; then divided by the input tensor's scale, plus its zero point, rounded, clipped to -128..127, as "
+            "int8"
+        )
     return text
 
 

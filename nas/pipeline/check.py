@@ -10,7 +10,7 @@ from pathlib import Path
 from latency_tables.writable import RUNS_HINT, check_writable
 from nas.pipeline.at_hand import AUTO, NONE, baseline_names
 from nas.pipeline.given import space_to_train
-from nas.pipeline.images import count_images
+from nas.pipeline.images import check_memory, count_images
 from nas.pipeline.initial import initial_space
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import EXPONENTS, OBJECTIVES, accuracy_of, check_objective
@@ -83,7 +83,8 @@ def check_training(request: TrainRequest) -> None:
             raise ValueError(
                 f"the weights of {request.init} are of the space {theirs}; leave --space {request.space.name} out"
             )
-    space_to_train(request)
+    space = space_to_train(request)
+    check_memory(request.data, int(space.resolution(space.max)[0]))
     if request.accelerator == "cuda":
         import torch  # takes seconds, but nothing else knows
 

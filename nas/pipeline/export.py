@@ -77,7 +77,7 @@ def export_again(
     ------
     MissingExtra : what writes one of the files is not installed; nothing is written then.
     ValueError : `source` is no finished search, its images are not there any more, a format cannot express the network,
-        or files of another network would be replaced; nothing is written then.
+        or files of another network or precision would be replaced; nothing is written then.
     ParityFailed : a float32 file computes something else than PyTorch.
     """
     for kind in kinds:
@@ -87,10 +87,9 @@ def export_again(
     check_formats(subnet.space, kinds, subnet.genotype[None])
     folder = paths[0].parent
     inside = folder.resolve() == source.resolve()
-    if not inside:
-        if (folder / FILE).exists():
-            raise ValueError(f"{folder} is the folder of another search; name another place with --out PATH")
-        check_replaceable(paths, subnet, str(source))
+    if not inside and (folder / FILE).exists():
+        raise ValueError(f"{folder} is the folder of another search; name another place with --out PATH")
+    check_replaceable(paths, kinds, None if inside else subnet, str(source))
     data = TrainedSupernet.of_search(record).data
     exports = [
         export_checked(

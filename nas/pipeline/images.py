@@ -1,13 +1,17 @@
 """What is known of a request's images before any of them is decoded: how many, and whether they changed."""
 
+from math import ceil
 from pathlib import Path
 
 from nas.data.folder import SplitName, read_layout
-from nas.data.settings import DataSettings
+from nas.data.resolution import side_for
+from nas.data.settings import MEMORY_GB, DataSettings
 from nas.data.splits import too_few
 from nas.pipeline.request import SearchRequest
 from nas.shipped import CARD
 from nas.shipped.card import read_card
+
+CIFAR10_IMAGES = 60_000
 
 
 def count_images(data: DataSettings) -> dict[SplitName, int]:
@@ -35,6 +39,30 @@ def count_images(data: DataSettings) -> dict[SplitName, int]:
         found[split] = sum(max(1, round(fraction * len(of_class))) for of_class in layout.files["train"])
         found["train"] -= found[split]
     return found
+
+
+def check_memory(data: DataSettings, largest: int) -> None:
+    """Refuse CIFAR-10 at a side at which it takes too much memory: its binary version is not read while training.
+
+    Parameters
+    ----------
+    largest : resolution that the search space reads.
+
+    Raises
+    ------
+    ValueError : it takes more than ``data.memory_gb``.
+    """
+    if data.name != "cifar10":
+        return
+    side = side_for(0, largest, data.resolution)
+    gb = CIFAR10_IMAGES * 3 * side**2 / 1e9
+    limit = MEMORY_GB if data.memory_gb is None else data.memory_gb
+    if gb > limit:
+        raise ValueError(
+            f"CIFAR-10 at {side} pixels takes {gb:.1f} GB of memory, twice that while it is read, and data.memory_gb="
+            f"{limit:g} allows less; type --resolution 64 (0.7 GB), data.memory_gb={ceil(gb)}, or --data FOLDER with "
+            "CIFAR-10 as JPEG files, which are read while training"
+        )
 
 
 def why_anew(request: SearchRequest) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx
 
-Layout = Literal["map", "last", "flat", "row", "apart", "swapped"]
+Layout = Literal["map", "last", "flat", "row", "averaged", "apart", "swapped"]
 
 
 class NotTraceable(ValueError):
@@ -22,8 +22,8 @@ class Map:
     name : of the layer that writes it.
     channels, size : of the feature map.
     layout : ``map`` is (B, C, H, W), ``last`` is (B, H, W, C), ``flat`` is (B, C * H * W),
-        ``row`` is (B, C, 1); in a channel shuffle,
-        ``apart`` is (B, groups, C / groups, H, W) and ``swapped`` is (B, C / groups, groups, H, W).
+        ``row`` is (B, C, 1), ``averaged`` is (B, C, H), of which the mean over height is still to be taken; in a
+        channel shuffle, ``apart`` is (B, groups, C / groups, H, W) and ``swapped`` is (B, C / groups, groups, H, W).
     groups : of a shuffle.
     """
 

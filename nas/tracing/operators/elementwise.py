@@ -55,7 +55,11 @@ def _clamp(graph: "Graph", node: fx.Node, x: Value, low: Any = None, high: Any =
 @operator("dropout", "feature_dropout", "alpha_dropout", "native_dropout")
 def _dropout(graph: "Graph", node: fx.Node, x: Value, p: float, train: bool = False) -> Value:
     if train:
-        raise refuse(node, "the network was exported in training mode; call .eval() first")
+        raise refuse(
+            node,
+            "its dropout is on in evaluation mode too; write F.dropout(x, p, training=self.training), and call .eval() "
+            "before torch.export",
+        )
     if p:
         graph.dropout.append(float(p))
     return x

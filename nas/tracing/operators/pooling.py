@@ -46,7 +46,11 @@ def _avg_pool(
         height, width = pair(padding)
         x = graph.add(node, "pad", feature_map(node, x, "map"), padding=(height, height, width, width))
         padding = 0
-    return _pool(graph, node, "avg_pool", x, kernel, stride, padding, ceil_mode)
+    source = feature_map(node, x, "map")
+    if pair(padding) == (0, 0) and pair(kernel) == (source.size, source.size):
+        # Perhaps of this one size alone (nn.AvgPool2d(7)): a module is tried at others; a .pt2 file gains them here.
+        return graph.add(node, "global_pool", source)
+    return _pool(graph, node, "avg_pool", source, kernel, stride, padding, ceil_mode)
 
 
 def _pool(
@@ -95,9 +99,13 @@ def _adaptive_pool(graph: "Graph", node: fx.Node, x: Value, size: Any) -> Any:
 
 @operator("mean")
 def _mean(graph: "Graph", node: fx.Node, x: Value, axes: Any, keepdim: bool = False, **options: Any) -> Map:
-    source = feature_map(node, x, "map", "last")
+    source = feature_map(node, x, "map", "last", "averaged")
+    if source.layout == "averaged" and [axis % 3 for axis in axes] == [2] and not keepdim:
+        return graph.add(node, "global_pool", source).as_layout("flat")
     dimensions = sorted(axis % 4 for axis in axes)
-    if dimensions != ([2, 3] if source.layout == "map" else [1, 2]):
+    if source.layout == "map" and dimensions in ([2], [3]) and not keepdim:
+        return source.as_layout("averaged")
+    if source.layout == "averaged" or dimensions != ([2, 3] if source.layout == "map" else [1, 2]):
         raise refuse(node, "means are known over height and width")
     return graph.add(node, "global_pool", source).as_layout(source.layout if keepdim else "flat")
 

@@ -78,6 +78,8 @@ MISTAKES = [
     ("search experiment=dmeo", "unknown experiment 'dmeo'; known: demo"),
     ("train data.root=./few", "--data ./few"),
     ("train --data cifar10", "data=cifar10 needs the folder of its images: data.root=PATH"),
+    ("train data=cifar10 data.root=empty --space mobilenet_v3", "CIFAR-10 at 224 pixels takes 9.0 GB"),
+    ("train data=cifar10 data.root=empty --resolution 96", "type --resolution 64 (0.7 GB), data.memory_gb=2, or"),
     ("train data=folder", "data=folder needs the folder of its images: data.root=PATH"),
     ("search --latency 60% --evaluations 200", "--evaluations is of no use here: the images of cifar10 do not come"),
     ("search --latency 60% --storage sqlite:///x.db", "leave it out, or type --supernet cifar10 --data PATH"),

@@ -16,6 +16,7 @@ from latency_tables.sealed import BLANK, KEY, seal
 from nas.data import DataSettings, contents
 from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.contents import content_digest, hash_files
+from nas.data.streaming import StreamedImages
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest
 
@@ -135,6 +136,49 @@ def test_decoded_images_are_kept_for_the_next_command(tmp_path: Path, monkeypatc
         file.write_bytes(b"damaged")
     with pytest.raises(AssertionError, match="decoded again"):
         read(root)
+
+
+def test_an_unreadable_image_is_tried_again_and_the_others_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nas.data import pictures
+
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(pictures, "_KEPT_FROM_S", -1.0)
+    root = photos(tmp_path / "photos", ["a", "b"], n=10)
+    (root / "a" / "2.png").write_bytes(b"no picture")
+    before, told = read(root)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(pictures, "decode_all", refuse)
+    after, told_again = read(root)
+    assert told_again == told
+    assert "skipped 1 of 20 images that cannot be read: a/2.png" in told
+    assert (after.skipped, after.fingerprint) == (before.skipped, before.fingerprint)
+    assert after.train.digest() == before.train.digest()
+    monkeypatch.setattr("nas.data.streaming.read_square", lambda *_: np.full((3, 16, 16), 7, dtype=np.uint8))
+    assert read(root)[0].skipped == ()  # the package that reads it has been installed since
+
+
+def test_what_is_summed_up_of_images_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nas.data import statistics
+
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(statistics, "_KEPT_FROM_S", -1.0)
+    root = photos(tmp_path / "photos", ["a", "b"])
+    before, _ = read(root, memory_gb=0.0, workers=0)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(StreamedImages, "batches", refuse)
+    after, _ = read(root, memory_gb=0.0, workers=0)
+    assert (after.mean, after.std) == (before.mean, before.std)
+    for other in ({"resolution": 24}, {"seed": 1}, {"on_unreadable": "fail"}):
+        with pytest.raises(AssertionError, match="read again"):
+            read(root, memory_gb=0.0, workers=0, **other)
 
 
 def test_the_cache_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from pictures import photo, photos, read
 from PIL import Image
 
 from nas.data.decode import read_square
+from nas.data.transforms import resize
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
+SCRIPTS = ("classify_onnx.py", "classify_tflite.py")
 SIDE = 16
 
 
@@ -23,7 +26,7 @@ def grey() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, size=(SIDE, SIDE), dtype=np.uint8)
 
 
-def example(script: str) -> Callable[[Path, int], NDArray[np.float32]]:
+def example(script: str) -> Callable[[Path, int, int], NDArray[np.float32]]:
     """`read_image` of a script, whose runtime may not be installed."""
     names = ("onnxruntime", "ai_edge_litert", "ai_edge_litert.interpreter")
     with pytest.MonkeyPatch.context() as patch:  # other tests import the real ones
@@ -65,8 +68,8 @@ def test_deep_pictures_are_scaled_by_their_range(tmp_path: Path, kind: str) -> N
     if kind == "F of any range":
         expected.flat[:3] = 0, 255, 0
     assert np.abs(read_square(path, SIDE)[0].astype(int) - expected).max() <= 1
-    for script in ("classify_onnx.py", "classify_tflite.py"):
-        found = example(script)(path, SIDE) * 255
+    for script in SCRIPTS:
+        found = example(script)(path, SIDE, SIDE) * 255
         assert np.abs(found - read_square(path, SIDE).transpose(1, 2, 0)).max() < 1e-3, script
 
 
@@ -110,7 +113,7 @@ def test_transparent_places_lie_on_white(tmp_path: Path, kind: str) -> None:
         shown.append(read_square(path, SIDE))
         assert np.abs(shown[-1][:, :6].astype(int) - 255).max() <= 1
         assert np.abs(shown[-1][:, -6:].astype(int) - 100).max() <= 1
-        found = example("classify_onnx.py")(path, SIDE) * 255
+        found = example("classify_onnx.py")(path, SIDE, SIDE) * 255
         assert np.abs(found - shown[-1].transpose(1, 2, 0)).max() < 1e-3
     assert (shown[0] == shown[1]).all()
 
@@ -139,8 +142,8 @@ def test_a_picture_is_turned_as_the_camera_was_held(tmp_path: Path, orientation:
     assert found[0, :6, :6].min() > 200, "red is at the top left"
     assert found[1, :6, -6:].min() > 200, "green is at the top right"
     assert found[:, -6:].max() < 60
-    for script in ("classify_onnx.py", "classify_tflite.py"):
-        assert np.abs(example(script)(path, SIDE) * 255 - found.transpose(1, 2, 0)).max() < 1e-3
+    for script in SCRIPTS:
+        assert np.abs(example(script)(path, SIDE, SIDE) * 255 - found.transpose(1, 2, 0)).max() < 1e-3
 
 
 def odd_exif(path: Path, kind: str) -> None:
@@ -165,6 +168,17 @@ def test_odd_exif_does_not_matter(tmp_path: Path, kind: str) -> None:
     data, said = read(tmp_path, on_unreadable="fail")
     assert "a/odd.jpg" in data.train.names + data.validation.names + data.test.names
     assert "skipped" not in said
+    for script in SCRIPTS:
+        assert example(script)(tmp_path / "a" / "odd.jpg", SIDE, SIDE).shape == (SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_examples_read_a_photograph_by_way_of_the_side_that_it_is_kept_at(tmp_path: Path, script: str) -> None:
+    path = photo(tmp_path / "x.jpg", 0, (300, 200))
+    kept = torch.from_numpy(read_square(path, 2 * SIDE).copy())[None]
+    expected = resize(kept, SIDE)[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(example(script)(path, SIDE, 2 * SIDE) * 255 - expected).max() < 1.5
+    assert np.abs(example(script)(path, SIDE, SIDE) * 255 - expected).max() > 5
 
 
 class Trouble(Exception):

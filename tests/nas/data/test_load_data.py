@@ -10,7 +10,8 @@ import torch
 import yaml
 from PIL import Image
 
-from nas.data import DataSettings, ImageData, load_data
+from nas.data import DataSettings, ImageData, cifar10, load_data
+from nas.data.transforms import resize
 from nas.progress import Listener
 
 DATA = sorted((Path(__file__).parents[3] / "conf" / "data").glob("*.yaml"))
@@ -222,6 +223,24 @@ def test_cifar10_binary_version(tmp_path: Path) -> None:
     assert (data.test.images[0, 0] == 255).all()
     assert not (data.test.images[0, 1] == 255).all()
     assert load_data(DataSettings("cifar10", tmp_path / "cifar-10-batches-bin")).fingerprint == data.fingerprint
+
+
+def test_cifar10_is_enlarged_a_few_images_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once: list[int] = []
+
+    def few(images: torch.Tensor, resolution: int) -> torch.Tensor:
+        at_once.append(len(images))
+        return resize(images, resolution)
+
+    monkeypatch.setattr(cifar10, "resize", few)
+    monkeypatch.setattr(cifar10, "_AT_ONCE", 30)
+    write_cifar10(tmp_path / "cifar-10-batches-bin")
+    train, _, _ = cifar10.read_cifar10(tmp_path, 48)
+    assert at_once == [30, 30, 30, 10, 20]
+    assert isinstance(train.images, torch.Tensor)
+    small, _, _ = cifar10.read_cifar10(tmp_path, 32)
+    assert isinstance(small.images, torch.Tensor)
+    assert torch.equal(train.images, resize(small.images, 48))
 
 
 def test_cifar10_refusals(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data import ImageData
+from nas.data import ImageData, prepare
 from nas.evaluation.confusion import Confusion
 from nas.export import checked
 from nas.export.checked import Int8Judged, check_replaceable, export_checked, rejections
@@ -99,17 +99,49 @@ def test_an_int8_file_that_lost_too_much_is_marked(
 @pytest.mark.parametrize("there", ["subnet.int8.onnx", "subnet.int8.rejected.onnx"])
 def test_files_of_another_network_are_not_replaced(there: str, learnt: Subnet, tmp_path: Path) -> None:
     path, beside = tmp_path / INT8.file_name, tmp_path / f"{there}.json"
-    check_replaceable([path], learnt, "runs/b")
+    check_replaceable([path], [INT8], learnt, "runs/b")
     (tmp_path / there).write_text("a network")
     refused = pytest.raises(ValueError, match=rf"{there} is of another network, .* name another place with --out PATH")
     for known in (None, "no JSON", '{"weights_sha256": "0", "search": "runs/a"}'):
         if known is not None:
             beside.write_text(known)
         with refused:
-            check_replaceable([path], learnt, "runs/b")
-    check_replaceable([path], learnt, "runs/a")
+            check_replaceable([path], [INT8], learnt, "runs/b")
+    check_replaceable([path], [INT8], learnt, "runs/a")
     beside.write_text(json.dumps({"weights_sha256": describe(learnt)["weights_sha256"], "search": "runs/a"}))
-    check_replaceable([path], learnt, "runs/b")
+    check_replaceable([path], [INT8], learnt, "runs/b")
+
+
+@pytest.mark.parametrize("there", ["net.onnx", "net.rejected.onnx"])
+def test_a_file_of_the_same_network_in_another_precision_is_not_replaced(
+    there: str, learnt: Subnet, tmp_path: Path
+) -> None:
+    known = {"weights_sha256": describe(learnt)["weights_sha256"], "precision": "float32"}
+    (tmp_path / f"{there}.json").write_text(json.dumps(known))
+    path = tmp_path / "net.onnx"
+    for subnet in (learnt, None):
+        with pytest.raises(ValueError, match=rf"{there} is the network in float32, .* another place with --out PATH"):
+            check_replaceable([path], [INT8], subnet, "runs/a")
+        check_replaceable([path], [FileKind()], subnet, "runs/a")
+
+
+def test_the_images_compared_are_of_all_classes(learnt: Subnet, digits: ImageData) -> None:
+    order = np.argsort(digits.validation.labels.numpy(), kind="stable")
+    data = replace(digits, validation=digits.validation.take(order))
+    images = checked._parity_images(learnt, data)
+    split = prepare(data.validation.images, learnt.resolution, data.mean, data.std)
+    rows = [int(np.flatnonzero((split == image).all(dim=(1, 2, 3)))[0]) for image in images]
+    assert len(set(rows)) == 256
+    assert set(data.validation.labels[rows].tolist()) == set(range(10))
+
+
+def test_what_is_said_of_the_input_is_all_that_an_app_must_do(
+    learnt: Subnet, digits: ImageData, tmp_path: Path
+) -> None:
+    record = export_checked(learnt, digits, tmp_path / "subnet.onnx", FileKind())
+    assert (record["stored_resolution"], record["resolution"]) == (32, 16)
+    assert record["input"].startswith("the middle square of the upright picture, resized to stored_resolution")
+    assert "clipped to -128..127" in checked._input(FileKind("tflite", "int8"), 1, 16)
 
 
 def test_a_drop_of_exactly_the_limit_is_allowed(

@@ -17,6 +17,7 @@ from nas.export.network_file import FileKind, network_file, read_metadata
 from nas.export.onnx_graph import onnx_graph
 from nas.export.parity import ParityFailed, check_parity
 from nas.export.tflite_graph import tflite_graph
+from nas.supernet import Subnet
 from search_spaces import SPACES, LayerSpec, get_space
 
 
@@ -80,18 +81,27 @@ def test_other_normalisation_statistics_are_found(form: str, tmp_path: Path, dig
         check_parity(path, subnet, some_images(digits, 32))
 
 
-def test_another_class_is_found_even_within_the_tolerance(tmp_path: Path, digits: ImageData) -> None:
+def nearly_equal(folder: Path, gap: float) -> tuple[Path, Subnet]:
+    """A file and a network whose two first classes are so far apart, each the other way round; the largest is 1."""
     subnet = trained_like(get_space("mobilenet_v3_small_images"))
-    path = write(tmp_path, subnet)
-    with torch.no_grad():  # the two first classes now are a hair apart, on the other side
-        linear = next(m for m in subnet.modules() if isinstance(m, torch.nn.Linear))
-        linear.weight[:] = linear.weight[0].clone()
-        linear.bias[:] = torch.tensor([0.0, -1e-4, *[-1.0] * 8])
-    path.write_bytes(network_file(subnet, FileKind()))
+    linear = next(m for m in subnet.modules() if isinstance(m, torch.nn.Linear))
     with torch.no_grad():
-        linear.bias[1] = 1e-4
+        linear.weight.zero_()
+        linear.bias[:] = torch.tensor([1.0, 1 - gap, *[0.0] * 8])
+        path = write(folder, subnet)
+        linear.bias[1] = 1 + gap
+    return path, subnet
+
+
+def test_another_class_is_found_even_within_the_tolerance(tmp_path: Path, digits: ImageData) -> None:
+    path, subnet = nearly_equal(tmp_path, 4e-4)
     with pytest.raises(ParityFailed, match="agrees on 0.0%"):
         check_parity(path, subnet, some_images(digits, 32))
+
+
+def test_a_tie_may_be_decided_otherwise(tmp_path: Path, digits: ImageData) -> None:
+    path, subnet = nearly_equal(tmp_path, 4e-5)
+    assert check_parity(path, subnet, some_images(digits, 32)).top1_agreement == 0
 
 
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ def test_nothing_is_written_over_another_network(tmp_path: Path, monkeypatch: py
         export_again(source, [models / "subnet.onnx"], [FileKind()])
     with pytest.raises(AssertionError, match="its images were read"):
         export_again(source, [source / "subnet.onnx"], [FileKind()])
+    (source / "subnet.onnx.json").write_text('{"precision": "float32"}')
+    with pytest.raises(ValueError, match=r"subnet.onnx is the network in float32, .* name another place"):
+        export_again(source, [source / "subnet.onnx"], [FileKind("onnx", "int8")])
 
 
 def test_the_batch_of_a_search_is_the_one_that_it_was_asked_for() -> None:

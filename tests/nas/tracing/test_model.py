@@ -179,6 +179,23 @@ def test_a_network_for_one_size_says_so_once() -> None:
     assert adopted.space.costs(adopted.space.max).params[0] == sum(p.numel() for p in ForSmallImages().parameters())
 
 
+@pytest.mark.parametrize("network", ["pooled_by_its_size", "averaged_twice"])
+def test_a_global_pooling_written_by_hand_keeps_the_resolutions(network: str) -> None:
+    model = load_model(f"{OWN}:{network}", resolution=SIDE)
+    adopted = adopt(model)
+    assert adopted.notes == ()
+    assert len(adopted.space.resolutions) == 4
+    assert model.module is not None
+    with torch.inference_mode():
+        torch.testing.assert_close(adopted.supernet(images()), model.module(images()), rtol=1e-4, atol=1e-4)
+
+
+def test_a_pooling_of_one_size_alone_does_not() -> None:
+    adopted = adopt(load_model(f"{OWN}:pooled_at_one_size", resolution=SIDE))
+    assert adopted.space.resolutions == (SIDE,)
+    assert "cannot take images of" in adopted.notes[0]
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_exported_program(tmp_path: Path, batch: int) -> None:
     module = Small().eval()
@@ -222,6 +239,10 @@ def test_an_exported_program_of_any_batch_or_in_basic_operators(tmp_path: Path) 
         (
             f"{OWN}:of_pixels",
             r"module norm \(BatchNorm1d\) uses .*batch-norm of a flattened map has statistics of each",
+        ),
+        (
+            f"{OWN}:dropping",
+            r"its dropout is on in evaluation mode too; write F.dropout\(x, p, training=self.training\)",
         ),
         (f"{OWN}:repeating", "repeating is known of maps of one pixel that are then added or multiplied"),
         (f"{OWN}:softmax", r"module last \(Softmax\) uses the operator aten.softmax.int, which cannot be made elastic"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -121,6 +123,28 @@ class Gated(nn.Module):
         x = x * gate.expand_as(x) + (1 - gate).expand(-1, -1, height, width) * torch.relu(x)
         scores = self.classify(x.mean((2, 3)))
         return scores / 0.07 if self.behind is None else self.behind(scores)
+
+
+class Pooled(nn.Module):
+    """Its global pooling is written in one of the ways that are older than `AdaptiveAvgPool2d`."""
+
+    def __init__(self, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem, self.classify, self.pool = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(32, 4), pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.pool(self.stem(images).relu()).flatten(1))
+
+
+class Dropping(nn.Module):
+    """Its dropout does not know that it is evaluated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.classify = nn.Conv2d(3, 32, 3, 2, 1), nn.Linear(32, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(nn.functional.dropout(self.stem(images).mean((2, 3))))
 
 
 class Scale(nn.Module):
@@ -257,6 +281,22 @@ def of_pixels() -> nn.Module:
 
 def repeating() -> nn.Module:
     return Repeating()
+
+
+def pooled_by_its_size() -> nn.Module:
+    return Pooled(lambda x: nn.functional.avg_pool2d(x, x.size()[2:]))
+
+
+def averaged_twice() -> nn.Module:
+    return Pooled(lambda x: x.mean(3).mean(2))
+
+
+def pooled_at_one_size() -> nn.Module:
+    return Pooled(nn.AvgPool2d(32))
+
+
+def dropping() -> nn.Module:
+    return Dropping()
 
 
 def windows() -> nn.Module:
