@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
+from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
@@ -18,7 +19,6 @@ from nas.pipeline.search import (
     names_of,
     prepare_task,
     run_task,
-    say_expected_time,
 )
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
