@@ -105,6 +105,8 @@ class NASBench201Space(SearchSpace):
     ValueError : a number that is not positive, resolutions not as above.
     """
 
+    may_be_cut = True
+
     def __init__(self, *, channels: int, cells: int, resolutions: Sequence[int], num_classes: int) -> None:
         self.resolutions = ascending("resolutions", resolutions)
         if any(resolution % 4 for resolution in self.resolutions):

@@ -39,7 +39,10 @@ class SearchSpace(ABC):
     ----------
     columns : column of each gene in a genotype, by the gene's name.
     resolution_column : that of the gene that chooses the resolution; None where all networks read one size.
+    may_be_cut : whether there are networks that nothing of the image gets through; see `connected`.
     """
+
+    may_be_cut = False
 
     def __init__(self, name: str, genes: Sequence[Gene], slots: Sequence[Slot], num_classes: int) -> None:
         if num_classes < 1:

@@ -48,11 +48,16 @@ def main() -> None:
         "python": platform.python_version(),
         "seeds": options.seeds,
     } | {name: version(name) for name in ("numpy", "scipy", "torch", "torchvision", "timm")}
+    kept = RESULTS / "conditions.json"
+    before = about if options.fresh or not kept.exists() else json.loads(kept.read_text(encoding="utf-8"))
+    if differ := [f"{key} {before.get(key)}" for key in about if before.get(key) != about[key]]:
+        parser.error(f"the rows in {RESULTS} were made with {', '.join(differ)}; add --fresh to judge all devices anew")
     print(json.dumps(about), file=sys.stderr)
     trace_all()
     fleet: dict[str, Published] = {c.name: p for c in CONDITIONS if (p := read_published(c)) is not None}
     runs, devices = _read("runs", options.fresh), _read("devices", options.fresh)
     done = {row["device"] for row in devices}
+    write_text(kept, json.dumps(about, indent=1) + "\n")
     for name in (name for name in fleet if name not in done):
         found, row = judge(name, fleet, options.seeds)
         runs, devices = runs + found, [*devices, row]
@@ -61,7 +66,6 @@ def main() -> None:
         print(f"{name}: {row['families_left_out']:.1%}, smallest {row['smallest_left_out']:.1%}", flush=True)
     table = summary(pd.DataFrame(runs))
     write_text(RESULTS / "summary.csv", table.to_csv(index=False))
-    write_text(RESULTS / "conditions.json", json.dumps(about, indent=1) + "\n")
     shipped = ship(fleet, Path(latency_tables.__file__).parent)
     pd.set_option("display.width", 200)
     wide = table.pivot_table(index=["kind", "left_out", "method"], columns="n", values=["mape", "spearman"], sort=False)

@@ -14,8 +14,10 @@ import argparse  # noqa: E402
 import json  # noqa: E402
 import platform  # noqa: E402
 import sys  # noqa: E402
+from dataclasses import replace  # noqa: E402
 from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
@@ -29,8 +31,25 @@ from nas.search.evolution.strategies import run_strategy  # noqa: E402
 from nas.search.run import SearchSettings  # noqa: E402
 
 MOMENTS = [0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 3.0]
-TABLES = ("macro", "help_budgets", "fronts", "once_for_all", "strategies")
-METHODS_OF_PEERS = ("once-for-all finder", "pymoo NSGA-II", "Optuna NSGA-II", "Optuna TPE")
+EFFORT = {
+    "macro": ("seeds",),
+    "help_budgets": ("peer_seeds",),
+    "fronts": ("peer_seeds", "seconds"),
+    "once_for_all": ("seeds", "peer_seeds", "evaluations", "generations"),
+    "strategies": ("seeds",),
+}
+"""The tables, and what of the words each follows from."""
+PEERS = {
+    "once-for-all finder": "ofa",
+    "pymoo NSGA-II": "pymoo",
+    "Optuna NSGA-II": "optuna",
+    "Optuna TPE": "optuna",
+}
+"""Their packages, by method."""
+PEERS_FOLLOW = ("peer_seeds", "seconds", "generations")
+ABSENT = "absent"
+LONGER = "ours, 40,000 evaluations"
+"""About as many as pymoo gets through in three seconds."""
 WORST = np.array([-0.70, 45.0])
 """Minus the accuracy and the latency that hypervolumes are taken up to."""
 
@@ -65,11 +84,10 @@ def against_finder(task: Task, seeds: int, finder_seeds: int, evaluations: int, 
 
 
 def fronts(task: Task, seeds: int, seconds: float) -> pd.DataFrame:
-    """Hypervolume of accuracy and latency against CPU time."""
+    """Hypervolume of accuracy and latency against CPU time; ours as `nas search` runs it, and longer."""
 
-    def ours(seed: int) -> Recorder:
+    def ours(seed: int, settings: EvolutionSettings) -> Recorder:
         recorder = Recorder(task)
-        settings = EvolutionSettings(evaluations=40_000, parents=100, children=100)
 
         class Front:
             def objectives(self, population: np.ndarray) -> np.ndarray:
@@ -81,8 +99,10 @@ def fronts(task: Task, seeds: int, seconds: float) -> pd.DataFrame:
         run_strategy("nsga2", task.space, Front(), rng=np.random.default_rng(seed), settings=settings)
         return recorder
 
+    product = SearchSettings().front
     methods = {
-        "ours": ours,
+        "ours": lambda seed: ours(seed, product),
+        LONGER: lambda seed: ours(seed, replace(product, evaluations=40_000)),
         "pymoo NSGA-II": lambda seed: peers.pymoo_front(task, seed, seconds),
         "Optuna NSGA-II": lambda seed: peers.optuna_front(task, seed, seconds, "NSGA-II"),
         "Optuna TPE": lambda seed: peers.optuna_front(task, seed, seconds, "TPE"),
@@ -97,8 +117,9 @@ def fronts(task: Task, seeds: int, seconds: float) -> pd.DataFrame:
                 break
             values = recorder.curve(lambda points: hypervolume(points, WORST), MOMENTS)
             n = sum(map(len, recorder.objectives))
-            rows += [(method, seed, moment, value, n) for moment, value in zip(MOMENTS, values, strict=True)]
-    return pd.DataFrame(rows, columns=["method", "seed", "cpu_s", "hypervolume", "evaluations"])
+            about = (n, recorder.seconds[-1])
+            rows += [(method, seed, moment, value, *about) for moment, value in zip(MOMENTS, values, strict=True)]
+    return pd.DataFrame(rows, columns=["method", "seed", "cpu_s", "hypervolume", "evaluations", "s_in_all"])
 
 
 def main() -> int:
@@ -109,7 +130,9 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, default=20_000, help="of our search (`nas search`: 20,000)")
     parser.add_argument("--generations", type=int, default=500, help="of once-for-all's finder (its default: 500)")
     parser.add_argument("--seconds", type=float, default=3.0, help="CPU seconds of each search for a front")
-    parser.add_argument("--only", nargs="+", choices=TABLES, default=TABLES, help="tables to make anew (default all)")
+    parser.add_argument(
+        "--only", nargs="+", choices=EFFORT, default=tuple(EFFORT), help="tables to make anew (default all)"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     try:
@@ -117,21 +140,27 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    for name in TABLES:
+    for name in EFFORT:
         if name not in arguments.only and not (path := arguments.out / f"{name}.csv").is_file():
             print(f"there is no {path}; name {name} in --only too", file=sys.stderr)
             return 2
-    task = Task(data)
-    conditions = {
+    about = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work, CPU time of one thread",
         "python": platform.python_version(),
         **{package: _version(package) for package in ("numpy", "torch", "optuna", "pymoo", "ofa")},
-        **{key: str(value) for key, value in vars(arguments).items() if key != "out"},
     }
+    kept = arguments.out / "conditions.json"
+    known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    conditions = {name: about | {key: getattr(arguments, key) for key in EFFORT[name]} for name in arguments.only}
+    try:
+        for name in arguments.only:
+            conditions[name] = with_absent(conditions[name], known.get(name, {}), arguments.out / f"{name}.csv")
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     print(json.dumps(conditions, indent=1))
     arguments.out.mkdir(parents=True, exist_ok=True)
-    write_text(arguments.out / "conditions.json", json.dumps(conditions, indent=1) + "\n")
-
+    task = Task(data)
     finder_seeds = arguments.peer_seeds
     try:
         import ofa.tutorial  # noqa: F401
@@ -152,6 +181,8 @@ def main() -> int:
         path = arguments.out / f"{name}.csv"
         if name in arguments.only:
             write_text(path, with_skipped(run().round(5), path).to_csv(index=False))
+            known[name] = conditions[name]
+            write_text(kept, json.dumps({each: known[each] for each in EFFORT if each in known}, indent=1) + "\n")
         results[name] = pd.read_csv(path, dtype={"budget_mmacs": str})
         print(f"\n{name}\n{figure.summary(name, results[name]).round(4).to_string()}")
     figure.draw(results).savefig(arguments.out / "search_speed.png", dpi=130)
@@ -163,15 +194,36 @@ def with_skipped(made: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not path.is_file() or "method" not in made:
         return made
     before = pd.read_csv(path, dtype={"budget_mmacs": str})
-    kept = before[before["method"].isin(METHODS_OF_PEERS) & ~before["method"].isin(made["method"])]
+    kept = before[before["method"].isin(PEERS) & ~before["method"].isin(made["method"])]
     return pd.concat([made, kept], ignore_index=True)
+
+
+def with_absent(conditions: dict[str, Any], before: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The conditions of a table, with the versions of peers that are absent now and whose rows in `path` are kept.
+
+    Raises
+    ------
+    ValueError : these rows were made under other conditions.
+    """
+    methods = set(pd.read_csv(path).get("method", ())) if path.is_file() else set()
+    packages = {PEERS[method] for method in sorted(methods & set(PEERS))}
+    for package in sorted(name for name in packages if conditions[name] == ABSENT):
+        for key in PEERS_FOLLOW:
+            if key in conditions and before.get(key) != conditions[key]:
+                word = f"--{key.replace('_', '-')}"
+                raise ValueError(
+                    f"the rows of {package} in {path} were made with {word} {before.get(key)}, not {conditions[key]}; "
+                    f"install it, or type {word} {before.get(key)}"
+                )
+        conditions = conditions | {package: before.get(package, ABSENT)}
+    return conditions
 
 
 def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "absent"
+        return ABSENT
 
 
 if __name__ == "__main__":

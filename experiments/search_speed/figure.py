@@ -14,6 +14,7 @@ from experiments.search_speed.task import KNOWN
 
 COLOURS = {
     "ours": "#0072B2",
+    "ours, 40,000 evaluations": "#56B4E9",
     "once-for-all finder": "#D55E00",
     "pymoo NSGA-II": "#E69F00",
     "Optuna NSGA-II": "#009E73",

@@ -17,6 +17,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from latency_tables.files import shown
 from latency_tables.scratch import scratch_folder
 from latency_tables.writable import check_writable
 from nas.cli import interrupted
@@ -24,9 +25,10 @@ from nas.cli.arguments import former, hydra_arguments, recorded_settings, sets
 from nas.cli.config import SETTINGS, defaults
 from nas.cli.flags import CommandLine, quote
 from nas.cli.job import CODES_FOLDER, Ended, Job
-from nas.cli.outcome import EXIT_BAD_ARGUMENT, EXIT_OK, EXIT_OTHER, fail, one_sentence, outcome
+from nas.cli.outcome import EXIT_BAD_ARGUMENT, EXIT_OK, EXIT_OTHER, LONGEST, fail, one_sentence, outcome
 from nas.cli.passwords import without_passwords
 from nas.cli.verb import Verb
+from nas.errors import Failure
 from nas.openmp import wait_without_spinning
 from nas.pipeline.run_folder import new_run_folder
 from nas.shipped.conf import CONF
@@ -53,7 +55,9 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
             arguments.append(f"hydra.sweep.dir={quote(str(sweep))}")
     except ValueError as error:
         return fail(verb.name, str(error), EXIT_BAD_ARGUMENT)
-    except OSError as error:
+    except HydraException as error:
+        return fail(verb.name, one_sentence(error), EXIT_BAD_ARGUMENT)
+    except (OSError, Failure) as error:
         code, sentence = outcome(error)
         return fail(verb.name, sentence, code)
     register_settings()
@@ -73,6 +77,8 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
             return fail(verb.name, interrupted.sentence(), EXIT_OTHER)
         except Exception as error:
             code, sentence = outcome(error)
+            if sweep is not None and verb.name == "search":  # the launcher failed, or one of its jobs was killed
+                sentence = f"{shown(sentence, LONGEST // 2)}; type: nas report {sweep}, when the other runs have ended"
             return fail(verb.name, sentence, code)
         finally:
             del os.environ[CODES_FOLDER]

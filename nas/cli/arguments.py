@@ -10,14 +10,16 @@ import re
 import shlex
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from latency_tables.files import shown
 from nas.cli.config import PATHS, SETTINGS, text_keys
 from nas.cli.flags import FLAGS, CommandLine, flag_of, quote
-from nas.cli.overrides import GROUPS, check_overrides, parse_override, text_of
+from nas.cli.overrides import GROUPS, check_overrides, chosen, parse_override, text_of
 from nas.cli.verb import Verb
+from nas.errors import MissingExtra
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings, to_plain
 from nas.shipped import usual_supernet
 from nas.shipped.conf import choices, read_choice, set_by_experiment
@@ -29,6 +31,13 @@ if TYPE_CHECKING:
 ASKED_AGAIN = {"former", "budget", "confidence", "seed", "name", "json", "runs", "hydra"}
 # Of a measuring, what the command that follows it has not in common with it.
 OF_ONE_MEASURING = {"device", "samples", "suggest", "again", "source", "seed", "name", "json"}
+# What starts the runs of a sweep in other processes or on a cluster: its package, and the extra that brings it.
+_SUBMITIT = ("hydra-submitit-launcher", "slurm")
+_LAUNCHERS = {
+    "joblib": ("hydra-joblib-launcher", "sweeps"),
+    "submitit_local": _SUBMITIT,
+    "submitit_slurm": _SUBMITIT,
+}
 # Hydra's functions that make several values, each its own run.
 _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(")
 
@@ -39,10 +48,12 @@ def hydra_arguments(verb: Verb, line: CommandLine) -> list[str]:
     Raises
     ------
     ValueError : something that cannot be, or is refused.
+    MissingExtra : the launcher of a sweep is not installed.
     """
     overrides = [_typed_as_typed(text, verb, line) for text in line.overrides]
     check_overrides(line.hydra, overrides)
     _check_choices(overrides)
+    _check_launcher(overrides, line)
     if line.positional:
         if verb.positional is None or len(line.positional) > 1:
             word = shown(line.positional[-1])
@@ -184,10 +195,9 @@ def _given(overrides: list[str]) -> set[str]:
     """The settings that are set by what was typed, an experiment's included."""
     found = set()
     for text in overrides:
-        key, _, value = text.lstrip("+~").partition("=")
+        key = text.lstrip("+~").partition("=")[0]
         if key == "experiment":
-            names = value.strip("'\"").split(",")
-            found |= set().union(*(set_by_experiment(name) for name in names if name in choices("experiment")))
+            found |= set().union(*(set_by_experiment(name) for name in _names(text)))
         found.add(key)
     return found
 
@@ -216,9 +226,36 @@ def _home(word: str, value: str) -> str:
 def _check_choices(overrides: list[str]) -> None:
     """Refuse the name of a recipe, space, data set or experiment that there is not."""
     for text in overrides:
-        key, _, value = text.lstrip("+").partition("=")
+        key = text.lstrip("+").partition("=")[0]
         if key in GROUPS:
-            for name in value.strip("'\"").split(","):
-                if name not in (known := choices(key)) and "(" not in value:
+            known = choices(key)
+            if not (names := _names(text)):
+                raise ValueError(f"{shown(text)} names none of {', '.join(known)}")
+            for name in names:
+                if name not in known:
                     hint = f", or a folder of images: --data ./{shown(name)}" if key == "data" else ""
                     raise ValueError(f"unknown {key} {shown(name)!r}; known: {', '.join(known)}{hint}")
+
+
+def _names(override: str) -> Collection[str]:
+    """The names that the override of a group chooses, several in a sweep."""
+    value = override.partition("=")[2]
+    return sorted(chosen(parse_override(override))) if "(" in value else value.strip("'\"").split(",")
+
+
+def _check_launcher(overrides: list[str], line: CommandLine) -> None:
+    """Refuse a launcher without a sweep, which Hydra would pass over in silence, and one that is not installed."""
+    for text in overrides:
+        key, _, value = text.lstrip("+").partition("=")
+        launchers = [value.strip("'\"")] if key == "hydra/launcher" else []
+        if key == "experiment":
+            said = [choice for name in _names(text) for choice in read_choice(key, name).get("defaults", [])]
+            pairs = [pair for choice in said if isinstance(choice, dict) for pair in choice.items()]
+            launchers = [name for group, name in pairs if group.endswith("hydra/launcher")]
+        for package, extra in (_LAUNCHERS[name] for name in launchers if name in _LAUNCHERS):
+            if not (line.multirun or line.shows_config):
+                raise ValueError(f"{shown(text)} is for the runs of a sweep; add -m, or leave it out to run here")
+            try:
+                version(package)
+            except PackageNotFoundError:
+                raise MissingExtra(package, extra) from None

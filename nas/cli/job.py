@@ -101,6 +101,7 @@ class Job:
         hydra_config = HydraConfig.get()
         verb = VERBS[self.verb]
         typed = frozenset(parse_override(text).key_or_group for text in hydra_config.overrides.task)
+        given = {key: flag_of(key) for key in sorted(typed)}
         call = Call(Path(), shlex.join(["nas", self.verb, *hydra_config.overrides.task]), typed)
         plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         settings = from_plain(SETTINGS[self.verb], plain)
@@ -111,16 +112,17 @@ class Job:
             settings = self.recorded.with_typed(settings, keys | speed if keys & speed else keys)
             if self.resume is not None and not typed:
                 call = replace(call, command=self.recorded.command)
+        if "experiment" in typed:
+            name = hydra_config.runtime.choices["experiment"]
+            given = dict.fromkeys(sorted(set_by_experiment(name)), f"experiment={name}") | given
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
             if self.recorded is None:
-                check_trained({key: flag_of(key) for key in sorted(typed)}, "--supernet")
+                check_trained(given, "--supernet")
             settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
-            check_evaluated(settings, {key: flag_of(key) for key in sorted(typed)})
+            check_evaluated(settings, given)
         if isinstance(settings, TrainRequest) and self.recorded is None:
-            if "experiment" in typed:
-                typed |= set_by_experiment(hydra_config.runtime.choices["experiment"])
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
-            settings, sentence = with_usual_start(settings, typed, recipe)
+            settings, sentence = with_usual_start(settings, given, recipe)
             if sentence:
                 remarks.print(sentence, soft_wrap=True, markup=False)
             if isinstance(settings, SearchRequest):

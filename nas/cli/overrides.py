@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 
 from latency_tables.files import shown
+from nas.shipped.conf import choices
 
 SWITCH = "NAS_ALLOW_HYDRA"
 LAUNCHERS = ("basic", "joblib", "submitit_local", "submitit_slurm")
@@ -73,9 +74,9 @@ def _harmless(override: Override) -> bool:
     if override.package is not None or _names_a_target(override._value):
         return False
     if key in GROUPS:  # whose value names a file
-        return all(re.fullmatch(r"\w[\w-]*|None", text) for text in _texts(override))
+        return all(re.fullmatch(r"\w[\w-]*|None", text) for text in chosen(override))
     if key == "hydra/launcher":
-        return _texts(override) <= set(LAUNCHERS)
+        return chosen(override) <= set(LAUNCHERS)
     if key.startswith("hydra.launcher."):
         return not isinstance(override._value, dict) and not key.rpartition(".")[2].startswith("_")
     if key in FOLDERS:
@@ -84,7 +85,18 @@ def _harmless(override: Override) -> bool:
     return first != "hydra" and not any(part.startswith("_") for part in key.replace("/", ".").split("."))
 
 
-def _texts(override: Override) -> set[str]:
+def chosen(override: Override) -> set[str]:
+    """The values that an override has, those of a sweep included, as texts; of a pattern the names that match it.
+
+    Raises
+    ------
+    ValueError : it is an interval, which has no end of values.
+    """
+    value, key = override._value, override.key_or_group
+    if isinstance(value, Glob):
+        return set(value.filter(choices(key) if key in GROUPS else list(LAUNCHERS)))
+    if isinstance(value, IntervalSweep):
+        raise ValueError(f"{shown(str(override.input_line))} is an interval, and {key} takes names")
     if override.is_sweep_override():
         return {str(value) for value in override.sweep_string_iterator()}
     return {str(override.value())}

@@ -116,6 +116,7 @@ class EvaluatedSubnets:
             found = judge(self.given, self.data.validation, self.data, self.objective)
         else:
             found = judge_subnet(self.supernet, genotype, self.data, self.objective)
+        give_back()
         return Evaluation(*(round(value, 6) for value in found))
 
     def _here(
@@ -123,7 +124,6 @@ class EvaluatedSubnets:
     ) -> Iterator[tuple[str, Evaluation]]:
         for done, row in enumerate(population):
             yield self.supernet.space.format(row), evaluate(row)
-            give_back()
             if progress is not None:
                 progress(done + 1, len(population))
 

@@ -223,9 +223,17 @@ class EvaluationQueue:
         return self._database.wait_for(lambda: self._claim(among))
 
     def _claim(self, among: Collection[str] | None) -> Claim | None:
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        trials = self._study.get_trials(deepcopy=False)
+        taken = {_architecture(trial) for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.RUNNING)}
+        for trial in trials:
             claim = Claim(trial.number, _architecture(trial), trial._trial_id)
-            if not claim.architecture or (among is not None and claim.architecture not in among):
+            if trial.state != TrialState.WAITING or not claim.architecture:
+                continue
+            if claim.architecture in taken:  # another search asked for the same subnet at the same time
+                with suppress(UpdateFinishedTrialError):
+                    self._storage.set_trial_state_values(claim.trial_id, TrialState.FAIL)
+                continue
+            if among is not None and claim.architecture not in among:
                 continue
             self._storage.record_heartbeat(claim.trial_id)  # before the trial is taken; see above
             with suppress(UpdateFinishedTrialError):

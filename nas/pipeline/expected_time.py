@@ -1,4 +1,7 @@
-"""How long a search on photographs will take, said before it starts: a forward pass is timed, the rest is counted."""
+"""How long a search on photographs will take, said before it starts: a forward pass is timed, the rest is counted.
+
+Imports torch only where there is something to say.
+"""
 
 from collections.abc import Sequence
 from time import perf_counter
@@ -6,12 +9,12 @@ from time import perf_counter
 import numpy as np
 
 from nas.devices import Device
-from nas.evaluation.trained import GIVEN
 from nas.pipeline.at_hand import AUTO, baseline_names
-from nas.pipeline.baselines import SHARE
+from nas.pipeline.given import space_of
 from nas.pipeline.images import count_images
 from nas.pipeline.photographs import LEAST_SIDE
 from nas.pipeline.request import SearchRequest
+from nas.progress import Listener
 from nas.shipped import CARD
 from nas.shipped.card import read_card
 from nas.training.duration import parse_duration, show_duration
@@ -20,6 +23,20 @@ from search_spaces import SearchSpace
 
 IMAGES, PASSES = 4, 3
 """Timed at once; the fastest pass counts, as the first ones also plan."""
+
+
+def say_expected_time(request: SearchRequest, searches: Sequence[Sequence[Device]], listener: Listener) -> None:
+    """Say how long it will take, where it is known how long own images, or a chosen network alone, are trained.
+
+    Parameters
+    ----------
+    request : what is asked for.
+    searches : the devices of each network that is searched for.
+    listener : receives the sentence.
+    """
+    trained = (request.training_folder / CARD).is_file()
+    if request.finetune_s if trained else request.train_time and request.data.name == "folder":
+        listener.say(expected_time(request, space_of(request), searches))
 
 
 def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence[Sequence[Device]]) -> str:
@@ -31,6 +48,9 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
     space : of the networks; one of middle cost is timed.
     searches : the devices of each network that is searched for.
     """
+    from nas.evaluation.trained import GIVEN  # torch, which a refused search does without
+    from nas.pipeline.baselines import SHARE
+
     folder = request.training_folder
     if trained := (folder / CARD).is_file():
         card = read_card(folder)["card"]

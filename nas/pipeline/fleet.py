@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.pipeline.devices import named_devices, names_of
+from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
@@ -17,7 +18,6 @@ from nas.pipeline.search import (
     get_supernet,
     prepare_task,
     run_task,
-    say_expected_time,
 )
 from nas.progress import SILENT, Listener
 from nas.search.result import SearchResult

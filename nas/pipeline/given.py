@@ -1,4 +1,4 @@
-"""What a training starts from: random weights, a given network (``--model``) or given weights (``--init``)."""
+"""What a training starts from (random weights, ``--model`` or ``--init``), and the space of its networks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from nas.pipeline.initial import (
     initial_space,
     initial_supernet,
 )
-from nas.pipeline.request import TrainRequest, file_of_model, weights_digest
+from nas.pipeline.request import SearchRequest, TrainRequest, file_of_model, weights_digest
+from nas.shipped import CARD
+from nas.shipped.card import read_card
 from search_spaces import SearchSpace, get_space
+from search_spaces.recorded import recorded_space
 
 if TYPE_CHECKING:
     from nas.supernet import Supernet
@@ -58,6 +61,15 @@ def space_to_train(request: TrainRequest, num_classes: int | None = None) -> Sea
     if request.init is not None:
         settings = initial_space(request.init, request.space.options)
     return get_space(**space_with_resolution(settings, request.data.resolution) | classes)
+
+
+def space_of(request: SearchRequest) -> SearchSpace:
+    """The space of the supernet, from its card alone where there is one."""
+    card = request.training_folder / CARD
+    if card.is_file():
+        record = read_card(request.training_folder)["space"]
+        return recorded_space(record["name"], record["options"], card)
+    return space_to_train(request, request.n_classes)
 
 
 def supernet_to_train(request: TrainRequest, space: SearchSpace) -> Supernet:

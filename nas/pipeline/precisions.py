@@ -24,6 +24,8 @@ from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
 from nas.pipeline.at_hand import AUTO
 from nas.pipeline.devices import named_devices
+from nas.pipeline.expected_time import say_expected_time
+from nas.pipeline.given import space_of
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
@@ -33,8 +35,6 @@ from nas.pipeline.search import (
     get_supernet,
     prepare_task,
     run_task,
-    say_expected_time,
-    space_of,
 )
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget

@@ -32,7 +32,7 @@ WAIT_S = 7 * 86_400
 MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator", "usual_start"}
 """Settings that a run may be continued with whatever they were."""
 MAY_CHANGE = MAY_DIFFER | {"data.root", "data.memory_gb", "data.workers", "moved_data", "storage"}
-MAY_CHANGE |= {"evaluations", "samples", "baselines", "finetune_time", "format", "max_accuracy_drop"}
+MAY_CHANGE |= {"samples", "baselines", "finetune_time", "format", "max_accuracy_drop"}
 """Those that may be typed anew with `--resume`: where things are, and what follows or adds to what was done."""
 
 

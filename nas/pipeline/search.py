@@ -22,7 +22,8 @@ from nas.errors import Failure
 from nas.export.network_file import FileKind, check_formats
 from nas.memory import give_back
 from nas.pipeline.devices import file_kinds_of, named_devices, names_of, one_or_each
-from nas.pipeline.given import space_to_train
+from nas.pipeline.expected_time import say_expected_time
+from nas.pipeline.given import space_of
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
 from nas.pipeline.run_folder import in_use
@@ -36,10 +37,8 @@ from nas.search.result import SearchResult
 from nas.search.run import MEASUREMENTS, run_search
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
-from nas.shipped.card import read_card
 from predictors.accuracy import MIN_OBSERVATIONS
 from search_spaces import Population, SearchSpace
-from search_spaces.recorded import recorded_space
 from search_spaces.traced import TracedSpace
 
 if TYPE_CHECKING:
@@ -104,22 +103,6 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     task = prepare_task(request, devices, budget, listener)
     check_reachable(devices, folder)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
-
-
-def say_expected_time(request: SearchRequest, searches: Sequence[Sequence[Device]], listener: Listener) -> None:
-    """Say how long it will take, where it is known how long own images, or a chosen network alone, are trained.
-
-    Parameters
-    ----------
-    request : what is asked for.
-    searches : the devices of each network that is searched for.
-    listener : receives the sentence.
-    """
-    trained = (request.training_folder / CARD).is_file()
-    if request.finetune_s if trained else request.train_time and request.data.name == "folder":
-        from nas.pipeline.expected_time import expected_time  # torch
-
-        listener.say(expected_time(request, space_of(request), searches))
 
 
 def prepare_task(
@@ -355,15 +338,6 @@ def run_task(
     result.write(folder)  # last: whoever finds the verdict finds all that it speaks of
     write_report(folder)
     return result
-
-
-def space_of(request: SearchRequest) -> SearchSpace:
-    """The space of the supernet, from its card alone where there is one."""
-    card = request.training_folder / CARD
-    if card.is_file():
-        record = read_card(request.training_folder)["space"]
-        return recorded_space(record["name"], record["options"], card)
-    return space_to_train(request, request.n_classes)
 
 
 class Unknown:

@@ -66,16 +66,21 @@ def write_overview(folder: Path, entries: Sequence[Entry], command: str = "") ->
     return write_overview_page(folder)
 
 
-def write_overview_page(folder: Path) -> Path:
-    """Write ``report.html`` again, from ``summary.json`` and the runs.
+def write_overview_page(folder: Path, runs: Sequence[Entry] | None = None) -> Path:
+    """Write ``report.html`` again, from ``summary.json`` and the runs; the page's path.
+
+    Parameters
+    ----------
+    runs : where there is no summary.
 
     Raises
     ------
-    ValueError : `folder` holds no summary.
+    ValueError : `folder` holds no summary, and `runs` are not given.
     """
-    command, entries = read_overview(folder)
+    command, entries = read_overview(folder) if runs is None else ("", list(runs))
     records = [run_record(folder, entry) for entry in entries]
-    found = sum(record is not None and not entry.failure for record, entry in zip(records, entries, strict=True))
+    pairs = list(zip(records, entries, strict=True))
+    found = sum(record is not None and record["status"] != "missed" and not entry.failure for record, entry in pairs)
     rows: list[list[Cell | str]] = []
     networks: list[list[Cell | str]] = []
     for entry, record in zip(entries, records, strict=True):
@@ -122,6 +127,13 @@ def read_overview(folder: Path) -> tuple[str, list[Entry]]:
         if not (folder / entry.folder).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{folder / SUMMARY}: {entry.folder} is not inside of {folder}")
     return summary.command, summary.runs
+
+
+def labels(told: Sequence[Sequence[str]]) -> list[str]:
+    """What sets each run of a sweep apart: the settings that it was told and not all of them were."""
+    common = set.intersection(*map(set, told))
+    own = [[word for word in words if word not in common] for words in told]
+    return [" ".join(word.removeprefix("budget.").replace("'", "") for word in words) for words in own]
 
 
 def run_record(folder: Path, entry: Entry) -> SearchRecord | None:

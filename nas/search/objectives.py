@@ -28,7 +28,7 @@ class Predictor(Protocol):
 ACCURACIES = ("accuracy", "balanced_accuracy")
 """What accuracy is: the share of correct images, or the mean of the classes' recalls."""
 FAR_OVER = 1e6
-"""Times a limit: what a network that is cut off from the image is said to cost."""
+"""Times a limit: what a network that is cut off from the image is said to cost; by how much it is over, without one."""
 MNAS = "mnas"
 OBJECTIVES = (*ACCURACIES, MNAS)
 """What a network may be chosen by within the budget: an accuracy, or MnasNet's ``accuracy (latency / limit)^-0.07``."""
@@ -201,9 +201,13 @@ class BudgetScore:
         return -self.predicted.worth(population, self.budget)[:, None]
 
     def violations(self, population: Population) -> NDArray[np.float64]:
-        """How far over each limit, (n, n_limits), > 0 means violated."""
+        """How far over each limit, (n, n_limits), > 0 means violated.
+
+        Without limits, a column for networks that nothing of the image gets through, where the space has such.
+        """
         if not self.budget.limits:
-            return np.empty((len(population), 0))
+            cut = ~self.predicted.space.connected(population)[:, None]
+            return np.where(cut, FAR_OVER, 0.0)[:, : int(self.predicted.space.may_be_cut)]
         return self.budget.violations(self.predicted.costs(population, self.budget))
 
 
@@ -223,7 +227,7 @@ class FrontScore:
         return np.stack([accuracy, *costs], axis=1)
 
     def violations(self, population: Population) -> NDArray[np.float64]:
-        """How far over each limit, (n, n_limits), > 0 means violated."""
+        """How far over each limit, > 0 means violated; see `BudgetScore.violations`."""
         return BudgetScore(self.predicted, self.budget).violations(population)
 
 

@@ -19,7 +19,7 @@ from nas.pipeline.search import search
 from nas.progress import Listener
 from nas.report.baselines import HEAD as HEAD_OF_BASELINES
 from nas.report.baselines import baseline_rows
-from nas.report.overview import HEAD, Entry, row, run_record, sentences, write_overview
+from nas.report.overview import HEAD, Entry, labels, row, run_record, sentences, write_overview
 from nas.report.words import accuracy_name
 from nas.search.result import SearchResult
 
@@ -41,11 +41,10 @@ def run(config: SearchConfig, call: Call) -> int:
 def show_sweep(ended: Sequence[Ended], typed_as: str, *, quiet: bool = False) -> None:
     """What came of the runs of a sweep, in one table and one page beside them."""
     folder = Path(os.path.commonpath([job.folder for job in ended]))
-    common = set.intersection(*(set(job.overrides) for job in ended))
-    entries = []
-    for job in ended:
-        own = [word.removeprefix("budget.").replace("'", "") for word in job.overrides if word not in common]
-        entries.append(Entry(" ".join(own), os.path.relpath(job.folder, folder), job.sentence))
+    names = labels([job.overrides for job in ended])
+    entries = [
+        Entry(label, os.path.relpath(job.folder, folder), job.sentence) for label, job in zip(names, ended, strict=True)
+    ]
     _show_overview(folder, entries, typed_as, quiet=quiet)
 
 
@@ -102,8 +101,8 @@ def _show_overview(folder: Path, entries: Sequence[Entry], typed_as: str, *, qui
 def _show_remarks(folder: Path, entries: Sequence[Entry]) -> None:
     """What a search for one device says below its figures."""
     records = [run_record(folder, entry) for entry in entries]
-    for sentence, labels in sentences(entries, records).items():
-        output.print(f"{', '.join(labels)}: {sentence}", soft_wrap=True, markup=False)
+    for sentence, devices in sentences(entries, records).items():
+        output.print(f"{', '.join(devices)}: {sentence}", soft_wrap=True, markup=False)
     for entry, record in zip(entries, records, strict=True):
         for file in _baseline_files(record or {}):
             output.print(f"{entry.label}: baseline {folder / entry.folder / file}", soft_wrap=True, markup=False)

@@ -103,8 +103,8 @@ def verify(
     slack : share of the budget, beyond the margin for the next session, that may stay unused without another round.
     given : networks that are finalists whatever is predicted of them, measured and evaluated in the first round. Such a
         one can win where it keeps all limits.
-    evaluated : networks of known accuracy; the best that are likely to keep the limits are finalists too, a quarter of a
-        round.
+    evaluated : networks of known accuracy; the best that are likely to keep the limits are finalists too, a quarter of
+        each round.
     """
     finalists = _Finalists(
         objectives, budget, ledger, measure, evaluate, losses, error, refit, sessions, given, evaluated

@@ -57,7 +57,8 @@ def test_configurations_from_elsewhere_are_refused(flags: list[str]) -> None:
 
 def test_what_a_run_needs_is_allowed() -> None:
     allowed = ["hydra/launcher=joblib", "+hydra.launcher.partition=gpu", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=x"]
-    check_overrides(["-m", "--cfg", "job"], [*allowed, "recipe=ofa,bignas", "seed=0,1", "+space.depths=[1,2]"])
+    swept = ["recipe=ofa,bignas", "recipe=glob(*)", "space=glob([m*,f*],exclude=*v4)", "seed=0,1"]
+    check_overrides(["-m", "--cfg", "job"], [*allowed, *swept, "+space.depths=[1,2]"])
 
 
 def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

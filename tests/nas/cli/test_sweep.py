@@ -1,10 +1,12 @@
 """How the jobs of a sweep ended reaches the process that started them."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nas.cli import job
+from nas.cli import app, arguments, job
 from nas.cli.job import Ended
 from nas.cli.main import main
 from nas.errors import Failure
@@ -33,3 +35,37 @@ def test_a_machine_without_that_folder_fails_only_jobs_that_failed(tmp_path: Pat
     with pytest.raises(Failure, match="none kept it"):
         job._write(Ended(4, "none kept it", "runs/x", []), path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["train", "-m", "experiment=slurm"], "slurm"),
+        (["search", "-m", "--macs=60%", "hydra/launcher=joblib"], "sweeps"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_is_named(
+    words: list[str], extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(arguments, "version", absent)
+    assert main(words) == 1
+    assert f"pip install 'shrinkwrap-nas[{extra}]'" in capsys.readouterr().err
+
+
+def test_a_sweep_that_one_killed_job_ends_says_how_the_others_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def launched(**settings: Any) -> Any:
+        raise RuntimeError("Job 7_1 has not produced any output, its log says:\n" + "no memory\n" * 1000)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(app.hydra, "main", launched)
+    assert main(["search", "--macs", "60%,80%", "-m", "--out", "sweep"]) == 1
+    said = capsys.readouterr().err
+    assert "Job 7_1 has not produced any output" in said
+    assert said.endswith("; type: nas report sweep, when the other runs have ended\n")
+    assert main(["train", "seed=0,1", "-m", "--out", "trained"]) == 1
+    assert "nas report" not in capsys.readouterr().err

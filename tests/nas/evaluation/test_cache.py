@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_run import tiny_data, tiny_run
 
+from nas.evaluation import cache
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.supernet import load_supernet
 
@@ -75,3 +76,14 @@ def test_losses_are_kept_and_files_of_accuracies_alone_are_read(folder: Path, tm
     np.testing.assert_array_equal(earlier(population[:3])[:2], accuracy)
     assert np.isfinite(earlier.losses(population)).tolist() == [False, False, True, False]
     np.testing.assert_array_equal(opened(folder, tmp_path).losses(population), earlier.losses(population))
+
+
+def test_every_evaluation_gives_memory_back(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[None] = []
+    monkeypatch.setattr(cache, "give_back", lambda: given.append(None))
+    evaluated = opened(folder, tmp_path)
+    population = evaluated.supernet.space.sample(3, np.random.default_rng(0))
+    evaluated.evaluate(population[0])  # what workers, and searches with a storage, call
+    assert len(given) == 1
+    evaluated(population[1:])
+    assert len(given) == 3

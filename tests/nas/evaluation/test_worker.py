@@ -343,3 +343,21 @@ def test_workers_evaluate_what_the_search_is_for(folder, storage):
     assert work(storage, idle_s=1) == 2
     expected = evaluate_subnets(trained.supernet, population, trained.data, "balanced_accuracy").round(6)
     assert sorted(t.values[0] for t in trials(storage, TrialState.COMPLETE)) == sorted(expected)
+
+
+def test_what_several_searches_asked_for_is_evaluated_once(folder, storage):
+    trained = TrainedSupernet.open(folder, storage=storage)
+    (queue,) = EvaluationQueue.all(Database(storage))
+    population = sample(folder, 2)
+    for _ in range(3):  # at the same time, so that none saw what the others asked for
+        queue.request(trained.space, population)
+    first = queue.claim()
+    assert first is not None
+    with queue.held(first):
+        assert work(storage, idle_s=1) == 1  # the other one
+    assert not queue.waiting()
+    queue.finish(first, Evaluation(0.5, 1.2), 1)
+    queue.request(trained.space, population[:1])
+    assert queue.claim() is None
+    done = trials(storage, TrialState.COMPLETE)
+    assert sorted(t.user_attrs["architecture"] for t in done) == sorted(trained.space.format(population))

@@ -18,7 +18,7 @@ from nas.cli.verb import VERBS
 from nas.data.settings import DataSettings
 from nas.errors import Failure
 from nas.pipeline import run_folder
-from nas.pipeline.request import TrainRequest
+from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
 from nas.pipeline.settings import RunSettings, read_settings
 from nas.progress import Listener
@@ -81,6 +81,15 @@ def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(tmp_path: Path) 
     with held_run_folder(patient, resume=folder):
         pass
     assert read_settings(folder, "train", TrainRequest).settings.threads == 2
+
+
+def test_another_number_of_evaluations_is_a_search_of_its_own(tmp_path: Path) -> None:
+    request, folder = SearchRequest(), tmp_path / "run"
+    with held_run_folder(RunSettings("search", request), folder):
+        (folder / "log.jsonl").touch()
+    more = RunSettings("search", replace(request, evaluations=120))  # other subnets, not these and 40 more
+    with pytest.raises(ValueError, match="was begun with another evaluations"), held_run_folder(more, resume=folder):
+        raise AssertionError("it must not go on")
 
 
 def test_a_second_run_is_told_who_has_the_folder(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from finished_search import (
     measure,
 )
 
+from nas.cli.main import main
+from nas.pipeline.request import SearchRequest
+from nas.pipeline.settings import RunSettings
 from nas.report.drawing import DARK, png
 from nas.report.figures import convergence_figure, finalists_figure, pareto_figure
 from nas.report.held_out import held_out_figure
@@ -335,3 +338,27 @@ def test_the_backend_of_a_notebook_is_that_of_its_own_figures() -> None:
     environment = os.environ | {"MPLBACKEND": named}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == [named, named], done.stderr
+
+
+def test_a_sweep_that_nothing_sums_up_is_shown_by_its_numbered_runs(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("nas.cli.verbs.report.write_report", lambda folder: written.append(folder.name))
+    sweep = tmp_path / "sweep"
+    for number, latency in ((2, "1ms"), (10, "3ms")):
+        folder = sweep / str(number)
+        shutil.copytree(run_folder, folder)
+        command = f"nas search budget.latency={latency} device=cpu"
+        RunSettings("search", SearchRequest(), command).write(folder)
+    assert main(["report", str(sweep)]) == 0
+    assert written == ["2", "10"]
+    text = parsed(sweep).text
+    assert text.index("latency=1ms") < text.index("latency=3ms")
+    assert "2 of 2 have a network" in text
+    assert "device=cpu" not in text
+    (sweep / "10" / "result.json").unlink()  # killed
+    assert main(["report", str(sweep)]) == 0
+    text = parsed(sweep).text
+    assert "1 of 2 have a network" in text
+    assert f"nas search --resume {sweep / '10'}" in text

@@ -12,6 +12,7 @@ from nas.search.evolution.strategies import run_strategy
 from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
+from nas.search.run import SearchSettings, run_search
 from search_spaces import get_space
 
 
@@ -102,3 +103,15 @@ def test_a_network_that_is_cut_off_from_the_image_keeps_no_budget() -> None:
         "evolution", space, objectives.scorer(budget), rng=np.random.default_rng(0), settings=EvolutionSettings(500)
     )
     assert space.connected(found.population[found.feasible]).all()
+
+
+@pytest.mark.parametrize("budget", [Budget(), Budget.parse(latency="3ms")])
+def test_a_network_that_is_cut_off_from_the_image_is_in_no_front(budget: Budget) -> None:
+    space = get_space("nasbench201")
+    objectives = Objectives(space, LessForEmptyEdges(), LessForEmptyEdges())
+    quick = EvolutionSettings(300, parents=20, children=20)
+    result = run_search(objectives, check_feasibility(objectives, budget), settings=SearchSettings(quick, quick))
+    assert space.connected(result.genotype).all()
+    assert space.connected(np.stack([space.parse(name) for name in result.front["architecture"]])).all()
+    everything = space.sample(2000, np.random.default_rng(0))
+    assert len(result.cloud) == space.connected(everything).sum() < 2000
