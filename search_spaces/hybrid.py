@@ -25,6 +25,8 @@ BEGINS = (5, 4, 3)
 """Stage at which attention may begin, with the most attention last; there is no fifth."""
 DOWNSAMPLING = 3
 """The stage whose keys and values are made of a smaller map; the next one has a quarter of its pixels."""
+ATTENTION_DEPTHS = (1, 2, 4)
+"""Attention blocks that a stage may have where nothing else is said."""
 HEAD_CHANNELS = 64
 """Of each head of an attention block, and of its keys and values."""
 NAMED = {
@@ -42,7 +44,8 @@ class HybridSpace(MobileNetV4Space):
     Genes of attention: the stage at which it begins (``a3``, ``a4``, or ``a5`` for none), and for each stage that may
     have it the number of attention blocks (``n``), their heads (``h``) and, in the third stage, by how much the map of
     their keys and values is smaller (``s``). Attention blocks stand before the last universal blocks, one before each,
-    and those are the last to go where a stage has fewer blocks.
+    and those are the last to go where a stage has fewer blocks. The largest of `depths` and of `attention_depths` say
+    which these are: with others, attention stands elsewhere in networks of the same name.
 
     Parameters
     ----------
@@ -79,6 +82,13 @@ class HybridSpace(MobileNetV4Space):
         """See `SearchSpace.options`."""
         own = {"attention_depths": self.attention_depths, "heads": self.heads, "key_strides": self.key_strides}
         return super().options | {name: list(values) for name, values in own.items()}
+
+    @property
+    def named(self) -> dict[str, str]:
+        """See `MobileNetV4Space.named`; none where attention stands elsewhere."""
+        deepest = [self._depths(index)[-1] for index in range(len(self.stages))]
+        usual = [stage.depths[-1] for stage in self.stages]
+        return super().named if (deepest, self.attention_depths[-1]) == (usual, ATTENTION_DEPTHS[-1]) else {}
 
     def _stage(self, index: int) -> tuple[list[Gene], list[Slot]]:
         genes, slots = super()._stage(index)
@@ -132,7 +142,7 @@ class HybridSpace(MobileNetV4Space):
 
 def hybrid(
     *,
-    attention_depths: Sequence[int] = (1, 2, 4),
+    attention_depths: Sequence[int] = ATTENTION_DEPTHS,
     heads: Sequence[int] = (1, 2, 4),
     key_strides: Sequence[int] = (1, 2),
     depths: Sequence[int] | None = None,

@@ -25,6 +25,9 @@ class ResNet50Space(SearchSpace):
     The stem is two 3x3 convolutions and a residual one between them, which may be left out. The widths of stages are
     context: a stage's width is a cost of its own blocks and of the next stage's first one.
 
+    Widths are rounded to multiples of eight as in once-for-all: an inner width of the stem of 65 per cent and one of 80
+    are both 24 channels, so there the same network has two names.
+
     Parameters
     ----------
     depths : blocks that a stage may have beyond its least number, ascending from 0. With more than one choice the

@@ -254,7 +254,7 @@ class SearchSpace(ABC):
 
     @cached_property
     def size(self) -> int:
-        """Number of different networks, exactly."""
+        """Number of architectures, exactly; in `resnet50` and `nasbench201` some of them are the same network."""
 
         def subtree(gene: Gene) -> int:
             children = [g for g in self.genes if g.needs and g.needs[0] == gene.name]
@@ -400,4 +400,4 @@ class SearchSpace(ABC):
         row = np.zeros(len(self.genes), dtype=np.int16)
         for gene, choice in self._grammar.parse(self.named.get(text.strip(), text)).items():
             row[self.columns[gene]] = choice
-        return row
+        return self.canonical(row).ravel()

@@ -4,7 +4,7 @@ A smaller layer keeps of the biggest one its first output channels and its first
 reads several tensors one behind the other, the first of each), and the centre of its kernel.
 """
 
-from nas.elastic.batch_norm import ElasticBatchNorm2d, plain_batch_norm
+from nas.elastic.batch_norm import ElasticBatchNorm2d, active_slices, plain_batch_norm
 from nas.elastic.branches import Branches, ElasticBranches
 from nas.elastic.conv import ElasticConv2d, even_padding, padded, plain_conv
 from nas.elastic.linear import ElasticLinear, plain_linear
@@ -20,6 +20,7 @@ __all__ = [
     "ElasticChannelScale",
     "ElasticConv2d",
     "ElasticLinear",
+    "active_slices",
     "even_padding",
     "padded",
     "plain_batch_norm",

@@ -49,14 +49,18 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         )
         return mean, var, weight, bias
 
+    @torch.no_grad()
+    def put_back(self, mean: Tensor, var: Tensor) -> None:
+        """Keep what `active_slices` gave of the running statistics and has changed since; views are kept already."""
+        put_back(self.running_mean, mean, self.active.writes)
+        put_back(self.running_var, var, self.active.writes)
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise ``(B, C, H, W)``; in training mode the active running statistics move by `momentum`."""
         mean, var, weight, bias = self.active_slices()
         y = F.batch_norm(x, mean, var, weight, bias, self.training, self.momentum, self.eps)
-        if self.training and (ranges := self.active.writes):
-            with torch.no_grad():
-                put_back(self.running_mean, mean, ranges)
-                put_back(self.running_var, var, ranges)
+        if self.training:
+            self.put_back(mean, var)
         return y
 
     def extract(self) -> nn.BatchNorm2d:
@@ -70,13 +74,17 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
         return plain
 
 
+def active_slices(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Running mean, running variance, weight and bias of the active channels, of a stand-alone batch-norm of all."""
+    if isinstance(norm, ElasticBatchNorm2d):
+        return norm.active_slices()
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var, norm.weight, norm.bias
+
+
 def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """What a batch-norm amounts to with its running statistics, each (channels,), on the autograd graph."""
-    if isinstance(norm, ElasticBatchNorm2d):
-        mean, var, weight, bias = norm.active_slices()
-    else:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        mean, var, weight, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
+    mean, var, weight, bias = active_slices(norm)
     scale = weight * torch.rsqrt(var + norm.eps)
     return scale, bias - mean * scale

@@ -65,11 +65,9 @@ def calibration_size(resolution: int) -> int:
 
 
 def calibration_images(data: ImageData, n_images: int = CALIBRATION_IMAGES) -> Tensor:
-    """Training images to calibrate batch-norm on: always the same ones, uint8, as many as fill whole batches."""
+    """Training images to calibrate batch-norm on: always the same ones, uint8."""
     rows = np.random.default_rng(0).permutation(len(data.train))[:n_images]
-    size = min(BATCH, len(rows))
-    batches = data.train.batches(size, rows[: len(rows) // size * size])
-    return torch.cat([images for images, _ in batches])
+    return torch.cat([images for images, _ in data.train.batches(BATCH, rows)])
 
 
 def calibration_batches(
@@ -80,7 +78,7 @@ def calibration_batches(
     *,
     images: Tensor | None = None,
 ) -> Iterator[Tensor]:
-    """Prepared training images to calibrate batch-norm on, in batches of equal size.
+    """Prepared training images to calibrate batch-norm on, in batches of equal size: the first that fill whole ones.
 
     Prepared one batch at a time: 2,048 images at 224 pixels would take 1.2 GB.
 

@@ -93,7 +93,10 @@ def initial_classes(init: str) -> list[str] | int | None:
 
 
 def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
-    """A supernet of `space` with the weights that `init` names; its channels are sorted by importance.
+    """A supernet of `space` with the weights that `init` names.
+
+    Those of one network are sorted by importance first. In a supernet the first channels are those that narrow subnets
+    were trained with, so they stay where they are.
 
     Raises
     ------
@@ -112,9 +115,9 @@ def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
     elif kind == "pretrained":
         card = pretrained(init)
         given = from_efficientnet_lite(read_state_dict(card.path()), get_space(card.space))
+        given.sort_channels()  # before the classifier that was trained with them is gone
     else:
         given = from_once_for_all(read_state_dict(found), _once_for_all_space(found).get("width_mult", 1.0))
-    given.sort_channels()  # before the classifier that was trained with them is gone
     torch.manual_seed(seed)
     supernet = Supernet(space, given.kernel_transform)
     weights, own = given.state_dict(), supernet.state_dict()

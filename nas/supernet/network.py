@@ -116,13 +116,19 @@ class Network(nn.Module):
         Accurate, Large Minibatch SGD (https://arxiv.org/abs/1706.02677), section 5.1; for scales, CaiT
         (https://arxiv.org/abs/2103.17239).
         """
-        for _, slot in self.named_slots():
-            for spec in slot.layers:
-                if spec.kind == "add" and SLOT_INPUT in spec.inputs:
-                    for branch in set(spec.inputs) - {SLOT_INPUT}:
-                        for module in slot[branch].modules():
-                            if isinstance(module, nn.BatchNorm2d) or _is_learnt_scale(module):
-                                module.weight.zero_()
+        for place, (_, slot) in zip(self.space.slots, self.named_slots(), strict=True):
+            others = _added_to_the_input(self.space.weight_layers(place)) & slot.keys()
+            # What other blocks add to their input may be all that the active one gives out.
+            branches = _added_to_the_input(slot.layers) | others - {spec.name for spec in slot.layers}
+            for module in (module for branch in branches for module in slot[branch].modules()):
+                if isinstance(module, nn.BatchNorm2d) or _is_learnt_scale(module):
+                    module.weight.zero_()
+
+
+def _added_to_the_input(layers: Iterable[LayerSpec]) -> set[str]:
+    """Names of the layers whose outputs are added to the slot's input."""
+    sums = [set(spec.inputs) for spec in layers if spec.kind == "add" and SLOT_INPUT in spec.inputs]
+    return set[str]().union(*sums) - {SLOT_INPUT}
 
 
 def _is_learnt_scale(module: nn.Module) -> TypeGuard[ChannelScale]:

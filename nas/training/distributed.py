@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from nas.elastic import ElasticBatchNorm2d
+from nas.elastic import ElasticBatchNorm2d, active_slices
 from nas.training.launched import NEEDED, Launched, launched
 
 MEET_S = 120
@@ -184,25 +184,28 @@ def synchronised_batch_norm(net: nn.Module, processes: Processes, batch_size: in
     torch's own SyncBatchNorm is neither elastic nor for CPUs. Spreads are combined from each process's own mean
     and variance, which loses no precision.
     """
-    norms = [module for module in net.modules() if isinstance(module, ElasticBatchNorm2d)]
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     if processes.n == 1 or batch_size // processes.n >= OWN_STATISTICS:
         norms = []
 
-    def forward(norm: ElasticBatchNorm2d, x: Tensor) -> Tensor:
+    def forward(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
         if not norm.training:
-            return ElasticBatchNorm2d.forward(norm, x)
-        n = norm.active.out_channels
+            return type(norm).forward(norm, x)
+        running_mean, running_var, weight, bias = active_slices(norm)
         variance, mean = torch.var_mean(x.float(), dim=(0, 2, 3), correction=0)
         own = torch.zeros(processes.n, 1, 1, device=x.device)
         own[processes.rank] = 1.0
-        means, variances = _Sum.apply(own * torch.stack([mean, variance])).unbind(1)  # (processes, n) each
+        means, variances = _Sum.apply(own * torch.stack([mean, variance])).unbind(1)  # (processes, C) each
         mean, variance = means.mean(0), variances.mean(0) + means.var(0, correction=0)
         with torch.no_grad():
-            count = processes.n * x.numel() // n
-            norm.running_mean[:n].lerp_(mean, norm.momentum)
-            norm.running_var[:n].lerp_(variance * (count / (count - 1)), norm.momentum)
-        scale = norm.weight[:n] * torch.rsqrt(variance + norm.eps)
-        shift = norm.bias[:n] - mean * scale
+            count = processes.n * x.numel() // len(mean)
+            assert norm.momentum is not None
+            running_mean.lerp_(mean, norm.momentum)
+            running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+            if isinstance(norm, ElasticBatchNorm2d):
+                norm.put_back(running_mean, running_var)
+        scale = weight * torch.rsqrt(variance + norm.eps)
+        shift = bias - mean * scale
         return torch.addcmul(shift[:, None, None], x, scale[:, None, None]).to(x.dtype)
 
     for norm in norms:

@@ -24,7 +24,7 @@ TILT = 1.5
 """As in `SearchSpace.sample`: lets candidates reach the budgets at both ends."""
 
 
-def smallest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
+def lowest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
     """The smallest choice of every gene that `phase` leaves open, shape ``(n_genes,)``."""
     if phase.open is None:
         return np.zeros_like(space.n_choices)
@@ -32,6 +32,11 @@ def smallest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
         [(phase.open[g.kind] or len(g.values)) if g.kind in phase.open else 1 for g in space.genes], dtype=np.int16
     )
     return np.asarray(np.maximum(space.n_choices - opened, 0), dtype=np.int16)
+
+
+def smallest_open(space: SearchSpace, phase: Phase) -> NDArray[np.int16]:
+    """The smallest network that `phase` leaves open and the image reaches, shape ``(n_genes,)``."""
+    return np.maximum(lowest_open(space, phase), space.min)
 
 
 def coupled_genes(space: SearchSpace) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -115,8 +120,12 @@ def is_widest(space: SearchSpace, population: Population) -> NDArray[np.bool_]:
 
 
 def draw_random(space: SearchSpace, phase: Phase, n: int, rng: np.random.Generator) -> Population:
-    """`n` random subnets as `phase` draws them, canonical."""
-    return space.canonical(DRAWS[phase.draw](space, smallest_open(space, phase), n, rng))
+    """`n` random subnets as `phase` draws them, canonical; those that the image does not reach are drawn again."""
+    draw, lowest = DRAWS[phase.draw], lowest_open(space, phase)
+    rows = space.canonical(draw(space, lowest, n, rng))
+    while (cut := ~space.connected(rows)).any():
+        rows[cut] = space.canonical(draw(space, lowest, int(cut.sum()), rng))
+    return rows
 
 
 def sample_step(

@@ -5,11 +5,13 @@ import pytest
 import torch
 from tiny_run import tiny_data, tiny_recipe, tiny_supernet
 
-from nas.evaluation import calibration_batches, evaluate, evaluate_on_test, evaluate_subnets, evaluate_subnets_on_test
+from nas.evaluation import evaluate, evaluate_on_test, evaluate_subnets, evaluate_subnets_on_test
 from nas.evaluation.accuracy import (
     BATCH,
     MOST_IMAGES,
     batch_size,
+    calibration_batches,
+    calibration_images,
     calibration_size,
     evaluation_batch,
     images_within,
@@ -67,6 +69,15 @@ def test_evaluate_refuses_the_test_split() -> None:
 def test_larger_images_need_fewer_for_calibration_and_come_in_smaller_batches() -> None:
     assert [calibration_size(side) for side in (32, 64, 128, 224)] == [2048, 2048, 512, 256]
     assert [batch_size(side) for side in (32, 64, 96, 224, 512)] == [128, 128, 56, 10, 8]
+
+
+def test_a_network_is_calibrated_on_the_same_images_alone_and_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.evaluation.accuracy.prepare", lambda images, *_: images)
+    data = tiny_data(2000)
+    shared = calibration_images(data, calibration_size(96))
+    alone = torch.cat(list(calibration_batches(data, 160)))
+    assert len(alone) == 320  # of 328, as many as fill batches of 32
+    assert torch.equal(alone, torch.cat(list(calibration_batches(data, 160, images=shared))))
 
 
 def test_the_batch_changes_rounding_only_and_follows_memory(monkeypatch: pytest.MonkeyPatch) -> None:

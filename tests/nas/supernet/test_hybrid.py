@@ -99,9 +99,20 @@ def test_attention_stands_where_the_genes_say(hybrid: SearchSpace) -> None:
     most = places("r64-w32-w64-w96-a3-n2-h1-s2-w128-n1-h1-conve1-c3e2-i3e2_i3e2_i3e2_i3e2-i3e2_i3e2")
     assert most[:6] == [f"stage3_{x}" for x in ("block1", "block2", "attention1", "block3", "attention2", "block4")]
     # What says nothing has no name of its own.
-    assert hybrid.format(hybrid.parse("r64-w32-w64-w96-a5-n2-h4-s1-w128-n2-h4-conve1-c3e2-i3e2_i3e2-i3e2_i3e2")) == (
-        "r64-w32-w64-w96-a5-n1-h1-s2-w128-n1-h1-conve1-c3e2-i3e2_i3e2-i3e2_i3e2"
+    typed, canonical = (
+        "r64-w32-w64-w96-a5-n2-h4-s1-w128-n2-h4-conve1-c3e2-i3e2_i3e2-i3e2_i3e2",
+        "r64-w32-w64-w96-a5-n1-h1-s2-w128-n1-h1-conve1-c3e2-i3e2_i3e2-i3e2_i3e2",
     )
+    assert hybrid.format(hybrid.parse(typed)) == canonical
+    assert (hybrid.parse(typed) == hybrid.parse(canonical)).all()
+
+
+def test_the_papers_network_is_named_where_attention_stands_as_in_the_paper() -> None:
+    assert list(get_space("hybrid", attention_depths=[2, 4], depths=None).named) == ["hybrid_medium"]
+    assert not get_space("hybrid", attention_depths=[2, 4, 6]).named
+    assert not get_space("hybrid", depths=[2, 4, 6, 8]).named
+    with pytest.raises(ValueError, match="'hybrid_medium' has 1 parts"):
+        get_space("hybrid", attention_depths=[2, 4, 6]).parse("hybrid_medium")
 
 
 def test_a_stage_of_one_block_may_have_attention() -> None:

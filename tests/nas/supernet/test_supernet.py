@@ -105,6 +105,24 @@ def test_zero_init_makes_residual_blocks_the_identity(net: Supernet) -> None:
     assert bool(net.slots["stage1_block1"]["project"].norm.weight.all())
 
 
+@torch.no_grad()
+def test_zero_init_is_of_blocks_outside_the_max_net_too() -> None:
+    space = get_space("fbnet", resolutions=(16,), num_classes=4)
+    net = Supernet(space).eval()
+    net.zero_init_residuals()
+    genotype = space.min.copy()
+    for label in ("k3e1g2", "k3e6"):
+        gene = space.genes[space.columns["stage2_layer2_operator"]]
+        genotype[space.columns[gene.name]] = gene.labels.index(label)
+        net.activate(genotype)
+        x = torch.randn(2, 24, 8, 8)
+        assert torch.equal(net.slots["stage2_layer2"](x), x)
+    # Cells with a skip add convolutions to their input; in the max net nothing else comes out of them.
+    cells = Supernet(get_space("nasbench201", channels=8, cells=1))
+    cells.zero_init_residuals()
+    assert all(bool(m.weight.all()) for m in cells.modules() if isinstance(m, nn.BatchNorm2d))
+
+
 def test_sorting_orders_by_what_reads_the_channels(net: Supernet) -> None:
     net.sort_channels()
     for block, inner in (("stage1_block1", ["project"]), ("stage2_block2", ["project", "se_expand"])):

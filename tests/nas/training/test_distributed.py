@@ -1,5 +1,6 @@
 """Two processes train what one does, and start again together when one of them is killed."""
 
+import copy
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,9 +13,15 @@ from distributed_run import one_epoch
 from safetensors.torch import load_file
 from tiny_run import tiny_data, tiny_recipe, tiny_run, tiny_supernet
 
+from nas.elastic import ElasticBatchNorm2d
 from nas.supernet import load_supernet
 from nas.training import Trainer, read_log
 from nas.training.distributed import ALONE, Processes, synchronised_batch_norm
+from search_spaces import LayerSpec
+
+WIDE = LayerSpec("norm", "identity", 12, 12, 4, norm=True)
+FIRST = replace(WIDE, in_channels=6, out_channels=6)
+PARTS = replace(FIRST, writes=((1, 4), (6, 9)))
 
 
 def test_two_processes_one_of_them_killed_reach_the_single_process_weights(tmp_path: Path) -> None:
@@ -64,3 +71,36 @@ def test_batch_norm_is_the_ordinary_one_alone_and_afterwards() -> None:
     with synchronised_batch_norm(supernet, Processes(0, 2), 16):
         assert all("forward" in vars(norm) for norm in norms)
     assert not any("forward" in vars(norm) for norm in norms)
+
+
+class Twin:
+    """In place of the sum over two processes: the other one has the same images."""
+
+    @staticmethod
+    def apply(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.sum(0, keepdim=True).expand_as(tensor)
+
+
+@pytest.mark.parametrize("spec", [WIDE, FIRST, PARTS, None], ids=["all", "first", "parts", "one network alone"])
+def test_two_processes_normalise_as_one_does(spec: LayerSpec | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.training.distributed._Sum", Twin)
+    torch.manual_seed(0)
+    norm = torch.nn.BatchNorm2d(6) if spec is None else ElasticBatchNorm2d([WIDE, FIRST, PARTS])
+    for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        torch.nn.init.uniform_(tensor, 0.5, 1.5)
+    if isinstance(norm, ElasticBatchNorm2d) and spec is not None:
+        norm.narrow(spec)
+    alone = copy.deepcopy(norm)
+    images = torch.randn(8, 6 if spec is None else spec.out_channels, 4, 4)
+    with synchronised_batch_norm(torch.nn.Sequential(norm), Processes(0, 2), 16):
+        assert "forward" in vars(norm)
+        ours = norm(images)
+    theirs = alone(torch.cat([images, images]))
+    torch.testing.assert_close(ours, theirs[:8])
+    torch.testing.assert_close(norm.running_mean, alone.running_mean)
+    torch.testing.assert_close(norm.running_var, alone.running_var)
+    for outputs in (2 * ours, theirs):
+        outputs.sum().backward()
+    assert norm.weight.grad is not None
+    torch.testing.assert_close(norm.weight.grad, alone.weight.grad)
+    torch.testing.assert_close(norm.bias.grad, alone.bias.grad)

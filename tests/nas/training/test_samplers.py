@@ -9,7 +9,7 @@ from tiny_run import tiny_data, tiny_recipe
 from nas.supernet import Supernet
 from nas.training import Phase, Trainer
 from nas.training.samplers import BUDGETS, is_widest, sample_step, smallest_open
-from search_spaces import get_space
+from search_spaces import SPACES, get_space
 
 
 def test_closed_genes_stay_at_their_largest() -> None:
@@ -37,10 +37,22 @@ def test_sandwich_has_max_and_smallest_open_net() -> None:
     assert macs[0] > macs[2:].max() >= macs[2:].min() > macs[1]
 
 
-def test_whole_space_is_open_by_default() -> None:
-    space = get_space("mobilenet_v3_small_images")
+@pytest.mark.parametrize("name", SPACES)
+def test_whole_space_is_open_by_default(name: str) -> None:
+    space = get_space(name)
     rows = sample_step(space, Phase(name="p", share=1.0, sampler="min"), np.random.default_rng(0))
     assert (rows == space.min).all()
+
+
+def test_networks_that_the_image_does_not_reach_are_not_trained() -> None:
+    space = get_space("nasbench201", resolutions=(16, 32))
+    assert not space.connected(np.zeros_like(space.min)).any()
+    for opened, side in ((None, 16), ({"operator": 0}, 32)):
+        phase = Phase(name="p", share=1.0, open=opened, sampler="sandwich", n_random=1000, target="max_net")
+        rows = sample_step(space, phase, np.random.default_rng(0))
+        assert space.connected(rows).all()
+        assert space.resolution(rows[1]) == side
+        assert (space.canonical(rows) == rows).all()
 
 
 def coupled(space_name: str, **options: object) -> tuple["np.ndarray", ...]:  # type: ignore[type-arg]
