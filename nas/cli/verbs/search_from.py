@@ -13,6 +13,7 @@ from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
 from nas.pipeline.request import latency_limits, where_images_are
 from nas.search.budget import Budget
+from nas.search.throughput import check_batch
 from nas.search.warm_start import answer_from, load_run
 
 SAID_OTHERWISE = {"former", "name", "json", "device", "data", "moved_data", "storage"}
@@ -28,6 +29,9 @@ def run(config: SearchConfig, call: Call) -> int:
         previous.objectives.confidence = config.confidence
     limits = latency_limits(config.limits["latency"], previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
+    for key, predictor in previous.objectives.latencies.items():
+        name = key.device or next(iter(previous.devices))
+        check_batch(config.budget.throughput, config.batch or 1, name, predictor, answered=True)
     found = answer_from(previous, Budget.parse(**config.limits | {"latency": latency}), config.seed)
     space = previous.objectives.space
     record = {

@@ -1,9 +1,11 @@
 """Throughput as a budget: images a second at a batch are a latency."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from nas.pipeline.request import Limits, SearchRequest
-from nas.search.throughput import as_latency
+from nas.search.throughput import as_latency, check_batch
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,17 @@ def test_the_stricter_of_two_limits_counts() -> None:
 def test_a_request_limits_the_latency_of_its_batch() -> None:
     request = SearchRequest(budget=Limits(throughput="500img/s", memory="1MB"), batch=32)
     assert request.limits == {"latency": "64ms", "memory": "1MB", "size": None, "macs": None, "params": None}
+
+
+KNOWN_AT_16 = SimpleNamespace(batch=16)
+
+
+def test_a_throughput_is_not_held_against_the_latency_of_another_batch() -> None:
+    with pytest.raises(ValueError, match=r"of 1 image an inference, and jetson-tx2 is known at 16; type --batch 16"):
+        check_batch("100img/s", 1, "jetson-tx2", KNOWN_AT_16)
+    with pytest.raises(ValueError, match=r"of 8 images an inference, .* type --latency 160ms in its place"):
+        check_batch("100img/s", 8, "jetson-tx2", KNOWN_AT_16, answered=True)
+    check_batch("100img/s", 16, "jetson-tx2", KNOWN_AT_16)
+    check_batch("150%", 1, "jetson-tx2", KNOWN_AT_16)
+    check_batch("100img/s", 1, "cpu", object())
+    check_batch(None, 1, "jetson-tx2", KNOWN_AT_16)
