@@ -18,7 +18,8 @@ class LatencyErrors:
 
     Attributes
     ----------
-    n : networks compared.
+    n : networks compared; where errors are expected of networks that were not measured
+        (`predictors.latency.expectation`), those that were, which the shares inside the intervals are of.
     mape : mean absolute error as a fraction of the measured latency.
     within_10 : share of networks predicted within 10 % of the measured latency.
     spearman : rank correlation; NaN when fewer than three networks, or all are equal.

@@ -5,6 +5,7 @@ Latencies are milliseconds, accuracies fractions.
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -117,7 +118,7 @@ class Configuration:
     def conditions(self) -> dict[str, object]:
         """Machine and versions, as the device says."""
         start = self.device.probe()
-        return {"runtime_version": start["runtime_version"], "machine": start["machine"]}
+        return {"runtime_version": start.runtime_version, "machine": asdict(start.machine)}
 
     def _file(self, genotype: Population) -> Path:
         spec = self.device.spec

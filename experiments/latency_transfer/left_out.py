@@ -1,8 +1,9 @@
-"""Decide without the test devices: ``python -m experiments.latency_transfer.left_out``.
+"""Decide on training devices: ``python -m experiments.latency_transfer.left_out``.
 
 Every training device of every split plays the unseen device: alone, without its family (all batch sizes of one GPU,
 server processors, ...) and without its kind (GPU, CPU, phone, board, accelerator) in the fleet. Priors and variants
-of the predictor are judged by these errors alone. FA has one kind only; there batch 1 is told from more.
+of the predictor are judged by these errors alone. What one set of FBNet trains on, another tests (README). FA has one
+kind only; there batch 1 is told from more.
 """
 
 import os
@@ -69,7 +70,8 @@ def left_out(split: Split) -> Iterator[LeftOut]:
 
 def evaluate() -> pd.DataFrame:
     """One row for each left-out device, n and seed."""
-    # NASFLAT's sets of NAS-Bench-201 learn from devices that other sets test.
+    # NASFLAT's sets of NAS-Bench-201 learn from devices that other sets test. So do those of FBNet, which are kept:
+    # without them there are two fleets to decide on.
     splits = [split for split in SPLITS.values() if split.name not in INCOMPLETE]
     fleets = {space: load_fleet(space) for space in {split.space for split in splits}}
     rows = []

@@ -14,7 +14,7 @@ from experiments.published_models.devices import Condition
 from experiments.published_models.networks import TOTALS, read_networks
 from nas.devices.learning import OPERATOR_COSTS
 from predictors.latency.published import fit_prices, leave_out
-from predictors.latency.transfer import DeviceCosts, Networks, OperatorCosts, scaled
+from predictors.latency.transfer import UPPER, DeviceCosts, Networks, OperatorCosts, relative_errors, scaled
 from predictors.operators import CLASSES
 
 FEWEST = 10
@@ -148,7 +148,7 @@ def _known_by_all(name: str, device: Published, by_line: np.ndarray) -> dict:
     left_out = leave_out(device.totals, device.latency_ms, device.families)
     families, smallest = left_out.errors(device.latency_ms)
     line, std = score(by_line, device.latency_ms), left_out.std(device.latency_ms)
-    distance = np.abs(device.latency_ms / left_out.families_ms - 1) / std
+    distance = relative_errors(left_out.families_ms, device.latency_ms) / std
     return {
         "device": name,
         "kind": kind_of(device.condition),
@@ -158,8 +158,9 @@ def _known_by_all(name: str, device: Published, by_line: np.ndarray) -> dict:
         "spearman": score(left_out.families_ms, device.latency_ms)["spearman"],
         "smallest_left_out": smallest,
         "std": std,
-        "within_one_std": float((distance < 1).mean()),
-        "within_two_std": float((distance < 2).mean()),
+        "within_one_std": float((np.abs(distance) < 1).mean()),
+        "within_two_std": float((np.abs(distance) < 2).mean()),
+        "below_upper": float((distance <= UPPER).mean()),
         "line_families_left_out": line["mape"],
         "line_spearman": line["spearman"],
     }

@@ -90,7 +90,8 @@ def learn_device(
         return _from_operator_costs(device, space)
     for remark in remarks_on(predictor, device, space, partial(_more_in_search, device, space)):
         listener.say(remark)
-    measured, latency_ms = predictor.measured_, predictor.latency_ms_
+    kept = np.setdiff1d(np.arange(len(predictor.measured_)), predictor.suspicious_)
+    measured, latency_ms = predictor.measured_[kept], predictor.latency_ms_[kept]
     confirmed = device.table.confirmed(space, measured)
 
     def refit(population: Population, finalists_ms: NDArray[np.float64]) -> None:
@@ -117,15 +118,15 @@ def _adapt(predictor: LatencyPredictor, device: Device, space: SearchSpace) -> P
     """Adapt to what the device's table has of `space`, where that is enough; the networks that it has."""
     population, latency_ms = device.table.known(space)
     if len(population) >= MIN_MEASUREMENTS:
-        rows = spread_evenly(latency_ms)
+        rows = spread_evenly(latency_ms, MOST_LEARNT_FROM)
         predictor.adapt(population[rows], latency_ms[rows], device.table.confirmed(space, population[rows]))
     return population
 
 
-def spread_evenly(latency_ms: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Numbers of at most `MOST_LEARNT_FROM` measurements, evenly from the fastest to the slowest network, ascending."""
+def spread_evenly(latency_ms: NDArray[np.float64], most: int) -> NDArray[np.intp]:
+    """Numbers of at most `most` measurements, evenly from the fastest to the slowest network, ascending."""
     order = np.argsort(latency_ms, kind="stable")
-    chosen = np.linspace(0, len(order) - 1, min(MOST_LEARNT_FROM, len(order))).astype(np.intp)
+    chosen = np.linspace(0, len(order) - 1, min(most, len(order))).astype(np.intp)
     rows: NDArray[np.intp] = np.sort(order[chosen])
     return rows
 
@@ -227,8 +228,10 @@ def device_costs(device: Device, without: SearchSpace | None = None) -> DeviceCo
         return _shipped_costs(fleet, device.name)
     counts = rows["batch"].value_counts()
     batch = device.batch if device.batch in counts else int(counts.index[0])
-    rows, parts = rows[rows["batch"] == batch], []
-    for row in rows.iloc[spread_evenly(rows["latency_ms"].to_numpy())].to_dict("records"):
+    spaces = [each for _, each in rows[rows["batch"] == batch].groupby("space", sort=False)]
+    most = MOST_LEARNT_FROM // len(spaces)  # the networks of one space do not take the place of another's
+    rows, parts = pd.concat([each.iloc[spread_evenly(each["latency_ms"].to_numpy(), most)] for each in spaces]), []
+    for row in rows.to_dict("records"):
         # Published networks have resolutions of their own; each is a part with a space just for it.
         own = {"resolutions": (int(row["resolution"]),)} if row["resolution"] else {}  # 0: nothing is said of it
         with suppress(ValueError):  # of a space with other options than usual
@@ -327,7 +330,8 @@ def _from_operator_costs(device: Device, space: SearchSpace) -> KnownLatency:
     if costs.spaces == (HAND_MADE,):
         card = device.table.card()
         networks = HAND_MADE if card is None else f"{HAND_MADE} {card.provenance}"
-    here = "" if space.name in costs.spaces else f", none of them of {space.name}"
+    of_space = "too few" if space.name in costs.spaces else "none"
+    here = "" if costs.knows(space) else f", {of_space} of them of {space.name}"
     images = "" if costs.batch == 1 else f", in batches of {costs.batch} images, which is what these latencies are of"
     evidence = (
         f"predicted from what operators cost, learnt from {costs.n:,} {networks}{here}{images}; expected error "

@@ -35,6 +35,7 @@ from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import EXPONENTS, Objectives, accuracy_of
 from nas.search.result import SearchResult
 from nas.search.run import MEASUREMENTS, run_search
+from nas.search.throughput import check_batch
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from predictors.accuracy import MIN_OBSERVATIONS
@@ -149,6 +150,7 @@ def prepare_task(
             device, space, request.samples, request.seed, listener
         )
         listener.say(f"latency predictor of {device.name}: {known[device.name].evidence}")
+        check_batch(request.budget.throughput, device.batch, device.name, known[device.name].predictor)
     if budget.latencies:
         resolved = budget.replaced(feasibility.budget)
         feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)

@@ -177,6 +177,11 @@ class Limit:
             return self.metric.format(value, round_up=True)
         return self.throughput.format(value, round_down=True)
 
+    def over(self, cost: Any) -> Any:
+        """How far a cost, or an array of them, is over the limit, in units of the limit: > 0 means violated."""
+        over = (np.asarray(cost) - self.value) / self.value
+        return np.where(np.abs(over) <= ROUNDING, 0.0, over)
+
     def __str__(self) -> str:
         if self.throughput is not None:
             title = self.title.replace("latency", "throughput", 1)
@@ -188,6 +193,8 @@ class Limit:
         return f"{self.title} at most {self.metric.format(self.value)}"
 
 
+ROUNDING = 1e-12
+"""Of a limit, in units of it: it may be a network's own cost, gone through a division and back."""
 LEAST, MOST = 1e-12, 1e18
 """Of an amount in its unit (ms, bytes, pieces); what is beyond is a slip, and its ratios overflow."""
 _SHOWN = {"ms": ("us", "ms", "s"), "KB": ("B", "KB", "MB", "KiB", "MiB"), "M": ("K", "M", "G")}
@@ -295,7 +302,7 @@ class Budget:
         n = len(next(iter(costs.values()))) if costs else 0
         out = np.empty((n, len(self.limits)))
         for column, limit in enumerate(self.limits):
-            out[:, column] = (costs[limit.key] - limit.value) / limit.value
+            out[:, column] = limit.over(costs[limit.key])
         return out
 
     def judged(
@@ -329,7 +336,7 @@ class Budget:
                     "limit": limit.value,
                     "value": value,
                     "source": source,
-                    "met": bool(value <= limit.value) and not (source == "measured" and missed),
+                    "met": bool(limit.over(value) <= 0) and not (source == "measured" and missed),
                 }
                 | ({} if limit.throughput is None else {"throughput": limit.throughput.typed})
             )

@@ -100,7 +100,7 @@ def check_feasibility(objectives: Objectives, budget: Budget, seed: int = 0) -> 
         cheapest.append(rows[int(np.argmin(values))])
         least.append(min(values))
     limits = np.array([limit.value for limit in budget.limits])
-    offers = _rows(budget, (violations[:3] + 1) * limits, (np.array(least) + 1) * limits)
+    offers = _rows(budget, (violations[:3] + 1) * limits, least)
     if not all(row["satisfiable"] for row in offers):
         raise InfeasibleBudget(_one_too_tight(objectives, offers, budget))
     together, value = _keeping_all(space, lambda p: total_violation(over(p)), np.stack([*cheapest, *sample]))
@@ -146,7 +146,7 @@ def _keeping_all(
     return best, value
 
 
-def _rows(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.float64]) -> list[dict[str, Any]]:
+def _rows(budget: Budget, landmarks: NDArray[np.float64], least: list[float]) -> list[dict[str, Any]]:
     return [
         {
             "budget": limit.metric.flag,
@@ -155,9 +155,8 @@ def _rows(budget: Budget, landmarks: NDArray[np.float64], cheapest: NDArray[np.f
             "min_net": float(landmarks[0, column]),
             "middle_net": float(landmarks[1, column]),
             "max_net": float(landmarks[2, column]),
-            "cheapest": float(cheapest[column]),
-            # Tolerates rounding: the limit may be the cheapest network's own cost, gone through a division and back.
-            "satisfiable": bool(cheapest[column] <= limit.value * (1 + 1e-12)),
+            "cheapest": (least[column] + 1) * limit.value,
+            "satisfiable": least[column] <= 0,
         }
         for column, limit in enumerate(budget.limits)
     ]

@@ -44,3 +44,29 @@ def as_latency(typed: str, batch: int, latency: str | None = None) -> str:
         )
     mine = Limit.parse("latency", text)
     return text if mine.value < given.value else latency
+
+
+def check_batch(typed: str | None, batch: int, device: str, latency: object, answered: bool = False) -> None:
+    """Refuse a throughput that was turned into a latency of other images than a device is known by.
+
+    A percentage of the max net's throughput means the same at any batch.
+
+    Parameters
+    ----------
+    typed : as of `as_latency`; None for no throughput.
+    batch : images of the latency that it was turned into.
+    latency : predicts that of `device`; its ``batch``, where it has one, is what it is known at.
+    answered : by a finished search, which cannot be told another batch.
+
+    Raises
+    ------
+    ValueError : the two differ.
+    """
+    known: int = getattr(latency, "batch", batch)
+    if typed is None or known == batch or typed.strip().endswith("%"):
+        return
+    instead = f"--latency {as_latency(typed, known)} in its place" if answered else f"--batch {known}"
+    raise ValueError(
+        f"--throughput {typed} needs the latency of {batch} image{'' if batch == 1 else 's'} an inference, and "
+        f"{device} is known at {known}; type {instead}"
+    )

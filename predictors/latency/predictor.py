@@ -88,12 +88,16 @@ class LatencyPredictor:
         return self
 
     def for_new_device(self, without: Collection[str] = ()) -> "LatencyPredictor":
-        """The same fleet, or all of it but the devices named in `without`, adapted to no device yet."""
+        """The same fleet, or all of it but the devices named in `without`, adapted to no device yet.
+
+        What operators cost other devices stays known, what they cost the device itself does not.
+        """
         fresh = LatencyPredictor(self.space, self.random_state)
         fresh.__dict__["_encoding"] = self._encoding
         keep = [i for i, device in enumerate(self.devices_) if device not in without]
         fresh.devices_ = tuple(self.devices_[i] for i in keep)
-        fresh._sources = self._sources.of(keep) if self._sources is not None and keep else None
+        of_fleet = self._sources.of(keep) if self._sources is not None and keep else None
+        fresh._sources = of_fleet if self.devices_ else self._sources
         fresh._own = None
         return fresh
 

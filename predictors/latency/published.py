@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.latency.transfer import LEAST_ERROR, MEAN_DISTANCE, DeviceCosts, calibrated, log_errors, scaled
+from predictors.latency.transfer import LEAST_ERROR, MEAN_DISTANCE, DeviceCosts, calibrated, relative_errors, scaled
 from predictors.operators import CLASSES, QUANTITIES, WIDTH
 
 Floats = NDArray[np.float64]
@@ -77,8 +77,8 @@ class LeftOut(NamedTuple):
     def std(self, latency_ms: Floats) -> float:
         """The relative standard deviation that holds what was left out in both ways."""
         return max(
-            calibrated([log_errors(self.families_ms, latency_ms)]),
-            calibrated([log_errors(self.smallest_ms, latency_ms[self.smallest])]),
+            calibrated([relative_errors(self.families_ms, latency_ms)]),
+            calibrated([relative_errors(self.smallest_ms, latency_ms[self.smallest])]),
         )
 
     def errors(self, latency_ms: Floats) -> tuple[float, float]:

@@ -9,7 +9,8 @@ milliseconds; standard deviations are honest about crossing spaces, which costs 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, NotRequired
@@ -31,11 +32,13 @@ UNITS = {"launches": 1.0, "macs": 1e6, "elements": 1e6, "weights": 1e6}
 NOISE = 0.05  # of a measured latency, relative
 EQUAL_SHARES = 1.0  # how strongly a mixture is drawn to equal shares: one device's worth of evidence
 LEAST_ERROR = 0.03  # no prediction from operators alone is more certain than this
-MIN_FOR_ERROR = 3
+MIN_FOR_ERROR = 3  # networks whose error can be told from leaving them out
 MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
+UPPER = 1.645  # standard deviations above the mean below which 95 % of a normal distribution lie
 
 TYPICAL_DISTANCE = 0.6
-"""Mean error of the median device across spaces, in standard deviations: these are wide for the sake of a few."""
+"""Mean error across spaces that three of five devices stay below, in standard deviations: these are wide for the sake
+of a few."""
 
 
 class Part(NamedTuple):
@@ -71,8 +74,8 @@ class DeviceCosts:
     Attributes
     ----------
     prices : milliseconds a unit, shape ``(WIDTH,)``, in the order of `predictors.operators`.
-    error : relative standard deviation in the spaces of `spaces`.
-    error_elsewhere : in any other space.
+    error : standard deviation of a measurement from its prediction, as a fraction of that, in the spaces of `spaces`.
+    error_elsewhere : in any other space, and in those of `few`.
     spaces : names of the spaces it was learnt from.
     n : networks it was learnt from.
     batch : images of an inference in these measurements; a price is per image's MACs and elements, for the whole batch.
@@ -80,6 +83,7 @@ class DeviceCosts:
     macs : of the smallest and the largest network it was learnt from; None where that is not kept.
     mean_error_elsewhere : mean relative error of networks that were left out as if of another space; None where it is
         not known of this device.
+    few : those of `spaces` with too few networks for `error` to be of them.
     """
 
     prices: Floats
@@ -91,6 +95,11 @@ class DeviceCosts:
     overhead_ms: float = 0.0
     macs: tuple[int, int] | None = None
     mean_error_elsewhere: float | None = None
+    few: tuple[str, ...] = ()
+
+    def knows(self, space: SearchSpace) -> bool:
+        """Whether `error` is of networks of `space`."""
+        return space.name in self.spaces and space.name not in self.few
 
     @property
     def expected_error(self) -> float:
@@ -125,9 +134,15 @@ class SpaceLatency:
     def __init__(self, costs: DeviceCosts, space: SearchSpace) -> None:
         self.costs = costs
         self.space = space
-        self.relative_std = costs.error if space.name in costs.spaces else costs.error_elsewhere
-        self.expected_error = costs.expected_error if space.name in costs.spaces else costs.expected_error_elsewhere
+        known = costs.knows(space)
+        self.relative_std = costs.error if known else costs.error_elsewhere
+        self.expected_error = costs.expected_error if known else costs.expected_error_elsewhere
         self._totals = OperatorTotals(space)
+
+    @property
+    def batch(self) -> int:
+        """Images of the inferences whose latency it predicts."""
+        return self.costs.batch
 
     def predict(self, population: NDArray[Any], return_std: bool = False) -> Any:
         """Milliseconds, shape ``(n,)``; with `return_std` also the standard deviation."""
@@ -146,6 +161,7 @@ class _DevicePrices(TypedDict):
     error_elsewhere: NotRequired[NotNegative]
     mean_error_elsewhere: NotRequired[NotNegative]
     macs: NotRequired[Annotated[list[Annotated[int, Ge(0)]], Len(2, 2)] | None]
+    few: NotRequired[list[str]]
 
 
 class _Prices(TypedDict):
@@ -164,20 +180,24 @@ class OperatorCosts:
     Attributes
     ----------
     devices_ : the fleet: costs of each device by name.
-    across_ : relative standard deviation of a device that was left out, in a space it was not measured in: wide
-        enough for two of three networks of the mean device, see `calibrated`.
+    across_ : relative standard deviation of a device that was left out, in a space it was not measured in; see
+        `calibrated`.
     """
 
     devices_: dict[str, DeviceCosts]
     across_: float
 
-    def fit(self, fleet: Mapping[str, Sequence[Part]], n_across: int = 10) -> "OperatorCosts":
+    def fit(
+        self, fleet: Mapping[str, Sequence[Part | Networks]], n_across: int = 10, simulated: Collection[str] = ()
+    ) -> "OperatorCosts":
         """Learn the prices of every device of `fleet`.
 
         Parameters
         ----------
         fleet : what was measured on each device; devices measured on two spaces or more also tell `across_`.
         n_across : networks of one space that a left-out device is adapted to, to be judged in the others.
+        simulated : devices that are simulators. They err several times as much as devices do, so they have a width of
+            their own and none in `across_`.
 
         Raises
         ------
@@ -190,23 +210,28 @@ class OperatorCosts:
         for name, parts in fleet.items():
             latency = np.concatenate([part.latency_ms for part in parts])
             prices[name] = _solve(np.concatenate(features[name]) / latency[:, None], np.ones(len(latency)))
-        errors = []
+        errors: dict[bool, list[Floats]] = {False: [], True: []}  # of devices and of simulators
         for name, parts in fleet.items():
             others = np.stack([prices[other] for other in fleet if other != name] or [prices[name]], axis=1)
             for here, part in enumerate(parts):
                 rows = slice(0, n_across)
                 mixture = others @ _mixture(features[name][here][rows] @ others, part.latency_ms[rows])
                 elsewhere = [i for i in range(len(parts)) if i != here]
-                errors += [log_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere]
-        self.across_ = calibrated(errors) if errors else 0.25
+                errors[name in simulated] += [
+                    relative_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere
+                ]
+        self.across_ = calibrated(errors[False]) if errors[False] else 0.25
+        of_simulators = calibrated(errors[True]) if errors[True] else self.across_
         self.devices_ = {}
         for name, parts in fleet.items():
-            fitted = [_log_rms(f @ prices[name], p.latency_ms) for f, p in zip(features[name], parts, strict=True)]
+            fitted = [
+                relative_errors(f @ prices[name], p.latency_ms) for f, p in zip(features[name], parts, strict=True)
+            ]
             self.devices_[name] = DeviceCosts(
                 prices[name],
-                max(LEAST_ERROR, float(np.mean(fitted))),
-                max(LEAST_ERROR, self.across_),
-                tuple(part.space.name for part in parts),
+                max(LEAST_ERROR, calibrated(fitted)),
+                max(LEAST_ERROR, of_simulators if name in simulated else self.across_),
+                tuple(part.name for part in parts),
                 sum(len(part.latency_ms) for part in parts),
             )
         return self
@@ -232,14 +257,18 @@ class OperatorCosts:
                 predicted[i] @ _mixture(np.delete(predicted, i, axis=0), np.delete(latency, i))
                 for i in range(len(latency))
             ]
-            error = max(LEAST_ERROR, _log_rms(np.array(left_out), latency))
+            error = max(LEAST_ERROR, calibrated([relative_errors(np.array(left_out), latency)]))
+        counts: Counter[str] = Counter()
+        for part in parts:
+            counts[part.name] += len(part.latency_ms)
         return DeviceCosts(
             fleet @ mixture,
             error,
             max(error, self.across_),
-            tuple(dict.fromkeys(part.name for part in parts)),
+            tuple(counts),
             len(latency),
             overhead_ms=float(overheads @ mixture),
+            few=tuple(name for name, n in counts.items() if n < MIN_FOR_ERROR),
         )
 
     def save(self, path: Path) -> None:
@@ -275,6 +304,8 @@ class OperatorCosts:
             found["mean_error_elsewhere"] = round(costs.mean_error_elsewhere, 4)
         if costs.macs is not None:
             found["macs"] = list(costs.macs)
+        if costs.few:
+            found["few"] = list(costs.few)
         return found
 
     @classmethod
@@ -301,6 +332,7 @@ class OperatorCosts:
                 device.get("overhead_ms", 0.0),
                 (macs[0], macs[1]) if (macs := device.get("macs")) else None,
                 device.get("mean_error_elsewhere"),
+                tuple(device.get("few", ())),
             )
             for name, device in record["devices"].items()
         }
@@ -354,25 +386,29 @@ def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
     return mixture
 
 
-def log_errors(predicted: Floats, measured: Floats) -> Floats:
-    """Absolute differences of logarithms."""
-    errors: Floats = np.abs(np.log(np.maximum(predicted, 1e-12) / measured))
+def relative_errors(predicted: Floats, measured: Floats) -> Floats:
+    """How far measurements lie above their predictions, as fractions of these; below 0 where they lie under them."""
+    errors: Floats = measured / np.maximum(predicted, 1e-12) - 1
     return errors
 
 
 def calibrated(errors: Sequence[Floats]) -> float:
-    """The standard deviation that holds what a normal distribution holds, over errors of devices that count equally.
+    """The relative standard deviation that means what it is used for, over groups of errors that count equally.
 
-    A few devices err many times as much as the others, so no width holds 68 % within one and 95 % within two: this one
-    holds at least 68 % within one, and 93 % within two as far as at most 76 % are within one.
+    At least 68 % of the measurements lie within one of it, and at least 95 % below the prediction and `UPPER` of it,
+    which is what a budget is held against. A few devices err many times as much as the others: no one width gives both
+    shares exactly.
+
+    Parameters
+    ----------
+    errors : as of `relative_errors`, a group for each device, or one for all.
     """
     pooled = np.concatenate(errors)
     weights = np.concatenate([np.full(len(one), 1 / len(one)) for one in errors])
-    order = np.argsort(pooled)
-    share = np.cumsum(weights[order]) / weights.sum()
-    one, most, two = (float(pooled[order][np.searchsorted(share, s)]) for s in (0.68, 0.76, 0.93))
-    return min(max(one, two / 2), most)
 
+    def holding(share: float, values: Floats) -> float:
+        order = np.argsort(values)
+        shares = np.cumsum(weights[order]) / weights.sum()
+        return float(values[order][np.searchsorted(shares, share)])
 
-def _log_rms(predicted: Floats, measured: Floats) -> float:
-    return float(np.sqrt(np.mean(np.square(np.log(np.maximum(predicted, 1e-12) / measured)))))
+    return max(holding(0.68, np.abs(pooled)), holding(0.95, pooled) / UPPER)

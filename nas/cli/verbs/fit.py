@@ -48,7 +48,8 @@ def run(config: FitConfig, call: Call) -> int:
     figure = held_out_figure(
         predictor.latency_ms_, predictor.left_out_ms_, predictor.left_out_std_ms_, f"{device.name}, {space.name}"
     )
-    with atomic_path(call.folder / "parity.png") as temporary:
+    plot = call.folder / "parity.png"
+    with atomic_path(plot) as temporary:
         temporary.write_bytes(png(figure))
     doubted = space.format(predictor.measured_[predictor.suspicious_]) if len(predictor.suspicious_) else []
     if config.json:
@@ -56,7 +57,10 @@ def run(config: FitConfig, call: Call) -> int:
         record = {
             "device": device.name,
             "space": space.name,
+            "batch": device.batch,
             "profile": str(profile),
+            "plot": str(plot),
+            "known": len(device.table.known(space)[0]),
             "errors": figures,
             "left_out": doubted,
             "measure_more": predictor.further_measurements_,
@@ -79,7 +83,7 @@ def run(config: FitConfig, call: Call) -> int:
 
     for remark in remarks_on(predictor, device, space, more_networks):
         remarks.print(remark)
-    output.print(f"profile {profile}\nplot    {call.folder / 'parity.png'}", soft_wrap=True)
+    output.print(f"profile {profile}\nplot    {plot}", soft_wrap=True)
     remarks.print(f"next: {shlex.join(_search(config, device.name))}")
     return 0
 

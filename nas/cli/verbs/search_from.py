@@ -12,6 +12,7 @@ from nas.cli.config import SearchConfig
 from nas.cli.console import output, remarks
 from nas.cli.figures import show_figures
 from nas.pipeline.request import latency_limits, where_images_are
+from nas.search.throughput import check_batch
 from nas.search.warm_start import answer_from, load_run
 
 SAID_OTHERWISE = {"former", "name", "json", "device", "data", "moved_data", "usual_start", "storage"}
@@ -27,6 +28,9 @@ def run(config: SearchConfig, call: Call) -> int:
         previous.objectives.confidence = config.confidence
     limits = latency_limits(config.limits["latency"], previous.devices)
     latency = limits if len(limits) > 1 else next(iter(limits.values()))
+    for key, predictor in previous.objectives.latencies.items():
+        name = key.device or next(iter(previous.devices))
+        check_batch(config.budget.throughput, config.batch or 1, name, predictor, answered=True)
     found = answer_from(previous, config.budget_of(latency), config.seed)
     space = previous.objectives.space
     record = {

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,12 +12,13 @@ from nas.cli.call import Call
 from nas.cli.config import FitConfig, MeasureConfig, SearchConfig, TrainConfig
 from nas.cli.flags import parse
 from nas.cli.verb import VERBS
-from nas.cli.verbs import fit, measure, train
+from nas.cli.verbs import fit, measure, search_from, train
 from nas.cli.verbs.search_from import measuring
 from nas.data.settings import DataSettings
 from nas.devices import Device
 from nas.devices.spec import DeviceSpec
 from nas.pipeline.request import Limits
+from nas.search.latency import ONLY_DEVICE
 from search_spaces.settings import SpaceSettings
 
 
@@ -49,6 +51,15 @@ def test_the_search_that_measures_has_the_settings_of_the_former_one() -> None:
         "budget.throughput=110%",
         "budget.macs=3M",
     }
+
+
+def test_a_finished_search_is_not_asked_for_the_throughput_of_another_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    known_at_16 = SimpleNamespace(latencies={ONLY_DEVICE: SimpleNamespace(batch=16)})
+    former = SimpleNamespace(devices={"jetson-tx2": ()}, objectives=known_at_16)
+    monkeypatch.setattr(search_from, "load_run", lambda folder: former)
+    config = SearchConfig(former="run", budget=Limits(throughput="100img/s"))
+    with pytest.raises(ValueError, match="jetson-tx2 is known at 16; type --latency 160ms in its place"):
+        search_from.run(config, Call(Path(), "nas search"))
 
 
 def test_images_that_have_moved_are_named(tmp_path: Path) -> None:

@@ -271,6 +271,19 @@ def test_the_fit_of_a_tiny_table_is_valid_json(tmp_path: Path, capsys: pytest.Ca
         assert "nas fit:" in said.err
 
 
+def test_what_a_fit_says_in_words_it_says_as_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.devices.learning.MOST_LEARNT_FROM", 12)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs/devices"
+    import_table([write_csv(tmp_path / "good.csv", rows_of(15))], "mine", batch=8, folder=folder)
+    assert main(["fit", "--device", "mine", "--batch", "8", "--space", SPACE.name, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert Path(said["plot"]).is_file()
+    assert (said["batch"], said["known"], said["errors"]["n"]) == (8, 15, 12)
+
+
 def with_column(path: Path, name: str, *cells: object) -> Path:
     """The file with another column; a single cell stands in every row."""
     head, *lines = path.read_text().splitlines()

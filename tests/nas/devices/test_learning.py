@@ -7,8 +7,9 @@ from fake_board import FakeBoard
 
 from latency_tables.table import write_table
 from nas.cli.verbs.devices import _row
-from nas.devices import Device, get_device
+from nas.devices import Device, get_device, list_devices
 from nas.devices.learning import (
+    OPERATOR_COSTS,
     device_costs,
     device_predictor,
     fleet_predictor,
@@ -20,6 +21,7 @@ from nas.devices.registry import KnownDevice
 from nas.devices.spec import DeviceSpec
 from nas.progress import Listener
 from predictors.latency import LatencyPredictor
+from predictors.latency.transfer import OperatorCosts
 from search_spaces import get_space
 
 SMALL = get_space("mobilenet_v3_small_images")
@@ -36,6 +38,16 @@ def test_a_device_that_is_not_attached_is_known_by_its_operator_costs(name, tmp_
     assert np.corrcoef(latency_ms, SMALL.costs(population).macs)[0, 1] > 0.8
     assert "operator" in known.evidence
     assert known.refit is None
+
+
+def test_a_device_of_the_fleet_is_known_at_the_batch_of_its_card(tmp_path):
+    batches = {name: costs.batch for name, costs in OperatorCosts.load(OPERATOR_COSTS).devices_.items()}
+    cards = {known.spec.name: known.card for known in list_devices(folder=tmp_path)}
+    assert batches == {name: cards[name].conditions.get("batch", 1) for name in batches}
+    assert batches["1080ti_32"] == 32
+    for batch in (1, 32):
+        device = get_device("1080ti_32", folder=tmp_path, batch=batch)
+        assert "in batches of 32 images" in learn_device(device, SMALL).evidence
 
 
 def test_published_networks_are_predicted_about_right(tmp_path):
@@ -84,6 +96,20 @@ def test_a_confirmed_latency_is_not_doubted_in_a_search(board):
     known = learn_device(board, SMALL, samples=12)
     known.refit(population[12:], np.array([rows["latency_ms"][0]]))
     assert 5 not in known.predictor.suspicious_
+
+
+def test_a_measurement_that_was_left_out_stays_out_when_finalists_are_measured(board, tmp_path):
+    population = np.unique(SMALL.sample(52, np.random.default_rng(1), tilt=1.5), axis=0)[:48]
+    table = board.measure(SMALL, population)
+    rows = table.rows.iloc[:40].copy()
+    rows.loc[5, ["latency_ms", "p10_ms", "p90_ms"]] *= 3
+    write_table(board.table.path, replace(table, rows=rows))
+    foreign = Device(replace(board.spec, transport="none"), folder=tmp_path)
+    known = learn_device(foreign, SMALL)
+    assert "1 left out" in known.evidence
+    known.refit(population[40:], table.rows["latency_ms"].to_numpy()[40:])  # too many for one to be looked for
+    assert len(known.predictor.measured_) == 47
+    assert rows["latency_ms"][5] not in known.predictor.latency_ms_
 
 
 def architectures(table):
@@ -194,6 +220,26 @@ def test_of_very_many_networks_some_hundred_are_learnt_from(board, monkeypatch):
     learn_device(board, SMALL, samples=30, listener=Listener(say=said.append))
     assert len(board.transport.asked) == asked
     assert f"{len(population)} networks of {SMALL.name} are known on board; 15 of them" in said[0]
+
+
+def test_the_many_networks_of_one_space_do_not_displace_those_of_another(board, monkeypatch):
+    monkeypatch.setattr("nas.devices.learning.MOST_LEARNT_FROM", 16)
+    many = np.unique(SMALL.sample(60, np.random.default_rng(0), tilt=1.5), axis=0)
+    board.measure(SMALL, many)
+    cells = get_space("nasbench201")
+    board.measure(cells, np.unique(cells.sample(8, np.random.default_rng(0)), axis=0)[:5])
+    costs = device_costs(board)
+    assert (costs.n, costs.few) == (8 + 5, ())
+
+
+def test_it_is_said_that_too_few_networks_are_of_the_space(board):
+    board.measure(SMALL, np.unique(SMALL.sample(20, np.random.default_rng(0), tilt=1.5), axis=0))
+    cells = get_space("nasbench201")
+    board.measure(cells, np.stack([cells.min, cells.max]))
+    foreign = Device(replace(board.spec, transport="none"), folder=board.table.folder)
+    known = learn_device(foreign, cells)
+    assert "too few of them of nasbench201;" in known.evidence
+    assert known.predictor.relative_std == device_costs(foreign).error_elsewhere
 
 
 def test_another_size_of_nasbench201_is_another_space(board):

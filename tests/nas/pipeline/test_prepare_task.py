@@ -240,3 +240,17 @@ def test_a_search_that_has_measured_goes_on_without_the_device(request_: SearchR
     write_text(tmp_path / "run" / MEASUREMENTS, "session,architecture\n")
     with pytest.raises(AssertionError, match="a supernet was asked for"):
         pipeline.search(replace(request_, device="board", budget=Limits(latency="50%")), tmp_path / "run")
+
+
+@pytest.mark.parametrize(("batch", "throughput", "refused"), [(1, "100img/s", True), (16, "100img/s", False)])
+def test_a_throughput_needs_the_batch_that_the_device_is_known_at(
+    batch: int, throughput: str, refused: bool, request_: SearchRequest, tmp_path: Path
+) -> None:
+    asked = replace(request_, device="jetson-tx2", batch=batch, budget=Limits(throughput=throughput))
+    devices = pipeline.named_devices(asked)
+    budget = Budget.parse(latency=asked.limits["latency"])
+    if refused:
+        with pytest.raises(ValueError, match="jetson-tx2 is known at 16; type --batch 16"):
+            prepare_task(asked, devices, budget)
+    else:
+        assert prepare_task(asked, devices, budget).feasibility.rows[0]["limit"] == 160

@@ -105,6 +105,17 @@ def test_violations_are_positive_when_over_and_in_units_of_the_limit() -> None:
     np.testing.assert_allclose(over, [[-0.5, 0.0], [0.0, -0.5], [0.5, 3.0]])
 
 
+@given(st.floats(1e-3, 1e9), st.integers(-2, 2))
+def test_rounding_is_no_violation(value: float, steps: int) -> None:
+    cost = value
+    for _ in range(abs(steps)):
+        cost = float(np.nextafter(cost, np.inf if steps > 0 else 0))
+    budget = Budget((Limit(next(metric for metric in METRICS if metric.flag == "macs"), value, "x"),))
+    assert budget.violations({"macs": np.array([cost])})[0, 0] == 0
+    assert budget.judged({}, {}, {"macs": cost})[0]["met"]  # type: ignore[dict-item]
+    assert not budget.judged({}, {}, {"macs": cost * 1.001})[0]["met"]  # type: ignore[dict-item]
+
+
 def test_a_percentage_must_be_resolved_first() -> None:
     with pytest.raises(ValueError, match="max net"):
         Budget.parse(latency="60%").violations({Latency(): np.ones(2)})

@@ -69,6 +69,14 @@ def test_percentages_are_of_the_max_net(objectives: Objectives) -> None:
     assert checked.budget["macs"].value == space.costs(space.max[None]).macs[0] * 0.75
 
 
+def test_the_cheapest_network_keeps_its_own_cost_however_it_was_rounded(objectives: Objectives) -> None:
+    costs = check_feasibility(objectives, Budget.parse(latency="4ms")).rows[0]["cheapest"]
+    limit = Budget.parse(latency="4ms").moved({Latency(): float(np.nextafter(costs, 0))})
+    checked = check_feasibility(objectives, limit)
+    assert checked.rows[0]["satisfiable"]
+    assert limit.violations(objectives.costs(checked.starts[:1], limit))[0, 0] == 0
+
+
 def test_no_budget_is_feasible(objectives: Objectives) -> None:
     assert len(check_feasibility(objectives, Budget()).starts) == 1
 

@@ -1,5 +1,7 @@
 """Throughput as a budget: images a second at a batch are a latency."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, identity_of, run_search
-from nas.search.throughput import as_latency
+from nas.search.throughput import as_latency, check_batch
 from search_spaces import Population
 
 
@@ -95,3 +97,17 @@ def test_a_throughput_missed_when_measured_says_what_can_be_had(objectives: Obje
     feasibility = check_feasibility(objectives, asked("10000img/s"))
     with pytest.raises(BudgetMissed, match=r"kept 3.2 ms \(10000 img/s\) when .*; ask for at most 4\d+0 img/s, or"):
         run_search(objectives, feasibility, settings=settings, device="bench", measure=measure)
+
+
+KNOWN_AT_16 = SimpleNamespace(batch=16)
+
+
+def test_a_throughput_is_not_held_against_the_latency_of_another_batch() -> None:
+    with pytest.raises(ValueError, match=r"of 1 image an inference, and jetson-tx2 is known at 16; type --batch 16"):
+        check_batch("100img/s", 1, "jetson-tx2", KNOWN_AT_16)
+    with pytest.raises(ValueError, match=r"of 8 images an inference, .* type --latency 160ms in its place"):
+        check_batch("100img/s", 8, "jetson-tx2", KNOWN_AT_16, answered=True)
+    check_batch("100img/s", 16, "jetson-tx2", KNOWN_AT_16)
+    check_batch("150%", 1, "jetson-tx2", KNOWN_AT_16)
+    check_batch("100img/s", 1, "cpu", object())
+    check_batch(None, 1, "jetson-tx2", KNOWN_AT_16)

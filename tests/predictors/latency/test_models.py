@@ -96,3 +96,16 @@ def test_stacked_shares_give_what_was_left_out_the_highest_density() -> None:
     np.testing.assert_allclose(stacked_shares(prior, np.zeros((2, 12))), prior)
     far = np.array([[0.0] * 10, [-800.0] * 10])  # hopeless: only its odds beforehand are left
     np.testing.assert_allclose(stacked_shares(prior, far)[1], 0.3 * PRIOR_WEIGHT / (10 + PRIOR_WEIGHT), rtol=1e-3)
+
+
+def test_operator_costs_of_other_devices_stay_known_for_a_new_device(space: SearchSpace) -> None:
+    rng = np.random.default_rng(5)
+    others, own = rng.gamma(1.0, 0.05, size=(WIDTH + 1, 6)), rng.gamma(1.0, 0.05, size=WIDTH + 1)
+    population = space.sample(40, rng)
+    latency = priced(space, others[:-1, 0], population)
+    once = LatencyPredictor(space).know_costs(others).adapt(population[:6], latency[:6])
+    used = LatencyPredictor(space).know_costs(others, own).adapt(population[6:20], latency[6:20])
+    for fresh in (used.for_new_device(), used.for_new_device(without=["no such device"])):
+        np.testing.assert_allclose(
+            fresh.adapt(population[:6], latency[:6]).predict(population), once.predict(population)
+        )
