@@ -1,10 +1,13 @@
 """How the jobs of a sweep ended reaches the process that started them."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from nas.cli import job
+from nas.cli.call import Call
+from nas.cli.config import TrainConfig
 from nas.cli.job import Ended
 from nas.cli.main import main
 from nas.errors import Failure
@@ -33,3 +36,30 @@ def test_a_machine_without_that_folder_fails_only_jobs_that_failed(tmp_path: Pat
     with pytest.raises(Failure, match="none kept it"):
         job._write(Ended(4, "none kept it", "runs/x", []), path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_control_c_ends_a_sweep_and_says_how_all_of_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[str] = []
+
+    def typed(config: TrainConfig, call: Call) -> int:
+        begun.append(str(call.folder.relative_to(tmp_path)))
+        raise KeyboardInterrupt
+
+    def done(config: TrainConfig, call: Call) -> int:
+        begun.append(str(call.folder.relative_to(tmp_path)))
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nas.cli.verbs.train.run", typed)
+    assert main(["train", "--data", "digits", "seed=1,2", "-m"]) == 1
+    (folder,) = (tmp_path / "runs" / "train").iterdir()
+    sweep = folder.relative_to(tmp_path)
+    assert begun == [f"{sweep}/0"]
+    (said,) = capsys.readouterr().err.splitlines()
+    command = f"nas train -m seed=1,2 data=digits --out {sweep}"
+    assert said == f"nas train: interrupted; what was finished is kept; go on with: {command}"
+    monkeypatch.setattr("nas.cli.verbs.train.run", done)
+    assert main(shlex.split(command)[1:]) == 0
+    assert begun[1:] == [f"{sweep}/0", f"{sweep}/1"]
