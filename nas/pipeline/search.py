@@ -305,7 +305,7 @@ def run_task(
         error=partial(score_error, images_per_class=of_class, objective=trained.evaluated.objective),
         refit=one_or_each(devices, refit),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
-        origin=origin(request, devices),
+        origin=origin(request, devices) | {"weights of the supernet": read_card(trained.evaluated.folder)["sha256"]},
         listener=listener,
     )
     if result.interrupted:
