@@ -27,6 +27,7 @@ from nas.progress import Listener
 from nas.search.budget import Budget
 from nas.supernet import Subnet, Supernet
 from nas.training import Trainer
+from nas.training.estimate import Costs
 from search_spaces import get_space
 
 PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0, 0.004, 0.006)
@@ -266,7 +267,7 @@ def test_a_given_network_keeps_its_own_classifier(tmp_path: Path, monkeypatch: p
     candidate = baselines.Candidate("given network", space, Supernet(space).extract, load_data(DataSettings()), own)
     devices: list[str] = []
     monkeypatch.setattr(baselines, "fit_classifier", lambda *_, device, **__: devices.append(device))
-    monkeypatch.setattr(baselines, "going_on_or_anew", lambda *_: SimpleNamespace(seconds=1.0))
+    monkeypatch.setattr(baselines, "train", lambda *_, **__: SimpleNamespace(seconds=1.0))
     baselines._finetuned(candidate, 16, tmp_path, 4.0, SearchRequest(accelerator="cpu"), Listener())
     assert devices == ([] if own else ["cpu"])
 
@@ -301,6 +302,7 @@ def test_a_baseline_goes_on_without_a_classifier_that_is_fitted_again(
         return train_step(self, step)
 
     monkeypatch.setattr(baselines, "fit_classifier", fit)
+    monkeypatch.setattr("nas.training.loop.measure_costs", lambda *_, **__: Costs((1.0,), 0.0, 1.0))
     said: list[str] = []
     work = partial(baselines._finetuned, candidate, 16, tmp_path, 4.0, SearchRequest(), Listener(said.append))
     with monkeypatch.context() as patch:
