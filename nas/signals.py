@@ -5,7 +5,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -54,6 +55,17 @@ class Interruption:
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """While entered, what is being done is not left half done: it has all the time that it needs."""
+        patience_s, self._patience_s = self._patience_s, None
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            yield
+        finally:
+            self._patience_s = patience_s
 
     def obey(self) -> None:
         """Raise what the noted signal, if any, means: KeyboardInterrupt, or SystemExit as a shell counts it."""

@@ -45,6 +45,7 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     resume = None if line.resume is None else Path(line.resume).expanduser()
     out = None if line.out is None or not verb.run_folder else Path(line.out).expanduser()
     sweep = None
+    interrupted.begin()
     try:
         arguments, storages = without_passwords(hydra_arguments(verb, line))
         recorded = recorded_settings(verb, line)
@@ -52,6 +53,7 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
             check_writable(out)
         if line.multirun and verb.run_folder and not sets(arguments, "hydra.sweep.dir"):
             sweep = out or new_run_folder(Path("runs") / verb.name, "sweep")
+            interrupted.begin(["nas", verb.name, *arguments, "--out", str(sweep)])
             arguments.append(f"hydra.sweep.dir={quote(str(sweep))}")
     except ValueError as error:
         return fail(verb.name, str(error), EXIT_BAD_ARGUMENT)

@@ -19,12 +19,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from latency_tables.files import write_text
+from nas.cli import interrupted
 from nas.cli.arguments import beyond
 from nas.cli.call import Call
 from nas.cli.config import SETTINGS, FinetuneConfig, WorkerConfig
 from nas.cli.console import remarks
 from nas.cli.flags import flag_of
-from nas.cli.interrupted import note_run
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
@@ -141,7 +141,7 @@ class Job:
         named = Path(hydra_config.runtime.output_dir) if hydra_config.mode == RunMode.MULTIRUN else self.out
         run = RunSettings(self.verb, settings, call.command)
         again = [f"{key}={hide_passwords(getattr(settings, key))}" for key in beyond(settings)]
-        note = partial(note_run, self.verb, again=again)
+        note = partial(interrupted.note_run, self.verb, again=again)
         with held_run_folder(run, named, self.resume, note=note) as folder:
             folders.append(folder)
             return int(importlib.import_module(f"nas.cli.verbs.{name}").run(settings, replace(call, folder=folder)))
@@ -163,9 +163,13 @@ def _write(ended: Ended, path: Path) -> None:
 
 
 def guarded(verb: str, job: Callable[[], int]) -> tuple[int, str]:
-    """Run `job`; a failure becomes an exit code and one sentence, which is shown."""
+    """Run `job`; a failure becomes an exit code and one sentence, which is shown.
+
+    Ctrl-C is left to the caller: it ends a sweep, not only the run that it comes in.
+    """
     try:
         return job(), ""
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         code, sentence = outcome(error)
-        return fail(verb, sentence, code), sentence
+        further = interrupted.how_to_go_on() if isinstance(error, OSError | Failure) else ""
+        return fail(verb, sentence + further, code), sentence

@@ -35,7 +35,7 @@ def _outcome(error: BaseException) -> tuple[int, str]:
             return EXIT_OTHER, interrupted.sentence()
         case OSError():
             where = f" ({shown(str(error.filename), 200)})" if error.filename else ""
-            return EXIT_OTHER, f"{error.strerror or error}{where}; what was finished is kept"
+            return EXIT_OTHER, f"{error.strerror or error}{where}; {interrupted.KEPT}"
         case Failure():
             return EXIT_OTHER, str(error)
         case MemoryError():

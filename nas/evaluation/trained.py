@@ -101,7 +101,7 @@ class TrainedSupernet:
             images = replace(images, mean=expected[0], std=expected[1])
         # A shipped folder is not written to: its accuracies belong to the images it was made with.
         kept = notes if calibration_file.is_file() else folder
-        better = load_subnet(folder / GIVEN).eval() if given_network(folder).get("better") else None
+        better = load_subnet(folder / GIVEN).eval() if _stays_better(folder, card) else None
         evaluated = EvaluatedSubnets(
             supernet, images, folder, storage, given=better, objective=objective, notes=kept, listener=listener
         )
@@ -172,6 +172,12 @@ class TrainedSupernet:
 def given_network(folder: Path) -> dict[str, Any]:
     """What is known of the given network that a training started from; empty where there was none."""
     return subnet_metadata(folder / GIVEN) if (folder / GIVEN).is_file() else {}
+
+
+def _stays_better(folder: Path, card: Mapping[str, Any]) -> bool:
+    """Whether the given network is more accurate on search-validation than the max net that was trained from it."""
+    given, trained = given_network(folder), card.get("validation", {}).get("max")
+    return bool(given) and trained is not None and float(given["accuracy"]) > trained
 
 
 def _require(card: Mapping[str, Any], folder: Path, names: Sequence[str], prefix: str = "") -> None:

@@ -27,7 +27,8 @@ def work(
 ) -> int:
     """Evaluate what waits in a storage until nothing has waited for a while.
 
-    A first Ctrl-C or SIGTERM lets the current evaluation finish; a second stops it, and the subnet waits again.
+    After Ctrl-C or SIGTERM the current evaluation has a second to finish (`nas.signals.PATIENCE_S`), after a second one
+    of them none; a subnet whose evaluation was given up waits again.
 
     Parameters
     ----------

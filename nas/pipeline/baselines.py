@@ -41,8 +41,9 @@ from nas.search.budget import Budget
 from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
-from nas.training import Phase, Recipe, TrainingDiverged, train
-from nas.training.checkpoint import going_on_or_anew
+from nas.training import Phase, Recipe, TrainingDiverged, TrainingResult, train
+from nas.training.checkpoint import FILE as CHECKPOINT
+from nas.training.checkpoint import going_on_or_anew, weights_digest
 from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
@@ -330,21 +331,26 @@ def _finetuned(
             known = check_value(subnet_metadata(file), _Known, f"{file}: metadata")
             return load_subnet(file).eval(), known["seconds"]
         subnet = candidate.at(side)
-        if not candidate.own_classifier:
-            fit_classifier(subnet, candidate.data, device=request.accelerator, listener=listener)
-        work = partial(
-            train,
-            subnet,
-            candidate.data,
-            candidate.recipe,
-            place,
-            seed=request.seed,
-            threads=request.threads,
-            device=request.accelerator,
-            evaluations=1,
-            train_time=wanted,
-            listener=listener,
-        )
+        weights = weights_digest(subnet)  # before its classifier, which is not fitted again where there is a checkpoint
+
+        def work(resume: bool) -> TrainingResult:
+            if not candidate.own_classifier and not (resume and (place / CHECKPOINT).is_file()):
+                fit_classifier(subnet, candidate.data, device=request.accelerator, listener=listener)
+            return train(
+                subnet,
+                candidate.data,
+                candidate.recipe,
+                place,
+                seed=request.seed,
+                threads=request.threads,
+                device=request.accelerator,
+                resume=resume,
+                evaluations=1,
+                train_time=wanted,
+                weights=weights,
+                listener=listener,
+            )
+
         result = going_on_or_anew(work, f"the fine-tuning of {candidate.name}", listener)
         subnet = subnet.to("cpu").eval()
         save_subnet(file, subnet, dict(_Known(baseline=candidate.name, seconds=round(result.seconds, 1))))

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from latency_tables.files import write_text
+from latency_tables.files import shown, write_text
 from nas.devices.device_table import DEVICES_FOLDER
 from nas.devices.registry import get_device
 from nas.evaluation.trained import TrainedSupernet
@@ -17,8 +17,8 @@ from nas.pipeline.deploy import WEIGHTS, file_names, keep_latency, measure_expor
 from nas.pipeline.remarks import file_remarks
 from nas.progress import SILENT, Listener
 from nas.report.html import write_report
-from nas.search.record import FILE, read_record
-from nas.supernet import load_subnet
+from nas.search.record import FILE, how_to_finish, read_record
+from nas.supernet import Subnet, load_subnet
 
 
 def search_record(folder: Path) -> dict[str, Any]:
@@ -30,14 +30,32 @@ def search_record(folder: Path) -> dict[str, Any]:
     """
     record: dict[str, Any] = dict(read_record(folder))
     if "exports" not in record:
-        missed = record["status"] == "missed"
-        why = (
-            "its budget was missed" if missed else "the search was stopped before that; repeat its command to finish it"
-        )
+        if record["status"] == "missed":
+            why = "its budget was missed"
+        elif "from" in record:
+            why = f"it was answered by what {shown(str(record['from']))} learnt; without --from, networks are exported"
+        else:
+            why = f"the search was stopped before that; {how_to_finish(folder)}"
         raise ValueError(f"no network was exported in {folder}: {why}")
     if missing := [key for key in ("supernet", "classes", "files") if key not in record]:
         raise ValueError(f"{folder / FILE}: {missing[0]} is missing")
     return record
+
+
+def chosen_network(folder: Path, record: Mapping[str, Any]) -> Subnet:
+    """The network of a finished search, in evaluation mode.
+
+    Raises
+    ------
+    ValueError : the file is not there, damaged, or of another network than `record`.
+    """
+    subnet = load_subnet(folder / WEIGHTS).eval()
+    if subnet.architecture != record["architecture"]:
+        raise ValueError(
+            f"{folder / WEIGHTS} is of another network than {FILE} beside it, as the search was stopped before it was "
+            f"done with the new one; {how_to_finish(folder)}"
+        )
+    return subnet
 
 
 def write_search_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -83,7 +101,7 @@ def export_again(
     for kind in kinds:
         kind.require()
     record = search_record(source)
-    subnet = load_subnet(source / WEIGHTS).eval()
+    subnet = chosen_network(source, record)
     check_formats(subnet.space, kinds, subnet.genotype[None])
     folder = paths[0].parent
     inside = folder.resolve() == source.resolve()

@@ -15,14 +15,14 @@ from nas.errors import TooShort
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.export.network_file import FileKind
 from nas.memory import give_back
-from nas.pipeline.deploy import WEIGHTS, deploy_subnet
-from nas.pipeline.export import batch_of, keep_latencies, search_record, write_search_record
+from nas.pipeline.deploy import deploy_subnet
+from nas.pipeline.export import batch_of, chosen_network, keep_latencies, search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import SILENT, Listener, counted
 from nas.search.result import SearchResult
-from nas.supernet import Subnet, load_subnet
+from nas.supernet import Subnet
 from nas.training import Finetuning, TrainingDiverged
 from nas.training.checkpoint import going_on_or_anew
 from nas.training.duration import show_duration
@@ -68,7 +68,7 @@ def specialise(
     record = search_record(source)
     trained = TrainedSupernet.of_search(record)
     trained.data.require_labels("fine-tuning")
-    subnet = load_subnet(source / WEIGHTS).eval()
+    subnet = chosen_network(source, record)
     objective = trained.evaluated.objective
     tuned = finetune(
         subnet,

@@ -45,14 +45,11 @@ class Original:
     accuracy: float
     own_classifier: bool
 
-    def keep(self, folder: Path, better: bool = False) -> None:
-        """Write it beside the supernet; `better` says that it is better than the max net trained from it.
-
-        Of several processes, the first one writes.
-        """
+    def keep(self, folder: Path) -> None:
+        """Write it where the supernet will be; of several processes, the first one does."""
         if is_helper():
             return
-        facts = {"accuracy": self.accuracy, "own_classifier": self.own_classifier, "better": better}
+        facts = {"accuracy": self.accuracy, "own_classifier": self.own_classifier}
         save_subnet(folder / GIVEN, self.subnet, facts)
 
 

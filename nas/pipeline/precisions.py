@@ -39,7 +39,7 @@ from nas.pipeline.search import (
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
 from nas.search.objectives import Objectives
-from nas.search.result import SearchResult
+from nas.search.result import OF_AN_ANSWER, SearchResult, forget_answer
 from nas.search.run import MEASUREMENTS
 
 AMOUNTS = "amounts.json"
@@ -104,6 +104,7 @@ def search_precisions(
         except BudgetMissed as error:
             failed[precision] = error
     if not results:
+        forget_answer(folder)
         raise BudgetMissed(_both(failed))
     best = max(results, key=lambda precision: _merit(results[precision]))
     results[best].about.setdefault("notes", []).extend(_rejected(results, best))
@@ -213,7 +214,9 @@ def _keep(result: SearchResult, rows: list[dict[str, Any]], source: Path, folder
     from nas.report.html import write_report
 
     better = (result.about.get("baselines") or {}).get("files", {}).values()
-    files = [path.name for path in source.iterdir() if path.is_file() and path.name not in OF_THE_SEARCH]
+    forget_answer(folder)
+    others = (*OF_THE_SEARCH, *OF_AN_ANSWER)
+    files = [path.name for path in source.iterdir() if path.is_file() and path.name not in others]
     for name in sorted({*files, *better}):
         (folder / name).parent.mkdir(exist_ok=True)
         with atomic_path(folder / name) as temporary:

@@ -84,7 +84,7 @@ def given_remarks(trained: TrainedSupernet, result: SearchResult) -> list[str]:
     if facts:
         classifier = "" if facts["own_classifier"] else " with a classifier fitted to its features"
         what += f" ({facts['accuracy']:.1%} on search-validation as given{classifier}; "
-        what += "training did not make it better)" if facts["better"] else "trained further here)"
+        what += "training did not make it better)" if trained.given is not None else "trained further here)"
     figures = [f"{row[EVALUATED]:.1%} on search-validation"] if np.isfinite(row[EVALUATED]) else []
     for latency in latencies_of(result.predicted):
         took = row[measured_columns(latency)[0]]

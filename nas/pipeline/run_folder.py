@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from latency_tables.files import plain_name, read_json, read_text, remove_abandoned, write_text
 from latency_tables.writable import check_writable, not_writable
-from nas.errors import Failure
+from nas.errors import Failure, InfeasibleBudget, MissingExtra
 from nas.pipeline.settings import SETTINGS_FILE, RunSettings, by_key, read_settings
 from nas.progress import SILENT, Listener
 from nas.training.launched import is_helper, is_one_of_several
@@ -27,13 +27,17 @@ LOCK = ".lock"
 OWNER = ".in_use.json"
 TRAINING = ("train", "search", "finetune")
 """Verbs whose work several processes may share (the first of them holds the folder), and that can be continued."""
+REFUSALS = (ValueError, InfeasibleBudget, MissingExtra)
+"""What ends a run before its work; other errors may come after hours of it."""
 WAIT_S = 7 * 86_400
 """How long a run waits for another one's training; the lock of one that has died is free at once."""
 MAY_DIFFER = {"json", "name", "runs", "threads", "accelerator", "usual_start"}
 """Settings that a run may be continued with whatever they were."""
-MAY_CHANGE = MAY_DIFFER | {"data.root", "data.memory_gb", "data.workers", "moved_data", "storage"}
+MAY_CHANGE = MAY_DIFFER | {"data.root", "data.memory_gb", "data.workers", "storage"}
 MAY_CHANGE |= {"samples", "baselines", "finetune_time", "format", "max_accuracy_drop"}
 """Those that may be typed anew with `--resume`: where things are, and what follows or adds to what was done."""
+OF_A_SUPERNET = ("supernet", "data", "moved_data")
+"""Those that may be typed anew where a supernet was given: its weights count, and the contents of the images."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ def held_run_folder(
         try:
             keep_settings(run, folder, changed=resume is not None)
             yield folder
-        except Exception:  # the run can still be continued as it was
+        except REFUSALS:  # nothing was done by what was typed anew: the run can still be continued as it was
             if before is not None:
                 write_text(folder / SETTINGS_FILE, before)
             raise
@@ -202,8 +206,11 @@ def keep_settings(run: RunSettings[Any], folder: Path, *, changed: bool = False)
     """
     if (folder / SETTINGS_FILE).exists():
         there, own = (by_key(each.plain()) for each in (read_settings(folder, run.verb, type(run.settings)), run))
+        given = changed and None not in (own.get("supernet"), there.get("supernet"))
         for key in own:
             if own[key] == there.get(key) or key in (MAY_CHANGE if changed else MAY_DIFFER):
+                continue
+            if given and key.partition(".")[0] in OF_A_SUPERNET:
                 continue
             if changed:
                 raise ValueError(

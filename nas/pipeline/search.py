@@ -265,7 +265,7 @@ def run_task(
         refit=one_or_each(devices, refit),
         evaluated=learnt.evaluated(),
         given=trained.space.max[None] if isinstance(trained.space, TracedSpace) else None,
-        origin=origin(request, devices),
+        origin=origin(request, devices) | {"weights of the supernet": read_card(trained.evaluated.folder)["sha256"]},
         listener=listener,
     )
     if result.interrupted:

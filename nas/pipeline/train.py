@@ -59,7 +59,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     recipe = request.recipe
     if request.init is not None:  # the weights say whether they have these matrices
         recipe = replace(recipe, kernel_transform=supernet.kernel_transform)
-    result = train(
+    train(
         supernet,
         images,
         recipe,
@@ -72,8 +72,6 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         train_time=request.train_time,
         listener=listener,
     )
-    if original is not None:
-        original.keep(folder, better=original.accuracy > result.validation["max"])
     return folder
 
 

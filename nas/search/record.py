@@ -3,6 +3,7 @@
 Fields that are not named here are kept as they are. Accuracies are fractions, latencies milliseconds, sizes bytes.
 """
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
@@ -271,9 +272,7 @@ def read_record(folder: Path) -> SearchRecord:
     path = folder / FILE
     if not path.exists():
         begun = (folder / IDENTITY).exists()
-        why = (
-            "that search was stopped before its end; repeat its command to finish it" if begun else f"it has no {FILE}"
-        )
+        why = f"that search was stopped before its end; {how_to_finish(folder)}" if begun else f"it has no {FILE}"
         raise ValueError(f"{folder} is not the folder of a finished search: {why}")
     record = read_json(path, SearchRecord)
     _check_latencies(record, path)
@@ -282,6 +281,14 @@ def read_record(folder: Path) -> SearchRecord:
             _check_classes(export["test"], len(record.get("classes", [])), path)
     _check_baselines(record, path)
     return record
+
+
+def how_to_finish(folder: Path) -> str:
+    """What finishes the search of `folder`; one device of several, and one precision, has it in the folder above."""
+    for each in (folder, folder.parent):
+        if (each / "settings.json").is_file():
+            return f"to finish it, type: {shlex.join(['nas', 'search', '--resume', str(each)])}"
+    return "repeat its command to finish it"
 
 
 def _check_baselines(record: SearchRecord, path: Path) -> None:

@@ -26,10 +26,13 @@ from nas.search.finalists.proof import Verdict, describe
 from nas.search.latency import ONLY_DEVICE, Latency, latencies_of
 from nas.search.latency_breakdown import latency_breakdown
 from nas.search.objectives import Objectives
+from nas.search.record import FILE
 from search_spaces import Population
 
 _PACKAGES = ("shrinkwrap-nas", "numpy", "scikit-learn", "torch", "onnx", "onnxruntime")
 _CLOUD = 2000  # random networks, enough to show where the space lies
+OF_AN_ANSWER = (FILE, "report.html", "state/state.json")
+"""What reads the other files of a run folder, or was made of them."""
 
 
 @dataclass
@@ -105,12 +108,18 @@ class SearchResult:
     def write(self, folder: Path) -> None:
         """Write the tables and, last, ``result.json`` into `folder`."""
         self.write_tables(folder)
-        write_text(folder / "result.json", json.dumps(self.to_dict(), indent=2) + "\n")
+        write_text(folder / FILE, json.dumps(self.to_dict(), indent=2) + "\n")
 
     def write_tables(self, folder: Path) -> None:
         """Write the tables into `folder`, which no record calls finished yet."""
         for table, name in self.FILES.items():
             write_text(folder / name, getattr(self, table).to_csv(index=False))
+
+
+def forget_answer(folder: Path) -> None:
+    """Let `folder` be that of a search without an answer: before files of another one come beside an earlier record."""
+    for name in OF_AN_ANSWER:
+        (folder / name).unlink(missing_ok=True)
 
 
 def assemble(

@@ -29,7 +29,7 @@ from nas.search.finalists.proposals import Evaluated
 from nas.search.latency import Latency, by_latency
 from nas.search.objectives import OBJECTIVES, Objectives, check_objective
 from nas.search.record import IDENTITY, SESSIONS
-from nas.search.result import SearchResult, assemble
+from nas.search.result import SearchResult, assemble, forget_answer
 from search_spaces import Population
 
 MEASUREMENTS = "measurements.csv"
@@ -104,7 +104,7 @@ def run_search(
     folder : where ``result.json``, the tables and the measurements go; a killed run of the same search in it is
         continued.
     record : whether ``result.json`` is written also where the budget is kept. If not, the caller does it
-        (`SearchResult.write`) when all is done that belongs to the search.
+        (`SearchResult.write`) when all is done that belongs to the search; that of an earlier answer is removed.
     device : the device's name, for the record.
     measure, evaluate, losses, error, refit : see `nas.search.finalists.proof`; None leaves that step out. Where
         several devices share the network, `measure` and `refit` are mappings by the device's name; those not named are
@@ -204,8 +204,10 @@ def run_search(
     if missed and result.interrupted:
         raise KeyboardInterrupt  # a round that was left out might have kept it
     if folder is not None and (record or missed):
+        forget_answer(folder)
         result.write(folder)
-    elif folder is not None:
+    elif folder is not None and not result.interrupted:
+        forget_answer(folder)
         result.write_tables(folder)
     if missed:
         raise BudgetMissed(_missed(result, budget))

@@ -90,6 +90,7 @@ class RecordedTraining(TypedDict):
     original: NotRequired[RecordedOriginal]
     trained_before: NotRequired[TrainedBefore]
     starts_trained: NotRequired[bool]
+    validation: NotRequired[dict[str, Annotated[float, Ge(0), Le(1)]]]
 
 
 class SupernetRecord(TypedDict):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, uint8
+from torch import Tensor, nn, uint8
 
 from latency_tables.files import atomic_path, parse_json, shown
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
@@ -24,6 +24,7 @@ from nas.progress import SILENT, Listener
 T = TypeVar("T")
 
 FILE = "checkpoint.safetensors"
+PARAMETERS = "parameters"
 
 
 @dataclass
@@ -82,7 +83,7 @@ def save_checkpoint(
         kept = "the previous checkpoint is intact" if (folder / FILE).is_file() else "there is no earlier one"
         raise OSError(
             f"the checkpoint of step {progress.step} cannot be written to {folder} ({error}); {kept}: "
-            "make room and type the same command again"
+            "make room, then go on"
         ) from error
 
 
@@ -129,6 +130,27 @@ def going_on_or_anew(work: Callable[..., T], what: str, listener: Listener = SIL
     except OtherCheckpoint as error:
         listener.say(f"{what} starts anew, as it cannot go on: {error.reason}")
         return work(resume=False)
+
+
+def weights_digest(network: nn.Module) -> str:
+    """What the weights of a network are told by.
+
+    Its batch-norm statistics are left out: calibrated by another processor, or with other threads, they differ in their
+    last bits.
+    """
+    return f"{PARAMETERS} {digest(network.parameters())}"
+
+
+def digest_as_in(folder: Path) -> Callable[[nn.Module], str]:
+    """`weights_digest`, or what took its place where the checkpoint in `folder` is by an earlier version."""
+    try:
+        identity = parse_json(sealed_metadata(folder / FILE).get("run", "null"), _Header, "its header").identity
+    except (SafetensorError, OSError, ValueError):
+        return weights_digest
+    known = [str(identity[name]) for name in ("network", "teacher") if identity.get(name) is not None]
+    if all(PARAMETERS in word for word in known):
+        return weights_digest
+    return lambda network: digest(network.state_dict().values())
 
 
 def digest(tensors: Iterable[Tensor]) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NotRequired, Self
 
 import numpy as np
 import torch
@@ -252,6 +252,7 @@ class _Schedule(TypedDict):
     train_time: str | None
     epochs: Annotated[float, Gt(0)]
     costs: _Costs
+    machine: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -264,12 +265,14 @@ class Plan:
     train_time : as typed; None where the recipe's epochs count.
     epochs : of the training.
     costs : as measured.
+    machine : that they were measured on; empty where an earlier version did not say it.
     """
 
     training: str
     train_time: str | None
     epochs: float
     costs: Costs
+    machine: str = ""
 
     def write(self, folder: Path, recipe: Recipe, schedule: Schedule) -> None:
         """Keep it in `folder`, with what the phases come to for whoever reads it."""
@@ -288,8 +291,12 @@ class Plan:
         except ValueError:  # it is made anew
             return None
         costs = Costs(tuple(found["costs"]["steps"]), found["costs"]["evaluation"], found["costs"]["memory_gb"])
-        plan = cls(found["training"], found["train_time"], found["epochs"], costs)
+        plan = cls(found["training"], found["train_time"], found["epochs"], costs, found.get("machine", ""))
         return plan if plan.training == training else None
+
+    def holds_on(self, machine: str) -> bool:
+        """Whether the costs are those of a machine, as far as it is known of which they are."""
+        return self.machine in ("", machine)
 
     def sentence(self, recipe: Recipe, schedule: Schedule, evaluations: int, done: int = 0) -> str:
         """What the training will take from step `done` on, and how to shorten it."""
@@ -307,6 +314,13 @@ class Plan:
             f"about {show_duration(seconds)}, until {until}, and {self.costs.memory_gb:.1f} GB of memory: "
             f"{counted(recipe.epochs, 'epoch')} of {schedule.n_images:,} images{shorter}"
         )
+
+
+def machine(place: str, n_processes: int) -> str:
+    """What the costs of a training depend on besides the training itself."""
+    of_gpu = place.startswith("cuda")
+    name = torch.cuda.get_device_name(place) if of_gpu else f"CPU with {torch.backends.cpu.get_cpu_capability()}"
+    return f"{n_processes} x {torch.get_num_threads()} threads, {name}"
 
 
 def training_digest(identity: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ them), `log.jsonl`, `checkpoint.safetensors` and, at the end, `supernet.safetens
 
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -25,11 +25,11 @@ from nas.signals import PATIENCE_S, Interruption
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm, save_supernet
 from nas.training.augmentation.preview import write_preview
 from nas.training.checkpoint import FILE as CHECKPOINT
-from nas.training.checkpoint import Progress, digest, load_checkpoint, save_checkpoint
+from nas.training.checkpoint import Progress, digest, digest_as_in, load_checkpoint, save_checkpoint, weights_digest
 from nas.training.distributed import Processes, accelerator, joined, synchronised_batch_norm
 from nas.training.duration import parse_duration
 from nas.training.estimate import FILE as SCHEDULE
-from nas.training.estimate import Plan, measure_costs, training_digest
+from nas.training.estimate import Plan, machine, measure_costs, training_digest
 from nas.training.log import RunLog
 from nas.training.precision import bfloat16_pays
 from nas.training.recipe import Recipe
@@ -81,6 +81,7 @@ def train(
     teacher: nn.Module | None = None,
     train_time: str | None = None,
     most_epochs: float | None = None,
+    weights: str | None = None,
     listener: Listener = SILENT,
 ) -> TrainingResult:
     """Train `network` in place; a supernet is saved at the end.
@@ -110,6 +111,7 @@ def train(
     train_time : such as ``20min``; the number of epochs is then chosen by it, once, and kept in `folder`. Steps are
         measured for that, and also where there is a listener.
     most_epochs : that `train_time` may choose.
+    weights : what those of one network alone are told by; by default their digest.
     listener : is told how long it will take and how it goes.
 
     Raises
@@ -128,7 +130,8 @@ def train(
         folder = processes.same_folder(Path(folder))
         told = listener if processes.leads else SILENT
         _check_fit(network, data, told)
-        identity = _identity(network, data, recipe, seed, teacher, train_time)
+        told_by = digest_as_in(folder) if resume else weights_digest
+        identity = _identity(network, data, recipe, seed, teacher, train_time, weights, told_by)
         plan = Plan.read(folder, training_digest(identity)) if resume else None
         if plan is not None and train_time is not None:
             recipe = replace(recipe, epochs=plan.epochs)
@@ -150,6 +153,9 @@ def train(
             "processes": processes,
             "pooled": progress.pooled,
         }
+        here = machine(place, processes.n)
+        if plan is not None and not found and not plan.holds_on(here):
+            plan = None  # nothing was trained for as long as it says
         wanted = seconds is not None or listener is not SILENT
         if wanted and processes.any(plan is None, torch.device(place)):
             costs = measure_costs(network, data, recipe, teacher=teacher, listener=told, **chosen)
@@ -158,9 +164,12 @@ def train(
                 epochs = costs.epochs_within(seconds, recipe, len(data.train), evaluations)
                 recipe = replace(recipe, epochs=min(epochs, most_epochs or epochs))
                 identity["recipe"] = recipe.as_dict()
-            plan = Plan(training_digest(identity), train_time, recipe.epochs, costs)
+            plan = Plan(training_digest(identity), train_time, recipe.epochs, costs, here)
         elif plan is not None and seconds is not None:
             evaluations = plan.costs.evaluations_within(seconds, evaluations)
+        if plan is not None and wanted and processes.any(not plan.holds_on(here), torch.device(place)):
+            costs = measure_costs(network, data, recipe, teacher=teacher, listener=told, **chosen)
+            plan = replace(plan, costs=costs)  # its length stays
         trainer = Trainer(network, data, recipe, external=teacher, **chosen)
         if found:
             trainer.load(found[0])
@@ -191,19 +200,21 @@ def _identity(
     seed: int,
     teacher: nn.Module | None,
     train_time: str | None,
+    weights: str | None,
+    told_by: Callable[[nn.Module], str],
 ) -> dict[str, Any]:
-    """What a run must share with the checkpoint from which it goes on."""
+    """What a run must share with the checkpoint from which it goes on; weights are `told_by` their digest."""
     identity = {
         "space": {"name": network.space.name, "options": network.space.options},
         "recipe": recipe.as_dict(),
         "seed": seed,
         "data": data.fingerprint,
-        "teacher": None if teacher is None else digest(teacher.state_dict().values()),
+        "teacher": None if teacher is None else told_by(teacher),
         "train_time": train_time,
     }
     if isinstance(network, Supernet):
         return identity | {"kernel_transform": network.kernel_transform}
-    return identity | {"network": f"{network.architecture} {digest(network.state_dict().values())}"}
+    return identity | {"network": f"{network.architecture} {weights or told_by(network)}"}
 
 
 def _begin(folder: Path, trainer: Trainer, plan: Plan | None, listener: Listener) -> None:
@@ -237,8 +248,7 @@ class _Run:
         self.progress = progress
         self.identity = identity
         self.checkpoint_s = checkpoint_s
-        self.log_every = log_every
-        self.plan = plan
+        self.log_every, self.plan = log_every, plan
         schedule = trainer.schedule
         ends = {round((i + 1) * trainer.recipe.epochs / evaluations) for i in range(evaluations)}
         ends_at = {end * schedule.steps_per_epoch for end in ends}
@@ -263,7 +273,8 @@ class _Run:
                 if processes.any(interruption.noted is not None, self.trainer.device):
                     interruption.noted = interruption.noted or signal.SIGTERM
                 if progress.step == schedule.n_steps or interruption.noted or perf_counter() > self.due:
-                    self._checkpoint()
+                    with interruption.whole():
+                        self._checkpoint()
                 interruption.obey()
 
     def _show(self, show: ShowProgress) -> None:

@@ -1,5 +1,6 @@
 """The environment, signals and command lines of all kinds: a result, or a sentence before the work."""
 
+import json
 import os
 import random
 import signal
@@ -69,11 +70,26 @@ def test_a_killed_search_is_finished_by_its_command(copy: Path) -> None:
     if not (copy / "again" / "result.json").exists():
         report = call(copy, "report", "again")
         assert report.code == 2
-        assert "was stopped before its end" in report.stderr
+        assert "was stopped before its end; to finish it, type: nas search --resume again" in report.stderr
     ended = call(copy, *words)
     assert ended.code == 0, ended.stderr
     assert (copy / "again" / "subnet.onnx").read_bytes() == (copy / "s" / "subnet.onnx").read_bytes()
     assert not list(copy.rglob("*.partial"))
+
+
+def test_a_search_goes_on_with_its_supernet_wherever_that_lies_and_with_no_other(copy: Path) -> None:
+    (copy / "t").rename(copy / "moved")
+    ended = call(copy, "search", "--resume", "s", "--supernet", "moved")
+    assert ended.code == 0, ended.stderr
+    kept = json.loads((copy / "s" / "search.json").read_text())
+    # By an earlier version, the folder does not say of which weights it is.
+    for weights, code in ((kept.pop("weights of the supernet"), 0), ("others", 2)):
+        (copy / "s" / "search.json").write_text(json.dumps(kept))
+        ended = call(copy, "search", "--resume", "s")
+        assert ended.code == code, ended.stderr
+        assert json.loads((copy / "s" / "search.json").read_text()).get("weights of the supernet") == weights
+        kept["weights of the supernet"] = "others"
+    assert "it differs in weights of the supernet" in ended.stderr
 
 
 def test_a_folder_in_use_is_left_alone(copy: Path) -> None:

@@ -1,5 +1,6 @@
 """How the jobs of a sweep ended reaches the process that started them."""
 
+import shlex
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import pytest
 
 from nas.cli import app, arguments, job
+from nas.cli.call import Call
+from nas.cli.config import TrainConfig
 from nas.cli.job import Ended
 from nas.cli.main import main
 from nas.errors import Failure
@@ -69,3 +72,30 @@ def test_a_sweep_that_one_killed_job_ends_says_how_the_others_are_shown(
     assert said.endswith("; type: nas report sweep, when the other runs have ended\n")
     assert main(["train", "seed=0,1", "-m", "--out", "trained"]) == 1
     assert "nas report" not in capsys.readouterr().err
+
+
+def test_control_c_ends_a_sweep_and_says_how_all_of_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[str] = []
+
+    def typed(config: TrainConfig, call: Call) -> int:
+        begun.append(str(call.folder.relative_to(tmp_path)))
+        raise KeyboardInterrupt
+
+    def done(config: TrainConfig, call: Call) -> int:
+        begun.append(str(call.folder.relative_to(tmp_path)))
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("nas.cli.verbs.train.run", typed)
+    assert main(["train", "--data", "digits", "seed=1,2", "-m"]) == 1
+    (folder,) = (tmp_path / "runs" / "train").iterdir()
+    sweep = folder.relative_to(tmp_path)
+    assert begun == [f"{sweep}/0"]
+    (said,) = capsys.readouterr().err.splitlines()
+    command = f"nas train -m seed=1,2 data=digits --out {sweep}"
+    assert said == f"nas train: interrupted; what was finished is kept; go on with: {command}"
+    monkeypatch.setattr("nas.cli.verbs.train.run", done)
+    assert main(shlex.split(command)[1:]) == 0
+    assert begun[1:] == [f"{sweep}/0", f"{sweep}/1"]

@@ -1,6 +1,7 @@
 """Baselines: which are at hand, and what is said of them."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +25,9 @@ from nas.pipeline.request import SearchRequest
 from nas.pipeline.verdict import Judged, verdict
 from nas.progress import Listener
 from nas.search.budget import Budget
-from nas.supernet import Supernet
+from nas.supernet import Subnet, Supernet
+from nas.training import Trainer
+from nas.training.estimate import Costs
 from search_spaces import get_space
 
 PLAIN = Judged("mobilenet_v2", 96, 60_000_000, 2_000_000, 0.80, 0.79, 0.02, 2.0, 1.9, 2.1, True, 60.0, 0.004, 0.006)
@@ -264,7 +267,7 @@ def test_a_given_network_keeps_its_own_classifier(tmp_path: Path, monkeypatch: p
     candidate = baselines.Candidate("given network", space, Supernet(space).extract, load_data(DataSettings()), own)
     devices: list[str] = []
     monkeypatch.setattr(baselines, "fit_classifier", lambda *_, device, **__: devices.append(device))
-    monkeypatch.setattr(baselines, "going_on_or_anew", lambda *_: SimpleNamespace(seconds=1.0))
+    monkeypatch.setattr(baselines, "train", lambda *_, **__: SimpleNamespace(seconds=1.0))
     baselines._finetuned(candidate, 16, tmp_path, 4.0, SearchRequest(accelerator="cpu"), Listener())
     assert devices == ([] if own else ["cpu"])
 
@@ -277,3 +280,35 @@ def test_int8_files_are_compared_by_what_they_answer_themselves(monkeypatch: pyt
     float32, int8 = (predictions_as_file(subnet, FileKind("onnx", name), data) for name in ("float32", "int8"))
     assert [len(found) for found in int8] == [len(data.validation), len(data.test)]
     assert (float32[0] != int8[0]).any(), "an untrained network's answers lie close together"
+
+
+def test_a_baseline_goes_on_without_a_classifier_that_is_fitted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another process, or with other threads, it comes out differently in its last bits."""
+    space = get_space("mobilenet_v3_small_images", resolutions=[16, 24], width_mult=0.5, num_classes=10)
+    candidate = baselines.Candidate("efficientnet_lite0", space, Supernet(space).extract, load_data(DataSettings()))
+    fitted: list[int] = []
+    train_step = Trainer.train_step
+
+    def fit(subnet: Subnet, *_: Any, **__: Any) -> None:
+        fitted.append(1)
+        with torch.no_grad():
+            subnet.classifier().weight.normal_()
+
+    def stopped(self: Trainer, step: int) -> dict[str, float]:
+        if step == 2:
+            raise KeyboardInterrupt
+        return train_step(self, step)
+
+    monkeypatch.setattr(baselines, "fit_classifier", fit)
+    monkeypatch.setattr("nas.training.loop.measure_costs", lambda *_, **__: Costs((1.0,), 0.0, 1.0))
+    said: list[str] = []
+    work = partial(baselines._finetuned, candidate, 16, tmp_path, 4.0, SearchRequest(), Listener(said.append))
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    work()
+    assert len(fitted) == 1
+    assert any("going on from step 1 of" in line for line in said)

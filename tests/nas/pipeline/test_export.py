@@ -7,7 +7,7 @@ import pytest
 
 from nas.errors import MissingExtra
 from nas.export.network_file import FileKind
-from nas.pipeline.export import batch_of, export_again, keep_latencies
+from nas.pipeline.export import batch_of, export_again, keep_latencies, search_record
 from nas.supernet import Subnet, save_subnet
 from search_spaces import get_space
 
@@ -36,7 +36,7 @@ def test_nothing_is_written_over_another_network(tmp_path: Path, monkeypatch: py
     save_subnet(source / "subnet.safetensors", Subnet(space, space.min), {})
     (other / "result.json").write_text("{}")
     (models / "subnet.onnx").write_text("another network")
-    monkeypatch.setattr("nas.pipeline.export.search_record", lambda folder: {})
+    monkeypatch.setattr("nas.pipeline.export.search_record", lambda folder: {"architecture": space.format(space.min)})
     monkeypatch.setattr("nas.pipeline.export.TrainedSupernet.of_search", never)
     with pytest.raises(ValueError, match="other is the folder of another search; name another place with --out PATH"):
         export_again(source, [other / "mine.onnx"], [FileKind()])
@@ -47,6 +47,28 @@ def test_nothing_is_written_over_another_network(tmp_path: Path, monkeypatch: py
     (source / "subnet.onnx.json").write_text('{"precision": "float32"}')
     with pytest.raises(ValueError, match=r"subnet.onnx is the network in float32, .* name another place"):
         export_again(source, [source / "subnet.onnx"], [FileKind("onnx", "int8")])
+
+
+def test_a_record_beside_the_weights_of_another_network_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = get_space("mobilenet_v3_small_images", resolutions=[16], width_mult=0.5)
+    save_subnet(tmp_path / "subnet.safetensors", Subnet(space, space.min), {})
+    (tmp_path / "settings.json").touch()
+    monkeypatch.setattr("nas.pipeline.export.search_record", lambda folder: {"architecture": space.format(space.max)})
+    with pytest.raises(ValueError, match=f"of another network .* type: nas search --resume {tmp_path}$"):
+        export_again(tmp_path, [tmp_path / "subnet.onnx"], [FileKind()])
+
+
+def test_a_search_that_was_stopped_is_finished_in_the_folder_that_has_its_settings(tmp_path: Path) -> None:
+    for folder in (tmp_path / "run" / "pixel", tmp_path / "alone"):
+        folder.mkdir(parents=True)
+        (folder / "search.json").touch()
+    (tmp_path / "run" / "settings.json").touch()
+    with pytest.raises(ValueError, match=f"to finish it, type: nas search --resume {tmp_path}/run$"):
+        search_record(tmp_path / "run" / "pixel")
+    with pytest.raises(ValueError, match="repeat its command to finish it$"):
+        search_record(tmp_path / "alone")
 
 
 def test_the_batch_of_a_search_is_the_one_that_it_was_asked_for() -> None:

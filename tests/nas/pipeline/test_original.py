@@ -143,10 +143,10 @@ def test_where_it_is_better_it_takes_the_max_nets_place(weights: Path, tmp_path:
     first = TrainedSupernet.open(tmp_path)
     given = original_network(request(weights), first.supernet, first.data, tmp_path, SILENT)
     assert isinstance(given, Original)
-    given.keep(tmp_path, better=False)
+    replace(given, accuracy=0.0).keep(tmp_path)
     (tmp_path / "accuracy.csv").unlink(missing_ok=True)
     assert TrainedSupernet.open(tmp_path).given is None
-    given.keep(tmp_path, better=True)
+    replace(given, accuracy=1.0).keep(tmp_path)  # as before training, which may have been killed right after it
     trained = TrainedSupernet.open(tmp_path)
     largest = trained.space.max
     assert trained.evaluated(largest[None])[0] == pytest.approx(given.accuracy, abs=1e-6)

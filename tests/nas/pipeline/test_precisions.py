@@ -187,6 +187,28 @@ def test_a_search_goes_on_with_the_amounts_that_it_was_begun_with(
     assert steps.budgets != before
 
 
+def test_killed_while_the_better_one_is_taken_over_no_record_stands_beside_files_of_another(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "refuse_other_search", lambda *_: None)  # these steps are not the pipeline's
+    search_precisions(REQUEST, tmp_path)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(precisions.shutil, "copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            search_precisions(REQUEST, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+    search_precisions(REQUEST, tmp_path)
+    assert (tmp_path / "result.json").exists()
+    steps.missed |= {"float32", "int8"}
+    with pytest.raises(BudgetMissed):
+        search_precisions(REQUEST, tmp_path)
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_both_accuracies_of_a_line_are_those_that_it_is_judged_by() -> None:
     file = {"objective": "balanced_accuracy", "accuracy": 0.9, "balanced_accuracy": 0.7, "accepted": True, "bytes": 1}
     file |= {"peak_activation_bytes": 1, "test_accuracy": 0.91, "test_accuracy_error": 0.01}

@@ -16,7 +16,7 @@ from nas.cli import interrupted
 from nas.cli.config import FitConfig
 from nas.cli.verb import VERBS
 from nas.data.settings import DataSettings
-from nas.errors import Failure
+from nas.errors import BudgetMissed, Failure, InfeasibleBudget, MissingExtra
 from nas.pipeline import run_folder
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
@@ -71,12 +71,12 @@ def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(tmp_path: Path) 
         with pytest.raises(ValueError, match=f"was begun with another {key}"), held_run_folder(other, resume=folder):
             raise AssertionError("it must not go on")
     moved = RunSettings("train", replace(run().settings, data=DataSettings(name="folder", root="/there"), threads=2))
-    # Whatever is refused later, the run can be continued as it was.
+    # Where something is refused later, the run can be continued as it was.
     with pytest.raises(ValueError, match="name"), held_run_folder(moved, resume=folder):
         raise AssertionError("it must not go on")
     patient = RunSettings("train", replace(run().settings, threads=2))
-    with suppress(RuntimeError), held_run_folder(patient, resume=folder):
-        raise RuntimeError
+    with suppress(ValueError), held_run_folder(patient, resume=folder):
+        raise ValueError
     assert read_settings(folder, "train", TrainRequest).settings.threads is None
     with held_run_folder(patient, resume=folder):
         pass
@@ -90,6 +90,46 @@ def test_another_number_of_evaluations_is_a_search_of_its_own(tmp_path: Path) ->
     more = RunSettings("search", replace(request, evaluations=120))  # other subnets, not these and 40 more
     with pytest.raises(ValueError, match="was begun with another evaluations"), held_run_folder(more, resume=folder):
         raise AssertionError("it must not go on")
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (MissingExtra("litert", "tflite"), None),
+        (InfeasibleBudget("too small"), None),
+        (BudgetMissed("none kept it"), 2),
+        (Failure("device board was lost"), 2),
+        (OSError("no space left"), 2),
+    ],
+)
+def test_settings_that_work_was_done_by_are_those_of_the_run(
+    error: Exception, kept: int | None, tmp_path: Path
+) -> None:
+    with held_run_folder(run(), tmp_path / "run") as folder:
+        (folder / "log.jsonl").touch()
+    changed = RunSettings("train", replace(run().settings, threads=2))
+    with pytest.raises(type(error)), held_run_folder(changed, resume=folder):
+        raise error
+    assert read_settings(folder, "train", TrainRequest).settings.threads == kept
+
+
+def test_a_supernet_and_its_images_may_lie_elsewhere(tmp_path: Path) -> None:
+    """Which supernet it is, its weights say, and which images, their contents: both are looked at later."""
+    here, there = (DataSettings(name="folder", root=f"./{name}") for name in ("old", "new"))
+    begun = SearchRequest(supernet="t", moved_data=here, data=here)
+    for number, settings in enumerate((begun, SearchRequest(supernet="t"))):
+        with held_run_folder(RunSettings("search", settings), tmp_path / str(number)) as folder:
+            (folder / "search.json").touch()
+        moved = replace(settings, moved_data=there, data=there, supernet="elsewhere/t")
+        with held_run_folder(RunSettings("search", moved), resume=folder):
+            pass
+        assert read_settings(folder, "search", SearchRequest).settings == moved
+        for other, key in ((replace(moved, seed=1), "seed"), (replace(moved, supernet=None), "supernet")):
+            with (
+                pytest.raises(ValueError, match=f"begun with another {key},"),
+                held_run_folder(RunSettings("search", other), resume=folder),
+            ):
+                pass
 
 
 def test_a_second_run_is_told_who_has_the_folder(tmp_path: Path) -> None:
@@ -161,7 +201,7 @@ def test_an_interruption_at_any_moment_knows_the_folder(tmp_path: Path, monkeypa
             pass
     assert noted == [tmp_path / "runs/x"]
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(interrupted, "_run", [])
+    interrupted.begin()
     interrupted.note_run("train", tmp_path / "runs/x")
     assert interrupted.sentence() == interrupted.PLAIN
     with pytest.raises(KeyboardInterrupt), held_run_folder(run(), tmp_path / "runs/x"):

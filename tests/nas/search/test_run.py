@@ -18,6 +18,7 @@ from nas.search.evolution.settings import EvolutionSettings
 from nas.search.feasibility import check_feasibility
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
+from nas.search.result import OF_AN_ANSWER
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, SearchSpace
 
@@ -274,3 +275,28 @@ def test_ctrl_c_before_anything_is_measured_ends_the_search(
     with pytest.raises(KeyboardInterrupt):
         run_search(objectives, feasibility, settings=QUICK, measure=bench.measure)
     assert not bench.measured
+
+
+def test_the_record_of_an_answer_goes_before_files_of_another_come(objectives: Objectives, tmp_path: Path) -> None:
+    """Killed in between, it is the folder of a search without an answer, not one of two answers."""
+    feasibility, bench = check_feasibility(objectives, BUDGET), Bench(objectives, 1.0)
+    options: dict[str, Any] = {"settings": QUICK, "folder": tmp_path, "measure": bench.measure}
+    run_search(objectives, feasibility, **options)
+    (tmp_path / "state").mkdir()
+    for name in ("report.html", "state/state.json"):
+        (tmp_path / name).touch()
+    predict, calls = objectives.accuracy.predict, 0
+
+    def impatient(population: Population, return_std: bool = False) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            raise KeyboardInterrupt
+        return predict(population, return_std)
+
+    objectives.accuracy.predict = impatient  # type: ignore[method-assign]
+    assert run_search(objectives, feasibility, record=False, **options).interrupted
+    assert all((tmp_path / name).is_file() for name in OF_AN_ANSWER)
+    run_search(objectives, feasibility, record=False, **options)
+    assert not any((tmp_path / name).exists() for name in OF_AN_ANSWER)
+    assert (tmp_path / "finalists.csv").is_file()

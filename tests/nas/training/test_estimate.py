@@ -225,3 +225,33 @@ def test_the_bar_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert drawn
     assert all(len(line) <= 80 for line in drawn)
     assert re.search(r"\d+% (\d:\d\d:\d\d|-:--:--)", drawn[-1])
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_steps_take_is_measured_anew_on_another_machine(
+    trained: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The length that was chosen stays where some of it was trained."""
+    monkeypatch.setattr("nas.training.loop.measure_costs", fake_costs(1.0, 3.0))
+    train_step = Trainer.train_step
+
+    def stopped(self: Trainer, step: int) -> dict[str, float]:
+        if step == 12 * trained:
+            raise KeyboardInterrupt
+        return train_step(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_run(tmp_path, train_time="40s")
+    monkeypatch.setattr("nas.training.loop.measure_costs", fake_costs(2.0, 6.0))
+    monkeypatch.setattr("nas.training.loop.machine", lambda *_: "a slower one")
+    heard = Heard()
+    steps = tiny_run(tmp_path, train_time="40s", listener=heard.listener).steps
+    (plan,) = [sentence for sentence in heard.said if "take about" in sentence]
+    if trained:
+        assert steps == 20
+        assert "8 steps (8 of 'all' at 6 s)" in plan
+    else:
+        assert steps == 10
+        assert "10 steps (5 of 'max' at 2 s, 5 of 'all' at 6 s)" in plan

@@ -1,5 +1,6 @@
 """Fine-tuning one subnet: it gets better, what got worse is not kept, and nothing else is touched."""
 
+import copy
 import os
 import signal
 from dataclasses import replace
@@ -17,7 +18,8 @@ from nas.evaluation.confusion import standard_error
 from nas.progress import Listener
 from nas.supernet import Subnet, calibrate_batch_norm
 from nas.training import Finetuning, Trainer, TrainingDiverged
-from nas.training.checkpoint import going_on_or_anew
+from nas.training.checkpoint import digest, going_on_or_anew
+from nas.training.estimate import Costs
 from nas.training.finetune import Accuracies, Finetuned, finetune
 from search_spaces import get_space
 
@@ -131,6 +133,44 @@ def test_a_killed_run_ends_with_the_same_weights(
     n = len(told)
     assert (weights(go(tmp_path).subnet) == weights(whole.subnet)).all()
     assert len(told) == n, "a finished run has no steps left"
+
+
+def test_statistics_in_other_last_bits_are_of_the_same_run(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another number of threads, or another processor, calibrates them."""
+    work = partial(finetune, data=digits, settings=Finetuning(epochs=1), folder=tmp_path)
+    net, teacher = network(digits), network(digits, seed=1)
+
+    def calibrated_elsewhere(net: Subnet) -> Subnet:
+        other = copy.deepcopy(net)
+        for name, buffer in other.named_buffers():
+            if name.endswith("running_var"):
+                buffer.mul_(1 + 1e-6)
+        return other
+
+    trained = work(net, teacher)
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("it is trained anew"))
+    again = work(calibrated_elsewhere(net), calibrated_elsewhere(teacher))
+    assert (weights(again.subnet) == weights(trained.subnet)).all()
+    with pytest.raises(ValueError, match="its network differs"):
+        work(network(digits, seed=2), teacher)
+
+
+def test_a_checkpoint_by_an_earlier_version_is_gone_on_from(
+    digits: ImageData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells networks by their batch-norm statistics too."""
+    work = partial(finetune, data=digits, settings=Finetuning(epochs=1), folder=tmp_path, train_time="1min")
+    net, teacher = network(digits), network(digits, seed=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("nas.training.loop.measure_costs", lambda *_, **__: Costs((8.0,), 0.0, 1.0))
+        patch.setattr("nas.training.loop.digest_as_in", lambda _: lambda net: digest(net.state_dict().values()))
+        trained = work(net, teacher)
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("it is trained anew"))
+    assert (weights(work(net, teacher).subnet) == weights(trained.subnet)).all()
+    with pytest.raises(ValueError, match="its teacher differs"):
+        work(net, network(digits, seed=2))
 
 
 def test_the_checkpoint_of_another_run_is_refused(digits: ImageData, tmp_path: Path) -> None:

@@ -300,3 +300,34 @@ def test_new_run_over_an_old_one(tmp_path: Path) -> None:
 def test_wrong_number_of_classes_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="num_classes=3"):
         train(Supernet(get_space("mobilenet_v3_small_images")), tiny_data(), tiny_recipe(), tmp_path)
+
+
+def test_the_patience_of_a_signal_ends_before_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is written whole, whether the signal came in the step before it or while it is written."""
+    monkeypatch.setattr(nas.training.loop, "PATIENCE_S", 0.5)
+    train_step, save = Trainer.train_step, nas.training.loop.save_checkpoint
+    taken: list[int] = []
+    at: dict[str, int] = {}
+
+    def step(self: Trainer, number: int) -> dict[str, float]:
+        taken.append(number)
+        sums = train_step(self, number)
+        if at.get("step") == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return sums
+
+    def slowly(folder: Path, tensors: Any, progress: Any, identity: Any) -> None:
+        if at.get("checkpoint") == progress.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if progress.step in (at.get("checkpoint"), at.get("step", -1) + 1):
+            time.sleep(0.7)
+        save(folder, tensors, progress, identity)
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr(nas.training.loop, "save_checkpoint", slowly)
+    for moment in ({"step": 4}, {"checkpoint": 8}, {"step": 8}):
+        at.clear()
+        at.update(moment)
+        with pytest.raises(SystemExit):
+            tiny_run(tmp_path, checkpoint_s=0.0)
+    assert taken == list(range(9))
