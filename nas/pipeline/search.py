@@ -38,6 +38,7 @@ from nas.search.run import MEASUREMENTS, run_search
 from nas.search.throughput import check_batch
 from nas.search.warm_start import save_run
 from nas.shipped import CARD
+from nas.shipped.card import read_card
 from predictors.accuracy import MIN_OBSERVATIONS
 from search_spaces import Population, SearchSpace
 from search_spaces.traced import TracedSpace
