@@ -80,8 +80,6 @@ class SearchSpace(ABC):
         names = dict.fromkeys(name for slot in self.slots for name in slot.context)
         return tuple(self.genes[self.columns[name]] for name in names)
 
-    # Tables that follow from genes and slots -----------------------------------------------------------
-
     @cached_property
     def n_choices(self) -> NDArray[np.int16]:
         """Choices of each gene, shape ``(n_genes,)``."""
@@ -137,8 +135,6 @@ class SearchSpace(ABC):
     @cached_property
     def _radix(self) -> NDArray[np.floating[Any]]:
         return self._mixed_radix([(*slot.context, *slot.genes) for slot in self.slots])
-
-    # Populations ---------------------------------------------------------------------------------------
 
     def as_population(self, population: NDArray[Any]) -> Population:
         """Check genotypes and return them as ``(n, n_genes)``.
@@ -265,8 +261,6 @@ class SearchSpace(ABC):
 
         return prod(subtree(gene) for gene in self.genes if gene.needs is None)
 
-    # Slots, encodings, costs ---------------------------------------------------------------------------
-
     def variants(self, population: NDArray[Any]) -> NDArray[np.int64]:
         """Variant of every slot, shape ``(n, n_slots)``."""
         rows = self.as_population(population)
@@ -371,8 +365,6 @@ class SearchSpace(ABC):
         ValueError : unknown precision, or genotypes that are not of this space.
         """
         return costs_of_cells(self._cost_table, self._cost_table.cells(population), precision)
-
-    # Names ---------------------------------------------------------------------------------------------
 
     @cached_property
     def _grammar(self) -> Grammar:

@@ -25,7 +25,8 @@ from latency_tables.files import atomic_path
 from latency_tables.table import read_table
 from predictors.latency import MIN_MEASUREMENTS, LatencyPredictor
 from predictors.latency.expectation import MEAN_DISTANCE
-from predictors.latency.transfer import UPPER, Networks, OperatorCosts, Part
+from predictors.latency.transfer import Networks, OperatorCosts, Part
+from predictors.latency.width import UPPER
 from predictors.operators import WIDTH, OperatorTotals
 from search_spaces import SearchSpace, get_space
 

@@ -14,7 +14,8 @@ from experiments.published_models.devices import Condition
 from experiments.published_models.networks import TOTALS, read_networks
 from nas.devices.learning import OPERATOR_COSTS
 from predictors.latency.published import fit_prices, leave_out
-from predictors.latency.transfer import UPPER, DeviceCosts, Networks, OperatorCosts, relative_errors, scaled
+from predictors.latency.transfer import DeviceCosts, Networks, OperatorCosts, scaled
+from predictors.latency.width import UPPER, relative_errors
 from predictors.operators import CLASSES
 
 FEWEST = 10

@@ -246,8 +246,7 @@ class _Run:
         self.trainer = trainer
         self.folder = folder
         self.progress = progress
-        self.identity = identity
-        self.checkpoint_s = checkpoint_s
+        self.identity, self.checkpoint_s = identity, checkpoint_s
         self.log_every, self.plan = log_every, plan
         schedule = trainer.schedule
         ends = {round((i + 1) * trainer.recipe.epochs / evaluations) for i in range(evaluations)}

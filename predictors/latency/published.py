@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from predictors.latency.transfer import LEAST_ERROR, MEAN_DISTANCE, DeviceCosts, calibrated, relative_errors, scaled
+from predictors.latency.transfer import LEAST_ERROR, MEAN_DISTANCE, DeviceCosts, scaled
+from predictors.latency.width import calibrated, relative_errors
 from predictors.operators import CLASSES, QUANTITIES, WIDTH
 
 Floats = NDArray[np.float64]

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from latency_tables.files import read_json, shown, write_text
+from predictors.latency.width import calibrated, relative_errors
 from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
 from search_spaces import SearchSpace
 
@@ -34,7 +35,6 @@ EQUAL_SHARES = 1.0  # how strongly a mixture is drawn to equal shares: one devic
 LEAST_ERROR = 0.03  # no prediction from operators alone is more certain than this
 MIN_FOR_ERROR = 3  # networks whose error can be told from leaving them out
 MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
-UPPER = 1.645  # standard deviations above the mean below which 95 % of a normal distribution lie
 
 TYPICAL_DISTANCE = 0.6
 """Mean error across spaces that three of five devices stay below, in standard deviations: these are wide for the sake
@@ -384,31 +384,3 @@ def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
     target = np.concatenate([np.full(len(latency_ms), 1 / NOISE), np.full(n_devices, EQUAL_SHARES / n_devices)])
     mixture: Floats = scale * _solve(design, target)
     return mixture
-
-
-def relative_errors(predicted: Floats, measured: Floats) -> Floats:
-    """How far measurements lie above their predictions, as fractions of these; below 0 where they lie under them."""
-    errors: Floats = measured / np.maximum(predicted, 1e-12) - 1
-    return errors
-
-
-def calibrated(errors: Sequence[Floats]) -> float:
-    """The relative standard deviation that means what it is used for, over groups of errors that count equally.
-
-    At least 68 % of the measurements lie within one of it, and at least 95 % below the prediction and `UPPER` of it,
-    which is what a budget is held against. A few devices err many times as much as the others: no one width gives both
-    shares exactly.
-
-    Parameters
-    ----------
-    errors : as of `relative_errors`, a group for each device, or one for all.
-    """
-    pooled = np.concatenate(errors)
-    weights = np.concatenate([np.full(len(one), 1 / len(one)) for one in errors])
-
-    def holding(share: float, values: Floats) -> float:
-        order = np.argsort(values)
-        shares = np.cumsum(weights[order]) / weights.sum()
-        return float(values[order][np.searchsorted(shares, share)])
-
-    return max(holding(0.68, np.abs(pooled)), holding(0.95, pooled) / UPPER)

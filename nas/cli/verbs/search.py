@@ -34,7 +34,7 @@ def run(config: SearchConfig, call: Call) -> int:
     if config.json:
         print(json.dumps(result.to_dict() | {"folder": str(call.folder)}))
     else:
-        _show(result, call.folder)
+        _show(result, call.folder, config.usual_start)
     return _judge_files(result)
 
 
@@ -114,7 +114,8 @@ def _baseline_files(record: Mapping[str, Any]) -> Iterable[str]:
     return files.values()
 
 
-def _show(result: SearchResult, folder: Path) -> None:
+def _show(result: SearchResult, folder: Path, told: str = "") -> None:
+    """Show what was found; not again what was `told` at the start."""
     record = result.to_dict()
     for found in result.about.get("precisions", ()):
         if "reason" in found:
@@ -139,6 +140,8 @@ def _show(result: SearchResult, folder: Path) -> None:
     for file in _baseline_files(record):
         output.print(f"baseline {folder / file}", soft_wrap=True)
     for note in result.about["notes"]:
+        if note == told:
+            continue
         output.print(note, soft_wrap=True, markup=False)
     for file in result.about["exports"]:
         output.print(f"network  {folder / file['file']}", soft_wrap=True)

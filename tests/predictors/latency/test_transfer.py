@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from predictors.latency.published import LeftOut
-from predictors.latency.transfer import UPPER, OperatorCosts, Part, _features, calibrated, relative_errors
+from predictors.latency.transfer import OperatorCosts, Part, _features
+from predictors.latency.width import UPPER, calibrated, relative_errors
 from predictors.operators import WIDTH
 from search_spaces import get_space
 
