@@ -120,6 +120,7 @@ def verify(
         if winner is not None:
             # Both by the predictors as they are now.
             now, best = (objectives.worth(p, budget).max() for p in (finalists.population[[winner]], proposals))
+            now = max(now, finalists.worth_before(winner))
             if best <= now + GAIN and not finalists.better_is_known:
                 stopped = "no network within the budget is predicted to be more accurate"
                 break
@@ -215,6 +216,12 @@ class _Finalists:
         best = choose_evaluated(likely, self.evaluated, budget, n, self.population, worth)
         self.better_is_known = bool(len(best))
         return best
+
+    def worth_before(self, row: int) -> float:
+        """What a finalist is worth that was chosen by its evaluation before the search, whatever is predicted of it."""
+        if self.evaluated is None or not np.isin(row_keys(self.population[[row]]), row_keys(self.evaluated.population)):
+            return -np.inf
+        return float(self._judged(np.array([row]))[0])
 
     def with_given(self, proposals: Population) -> Population:
         """The proposals, and the given networks before them; where nothing is measured, those that keep the limits."""
