@@ -56,6 +56,18 @@ CELLS = st.sampled_from(["", "x", "nan", "inf", "-1e400", '"'])
 VALUES = st.sampled_from([None, [], {}, "", "x", -1, 0, 10**400, 1.5, True, [[]], {"a": None}, "\ud800", [None]])
 
 
+def check_ending(folder: Path) -> None:
+    """See that a run folder ends in a page or in one sentence."""
+    outcome: Any = None
+    try:
+        run = SearchRun.read(folder)
+        with fast_figures():
+            outcome = render(run, folder)
+    except ValueError as error:
+        outcome = error
+    assert type(outcome) in (str, ValueError), repr(outcome)
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_an_edited_record_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_path: Path, data: st.DataObject) -> None:
@@ -73,14 +85,7 @@ def test_an_edited_record_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_p
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder, dirs_exist_ok=True)
     (folder / "result.json").write_text(json.dumps(record))
-    outcome: Any = None
-    try:
-        run = SearchRun.read(folder)
-        with fast_figures():
-            outcome = render(run, folder)
-    except ValueError as error:
-        outcome = error
-    assert type(outcome) in (str, ValueError), repr(outcome)
+    check_ending(folder)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -95,11 +100,4 @@ def test_an_edited_table_ends_in_a_page_or_one_sentence(run_folder: Path, tmp_pa
     cells[data.draw(st.integers(0, len(cells) - 1))] = data.draw(CELLS)
     lines[number] = ",".join(cells)
     (folder / name).write_text("\n".join(lines[: data.draw(st.sampled_from([0, 1, 2, len(lines)]))]))
-    outcome: Any = None
-    try:
-        run = SearchRun.read(folder)
-        with fast_figures():
-            outcome = render(run, folder)
-    except ValueError as error:
-        outcome = error
-    assert type(outcome) in (str, ValueError), repr(outcome)
+    check_ending(folder)

@@ -22,6 +22,7 @@ class ToyPredictor:
     std: float
     calls: int = 0
     rows: int = 0
+    interrupted_call: int = 0
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng(self.seed)
@@ -29,8 +30,14 @@ class ToyPredictor:
         self.linear = np.abs(rng.normal(size=width))
         self.pairs = rng.normal(size=(width, width)) / width
 
+    def interrupt_at_call(self, number: int) -> None:
+        """Let Ctrl-C come in the call of this number, counted from here."""
+        self.interrupted_call = self.calls + number
+
     def predict(self, population: Population, return_std: bool = False) -> Any:
         self.calls += 1
+        if self.calls == self.interrupted_call:
+            raise KeyboardInterrupt
         self.rows += len(population)
         x = self.space.encode(population).astype(np.float64)
         # einsum, not matmul: one row at a time must give the same bits as all at once.

@@ -242,16 +242,7 @@ def test_ctrl_c_between_rounds_misses_no_budget(objectives: Objectives, tmp_path
 
 def test_ctrl_c_while_searching_gives_the_best_so_far(objectives: Objectives) -> None:
     bench = Bench(objectives, 1.0)
-    predict, calls = objectives.accuracy.predict, 0
-
-    def impatient(population: Population, return_std: bool = False) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 6:
-            raise KeyboardInterrupt
-        return predict(population, return_std)
-
-    objectives.accuracy.predict = impatient  # type: ignore[method-assign]
+    objectives.accuracy.interrupt_at_call(6)  # type: ignore[attr-defined]
     result = run_search(objectives, check_feasibility(objectives, BUDGET), settings=QUICK, measure=bench.measure)
     assert result.interrupted
     assert result.status == "predicted"
@@ -285,16 +276,7 @@ def test_the_record_of_an_answer_goes_before_files_of_another_come(objectives: O
     (tmp_path / "state").mkdir()
     for name in ("report.html", "state/state.json"):
         (tmp_path / name).touch()
-    predict, calls = objectives.accuracy.predict, 0
-
-    def impatient(population: Population, return_std: bool = False) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 6:
-            raise KeyboardInterrupt
-        return predict(population, return_std)
-
-    objectives.accuracy.predict = impatient  # type: ignore[method-assign]
+    objectives.accuracy.interrupt_at_call(6)  # type: ignore[attr-defined]
     assert run_search(objectives, feasibility, record=False, **options).interrupted
     assert all((tmp_path / name).is_file() for name in OF_AN_ANSWER)
     run_search(objectives, feasibility, record=False, **options)

@@ -88,16 +88,7 @@ def test_a_budget_that_only_few_networks_keep(objectives: Objectives, everything
 
 @every
 def test_an_interrupted_search_returns_the_best_so_far(objectives: Objectives, name: str) -> None:
-    predict, calls = objectives.accuracy.predict, 0
-
-    def impatient(population: Population, return_std: bool = False) -> object:
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt
-        return predict(population, return_std)
-
-    objectives.accuracy.predict = impatient  # type: ignore[method-assign]
+    objectives.accuracy.interrupt_at_call(2)  # type: ignore[attr-defined]
     archive = found(name, objectives, evaluations=100_000)
     assert archive.interrupted
     assert len(archive) == objectives.accuracy.rows > 20  # type: ignore[attr-defined]
