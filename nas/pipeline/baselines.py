@@ -32,7 +32,7 @@ from nas.memory import give_back
 from nas.pipeline.at_hand import AUTO, MOST, baseline_names, check_weights, weights_at_hand
 from nas.pipeline.deploy import deploy_subnet, predictions_as_file
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
-from nas.pipeline.photographs import LEAST_SIDE, adapting
+from nas.pipeline.photographs import adapting, reads_photographs
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.run_folder import in_use
 from nas.pipeline.verdict import Judged, verdict
@@ -90,11 +90,9 @@ def compare(
     or None) and ``files`` of the better one. Empty where nothing is compared.
     """
     names = baseline_names(request.baselines)
-    # Searches among networks that read fewer pixels have no usual baselines.
-    photographs = int(trained.space.resolution(trained.space.max)[0]) >= LEAST_SIDE
     given = _given(trained) if request.baselines == AUTO else None
-    if request.baselines == AUTO:
-        names = names[: MOST - (given is not None)] if photographs else []
+    if request.baselines == AUTO:  # searches among networks that read fewer pixels have no usual baselines
+        names = names[: MOST - (given is not None)] if reads_photographs(trained.space) else []
     if not (names or given) or not trained.data.labelled or len(devices) > 1:
         if request.baselines != AUTO and names:
             listener.say("no baselines: they are compared on one device, and by images with labels")

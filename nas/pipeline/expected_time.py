@@ -12,7 +12,7 @@ from nas.devices import Device
 from nas.pipeline.at_hand import AUTO, baseline_names
 from nas.pipeline.given import space_of
 from nas.pipeline.images import count_images
-from nas.pipeline.photographs import LEAST_SIDE
+from nas.pipeline.photographs import reads_photographs
 from nas.pipeline.request import SearchRequest
 from nas.progress import Listener
 from nas.shipped import CARD
@@ -65,8 +65,7 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
     evaluating = evaluations * seconds
     compared = bool(baseline_names(request.baselines))
     if request.baselines == AUTO:
-        photographs = int(space.resolution(space.max)[0]) >= LEAST_SIDE
-        compared = (compared and photographs) or request.model is not None or (folder / GIVEN).is_file()
+        compared = (compared and reads_photographs(space)) or request.model is not None or (folder / GIVEN).is_file()
     comparing = sum(_can_compare(devices, request) for devices in searches) if compared else 0
     baselines = comparing * SHARE * (training + request.finetune_s)
     tuning = len(searches) * request.finetune_s

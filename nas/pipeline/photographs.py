@@ -15,6 +15,7 @@ from nas.shipped.card import read_card
 from nas.shipped.pretrained import DEFAULT, Pretrained, pretrained, pretrained_names
 from nas.training import Recipe, load_recipe
 from nas.training.duration import parse_duration, show_duration
+from search_spaces import SearchSpace
 from search_spaces.recorded import recorded_space
 from search_spaces.settings import SpaceSettings
 
@@ -103,6 +104,11 @@ def _side(request: TrainRequest) -> int:
     return side if side >= LEAST_SIDE else 0
 
 
+def reads_photographs(space: SearchSpace) -> bool:
+    """Whether a network of `space` reads images as large as photographs."""
+    return int(space.resolution(space.max)[0]) >= LEAST_SIDE
+
+
 def _with_options(request: TrainRequest, card: Pretrained) -> SpaceSettings:
     """The space of trained weights, with the options that were asked for.
 
@@ -156,8 +162,7 @@ def _as_its_supernet(request: R, typed: Collection[str]) -> tuple[R, str]:
             f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
         )
     space = recorded_space(record["space"]["name"], record["space"]["options"], folder / CARD)
-    photographs = int(space.resolution(space.max)[0]) >= LEAST_SIDE
-    return (_with_few_evaluations(made, typed) if photographs else made), sentence
+    return (_with_few_evaluations(made, typed) if reads_photographs(space) else made), sentence
 
 
 def adapting(init: str | None, fields: Mapping[str, Any] | None = None) -> Recipe:
