@@ -72,6 +72,7 @@ def draw(results: dict[str, pd.DataFrame]) -> Figure:
         means = rows.groupby("cpu_s")["hypervolume"].mean()
         middle.plot(means.index, means, "o-", color=COLOURS[str(method)], label=method)
     middle.set(xscale="log", xlabel="CPU seconds", ylabel="hypervolume", title="Whole front of the same task")
+    middle.set_ylim(bottom=1.7)  # room for the legend
     for method, rows in results["macro"].groupby("method", sort=False):
         queries = rows["queries_to_optimum"]
         queries = np.sort(queries.where(queries > 0, np.inf))
@@ -87,5 +88,5 @@ def draw(results: dict[str, pd.DataFrame]) -> Figure:
     )
     for axes in (left, middle, right):
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="lower right" if axes is middle else "best")
     return figure
