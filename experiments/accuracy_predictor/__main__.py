@@ -7,6 +7,7 @@ NAS-Bench-201 that HELP (https://arxiv.org/abs/2106.08630) gives, and once-for-a
 
 import argparse
 import itertools
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.neural_network import MLPRegressor
 
+from experiments.conditions import machine, write_facts
 from experiments.latency_transfer.data import load_fleet
 from experiments.search_speed.tables import MacroSpace
 from experiments.search_speed.task import Exact, Task, data_folder
@@ -169,8 +171,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     words = parser.parse_args()
     words.out.mkdir(parents=True, exist_ok=True)
+    facts = machine("numpy", "scipy", "scikit-learn") | {"seeds": list(range(words.seeds))}
+    print(json.dumps(facts, indent=1))
     rounds(data_folder(), words.seeds, words.out)
     free_statistics(data_folder(), words.seeds, words.out)
+    write_facts(words.out / "conditions.json", facts)
     found = pd.read_csv(words.out / "rounds.csv").drop(columns="seed")
     print(found.groupby(["evaluations", "chosen_by"]).mean().round(4).to_string())
     table = pd.read_csv(words.out / "free_statistics.csv")

@@ -2,16 +2,13 @@
 
 Makes each network of torchvision and timm elastic, with random weights, at its own resolution; checks what is
 promised of it; exports its max, its min and two random subnets as ONNX and TFLite, in float32 (compared with PyTorch)
-and int8 (converted and run); measures the max and the min net on this machine. Writes ``results/networks.csv`` and
-``results/conditions.json``. ``--networks a,b`` takes some of them, whose rows replace those of the table.
+and int8 (converted and run); measures the max and the min net on this machine. Writes ``results/networks.csv``;
+``--networks a,b`` takes some of them, whose rows replace those of the table.
 """
 
 import argparse
-import json
-import platform
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,10 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from experiments.conditions import made_on
 from latency_tables.files import write_text
 from nas.devices import get_device
+from nas.errors import MissingExtra
 from nas.export.inference import open_file
 from nas.export.network_file import FORMATS, FileKind, network_file
 from nas.supernet import Subnet
@@ -34,6 +33,7 @@ TORCHVISION = (
 )
 TIMM = "tf_efficientnet_lite0 mobilenetv4_conv_small repvgg_a0 mobileone_s0 ghostnetv2_100 tinynet_e convnext_atto"
 NETWORKS = [f"torchvision:{name}" for name in TORCHVISION.split()] + [f"timm:{name}" for name in TIMM.split()]
+PACKAGES = ("torch", "torchvision", "timm", "onnxruntime")
 N_SLICED, SEED, TOLERANCE = 10, 0, 1e-3
 
 
@@ -42,7 +42,10 @@ def row(name: str, measure: bool) -> dict[str, Any]:
     torch.manual_seed(SEED)
     model = load_model(name)
     begun = time.perf_counter()
-    adopted = adopt(model)
+    try:
+        adopted = adopt(model)
+    except ValueError as error:
+        return {"network": name, "refused": str(error)}
     seconds = time.perf_counter() - begun
     space = adopted.space
     costs = space.costs(np.stack([space.min, space.max]))
@@ -129,17 +132,17 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / "networks.csv"
     known = {r["network"]: r for r in pd.read_csv(path).to_dict("records")} if path.exists() else {}
-    for name in options.networks.split(","):
+    names = options.networks.split(",")
+    for name in names:
         try:
-            known[name] = row(name, not options.no_latency)
-        except ValueError as error:
-            known[name] = {"network": name, "refused": str(error)}
+            load_model(name)
+        except (ValueError, MissingExtra) as error:
+            parser.error(str(error))
+    for name in names:
+        known[name] = row(name, not options.no_latency) | {"made_on": made_on(*PACKAGES)}
         print(known[name], flush=True)
         order = [*(n for n in NETWORKS if n in known), *(n for n in known if n not in NETWORKS)]
         write_text(path, pd.DataFrame([known[n] for n in order]).to_csv(index=False))
-    about = {"machine": platform.processor() or platform.machine(), "python": platform.python_version(), "seed": SEED}
-    about |= {package: version(package) for package in ("torch", "torchvision", "timm", "onnxruntime")}
-    write_text(RESULTS / "conditions.json", json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

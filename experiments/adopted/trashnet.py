@@ -17,8 +17,6 @@ in ``--work``. The test split decides nothing.
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -28,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 import nas
 from experiments.adopted.originals import alone, as_subnet, imagenet_weights, module_of, train_original
 from experiments.adopted.rivals import Make, measure_together, pruned, smaller_images, within
+from experiments.conditions import made_on
 from latency_tables.files import read_json, write_text
 from nas.data import DataSettings, ImageData, load_data
 from nas.devices import Device, get_device
@@ -55,8 +53,9 @@ from nas.training import Finetuning, train
 from nas.training.duration import parse_duration, show_duration
 
 RESULTS = Path(__file__).parent / "results"
-TABLE, CONDITIONS = "trashnet.csv", "trashnet_conditions.json"
-KEYS = ["network", "train_time", "side", "seed", "budget"]
+TABLE = "trashnet.csv"
+KEYS = ["network", "start", "train_time", "tune_time", "evaluations", "every", "side", "seed", "budget"]
+"""What the rows of one limit follow from."""
 ELASTIC, TUNED, ORIGINAL = "elastic", "elastic, then alone", "original"
 PACKAGES = ("torch", "torchvision", "onnxruntime", "numpy", "torch-pruning")
 MEASURING_S, SEARCHING_S = 300, 180
@@ -95,11 +94,26 @@ class Study:
     tune_time: str
     evaluations: int
     every: int
-    work: Path
+    parent: Path
 
     @property
     def side(self) -> int:
         return self.images.resolution
+
+    @property
+    def work(self) -> Path:
+        """Of what follows from the same settings; what is trained alone has the time for it in its name."""
+        typed = f"{self.network}_{self.start}_{self.side}px_{self.train_time}_{self.evaluations}_{self.every}"
+        return self.parent / f"{typed.replace(' ', '_')}_seed{self.seed}"
+
+    @property
+    def start(self) -> str:
+        return "random weights" if self.weights is None else self.weights.name
+
+    def about(self, share: int) -> dict[str, Any]:
+        """The row's `KEYS`."""
+        facts = (self.network, self.start, self.train_time, self.tune_time, self.evaluations, self.every, self.side)
+        return dict(zip(KEYS, (*facts, self.seed, share), strict=True))
 
     @property
     def device(self) -> Device:
@@ -235,7 +249,8 @@ class Study:
         trained = {method: each for method, each in found.items() if isinstance(each, Trained)}
         latencies = measure_together([t.subnet for t in trained.values()], self.device, self.images)
         measured = dict(zip(trained, latencies, strict=True))
-        about = dict(zip(KEYS, (self.network, self.train_time, self.side, self.seed, share), strict=True))
+        about = self.about(share)
+        here = {"made_on": made_on(*PACKAGES)}
         return [
             about
             | {"method": method, "limit_ms": round(limit_ms, 3)}
@@ -245,6 +260,7 @@ class Study:
                 else row(each, measured[method], len(self.images.test))
                 | {"of_original": round(measured[method] / measured[ORIGINAL], 3)}
             )
+            | here
             for method, each in found.items()
             if method not in known
         ]
@@ -275,23 +291,17 @@ def known_rows(path: Path) -> pd.DataFrame:
     return pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=KEYS)
 
 
+def known_methods(path: Path, about: dict[str, Any]) -> set[str]:
+    """The methods of which the table has a row that follows from just these `KEYS`."""
+    table = known_rows(path)
+    same = (table.reindex(columns=KEYS) == pd.Series(about)).all(axis=1)
+    return set(table.loc[same, "method"]) if len(table) else set()
+
+
 def add_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     known = known_rows(path)
     new = pd.DataFrame(rows)
     write_text(path, (pd.concat([known, new], ignore_index=True) if len(known) else new).to_csv(index=False))
-
-
-def conditions(asked: argparse.Namespace) -> dict[str, Any]:
-    facts: dict[str, Any] = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
-    facts |= {"threads": torch.get_num_threads(), "load": os.getloadavg()[0], "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            facts[package] = version(package)
-        except PackageNotFoundError:
-            facts[package] = "not installed"
-    folders = ("data", "weights", "results", "work")
-    typed = {key: str(value) for key, value in vars(asked).items() if key not in folders}
-    return facts | typed | {"started": time.strftime("%F %T")}
 
 
 def main() -> None:
@@ -319,7 +329,6 @@ def main() -> None:
         version("torch-pruning")
     except PackageNotFoundError:
         parser.error("pip install --no-deps torch-pruning==1.6.1")
-    about = conditions(asked) | {"start": "random weights" if weights is None else weights.name}
     seconds = parse_duration(asked.train_time)
     trainings = 2 + len(RIVALS) * len(shares)
     alone_s = parse_duration(asked.tune_time) * len(shares)
@@ -332,23 +341,17 @@ def main() -> None:
     settings = DataSettings(name="folder", root=asked.data, resolution=asked.resolution)
     images = replace(load_data(settings, SAY), mean=IMAGENET_MEAN, std=IMAGENET_STD)
     asked.results.mkdir(parents=True, exist_ok=True)
-    write_text(asked.results / CONDITIONS, json.dumps(about, indent=1) + "\n")
-    print(json.dumps(about), flush=True)
+    print(made_on(*PACKAGES), flush=True)
     began = time.perf_counter()
     for seed in range(asked.seeds):
-        work = asked.work.resolve() / f"{asked.network}_{asked.resolution}px_{asked.train_time}_seed{seed}"
         study = Study(
             asked.network, seed, images, settings, weights, asked.train_time, asked.tune_time, asked.evaluations,
-            asked.every, work,
+            asked.every, asked.work.resolve(),
         )  # fmt: skip
         original = study.original()
         for share in shares:
             path = asked.results / TABLE
-            table = known_rows(path)
-            this = pd.Series(
-                dict(zip(KEYS, (asked.network, asked.train_time, asked.resolution, seed, share), strict=True))
-            )
-            known = set(table.loc[(table[KEYS] == this).all(axis=1), "method"]) if len(table) else set()
+            known = known_methods(path, study.about(share))
             if known >= set(METHODS):
                 continue
             rows = study.compare(original, share, known)

@@ -14,7 +14,6 @@ import argparse  # noqa: E402
 import json  # noqa: E402
 import platform  # noqa: E402
 import time  # noqa: E402
-from importlib.metadata import version  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -23,6 +22,7 @@ import pandas as pd  # noqa: E402
 
 from experiments.budgets_hold import figure  # noqa: E402
 from experiments.budgets_hold.task import LEARNT_FROM, PROTOCOL, Configuration, StandIn  # noqa: E402
+from experiments.conditions import differing, installed, processor, write_facts  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
 from nas.errors import BudgetMissed, InfeasibleBudget  # noqa: E402
 from nas.search.budget import Budget  # noqa: E402
@@ -198,26 +198,32 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/budgets_hold"), help="the unfinished study's folder")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
-    study = Study(tuple(arguments.configurations.split(",")), arguments.work, arguments.seed)
-    conditions: dict[str, Any] = {
+    same = {
+        "cpu": processor(),
         "python": platform.python_version(),
-        **{package: version(package) for package in ("numpy", "onnxruntime", "torch")},
+        **{package: installed(package) for package in ("numpy", "onnxruntime", "torch")},
         "space": get_space("mobilenet_v3_small_images").name,
         "seed": arguments.seed,
         "learnt_from": LEARNT_FROM,
         "protocol": {"rounds": PROTOCOL.rounds, "runs": PROTOCOL.runs},
         "search": {key: getattr(SETTINGS, key) for key in ("finalists", "rounds", "sessions", "slack")},
-        "configurations": {name: c.conditions() for name, c in study.configurations.items()},
-        "load_average_before": os.getloadavg(),
     }
     begun = arguments.work / "conditions.json"
-    if begun.exists():  # those under which it was begun
+    if differ := differing(begun, same):
+        parser.error(f"the study in {arguments.work} was begun with {', '.join(differ)}; name another folder by --work")
+    study = Study(tuple(arguments.configurations.split(",")), arguments.work, arguments.seed)
+    if begun.exists():
         conditions = json.loads(begun.read_text(encoding="utf-8"))
+    else:
+        conditions = same | {
+            "configurations": {name: c.conditions() for name, c in study.configurations.items()},
+            "load_average_before": os.getloadavg(),
+        }
     print(json.dumps(conditions, indent=1), flush=True)
-    write_text(begun, json.dumps(conditions, indent=1) + "\n")
+    write_facts(begun, conditions)
     study.run()
     conditions.setdefault("load_average_after", os.getloadavg())
-    write_text(begun, json.dumps(conditions, indent=1) + "\n")
+    write_facts(begun, conditions)
     table = pd.DataFrame(study.records().values())
     for when in ("later", "at_the_end"):
         table[f"minutes_{when}"] = ((table[f"{when}_at"] - table["accepted_at"]) / 60).round(1)
@@ -226,7 +232,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out / "budgets.csv", kept.round(5).to_csv(index=False))
     write_text(arguments.out / "summary.csv", summary.round(4).to_csv(index=False))
-    write_text(arguments.out / "conditions.json", json.dumps(conditions, indent=1) + "\n")
+    write_facts(arguments.out / "conditions.json", conditions)
     figure.draw(table).savefig(arguments.out / "budgets_hold.png", dpi=130)
     print(summary.round(4).to_string())
 

@@ -8,17 +8,15 @@ finished line is kept in ``results/finetuning.csv``, and a training that was sto
 
 import argparse
 import json
-import os
-import platform
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
+from experiments.conditions import differing, made_on, write_facts
 from latency_tables.files import write_text
 from nas.cli.console import track
 from nas.evaluation.trained import TrainedSupernet
@@ -88,21 +86,19 @@ def main() -> None:
         "supernet": words.run.name,
         "learning_rate": {"fine-tuned": words.learning_rate, "from scratch": words.scratch_learning_rate},
         "seed": words.seed,
+        "made_on": made_on("torch"),
     }
-    if (words.out / "conditions.json").is_file():
-        known = json.loads((words.out / "conditions.json").read_text())
-        for key, value in same.items():
-            if known[key] != value:
-                parser.error(f"{table} was made with {key} {known[key]}, not {value}; name another folder by --out")
+    begun = words.out / "conditions.json"
+    if differ := differing(begun, same):
+        parser.error(f"{table} was made with {', '.join(differ)}; name another folder by --out")
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
     facts = same | {
         "data": {"name": trained.data.name, "fingerprint": trained.data.fingerprint},
         "images": {name: len(getattr(trained.data, name)) for name in ("train", "validation", "test")},
         "threads": words.threads,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
     }
-    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
+    if not begun.is_file():
+        write_facts(begun, facts)
     teacher = trained.subnet(trained.space.max)
     for genotype in chosen(trained, words.macs.split(","), words.evaluations, words.seed):
         for weights, epochs in (("fine-tuned", words.epochs), *(("from scratch", epochs) for epochs in scratch)):

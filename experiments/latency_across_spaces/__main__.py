@@ -5,11 +5,10 @@ operator costs that the project ships, and predicts two phones in spaces that th
 """
 
 import argparse
-import platform
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 import latency_tables
+from experiments.conditions import machine, write_facts
 from experiments.latency_across_spaces.block_tables import note10_networks, pixel1_networks
 from experiments.latency_across_spaces.figure import draw
 from experiments.latency_transfer.data import data_folder, load_fleet
@@ -202,10 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the networks sampled from the fleet and the tables")
     seed = parser.parse_args().seed
-    about = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, " + ", ".join(
-        f"{name} {version(name)}" for name in ("numpy", "scipy", "pandas")
-    )
-    print(f"{about}, seed {seed}", file=sys.stderr)
+    facts = machine("numpy", "scipy", "pandas") | {"seed": seed}
+    print(json.dumps(facts), file=sys.stderr)
     luts = data_folder() / "luts"
     fleet = fleet_parts(seed)
     costs = learn(fleet)
@@ -221,6 +219,7 @@ def main() -> None:
     for name, frame in (frames | {"left_out": kinds.reset_index()}).items():
         with atomic_path(RESULTS / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
+    write_facts(RESULTS / "conditions.json", facts)
     draw(summary.reset_index(), RESULTS / "across_spaces.png")
     print(f"standard deviation of a device left out, in the space it was not measured in: {costs.across_:.0%}")
     print(summary.to_string())

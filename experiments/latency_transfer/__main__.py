@@ -12,15 +12,13 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import platform  # noqa: E402
 import sys  # noqa: E402
-from importlib.metadata import version  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+from experiments.conditions import machine, write_facts  # noqa: E402
 from experiments.latency_transfer import report, speed  # noqa: E402
 from experiments.latency_transfer.data import SPLITS  # noqa: E402
 from experiments.latency_transfer.run import transfer  # noqa: E402
-from latency_tables.files import write_text  # noqa: E402
 
 
 def main() -> int:
@@ -32,9 +30,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     arguments = parser.parse_args()
     conditions = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, one thread used",
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("numpy", "scipy", "pandas")},
+        **machine("numpy", "scipy", "pandas"),
+        "threads": 1,
         "seeds": list(range(arguments.seeds)),
     }
     print(json.dumps(conditions, indent=1))
@@ -50,7 +47,7 @@ def main() -> int:
     report.save_table(arguments.out / "devices.csv", report.by_device(rows))
     report.figure(arguments.out / "error_against_measurements.png", rows)
     conditions["speed"] = speed.times()
-    write_text(arguments.out / "conditions.json", json.dumps(conditions, indent=1) + "\n")
+    write_facts(arguments.out / "conditions.json", conditions)
     print(report.summary(rows).to_string(index=False))
     print(json.dumps(conditions["speed"], indent=1))
     return 0

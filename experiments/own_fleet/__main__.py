@@ -9,15 +9,15 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported: small matrices
 
-import platform  # noqa: E402
+import json  # noqa: E402
 import sys  # noqa: E402
-from importlib.metadata import version  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
 import latency_tables  # noqa: E402
+from experiments.conditions import machine, write_facts  # noqa: E402
 from experiments.latency_transfer.run import adapt_in_turn  # noqa: E402
 from latency_tables.files import atomic_path  # noqa: E402
 from latency_tables.table import read_table  # noqa: E402
@@ -42,10 +42,8 @@ def measured_fleet(space: SearchSpace) -> list[Measurements]:
 
 
 def main() -> None:
-    print(
-        f"{platform.machine()}, Python {platform.python_version()}, numpy {version('numpy')}, seeds {list(SEEDS)}",
-        file=sys.stderr,
-    )
+    facts = machine("numpy", "scipy") | {"seeds": list(SEEDS)}
+    print(json.dumps(facts), file=sys.stderr)
     space = get_space("mobilenet_v3_small_images")
     fleet = measured_fleet(space)
     LatencyPredictor(space).fit(fleet).save(SHIPPED / "fleets" / f"{space.name}.json")
@@ -76,6 +74,7 @@ def main() -> None:
     for name, frame in (("runs", table.round(5)), ("summary", summary.reset_index())):
         with atomic_path(RESULTS / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
+    write_facts(RESULTS / "conditions.json", facts)
     print(summary.to_string())
 
 

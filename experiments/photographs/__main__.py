@@ -21,7 +21,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -33,9 +32,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from latency_tables.files import write_text
+from experiments.conditions import add_rows, made_on
 from nas.cli.outcome import EXIT_INFEASIBLE, EXIT_MISSED, EXIT_OK
 from nas.data import DataSettings, ImageData, load_data
 from nas.evaluation.accuracy import evaluate_subnets, evaluate_subnets_on_test
@@ -43,6 +41,7 @@ from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline.finetune import teacher_of
 from nas.pipeline.initial import initial_normalisation, initial_space, initial_supernet
 from nas.pipeline.photographs import TRAIN_TIME, adapting
+from nas.pipeline.settings import SETTINGS_FILE
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import Listener
 from nas.search.budget import Limit
@@ -60,6 +59,8 @@ SANDWICH = Phase(name="sandwich", share=1.0, sampler="sandwich", n_random=1, dra
 
 BY_SGD: dict[str, Any] = {"optimizer": "sgd", "weight_decay": 1e-4}
 """As the recipe was before it learnt by AdamW."""
+RECIPE_KEYS = ["optimizer", "learning_rate", "recipe", "seed", "epochs", "network"]
+BUDGET_KEYS = ["optimizer", "learning_rate", "finalist_by", "budget", "train_time", "seed", "network"]
 ALONE = ("least depth", "expansion 5")
 STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 1.0)
 
@@ -158,18 +159,25 @@ def search_by(data: str, budget: str, train_time: str, seed: int, more: list[str
     process = subprocess.Popen(command, cwd=work, env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     _, status, used = os.wait4(process.pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    if code == EXIT_INFEASIBLE:
-        print(f"{budget}: no network can keep it", flush=True)
-        return [{"budget": budget, "train_time": train_time, "seed": seed, "status": "infeasible"}]
-    if code not in (EXIT_OK, EXIT_MISSED):
+    if code not in (EXIT_OK, EXIT_MISSED, EXIT_INFEASIBLE):
         raise SystemExit(f"{' '.join(command)} failed")
     seconds, memory_gb = time.perf_counter() - began, used.ru_maxrss * 1024 / 1e9
-    rows = rows_of(json.loads((out / "result.json").read_text()), budget, train_time, seconds, memory_gb)
+    if code == EXIT_INFEASIBLE:
+        print(f"{budget}: no network can keep it", flush=True)
+        return [infeasible(budget, train_time, seed, seconds, memory_gb)]
+    recipe = json.loads((out / SETTINGS_FILE).read_text())["settings"]["recipe"]
+    told = {"optimizer": recipe["optimizer"], "learning_rate": str(recipe["learning_rate"])}
     by_loss = pd.read_csv(out / "finalists.csv")["measured_loss"].notna().any()
-    settings = json.loads((out / "settings.json").read_text())["settings"]
-    told = {"learning_rate": str(settings["recipe"]["learning_rate"])}
-    told |= {"finalist_by": "loss" if by_loss else "accuracy"}
-    return [told | row for row in rows]
+    told |= {"finalist_by": "loss and evaluated" if by_loss else "accuracy and evaluated"}
+    record = json.loads((out / "result.json").read_text())
+    return [told | row for row in rows_of(record, budget, train_time, seconds, memory_gb)]
+
+
+def infeasible(budget: str, train_time: str, seed: int, seconds: float, memory_gb: float) -> dict[str, object]:
+    """The row of a budget that no network can keep."""
+    row = dict.fromkeys(("optimizer", "learning_rate", "finalist_by"), "none")
+    row |= {"budget": budget, "train_time": train_time, "seed": seed, "status": "infeasible", "network": "none"}
+    return row | {"seconds": round(seconds), "memory_gb": round(memory_gb, 2)}
 
 
 def rows_of(
@@ -178,6 +186,7 @@ def rows_of(
     """Rows for the chosen network and the baselines of a finished search.
 
     `latency_ms` of the chosen network is what the search proved; `session_ms` is from one session with the baselines.
+    Where the budget was missed, nothing was deployed: resolution, accuracy on test and baselines are not known.
     """
     limit = next(b["limit"] for b in record["budgets"] if b["key"] == "latency_ms")
     common = {
@@ -191,11 +200,11 @@ def rows_of(
     }
     chosen = {
         "name": "chosen network",
-        "resolution": record["resolution"],
+        "resolution": record.get("resolution"),
         "macs": record["costs"]["macs"],
         "accuracy": record["measured"]["accuracy"],
-        "test_accuracy": record["test_accuracy"],
-        "test_error": record["test_accuracy_error"],
+        "test_accuracy": record.get("test_accuracy"),
+        "test_error": record.get("test_accuracy_error"),
         "latency_ms": record["measured"]["latency_ms"],
     }
     compared = record.get("baselines") or {}
@@ -204,11 +213,15 @@ def rows_of(
     return [
         common
         | {"network": n["name"], "resolution": n["resolution"], "mmacs": round(n["macs"] / 1e6, 1)}
-        | {"validation": round(n["accuracy"], 4), "test": round(n["test_accuracy"], 4)}
-        | {"test_error": round(n["test_error"], 4), "latency_ms": round(n["latency_ms"], 3)}
-        | {"session_ms": None if ms is None else round(ms, 3)}
+        | {"validation": _rounded(n["accuracy"], 4), "test": _rounded(n["test_accuracy"], 4)}
+        | {"test_error": _rounded(n["test_error"], 4), "latency_ms": _rounded(n["latency_ms"], 3)}
+        | {"session_ms": _rounded(ms, 3)}
         for n, ms in zip(found, session, strict=True)
     ]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def trained_alone(
@@ -250,19 +263,9 @@ def trained_alone(
 
 
 def add(rows: list[dict[str, Any]], name: str, keys: list[str], **common: str) -> None:
-    """Add rows to a table, with `common` in each; those of the same keys are replaced."""
-    path, new = RESULTS / name, pd.DataFrame([common | row for row in rows])
-    keys = [*common, *keys]
-    if path.is_file():
-        old = pd.read_csv(path, dtype={key: new[key].dtype for key in keys}, keep_default_na=False, na_values=[""])
-        old[keys] = old[keys].fillna("")
-        same = old.set_index(keys).index.isin(new.set_index(keys).index)
-        new = pd.concat([old[~same], new], ignore_index=True)
-    RESULTS.mkdir(exist_ok=True)
-    write_text(path, new.to_csv(index=False))
-    facts = {"threads": torch.get_num_threads(), "cpu": platform.processor() or platform.machine()}
-    facts |= {"load": os.getloadavg()[1], "torch": torch.__version__}
-    write_text(RESULTS / f"{path.stem}_conditions.json", json.dumps(facts, indent=1) + "\n")
+    """Add rows to a table, with `common` and where they were made in each; those of the same keys are replaced."""
+    common["made_on"] = made_on("torch", "onnxruntime")
+    add_rows(RESULTS / name, [common | row for row in rows], [*common, *keys])
 
 
 def main() -> None:
@@ -309,18 +312,16 @@ def main() -> None:
                 add(rows, "alone.csv", keys, photographs=photographs)
     for seed in map(int, asked.seeds.split(",")):
         if "recipes" in asked.part:
-            keys = ["recipe", "seed", "epochs", "network"]
             for name in asked.recipes.split(","):
                 rows = train_by(name, data, asked.epochs, seed, sides)
-                add(rows, "recipes.csv", keys, photographs=photographs, largest=str(max(sides)))
+                add(rows, "recipes.csv", RECIPE_KEYS, photographs=photographs, largest=str(max(sides)))
         if "budgets" in asked.part:
             asked.work.mkdir(parents=True, exist_ok=True)
             for budget in asked.budgets.split(","):
                 more = asked.more.split()
                 path = str(Path(asked.data).resolve())
                 rows = search_by(path, budget, asked.train_time, seed, more, asked.work.resolve())
-                keys = ["learning_rate", "finalist_by", "budget", "train_time", "seed", "network"]
-                add(rows, "budgets.csv", keys, photographs=photographs, more=asked.more)
+                add(rows, "budgets.csv", BUDGET_KEYS, photographs=photographs, more=asked.more)
 
 
 if __name__ == "__main__":

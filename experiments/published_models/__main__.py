@@ -8,12 +8,12 @@ import argparse
 import json
 import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
 import latency_tables
+from experiments.conditions import differing, installed, write_facts
 from experiments.published_models.devices import CONDITIONS
 from experiments.published_models.judge import Published, judge, read_published
 from experiments.published_models.networks import RESULTS, trace_all
@@ -43,21 +43,17 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="judge every device anew (tracing is kept)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="draws of the networks that are measured")
     options = parser.parse_args()
-    about = {
-        "machine": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "seeds": options.seeds,
-    } | {name: version(name) for name in ("numpy", "scipy", "torch", "torchvision", "timm")}
+    about = {"machine": platform.machine(), "python": platform.python_version(), "seeds": options.seeds}
+    about |= {package: installed(package) for package in ("numpy", "scipy", "torch", "torchvision", "timm")}
     kept = RESULTS / "conditions.json"
-    before = about if options.fresh or not kept.exists() else json.loads(kept.read_text(encoding="utf-8"))
-    if differ := [f"{key} {before.get(key)}" for key in about if before.get(key) != about[key]]:
+    if not options.fresh and (differ := differing(kept, about)):
         parser.error(f"the rows in {RESULTS} were made with {', '.join(differ)}; add --fresh to judge all devices anew")
     print(json.dumps(about), file=sys.stderr)
     trace_all()
     fleet: dict[str, Published] = {c.name: p for c in CONDITIONS if (p := read_published(c)) is not None}
     runs, devices = _read("runs", options.fresh), _read("devices", options.fresh)
     done = {row["device"] for row in devices}
-    write_text(kept, json.dumps(about, indent=1) + "\n")
+    write_facts(kept, about)
     for name in (name for name in fleet if name not in done):
         found, row = judge(name, fleet, options.seeds)
         runs, devices = runs + found, [*devices, row]

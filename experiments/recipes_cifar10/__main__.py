@@ -18,7 +18,8 @@ from pathlib import Path  # noqa: E402
 
 import torch  # noqa: E402
 
-from experiments.recipes_cifar10.results import conditions, done, record, summarise  # noqa: E402
+from experiments.conditions import made_on  # noqa: E402
+from experiments.recipes_cifar10.results import done, record, summarise  # noqa: E402
 from experiments.recipes_cifar10.runs import all_runs, perform  # noqa: E402
 from nas.data import DataSettings, load_data  # noqa: E402
 
@@ -60,8 +61,7 @@ def main() -> None:
         parser.error(f"--budget must be more than 0 epochs of the max net, got {given.budget:g}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    about = conditions(given.budget)
-    print(about)
+    print(made_on("torch", "numpy"))
     work = given.work / f"budget{given.budget:g}"
     data = None
     for run in (run for seed in range(given.seeds) for run in all_runs(seed)):
@@ -74,7 +74,7 @@ def main() -> None:
             DataSettings("folder", str(unpacked(given.data, given.work)), resolution=32, validation_fraction=0.1)
         )
         logger.info("%s begins", run.label)
-        record(*perform(run, data, work / run.label, given.budget), about)
+        record(*perform(run, data, work / run.label, given.budget))
         logger.info("%s is done", run.label)
     print(summarise(given.budget))
 

@@ -1,12 +1,9 @@
 """What the runs came to: two CSV files that several processes may add to, the tables and the figure made of them."""
 
 import fcntl
-import json
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +13,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import kendalltau
 
+from experiments.conditions import made_on
 from experiments.recipes_cifar10.networks import SIZES
 from experiments.recipes_cifar10.runs import RECIPES, Run
-from latency_tables.files import atomic_path, write_text
+from latency_tables.files import atomic_path
 
 RESULTS = Path(__file__).with_name("results")
-ACCURACY, CURVES, CONDITIONS = "accuracy.csv", "curves.csv", "conditions.json"
+ACCURACY, CURVES = "accuracy.csv", "curves.csv"
 COLOURS = dict(zip(RECIPES, ("#0072B2", "#56B4E9", "#D55E00", "#E69F00", "#009E73", "#CC79A7"), strict=True))
-
-
-def conditions(budget: float) -> str:
-    """What a reader must know of the machine, as JSON."""
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.processor())  # fmt: skip
-    facts = {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-        "python": platform.python_version(),
-        **{package: version(package) for package in ("torch", "numpy")},
-        "budget_epochs_of_the_max_net": budget,
-        "seed_of_splits_and_networks": 0,
-    }
-    return json.dumps(facts, indent=1)
 
 
 @contextmanager
@@ -68,11 +49,11 @@ def done(run: Run, budget: float) -> bool:
     return bool(np.logical_and.reduce([rows[name] == value for name, value in wanted.items()]).any())
 
 
-def record(rows: list[dict[str, Any]], curve: list[dict[str, Any]], about: str) -> None:
-    """Add a run and the conditions to the results; ``accuracy.csv`` last, since it says that the run is done."""
+def record(rows: list[dict[str, Any]], curve: list[dict[str, Any]]) -> None:
+    """Add a run and where it was made to the results; ``accuracy.csv`` last, since it says that the run is done."""
+    rows = [row | {"made_on": made_on("torch", "numpy")} for row in rows]
     order = ["budget", "kind", "run", "seed"]
     with _alone():
-        write_text(RESULTS / CONDITIONS, about + "\n")
         for name, more in ((CURVES, curve), (ACCURACY, rows)):
             added = pd.DataFrame(more)
             table = pd.concat([_read(name), added]).drop_duplicates([*order, added.columns[4]], keep="last")

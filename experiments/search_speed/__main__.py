@@ -12,16 +12,15 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import platform  # noqa: E402
 import sys  # noqa: E402
 from dataclasses import replace  # noqa: E402
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+from experiments.conditions import ABSENT, machine, write_facts  # noqa: E402
 from experiments.search_speed import figure, peers, rivals, tables  # noqa: E402
 from experiments.search_speed.task import FINDER, KNOWN, Recorder, Task, data_folder, search  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402
@@ -47,7 +46,6 @@ PEERS = {
 }
 """Their packages, by method."""
 PEERS_FOLLOW = ("peer_seeds", "seconds", "generations")
-ABSENT = "absent"
 LONGER = "ours, 40,000 evaluations"
 """About as many as pymoo gets through in three seconds."""
 WORST = np.array([-0.70, 45.0])
@@ -144,11 +142,7 @@ def main() -> int:
         if name not in arguments.only and not (path := arguments.out / f"{name}.csv").is_file():
             print(f"there is no {path}; name {name} in --only too", file=sys.stderr)
             return 2
-    about = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work, CPU time of one thread",
-        "python": platform.python_version(),
-        **{package: _version(package) for package in ("numpy", "torch", "optuna", "pymoo", "ofa")},
-    }
+    about = machine("numpy", "torch", "optuna", "pymoo", "ofa") | {"times": "CPU seconds of one thread"}
     kept = arguments.out / "conditions.json"
     known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     conditions = {name: about | {key: getattr(arguments, key) for key in EFFORT[name]} for name in arguments.only}
@@ -182,7 +176,7 @@ def main() -> int:
         if name in arguments.only:
             write_text(path, with_skipped(run().round(5), path).to_csv(index=False))
             known[name] = conditions[name]
-            write_text(kept, json.dumps({each: known[each] for each in EFFORT if each in known}, indent=1) + "\n")
+            write_facts(kept, {each: known[each] for each in EFFORT if each in known})
         results[name] = pd.read_csv(path, dtype={"budget_mmacs": str})
         print(f"\n{name}\n{figure.summary(name, results[name]).round(4).to_string()}")
     figure.draw(results).savefig(arguments.out / "search_speed.png", dpi=130)
@@ -217,13 +211,6 @@ def with_absent(conditions: dict[str, Any], before: dict[str, Any], path: Path) 
                 )
         conditions = conditions | {package: before.get(package, ABSENT)}
     return conditions
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ABSENT
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import nas.shipped  # noqa: E402
-from experiments.ship_supernet.card import card_text, processor, versions  # noqa: E402
+from experiments.conditions import processor  # noqa: E402
+from experiments.ship_supernet.card import card_text, versions  # noqa: E402
 from experiments.ship_supernet.evaluate import Table, calibration_loss, evaluate_table, landmarks, shown  # noqa: E402
 from experiments.ship_supernet.synthesise import Synthesis, synthesise  # noqa: E402
 from latency_tables.files import write_text  # noqa: E402

@@ -1,10 +1,8 @@
 """What is known of a shipped supernet, for people."""
 
-import platform
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
+from experiments.conditions import made_on
 from nas.supernet import Supernet
 from nas.training.duration import show_duration
 
@@ -14,8 +12,7 @@ MOST_CLASSES = 20
 
 def versions() -> str:
     """Machine and packages, on one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "numpy", "scikit-learn"))
-    return f"{processor()}, Python {platform.python_version()}, {packages}"
+    return made_on("torch", "numpy", "scikit-learn")
 
 
 def card_text(card: dict[str, Any], supernet: Supernet) -> str:
@@ -96,13 +93,3 @@ def _classes(names: list[str]) -> str:
 
 def _three(values: list[float]) -> str:
     return " ".join(f"{value:.4f}" for value in values)
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()

@@ -20,8 +20,9 @@ from PIL import Image, ImageOps
 from torchvision.models import EfficientNet_B0_Weights
 
 import nas.shipped
+from experiments.conditions import processor
 from experiments.ship_supernet.__main__ import clock, ship
-from experiments.ship_supernet.card import processor, versions
+from experiments.ship_supernet.card import versions
 from experiments.ship_supernet.evaluate import Table
 from experiments.ship_supernet.synthesise import Synthesis
 from latency_tables.files import write_text

@@ -11,13 +11,12 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse  # noqa: E402
 import json  # noqa: E402
-import platform  # noqa: E402
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 
+from experiments.conditions import machine, write_facts  # noqa: E402
 from experiments.training_speed.compiled import compiled  # noqa: E402
 from experiments.training_speed.images import images  # noqa: E402
 from experiments.training_speed.measure import compared, in_turns  # noqa: E402
@@ -82,22 +81,9 @@ TABLES = {
 
 def conditions(rounds: int) -> dict[str, object]:
     """What a reader must know of the machine."""
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "absent"
-
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")), platform.processor())  # fmt: skip
     return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "load_average": [round(load, 1) for load in os.getloadavg()],
+        **machine("torch", "numpy", "ofa"),
         "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        **{package: installed(package) for package in ("torch", "numpy", "ofa")},
         "seed": SEED,
         "rounds": rounds,
         "small_images": f"mobilenet_v3_small_images, 32 px, batch {SMALL_BATCH}",
@@ -120,7 +106,7 @@ def main() -> None:
             write_text(RESULTS / f"{name}.csv", table.to_csv(index=False))
             print(table.to_string(index=False))
     of = f"conditions_{arguments.only}.json" if arguments.only else "conditions.json"
-    write_text(RESULTS / of, json.dumps(facts, indent=1) + "\n")
+    write_facts(RESULTS / of, facts)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,8 @@ With ``--device cpu`` everything is at toy size (scikit-learn's digits for CIFAR
 
 import argparse
 import json
-import os
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from experiments.conditions import machine, processor
 from experiments.training_speed.sandwich import SEED, Place, agreement, deps_space, milliseconds, trainer, works
 from experiments.training_speed.work import noise
 from latency_tables.files import write_text
@@ -205,21 +203,12 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
 
 def conditions(session: Session) -> dict[str, Any]:
     """What a reader must know of the machine."""
-
-    def installed(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "absent"
-
     device = session.place.device
     on_gpu = device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else processor(),
         "cuda": torch.version.cuda if on_gpu else None,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{package: installed(package) for package in ("torch", "numpy", "ofa")},
+        **machine("torch", "numpy", "ofa"),
         "bfloat16": session.place.bfloat16,
         "seed": SEED,
         "toy": session.toy,

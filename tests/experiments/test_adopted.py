@@ -1,11 +1,18 @@
 """The study that shrinks a trained network: its weights go back into torchvision's class, rivals keep the limit."""
 
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 import pytest
 import torch
 from torchvision import models
 
+from experiments.adopted import __main__ as study
 from experiments.adopted.originals import _names, _renamed, as_subnet
 from experiments.adopted.rivals import _prune, within
+from experiments.adopted.trashnet import KEYS, RESULTS, TABLE, known_methods
 
 SIDE = 64
 
@@ -38,3 +45,36 @@ def test_a_pruned_network_is_a_network_of_the_product() -> None:
     macs = [int(net.space.costs(net.genotype[None]).macs[0]) for net in (whole, half)]
     assert 0.1 < macs[1] / macs[0] < 0.5
     assert half(torch.randn(1, 3, SIDE, SIDE)).shape == (1, 3)
+
+
+def test_a_misspelt_network_is_refused_and_becomes_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study, "RESULTS", tmp_path)
+    monkeypatch.setattr(study, "row", lambda *_: pytest.fail("work was done before the names were judged"))
+    monkeypatch.setattr(sys, "argv", ["adopted", "--networks", "torchvision:squeezenet1_1,torchvision:mobilnet_v2"])
+    with pytest.raises(SystemExit) as ended:
+        study.main()
+    assert ended.value.code == 2
+    assert "mobilnet_v2" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_network_that_cannot_be_adopted_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Any) -> None:
+        raise ValueError("an operator without a kind")
+
+    monkeypatch.setattr(study, "adopt", refuse)
+    found = study.row("torchvision:squeezenet1_1", measure=False)
+    assert found == {"network": "torchvision:squeezenet1_1", "refused": "an operator without a kind"}
+
+
+@pytest.mark.parametrize(("key", "other"), [("tune_time", "10min"), ("evaluations", 80), ("every", 2), ("start", "f")])
+def test_rows_of_other_settings_are_not_taken_for_these(key: str, other: Any, tmp_path: Path) -> None:
+    committed = RESULTS / TABLE
+    about = pd.read_csv(committed).iloc[0][KEYS].to_dict()
+    assert {"elastic", "original"} <= known_methods(committed, about)
+    assert known_methods(committed, about | {key: other}) == set()
+    before = tmp_path / "before.csv"  # of a version that had no such column
+    pd.read_csv(committed).drop(columns=key).to_csv(before, index=False)
+    assert known_methods(before, about) == set()

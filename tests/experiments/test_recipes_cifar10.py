@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.conditions import made_on
 from experiments.recipes_cifar10 import results
 from experiments.recipes_cifar10.networks import RANDOM_MACS, SIZES, UNIFORM, OneNetwork, chosen, uniform
 from experiments.recipes_cifar10.runs import Run, all_runs, cost_macs, recipe_of
@@ -76,11 +77,12 @@ def test_results_are_kept_run_by_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     for i, run in enumerate(runs):
         assert not results.done(run, 1.5)
-        results.record(rows(run, 0.3 + i / 100), curve(run), "{}")
+        results.record(rows(run, 0.3 + i / 100), curve(run))
         assert results.done(run, 1.5)
         assert not results.done(run, 3.0)
-    results.record(rows(runs[1], 0.9), curve(runs[1]), "{}")  # performed twice, by two processes: the last one counts
+    results.record(rows(runs[1], 0.9), curve(runs[1]))  # performed twice, by two processes: the last one counts
     assert len(results._read(results.ACCURACY)) == 6 * 9 + 9 + 3
+    assert (results._read(results.ACCURACY)["made_on"] == made_on("torch", "numpy")).all()
     assert len(results._read(results.CURVES)) == 2 * len(runs)
     assert "rank by MACs" in results.summarise(1.5)
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000

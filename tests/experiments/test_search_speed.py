@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.conditions import ABSENT
 from experiments.search_speed import __main__ as study
 from experiments.search_speed import peers
 from experiments.search_speed.rivals import _outcome
@@ -64,7 +65,7 @@ def test_rows_of_absent_peers_are_kept_only_where_they_had_the_same_effort(tmp_p
     path = tmp_path / "fronts.csv"
     pd.DataFrame({"method": ["ours", "pymoo NSGA-II"], "seed": 0}).to_csv(path, index=False)
     before = {"pymoo": "0.6.2", "optuna": "5.0.0", "peer_seeds": 3, "seconds": 3.0}
-    now = before | {"pymoo": study.ABSENT}
+    now = before | {"pymoo": ABSENT}
     assert study.with_absent(now, before, path) == before
     for other in ({"seconds": 9.0}, {"peer_seeds": 5}):
         (key,) = other

@@ -7,12 +7,8 @@ its checkpoint when the command is typed again.
 """
 
 import argparse
-import json
-import os
-import platform
 import tarfile
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from experiments.conditions import differing, made_on, write_facts
 from latency_tables.files import write_text
 from nas.cli.console import track
 from nas.data import DataSettings, ImageData, load_data
@@ -144,21 +141,18 @@ def main() -> None:
     data = load_data(DataSettings(name="folder", root=root, resolution=SIDE), Listener(say=print))
     table = words.out / "augmentation.csv"
     rows = pd.read_csv(table).to_dict("records") if table.exists() else []
-    same = {"train_time": words.train_time, "fingerprint": data.fingerprint}
-    if (words.out / "conditions.json").is_file():
-        known = json.loads((words.out / "conditions.json").read_text())
-        for key, value in same.items():
-            if known[key] != value:
-                parser.error(f"{table} was made with {key} {known[key]}, not {value}; name another folder by --out")
+    same = {"train_time": words.train_time, "fingerprint": data.fingerprint, "made_on": made_on("torch")}
+    begun = words.out / "conditions.json"
+    if differ := differing(begun, same):
+        parser.error(f"{table} was made with {', '.join(differ)}; name another folder by --out")
     facts = same | {
         "space": f"mobilenet_v3 at {SIDE} pixels",
         "images": {name: len(getattr(data, name)) for name in ("train", "validation", "test")},
         "augmentation": {name: [entry.as_dict() for entry in entries] for name, entries in LISTS.items()},
         "threads": words.threads,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
     }
-    write_text(words.out / "conditions.json", json.dumps(facts, indent=1) + "\n")
+    if not begun.is_file():
+        write_facts(begun, facts)
     for seed in map(int, words.seeds.split(",")):
         for name in names:
             if any((row["trained"], row["augmentation"], row["seed"]) == (words.of, name, seed) for row in rows):
