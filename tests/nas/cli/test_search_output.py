@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nas.cli.call import Call
@@ -21,32 +20,28 @@ from nas.search.objectives import Objectives
 from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
+from tests.nas.from_macs import FromMacs
 
 SPACE = get_space("mobilenet_v3_small_images", depths=(1,))
+PREDICTED = FromMacs(SPACE, per_million=0.1)
 QUICK = SearchSettings(EvolutionSettings(400), EvolutionSettings(300), finalists=3)
-
-
-class FromMacs:
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        value = SPACE.costs(population).macs / 1e7
-        return (value, np.full(len(value), 0.01)) if return_std else value
 
 
 def searched(budget: Budget) -> SearchResult:
     """A network chosen by prediction alone."""
-    objectives = Objectives(SPACE, FromMacs(), FromMacs())
+    objectives = Objectives(SPACE, PREDICTED, PREDICTED)
     return run_search(objectives, check_feasibility(objectives, budget), settings=QUICK)
 
 
 @pytest.mark.parametrize("measured", [False, True])
 def test_a_predicted_latency_is_said_to_be_one(capsys: pytest.CaptureFixture[str], measured: bool) -> None:
     def measure(population: Population) -> tuple[Any, ...]:
-        return (FromMacs().predict(population),) * 3
+        return (PREDICTED.predict(population),) * 3
 
     budget = Budget.parse(latency="0.3ms")
     result = run_search(
-        Objectives(SPACE, FromMacs(), FromMacs()),
-        check_feasibility(Objectives(SPACE, FromMacs(), FromMacs()), budget),
+        Objectives(SPACE, PREDICTED, PREDICTED),
+        check_feasibility(Objectives(SPACE, PREDICTED, PREDICTED), budget),
         settings=QUICK,
         measure=measure if measured else None,
     )

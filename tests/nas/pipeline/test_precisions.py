@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nas.devices import Device, get_device
@@ -25,6 +24,7 @@ from nas.search.result import SearchResult
 from nas.search.run import SearchSettings, run_search
 from search_spaces import Population, get_space
 from search_spaces.settings import SpaceSettings
+from tests.nas.from_macs import FromMacs
 
 SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
 QUICK = SearchSettings(EvolutionSettings(200), EvolutionSettings(200), finalists=2)
@@ -63,17 +63,6 @@ def test_devices_that_cannot_are_refused(tmp_path: Path) -> None:
         search_precisions(replace(REQUEST, device="cpu,cpu-litert"), tmp_path)
 
 
-class FromMacs:
-    """Latency in proportion to MACs; int8 takes half of float32's time."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        value = self.factor * SPACE.costs(population).macs / 1e6
-        return (value, np.full(len(value), 0.01)) if return_std else value
-
-
 class Steps:
     """The steps of `nas.pipeline.search`: a search by MACs alone, with files as a test says."""
 
@@ -84,7 +73,7 @@ class Steps:
         self.missed: set[str] = set()
 
     def learn(self, device: Device, *rest: Any) -> KnownLatency:
-        return KnownLatency(FromMacs(1.0 if device.spec.precision == "float32" else 0.5), "MACs")
+        return KnownLatency(FromMacs(SPACE, 1.0 if device.spec.precision == "float32" else 0.5), "MACs")
 
     def prepare_task(self, request: SearchRequest, devices: list[Device], budget: Budget, *rest: Any) -> Any:
         precision = devices[0].spec.precision
@@ -98,7 +87,7 @@ class Steps:
     ) -> SearchResult:
         if task.precision in self.missed:
             raise BudgetMissed("measured, and none kept it")
-        objectives = Objectives(SPACE, FromMacs(0.1), task.known.predictor, precision=task.precision)
+        objectives = Objectives(SPACE, FromMacs(SPACE, 0.1), task.known.predictor, precision=task.precision)
 
         def measure(population: Population) -> Any:
             latency = task.known.predictor.predict(population)
@@ -180,7 +169,7 @@ def test_a_search_goes_on_with_the_amounts_that_it_was_begun_with(
     search_precisions(REQUEST, tmp_path)
     before = dict(steps.budgets)
     # More has been measured on the device since, by which its max net takes longer.
-    monkeypatch.setattr(precisions, "learn_device", lambda *_: KnownLatency(FromMacs(1.2), "MACs"))
+    monkeypatch.setattr(precisions, "learn_device", lambda *_: KnownLatency(FromMacs(SPACE, 1.2), "MACs"))
     search_precisions(REQUEST, tmp_path)
     assert steps.budgets == before
     search_precisions(REQUEST, tmp_path / "anew")

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -30,18 +29,11 @@ from nas.search.budget import Budget
 from nas.search.feasibility import Feasibility, check_feasibility
 from nas.search.objectives import Objectives
 from nas.search.run import MEASUREMENTS, identity_of
-from search_spaces import Population, get_space
+from search_spaces import get_space
 from search_spaces.settings import SpaceSettings
+from tests.nas.from_macs import FromMacs
 
 SPACE = {"name": "mobilenet_v3_small_images", "depths": [1, 2], "resolutions": [32]}
-
-
-class FromMacs:
-    """A latency of 1 ms for each million MACs."""
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        value = get_space(**SPACE).costs(population).macs / 1e6
-        return (value, np.zeros(len(value))) if return_std else value
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def learnt(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def learn(device: Device, *rest: Any) -> KnownLatency:
         names.append(device.name)
-        return KnownLatency(FromMacs(), "MACs")
+        return KnownLatency(FromMacs(get_space(**SPACE), std=0.0), "MACs")
 
     for module in (pipeline, precisions):
         monkeypatch.setattr(module, "learn_device", learn)
@@ -146,7 +138,7 @@ def test_what_a_file_cannot_hold_is_refused_before_a_device_is_measured(
 def test_what_is_known_of_a_device_is_not_learnt_again(
     request_: SearchRequest, devices: list[Device], learnt: list[str]
 ) -> None:
-    known = KnownLatency(FromMacs(), "known before")
+    known = KnownLatency(FromMacs(get_space(**SPACE), std=0.0), "known before")
     task = prepare_task(request_, devices, Budget.parse(latency="50%"), learnt={"board": known, "other": known})
     assert task.known == {"board": known}
     assert not learnt

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from finished_search import CLASSES, HOSTILE, HOSTILE_FILE, QUICK, SPACE, FromMacs, evaluate, measure
+from finished_search import CLASSES, HOSTILE, HOSTILE_FILE, QUICK, SPACE, evaluate, from_macs, measure
 
 from nas.report.html import write_report
 from nas.search.budget import Budget
@@ -13,7 +13,7 @@ from nas.search.run import run_search
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
+    objectives = Objectives(SPACE, from_macs(0.7, 0.95), from_macs(1, 5))
     budget = Budget.parse(latency="2.4ms", memory="90%")
     result = run_search(
         objectives,

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.run import SearchSettings
 from search_spaces import Population, get_space
+from tests.nas.from_macs import FromMacs
 
 SPACE = get_space("mobilenet_v3_small_images", depths=(1, 2))
 QUICK = SearchSettings(EvolutionSettings(600), EvolutionSettings(600), finalists=4)
@@ -33,23 +33,19 @@ CLASSES = {
 }
 
 
-class FromMacs:
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        macs = SPACE.costs(population).macs
-        value = self.low + (self.high - self.low) * (macs - 1e6) / 9e6
-        return (value, np.full(len(value), 0.02 * (self.high - self.low))) if return_std else value
+def from_macs(low: float, high: float) -> FromMacs:
+    """From `low` at one million MACs to `high` at ten."""
+    per_million = (high - low) / 9
+    return FromMacs(SPACE, per_million, low - per_million, std=0.02 * (high - low))
 
 
 def measure(population: Population) -> tuple[Any, ...]:
-    latency = FromMacs(1, 5).predict(population) * 1.01
+    latency = from_macs(1, 5).predict(population) * 1.01
     return latency, latency * 0.98, latency * 1.05
 
 
 def evaluate(population: Population) -> Any:
-    return FromMacs(0.7, 0.95).predict(population) - 0.01
+    return from_macs(0.7, 0.95).predict(population) - 0.01
 
 
 def damaged(folder: Path, to: Path, change: Any) -> Path:

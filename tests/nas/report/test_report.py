@@ -16,9 +16,9 @@ from finished_search import (
     HOSTILE_FILE,
     QUICK,
     SPACE,
-    FromMacs,
     damaged,
     fast_figures,
+    from_macs,
     measure,
 )
 
@@ -221,7 +221,7 @@ def test_page_shows_recall_and_confusions_of_each_class(run_folder: Path) -> Non
 
 
 def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
-    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), FromMacs(1, 5))
+    objectives = Objectives(SPACE, from_macs(0.7, 0.95), from_macs(1, 5))
     run_search(
         objectives,
         check_feasibility(objectives, Budget.parse(latency="60%")),
@@ -241,8 +241,8 @@ def test_page_of_an_unmeasured_search_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limits", [{"macs": "3M"}, {}])
 def test_page_without_a_device(tmp_path: Path, limits: dict[str, str]) -> None:
     run_search(
-        Objectives(SPACE, FromMacs(0.7, 0.95), None),
-        check_feasibility(Objectives(SPACE, FromMacs(0.7, 0.95), None), Budget.parse(**limits)),
+        Objectives(SPACE, from_macs(0.7, 0.95), None),
+        check_feasibility(Objectives(SPACE, from_macs(0.7, 0.95), None), Budget.parse(**limits)),
         settings=QUICK,
         folder=tmp_path,
     )
@@ -294,9 +294,9 @@ def test_a_folder_without_a_search_is_named(tmp_path: Path) -> None:
 
 
 def test_page_of_a_network_that_devices_share(tmp_path: Path) -> None:
-    latency = {"pixel": FromMacs(1, 5), "note10": FromMacs(2, 8)}
+    latency = {"pixel": from_macs(1, 5), "note10": from_macs(2, 8)}
     budget = Budget.parse(latency={"pixel": "60%", "note10": "5ms"}, macs="9M")
-    objectives = Objectives(SPACE, FromMacs(0.7, 0.95), latency)
+    objectives = Objectives(SPACE, from_macs(0.7, 0.95), latency)
     result = run_search(
         objectives,
         check_feasibility(objectives, budget),

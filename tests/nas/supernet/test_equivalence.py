@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from nas.supernet import Subnet, Supernet
 from nas.supernet.network import Network
 from search_spaces import SearchSpace
+from tests.nas.counted import counted_macs
 
 # Half of them with kernel transforms. Spaces that only rename another's layers, have no such kernels or are made of the
 # same few layers need fewer.
@@ -85,12 +85,5 @@ def test_costs_on_paper_are_those_of_the_torch_network(space: SearchSpace) -> No
     for genotype, macs, params in zip(population, costs.macs, costs.params, strict=True):
         subnet = Subnet(space, genotype).eval().fused()
         assert sum(p.numel() for p in subnet.parameters()) == params
-        assert counted_macs(subnet) == macs
+        assert counted_macs(subnet, images(subnet, 1)) == macs
         assert subnet.architecture == space.format(genotype)
-
-
-def counted_macs(net: Network) -> int:
-    """Multiply-accumulates of one image, counted by PyTorch while it runs."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(images(net, 1))
-    return counter.get_total_flops() // 2

@@ -1,4 +1,4 @@
-"""Convolutions trained as branches: fused they compute the same, also after training; named networks are timm's."""
+"""Convolutions trained as branches: fused they compute the same, also after training; blocks are timm's."""
 
 import json
 from itertools import pairwise
@@ -220,42 +220,3 @@ def _compare(spec: LayerSpec, given: dict[str, nn.Module | None], theirs: nn.Mod
         torch.testing.assert_close(F.relu(fused(x)), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(fused.weight, theirs.reparam_conv.weight)
         torch.testing.assert_close(fused.bias, theirs.reparam_conv.bias)
-
-
-@pytest.mark.parametrize(
-    ("name", "macs", "params"),
-    [
-        ("mobileone_s0", 0.275e9, 2.1e6),
-        ("mobileone_s1", 0.825e9, 4.8e6),
-        ("repvgg_a0", 1.4e9, 8.3e6),
-        ("repvgg_a1", 2.4e9, 12.8e6),
-    ],
-)
-@torch.no_grad()
-def test_same_network_as_timm(name: str, macs: float, params: float) -> None:
-    """Reparameterised: costs, and outputs with the same weights. The published figures are those of the papers."""
-    timm = pytest.importorskip("timm", reason="needs the extra timm")
-    from torch.utils.flop_counter import FlopCounterMode
-
-    torch.manual_seed(0)
-    theirs = timm.create_model(name).train()
-    for module in theirs.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # statistics that fit keep the logits small
-    theirs(torch.randn(4, 3, 64, 64))
-    theirs = timm.utils.reparameterize_model(theirs.eval())
-    space = get_space("reparameterised")
-    ours = Subnet(space, space.parse(name)).fused()
-    weights = theirs.state_dict()
-    assert [tensor.shape for tensor in weights.values()] == [tensor.shape for tensor in ours.state_dict().values()]
-    ours.load_state_dict(dict(zip(ours.state_dict(), weights.values(), strict=True)))
-    images = torch.randn(2, 3, 96, 96)
-    expected = theirs(images)
-    assert float((expected[0] - expected[1]).abs().max()) > 1e-2
-    torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
-    with FlopCounterMode(display=False) as counter:
-        theirs.to("meta")(torch.empty(1, 3, 224, 224, device="meta"))
-    costs = space.costs(ours.genotype)
-    assert costs.macs[0] == counter.get_total_flops() // 2
-    assert costs.params[0] == sum(weight.numel() for weight in theirs.parameters())
-    np.testing.assert_allclose((costs.macs[0], costs.params[0]), (macs, params), rtol=0.03)
