@@ -35,9 +35,9 @@ def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int 
     if settings.name == "folder":
         pictures = read_pictures(settings, listener, largest)
         splits, classes = pictures.splits, pictures.classes
-        skipped, content = pictures.skipped, pictures.content
+        skipped, content, value_range = pictures.skipped, pictures.content, pictures.value_range
     else:
-        skipped, content = (), None
+        skipped, content, value_range = (), None, None
         typical = DIGITS_SIDE if settings.name == "digits" else CIFAR10_SIDE
         side = side_for(typical, largest, asked)
         if settings.name == "digits":
@@ -72,6 +72,7 @@ def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int 
         flip=True if flip is None else flip,
         skipped=skipped,
         content=content,
+        value_range=value_range,
     )
     listener.say(f"splits: {sizes}{_imbalance(data)}")
     for remark in statistics.remarks:

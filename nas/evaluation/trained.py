@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from latency_tables.files import shown
 from nas.data import DataSettings, ImageData, load_data, read_synthetic_data
 from nas.data.dataset import OFTEN_OTHERS_BY
+from nas.data.depth import deciding
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
 from nas.progress import SILENT, Listener
@@ -195,6 +196,12 @@ def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData,
     what = "their contents, classes or splits differ"
     if then is not None and then != now:
         what = f"it had {sum(then.values()):,} images, now there are {sum(now.values()):,}"
+    if deciding(images.value_range) != deciding(card["data_settings"].get("value_range")):
+        done = "leave that out" if settings.value_range else "train anew: nas train --data PATH"
+        return (
+            f"{given} was trained with other values of its pictures of 16 bits and more as black and white than are "
+            f"taken now (data.value_range); {done}"
+        )
     if settings.memory_gb != card["data_settings"].get("memory_gb"):
         return (
             f"the images are not the ones that {given} was trained on: {what}, {OFTEN_OTHERS_BY}; leave data.memory_gb "

@@ -38,7 +38,8 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     for note in adopted(request).notes if request.model is not None else ():
         listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
-    about: dict[str, Any] = {"data_settings": request.data.portable() | {"resolution": images.resolution}}
+    found = {"resolution": images.resolution, "value_range": images.value_range and list(images.value_range)}
+    about: dict[str, Any] = {"data_settings": request.data.portable() | found}
     if request.init is not None:
         known = trained_on(request.init, images)
         images = replace(images, trained_before=tuple(sorted(known)))
