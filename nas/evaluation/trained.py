@@ -14,6 +14,7 @@ from nas.data.dataset import OFTEN_OTHERS_BY
 from nas.data.depth import deciding
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.confusion import imbalance_remarks
 from nas.progress import SILENT, Listener
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
@@ -96,6 +97,8 @@ class TrainedSupernet:
                 "leave --supernet out to train with them"
             )
         images = load_data(settings, listener)
+        for remark in _about_classes(images, objective, card):
+            listener.say(remark)
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(_other_images(given, card, images, settings))
         if expected is not None:
@@ -161,6 +164,10 @@ class TrainedSupernet:
             "published of it, on other images."
         ]
 
+    def about_classes(self) -> list[str]:
+        """A sentence where the classes of the training images are far from equal."""
+        return _about_classes(self.data, self.evaluated.objective, self.card) if self.data.labelled else []
+
     def subnet(self, genotype: NDArray[Any]) -> Subnet:
         """The stand-alone network of `genotype`, batch-norm calibrated on training images, in evaluation mode."""
         if self.given is not None and self.given.architecture == self.space.format(genotype):
@@ -168,6 +175,11 @@ class TrainedSupernet:
         net = self.supernet.extract(genotype)
         calibrate_batch_norm(net, calibration_batches(self.data, net.resolution, next(net.parameters()).device))
         return net.eval()
+
+
+def _about_classes(images: ImageData, objective: str, card: Mapping[str, Any]) -> list[str]:
+    balanced = bool(card.get("recipe", {}).get("balance_classes"))
+    return imbalance_remarks(images.class_counts["train"].tolist(), images.classes, objective, balanced)
 
 
 def given_network(folder: Path) -> dict[str, Any]:
