@@ -119,6 +119,21 @@ def test_an_edit_of_own_code_is_another_training(
     assert not {"net", "layers", "mypkg"} & set(sys.modules)
 
 
+def test_own_code_that_was_edited_after_it_was_imported_is_refused_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from torch import nn\nfrom edited_part import SIZE\ndef make(): return nn.Conv2d(3, SIZE, 1)\n"
+    Path("of_edited_part.py").write_text(code)
+    Path("edited_part.py").write_text("SIZE = 8\n")
+    for _ in range(2):
+        assert tracing.load_model("of_edited_part:make").module.out_channels == 8  # type: ignore[union-attr]
+    Path("edited_part.py").write_text("SIZE = 16\n")
+    with pytest.raises(ValueError, match=r"edited_part\.py has changed .*; start Python anew$"):
+        tracing.load_model("of_edited_part:make")
+
+
 def test_a_network_in_one_file_keeps_the_training_of_earlier_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
