@@ -14,7 +14,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 
-def read_image(path: Path, side: int, stored: int) -> np.ndarray:
+def read_image(path: Path, side: int, stored: int, value_range: list[float] | None = None) -> np.ndarray:
     """The middle square of an image, (side, side, 3) in [0, 1]; by way of the side `stored`, as in training."""
     with Image.open(path) as picture:
         picture.draft("RGB", (stored, stored))  # lets JPEG decode at a fraction of its size
@@ -24,12 +24,14 @@ def read_image(path: Path, side: int, stored: int) -> np.ndarray:
         except Exception:  # what Pillow's reader stumbles over is not needed
             orientation = 1
         turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Pillow's numbers of the way back
-        if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the values
+        if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the training images
             values = np.asarray(picture).astype(np.float64)
+            values[~np.isfinite(values)] = np.nan
             low, high = np.nanmin(values), np.nanmax(values)
-            ranges = (1, 255, 65535) if picture.mode == "F" else (255, 65535)
-            low, high = next(((0, full) for full in ranges if low >= 0 and high <= full), (low, high))
-            grey = np.nan_to_num((values - low) / ((high - low) or 1) * 255)
+            ranges = {"F": (1, 255, 65535), "I": (255, 65535)}.get(picture.mode, (65535,))  # where none is known
+            usual = next(((0, full) for full in ranges if low >= 0 and high <= full), (low, high))
+            low, high = value_range or usual
+            grey = np.nan_to_num((values - low) / ((high - low) or 1) * 255).clip(0, 255)
             grey[values == picture.info.get("transparency")] = 255
             rgb = Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
         elif picture.has_transparency_data:  # on white
@@ -50,8 +52,9 @@ def main(model: Path, photos: list[Path]) -> None:
     classes, mean, std = (json.loads(about[key]) for key in ("classes", "mean", "std"))
     side = int(about["resolution"])
     stored = int(about.get("stored_resolution", side))
+    value_range = json.loads(about.get("value_range", "null"))
     for photo in photos:
-        image = (read_image(photo, side, stored) - mean) / std  # (side, side, 3)
+        image = (read_image(photo, side, stored, value_range) - mean) / std  # (side, side, 3)
         batch = image.transpose(2, 0, 1)[None].astype(np.float32)  # (1, 3, side, side)
         batch = batch.repeat(fixed if isinstance(fixed, int) else 1, axis=0)  # (fixed, 3, side, side)
         logits = session.run(["logits"], {"images": batch})[0][0]  # (classes,)

@@ -14,7 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 
-def read_image(path: Path, side: int, stored: int) -> np.ndarray:
+def read_image(path: Path, side: int, stored: int, value_range: list[float] | None = None) -> np.ndarray:
     """The middle square of an image, (side, side, 3) in [0, 1]; by way of the side `stored`, as in training."""
     with Image.open(path) as picture:
         picture.draft("RGB", (stored, stored))  # lets JPEG decode at a fraction of its size
@@ -24,12 +24,14 @@ def read_image(path: Path, side: int, stored: int) -> np.ndarray:
         except Exception:  # what Pillow's reader stumbles over is not needed
             orientation = 1
         turns = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # Pillow's numbers of the way back
-        if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the values
+        if picture.mode.startswith(("I", "F")):  # 16 bits and more: by the range of the training images
             values = np.asarray(picture).astype(np.float64)
+            values[~np.isfinite(values)] = np.nan
             low, high = np.nanmin(values), np.nanmax(values)
-            ranges = (1, 255, 65535) if picture.mode == "F" else (255, 65535)
-            low, high = next(((0, full) for full in ranges if low >= 0 and high <= full), (low, high))
-            grey = np.nan_to_num((values - low) / ((high - low) or 1) * 255)
+            ranges = {"F": (1, 255, 65535), "I": (255, 65535)}.get(picture.mode, (65535,))  # where none is known
+            usual = next(((0, full) for full in ranges if low >= 0 and high <= full), (low, high))
+            low, high = value_range or usual
+            grey = np.nan_to_num((values - low) / ((high - low) or 1) * 255).clip(0, 255)
             grey[values == picture.info.get("transparency")] = 255
             rgb = Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
         elif picture.has_transparency_data:  # on white
@@ -51,7 +53,9 @@ def main(model: Path, photos: list[Path]) -> None:
     side = about["resolution"]
     stored = about.get("stored_resolution", side)
     for photo in photos:
-        image = (read_image(photo, side, stored) - about["mean"]) / about["std"]  # (side, side, 3)
+        image = (read_image(photo, side, stored, about.get("value_range")) - about["mean"]) / about[
+            "std"
+        ]  # (side, side, 3)
         if source["dtype"] == np.int8:  # integers stand for scale * (integer - zero_point)
             scale, zero_point = source["quantization"]
             image = np.clip(np.round(image / scale + zero_point), -128, 127)

@@ -31,6 +31,15 @@ def cache_folder() -> Path | None:
     return Path(home) / "shrinkwrap-nas" if os.path.isabs(home) else None
 
 
+def file_stat(path: str) -> tuple[int, int, int]:
+    """Size, and the times when contents and anything of the file changed; no program can set the last one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return -1, -1, -1
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def kept_arrays(key: str) -> dict[str, NDArray[Any]] | None:
     """What was kept under `key`; None where there is nothing, or it is damaged."""
     folder = cache_folder()

@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 
 from latency_tables.files import atomic_path
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
-from nas.data.cache import cache_folder
+from nas.data.cache import cache_folder, file_stat
+from nas.data.depth import deciding, depth_of
 from nas.data.folder import SPLITS, Layout, read_layout
 from nas.data.settings import DataSettings
 
@@ -45,7 +46,7 @@ def hash_files(paths: list[str], root: str) -> Hashes:
     kept = _Kept(root)
     hashes = np.zeros((len(paths), _BYTES), dtype=np.uint8)
     began = perf_counter()
-    stats = np.array([_stat(path) for path in paths], dtype=np.int64).reshape(-1, 3)
+    stats = np.array([file_stat(path) for path in paths], dtype=np.int64).reshape(-1, 3)
     new = kept.fill(paths, stats, hashes)
     if new:
         parts = [new[start : start + _TOGETHER] for start in range(0, len(new), _TOGETHER)]
@@ -69,6 +70,8 @@ def content_digest(settings: DataSettings) -> str:
     if settings.name == "folder":
         layout = read_layout(str(settings.root))
         facts += [list(layout.classes), layout_digest(layout)]
+        depth = depth_of(layout) if settings.value_range is None else None
+        facts += deciding(depth and depth.range)
     elif settings.name == "cifar10":
         facts.append(os.path.realpath(os.path.expanduser(str(settings.root))))
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -123,15 +126,6 @@ class _Kept:
 
 def _name(path: str) -> bytes:
     return hashlib.blake2b(os.fsencode(path), digest_size=_BYTES).digest()
-
-
-def _stat(path: str) -> tuple[int, int, int]:
-    """Size, and the times when contents and anything of the file changed; no program can set the last one."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return -1, -1, -1
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _digest(path: str) -> bytes:

@@ -138,6 +138,7 @@ class ImageData:
     flip : whether a mirrored image still shows its class; training then mirrors half of them.
     skipped : names of image files that could not be read.
     content : digest of the files and settings that the images follow from; None where their pixels are to be hashed.
+    value_range : that deep pictures were brought to eight bits by; None where there are none.
     trained_before : names of images that the weights from which training starts had been trained on.
     stands_for : fingerprint of the images that those in `train` stand in for. They are synthesised then, without
         labels, and the other splits are empty.
@@ -154,6 +155,7 @@ class ImageData:
     flip: bool = False
     skipped: tuple[str, ...] = ()
     content: str | None = None
+    value_range: tuple[float, float] | None = None
     trained_before: tuple[str, ...] = ()
     stands_for: str | None = None
 

@@ -1,8 +1,8 @@
 """One file becomes the pixels of its middle square, uint8 RGB; Pillow reads it.
 
 Files that look alike become alike: turned as the camera held it, transparent places on a white ground, deep pictures
-brought to eight bits by the range of their values and not cut off at 255. `examples/` read pictures by the same
-rules, but for LAB.
+(grey of 16 bits or more, floating point) brought to eight bits by the range of their set, see `nas.data.depth`.
+`examples/` read pictures by the same rules, but for LAB.
 """
 
 import warnings
@@ -21,6 +21,8 @@ RULES = 2
 _REFUSED_FORMATS = frozenset(
     {"BUFR", "EPS", "FLI", "FTEX", "GRIB", "HDF5", "IM", "IPTC", "MCIDAS", "MPEG", "PDF", "SPIDER", "WMF", "XVTHUMB"}
 )
+DEEP = ("I", "F")
+"""Modes of Pillow that begin so are deep."""
 ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -69,8 +71,34 @@ def shorter_side(file: str | Path) -> int | None:
         return None
 
 
-def read_square(file: str | Path, side: int) -> NDArray[np.uint8]:
+def deep_mode(file: str | Path) -> str | None:
+    """Pillow's mode of a deep picture, from its header alone; None of any other."""
+    try:
+        with _opened(file) as opened:
+            return opened.mode if opened.mode.startswith(DEEP) else None
+    except Exception:
+        return None
+
+
+def deep_values(file: str | Path, most: int) -> NDArray[np.float64]:
+    """At most so many values of a deep picture, evenly spaced; none where it cannot be read."""
+    try:
+        with _opened(file) as opened:
+            opened.load()
+            values = np.asarray(opened).astype(np.float64).ravel()
+            values = values[np.linspace(0, len(values) - 1, min(most, len(values))).astype(np.int64)]
+            shown = np.isfinite(values) & (values != opened.info.get("transparency"))
+            return np.asarray(values[shown], dtype=np.float64)
+    except Exception:
+        return np.empty(0)
+
+
+def read_square(file: str | Path, side: int, value_range: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """The middle square of a picture (its first, where it holds several), shape (3, side, side).
+
+    Parameters
+    ----------
+    value_range : of the deep pictures of its set; see `as_rgb`.
 
     Raises
     ------
@@ -80,17 +108,23 @@ def read_square(file: str | Path, side: int) -> NDArray[np.uint8]:
         opened.draft("RGB", (side, side))  # lets JPEG decode at a fraction of its size
         opened.load()
         turn = _TURNS.get(_orientation(opened))
-        picture = as_rgb(opened)
+        picture = as_rgb(opened, value_range)
     if turn is not None:
         picture = picture.transpose(turn)
     square = ImageOps.fit(picture, (side, side), Image.Resampling.BICUBIC)
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def as_rgb(picture: Image.Image) -> Image.Image:
-    """A picture of any mode and depth, in eight bits of red, green and blue."""
-    if picture.mode.startswith(("I", "F")):
-        return _of_deep(picture)
+def as_rgb(picture: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
+    """A picture of any mode and depth, in eight bits of red, green and blue.
+
+    Parameters
+    ----------
+    value_range : values of a deep picture that become black and white. None for one whose set is not known: all 16
+        bits, or of 32 bits and floating point the smallest usual range that holds its values, else their own.
+    """
+    if picture.mode.startswith(DEEP):
+        return _of_deep(picture, value_range)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
@@ -102,18 +136,21 @@ def as_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _of_deep(picture: Image.Image) -> Image.Image:
-    """Of 16-bit, 32-bit or float grey: by the smallest usual range that holds its values, else by the values' own."""
+def _of_deep(picture: Image.Image, value_range: tuple[float, float] | None) -> Image.Image:
     values = np.asarray(picture).astype(np.float64)
     values[~np.isfinite(values)] = np.nan
-    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 0.0)
-    ranges = (1.0, 255.0, 65535.0) if picture.mode == "F" else (255.0, 65535.0)
-    start, end = next(((0.0, full) for full in ranges if low >= 0 and high <= full), (low, high))
-    grey = np.nan_to_num((values - start) * (255.0 / (end - start or 1.0)), nan=0.0)
+    start, end = value_range or _usual_range(picture.mode, values)
+    grey = np.nan_to_num((values - start) * (255.0 / (end - start or 1.0)), nan=0.0).clip(0.0, 255.0)
     transparent = picture.info.get("transparency")
     if isinstance(transparent, int):
         grey[values == transparent] = 255.0
     return Image.fromarray(grey.round().astype(np.uint8)).convert("RGB")
+
+
+def _usual_range(mode: str, values: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if np.isfinite(values).any() else (0.0, 0.0)
+    ranges = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(mode, (65535.0,))
+    return next(((0.0, full) for full in ranges if low >= 0 and high <= full), (low, high))
 
 
 def _opened(file: str | Path) -> Image.Image:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from nas.data.cifar10 import SIDE as CIFAR10_SIDE
 from nas.data.cifar10 import read_cifar10
 from nas.data.dataset import ImageData, Split
@@ -35,9 +33,9 @@ def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int 
     if settings.name == "folder":
         pictures = read_pictures(settings, listener, largest)
         splits, classes = pictures.splits, pictures.classes
-        skipped, content = pictures.skipped, pictures.content
+        skipped, content, value_range = pictures.skipped, pictures.content, pictures.value_range
     else:
-        skipped, content = (), None
+        skipped, content, value_range = (), None, None
         typical = DIGITS_SIDE if settings.name == "digits" else CIFAR10_SIDE
         side = side_for(typical, largest, asked)
         if settings.name == "digits":
@@ -72,23 +70,12 @@ def load_data(settings: DataSettings, listener: Listener = SILENT, largest: int 
         flip=True if flip is None else flip,
         skipped=skipped,
         content=content,
+        value_range=value_range,
     )
-    listener.say(f"splits: {sizes}{_imbalance(data)}")
+    listener.say(f"splits: {sizes}")
     for remark in statistics.remarks:
         listener.say(f"careful: {remark}")
     return data
 
 
 _IN_WORDS = {"train": "to train on", "validation": "for search-validation", "test": "for the test"}
-
-
-def _imbalance(data: ImageData) -> str:
-    """The rarest and the most frequent class, where they are far from equal."""
-    counts = data.class_counts["train"]
-    rare, most = int(np.argmin(counts)), int(np.argmax(counts))
-    if counts[most] < 3 * counts[rare]:
-        return ""
-    return (
-        f"; the classes are far from equal: {counts[most]:,} of {data.classes[most]!r}, "
-        f"{counts[rare]:,} of {data.classes[rare]!r} to train on"
-    )

@@ -17,6 +17,7 @@ from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.contents import hash_files
 from nas.data.dataset import Split
 from nas.data.decode import RULES
+from nas.data.depth import Depth, Range, deciding, depth_of, depth_sentence
 from nas.data.folder import SPLITS, Layout, SplitName, read_layout
 from nas.data.resolution import resolution_sentence, side_for, typical_side
 from nas.data.settings import MEMORY_GB, DataSettings
@@ -36,6 +37,7 @@ class Pictures(NamedTuple):
     classes: tuple[str, ...]
     skipped: tuple[str, ...]
     content: str
+    value_range: Range | None
 
 
 class _Part(NamedTuple):
@@ -65,11 +67,17 @@ def read_pictures(settings: DataSettings, listener: Listener, largest: int | Non
     listener.say(resolution_sentence(n, n_classes, typical, side, asked is not None, largest is not None))
     for remark in layout.remarks:
         listener.say(remark)
+    depth = depth_of(layout) if settings.value_range is None else Depth(settings.value_range)
+    if depth is not None:
+        listener.say(depth_sentence(depth))
     content = hashlib.sha256()
     for part in parts.values():
         content.update(f"{len(part.paths)}\n".encode() + part.labels.tobytes() + part.hashes.tobytes())
+    value_range = None if depth is None else depth.range
+    if decides := deciding(value_range):
+        content.update(repr(decides).encode())
     skipped: list[str] = []
-    read, digests = _read(layout, parts, side, settings, listener, skipped)
+    read, digests = _read(layout, parts, side, value_range, settings, listener, skipped)
     doubled = copies(digests)
     copied += [part.paths[row] for name, (part, _) in read.items() for row in np.flatnonzero(doubled[name])]
     if copied:
@@ -88,7 +96,7 @@ def read_pictures(settings: DataSettings, listener: Listener, largest: int | Non
         split = Split(images, torch.from_numpy(part.labels), tuple(map(layout.name, part.paths)))
         splits[name] = split.take(np.flatnonzero(~doubled[name])) if doubled[name].any() else split
         _check_classes(name, splits[name], layout)
-    return Pictures(splits, layout.classes, tuple(sorted(skipped)), content.hexdigest())
+    return Pictures(splits, layout.classes, tuple(sorted(skipped)), content.hexdigest(), value_range)
 
 
 _Images = torch.Tensor | StreamedImages
@@ -127,6 +135,7 @@ def _read(
     layout: Layout,
     parts: Mapping[SplitName, _Part],
     side: int,
+    value_range: Range | None,
     settings: DataSettings,
     listener: Listener,
     skipped: list[str],
@@ -145,7 +154,7 @@ def _read(
     digests = {}
     faults: list[tuple[str, str]] = []
     for split, part in parts.items():
-        files = PictureFiles(part.paths, side)
+        files = PictureFiles(part.paths, side, value_range)
         # Every network that is evaluated reads the validation split again.
         if whole or (split == "validation" and gb[split] <= limit / 3):
             decoded = _decoded(files, part, workers, listener)
@@ -173,6 +182,8 @@ def _read(
 def _decoded(files: PictureFiles, part: _Part, workers: int, listener: Listener) -> Decoded:
     """All pictures of a split, from an earlier command where that has kept them."""
     facts = hashlib.sha256(f"{RULES} {PIL.__version__} {files.side} ".encode())
+    if files.value_range is not None:
+        facts.update(repr(files.value_range).encode())
     facts.update(part.hashes.tobytes())
     key = facts.hexdigest()[:40]
     shape = (len(files), 3, files.side, files.side)

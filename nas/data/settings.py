@@ -14,6 +14,9 @@ NAMES = ("digits", "folder", "cifar10")
 ON_UNREADABLE = ("skip", "fail")
 MEMORY_GB = 1.5
 """By default, decoded images that need more are read while training: two processes of two GB fit a small machine."""
+MOST_VALUE = 1e30
+"""Of `DataSettings.value_range`, of either sign."""
+_LISTS = ("mean", "std", "value_range")
 LEAST_STD = 0.001
 """Of `DataSettings.std`; 1/255 leaves pixels from 0 to 255."""
 
@@ -38,6 +41,8 @@ class DataSettings:
     workers : processes that decode; by default one for each core. Results are the same with any number.
     mean, std : that pixels are normalised by, three numbers each, in units of pixel / 255; by default what the trained
         weights expect that training starts from, or those of the training images.
+    value_range : of a folder, the two values of deep pictures (16 or 32 bits, floating point) that become black and
+        white; by default found from the training images, see `nas.data.depth`. The others' range is 0 to 255.
 
     Raises
     ------
@@ -56,6 +61,7 @@ class DataSettings:
     workers: int | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    value_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.root, os.PathLike):
@@ -93,6 +99,7 @@ class DataSettings:
             if (value := getattr(self, name)) is not None and not value >= 0:
                 raise ValueError(f"data.{name} must not be negative, got {value}")
         self._check_normalisation()
+        self._check_value_range()
 
     def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
@@ -102,12 +109,30 @@ class DataSettings:
             if value is None:
                 continue
             numbers = list(value) if isinstance(value, list | tuple) else []
-            if len(numbers) != 3 or not all(_is_share(number, least) for number in numbers):
+            if len(numbers) != 3 or not all(_is_within(number, least, 1) for number in numbers):
                 raise ValueError(
                     f"data.{name} must be three numbers from {least:g} to 1, in units of pixel / 255, like [.5,.5,.5]; "
                     f"got {shown(value)}"
                 )
             object.__setattr__(self, name, tuple(map(float, numbers)))
+
+    def _check_value_range(self) -> None:
+        value = self.value_range
+        if value is None:
+            return
+        numbers = list(value) if isinstance(value, list | tuple) else []
+        if (
+            len(numbers) != 2
+            or not all(_is_within(n, -MOST_VALUE, MOST_VALUE) for n in numbers)
+            or numbers[0] >= numbers[1]
+        ):
+            raise ValueError(
+                "data.value_range must be the two values that become black and white, the smaller first, like "
+                f"[0,4095]; got {shown(value)}"
+            )
+        if self.name != "folder":
+            raise ValueError(f"data.value_range is for a folder of pictures, not for {self.name}; leave it out")
+        object.__setattr__(self, "value_range", tuple(map(float, numbers)))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Self:
@@ -122,7 +147,7 @@ class DataSettings:
     def as_dict(self) -> dict[str, Any]:
         """JSON-able, complete."""
         values = asdict(self)
-        return values | {name: list(values[name]) for name in ("mean", "std") if values[name] is not None}
+        return values | {name: list(values[name]) for name in _LISTS if values[name] is not None}
 
     def portable(self) -> dict[str, Any]:
         """As `as_dict`, with an absolute root, so that a later run finds the images from anywhere."""
@@ -134,6 +159,8 @@ class DataSettings:
         left_out = ["root", "memory_gb", "workers"]
         if self.mean is None:  # a training without them is the one that it was before there were these settings
             left_out += ["mean", "std"]
+        if self.value_range is None:
+            left_out += ["value_range"]
         return {name: value for name, value in self.as_dict().items() if name not in left_out}
 
 
@@ -142,7 +169,7 @@ def names_folder(given: str) -> bool:
     return "/" in given or given.startswith((".", "~")) or os.path.isdir(given)
 
 
-def _is_share(number: Any, least: float) -> bool:
-    """Whether it is a number from `least` to 1."""
+def _is_within(number: Any, least: float, most: float) -> bool:
+    """Whether it is a number from `least` to `most`."""
     plain = isinstance(number, int | float) and not isinstance(number, bool)
-    return plain and least <= number <= 1
+    return plain and least <= number <= most

@@ -60,11 +60,12 @@ class PictureFiles(Dataset[Any]):
     ----------
     paths : of the files. Kept in one array: a list would be copied into every process, object by object.
     side : of the squares that they become.
+    value_range : of deep pictures; see `nas.data.decode.as_rgb`.
     """
 
-    def __init__(self, paths: Sequence[str], side: int) -> None:
+    def __init__(self, paths: Sequence[str], side: int, value_range: tuple[float, float] | None = None) -> None:
         self._paths = np.array([os.fsencode(path) for path in paths], dtype=np.bytes_)
-        self.side = side
+        self.side, self.value_range = side, value_range
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -80,7 +81,7 @@ class PictureFiles(Dataset[Any]):
         faults: dict[int, str] = {}
         for place, row in enumerate(rows):
             try:
-                pixels[place] = read_square(self.path(row), self.side)
+                pixels[place] = read_square(self.path(row), self.side, self.value_range)
             # Whatever a reader stumbles over is this file's trouble alone.
             except Exception as error:
                 faults[place] = " ".join(f"{error or type(error).__name__}".split())
@@ -196,7 +197,7 @@ class StreamedImages:
 
     def take(self, rows: Rows) -> "StreamedImages":
         """The images at `rows`."""
-        files = PictureFiles([self.files.path(int(row)) for row in rows], self.side)
+        files = PictureFiles([self.files.path(int(row)) for row in rows], self.side, self.files.value_range)
         return StreamedImages(files, self._labels[rows], self._workers, self._skip, self._listener)
 
     def _whole(self, rows: Rows, part: Decoded) -> Tensor:

@@ -226,7 +226,7 @@ def small_split_remarks(images: int, split: str) -> list[str]:
 def imbalance_remarks(
     images_per_class: Sequence[int], classes: Sequence[str], objective: str, balanced_training: bool = False
 ) -> list[str]:
-    """A sentence where the classes of the train split are far from equal, with what to type.
+    """A sentence where the classes of the train split are far from equal, with what to type; said when they are read.
 
     Parameters
     ----------
@@ -241,7 +241,7 @@ def imbalance_remarks(
         f"{images_per_class[smallest]} of {classes[smallest]!r}."
     )
     if objective == "accuracy":
-        said += " Accuracy says little about rare classes; objective=balanced_accuracy counts every class equally."
+        said += " Accuracy says little about rare classes; in a search, objective=balanced_accuracy counts all equally."
     if not balanced_training:
         said += " With recipe.balance_classes=true, training shows all classes equally often."
     return [said]

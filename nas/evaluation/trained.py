@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from latency_tables.files import shown
 from nas.data import DataSettings, ImageData, load_data, read_synthetic_data
 from nas.data.dataset import OFTEN_OTHERS_BY
+from nas.data.depth import deciding
 from nas.evaluation.accuracy import calibration_batches
 from nas.evaluation.cache import EvaluatedSubnets
+from nas.evaluation.confusion import imbalance_remarks
 from nas.progress import SILENT, Listener
 from nas.search.objectives import check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
@@ -95,6 +97,8 @@ class TrainedSupernet:
                 "leave --supernet out to train with them"
             )
         images = load_data(settings, listener)
+        for remark in _about_classes(images, objective, card):
+            listener.say(remark)
         if images.fingerprint != card["data"]["fingerprint"]:
             raise ValueError(_other_images(given, card, images, settings))
         if expected is not None:
@@ -160,6 +164,10 @@ class TrainedSupernet:
             "published of it, on other images."
         ]
 
+    def about_classes(self) -> list[str]:
+        """A sentence where the classes of the training images are far from equal."""
+        return _about_classes(self.data, self.evaluated.objective, self.card) if self.data.labelled else []
+
     def subnet(self, genotype: NDArray[Any]) -> Subnet:
         """The stand-alone network of `genotype`, batch-norm calibrated on training images, in evaluation mode."""
         if self.given is not None and self.given.architecture == self.space.format(genotype):
@@ -167,6 +175,11 @@ class TrainedSupernet:
         net = self.supernet.extract(genotype)
         calibrate_batch_norm(net, calibration_batches(self.data, net.resolution, next(net.parameters()).device))
         return net.eval()
+
+
+def _about_classes(images: ImageData, objective: str, card: Mapping[str, Any]) -> list[str]:
+    balanced = bool(card.get("recipe", {}).get("balance_classes"))
+    return imbalance_remarks(images.class_counts["train"].tolist(), images.classes, objective, balanced)
 
 
 def given_network(folder: Path) -> dict[str, Any]:
@@ -195,6 +208,12 @@ def _other_images(given: str | Path, card: Mapping[str, Any], images: ImageData,
     what = "their contents, classes or splits differ"
     if then is not None and then != now:
         what = f"it had {sum(then.values()):,} images, now there are {sum(now.values()):,}"
+    if deciding(images.value_range) != deciding(card["data_settings"].get("value_range")):
+        done = "leave that out" if settings.value_range else "train anew: nas train --data PATH"
+        return (
+            f"{given} was trained with other values of its pictures of 16 bits and more as black and white than are "
+            f"taken now (data.value_range); {done}"
+        )
     if settings.memory_gb != card["data_settings"].get("memory_gb"):
         return (
             f"the images are not the ones that {given} was trained on: {what}, {OFTEN_OTHERS_BY}; leave data.memory_gb "

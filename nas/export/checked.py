@@ -200,11 +200,13 @@ def sentence(record: Mapping[str, Any]) -> str:
 
 
 def about(data: ImageData) -> dict[str, Any]:
-    """What whoever runs the network must know: classes, normalisation (of pixels divided by 255), side of images."""
+    """What whoever runs the network must know: classes, normalisation (of pixels divided by 255), side of images, and
+    which values of deep pictures become pixels 0 and 255, where there were such."""
     return {
         "classes": list(data.classes),
         "mean": list(data.mean),
         "std": list(data.std),
+        **({"value_range": list(data.value_range)} if data.value_range else {}),
         "stored_resolution": data.resolution,
         "data": {"name": data.name, "fingerprint": data.fingerprint},
     }

@@ -103,6 +103,7 @@ def specialise(
         "notes": [
             describe(tuned),
             *([f"What this network is compared with stands in {source}, by its accuracy there."] if compared else []),
+            *trained.about_classes(),
             *data_remarks(trained),
             *file_remarks(facts["exports"], trained.data.classes, record.get("batch") or 1),
         ],

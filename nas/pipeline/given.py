@@ -15,7 +15,7 @@ from nas.pipeline.initial import (
     initial_space,
     initial_supernet,
 )
-from nas.pipeline.request import SearchRequest, TrainRequest, file_of_model, weights_digest
+from nas.pipeline.request import SearchRequest, TrainRequest, network_digest, weights_digest
 from nas.shipped import CARD
 from nas.shipped.card import read_card
 from search_spaces import SearchSpace, get_space
@@ -34,7 +34,7 @@ def adopted(request: TrainRequest) -> Adopted:
     ValueError : there is no such network, or it cannot be made elastic; see `nas.tracing`.
     """
     assert request.model is not None
-    digests = [weights_digest(file) for file in (request.weights, file_of_model(request.model))]
+    digests = weights_digest(request.weights), network_digest(request.model)
     return _adopted(request.model, request.weights, request.data.resolution, *digests)
 
 

@@ -7,11 +7,14 @@ from nas.data.folder import SplitName, read_layout
 from nas.data.resolution import side_for
 from nas.data.settings import MEMORY_GB, DataSettings
 from nas.data.splits import too_few
+from nas.pipeline.given import space_to_train
 from nas.pipeline.request import SearchRequest
 from nas.shipped import CARD
 from nas.shipped.card import read_card
 
 CIFAR10_IMAGES = 60_000
+_FOUND = {"resolution", "value_range"}
+"""Settings that follow from the images where they are not given."""
 
 
 def count_images(data: DataSettings) -> dict[SplitName, int]:
@@ -66,7 +69,7 @@ def check_memory(data: DataSettings, largest: int) -> None:
 
 
 def why_anew(request: SearchRequest) -> str:
-    """That the images of an earlier training of the same settings have changed since, where they have."""
+    """That the images, or the given network, of an earlier training of the same settings have changed since, if so."""
     data = request.data
     told = data.portable()
     for path in sorted((Path(request.runs) / "train").glob(f"*/{CARD}")) if data.root else []:
@@ -76,10 +79,13 @@ def why_anew(request: SearchRequest) -> str:
             continue
         card = record["card"]
         then = card.get("data_settings", {})
-        if {name: value for name, value in told.items() if value != then.get(name)}.keys() <= {"resolution"} and (
-            record["space"]["name"],
-            card["recipe"]["name"] if "recipe" in card else None,
-            card.get("seed"),
-        ) == (request.space.name, request.recipe.name, request.seed):
-            return f", as the images in {data.root}, or settings of the training, have changed since {path.parent}"
+        recipe = card["recipe"]["name"] if "recipe" in card else None
+        if (
+            {name for name, value in told.items() if value != then.get(name)} <= _FOUND
+            and (recipe, card.get("seed")) == (request.recipe.name, request.seed)
+            and record["space"]["name"] == space_to_train(request).name
+        ):
+            network = "" if request.model is None else " the given network,"
+            what = f"the images in {data.root},{network} or settings of the training,"
+            return f", as {what} have changed since {path.parent}"
     return ""

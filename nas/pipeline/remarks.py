@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.evaluation.confusion import imbalance_remarks, majority_remarks, small_split_remarks, unlike_splits_remarks
+from nas.evaluation.confusion import majority_remarks, small_split_remarks, unlike_splits_remarks
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.pipeline.initial import trained_before_remarks
 from nas.search.finalists.measurements import EVALUATED, measured_columns
@@ -16,15 +16,12 @@ from search_spaces.traced import TracedSpace
 
 
 def data_remarks(trained: TrainedSupernet) -> list[str]:
-    """About the images alone: trained on before, unequal classes, splits too small to tell an accuracy from."""
+    """About the images alone: trained on before, splits too small to tell an accuracy from."""
     data = trained.data
     if not data.labelled:
         return []
-    balanced = bool(trained.card.get("recipe", {}).get("balance_classes"))
-    counts = np.bincount(data.train.labels.numpy(), minlength=len(data.classes)).tolist()
     return [
         *trained_before_remarks(trained.card.get("trained_before", {}), data),
-        *imbalance_remarks(counts, data.classes, trained.evaluated.objective, balanced),
         *small_split_remarks(len(data.validation), "search-validation"),
         *small_split_remarks(len(data.test), "test"),
     ]

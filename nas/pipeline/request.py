@@ -17,6 +17,7 @@ from latency_tables.files import last_part
 from nas.data.contents import content_digest
 from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
+from nas.own_code import code_digest, file_digest
 from nas.pipeline.at_hand import NONE
 from nas.pipeline.initial import initial_digest
 from nas.search.budget import Budget, Throughput
@@ -218,7 +219,7 @@ class SearchRequest(TrainRequest):
             settings["train_time"] = self.train_time
         if self.model is not None:
             settings |= {"model": self.model, "weights": weights_digest(self.weights)}
-            if network := weights_digest(file_of_model(self.model)):
+            if network := network_digest(self.model):
                 settings["network"] = network
         if self.init is not None:
             settings["init"] = initial_digest(self.init)
@@ -266,14 +267,13 @@ class SearchRequest(TrainRequest):
         )
 
 
-def file_of_model(model: str) -> str | None:
-    """The file that a given network is in, with its weights or as the user's own code; None where it is no such."""
+def network_digest(model: str) -> str:
+    """Of the file or the user's own code that a given network is in, so that a change is another training; empty where
+    it is neither."""
     if model.endswith(".pt2"):
-        return model
+        return weights_digest(model)
     package, _, name = model.partition(":")
-    path = package.replace(".", "/")
-    own = package not in ("torchvision", "timm") and name
-    return next((file for file in (f"{path}.py", f"{path}/__init__.py") if own and Path(file).is_file()), None)
+    return code_digest(package) if name and package not in ("torchvision", "timm") else ""
 
 
 def weights_digest(weights: str | None) -> str:
@@ -281,8 +281,7 @@ def weights_digest(weights: str | None) -> str:
     path = None if weights is None else Path(weights).expanduser()
     if path is None or not path.is_file():
         return ""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)
 
 
 def moved_images(request: SearchRequest, typed: Mapping[str, Any]) -> DataSettings | None:

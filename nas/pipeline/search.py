@@ -321,6 +321,7 @@ def run_task(
             *about_baselines,
             *objective_remarks(request.objective),
             *batch_remarks(devices[0].batch, result),
+            *trained.about_classes(),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
         ],

@@ -6,11 +6,13 @@ from typing import Any
 
 from nas.data import ImageData, load_data
 from nas.evaluation.accuracy import confusion_on
+from nas.evaluation.confusion import imbalance_remarks
 from nas.pipeline.given import adopted, normalisation, space_to_train, supernet_to_train
 from nas.pipeline.initial import initial_classes, trained_before, trained_before_remarks, trained_on
 from nas.pipeline.original import knows, original_network
-from nas.pipeline.request import TrainRequest
+from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.progress import SILENT, Listener
+from nas.search.objectives import ACCURACIES, accuracy_of
 from nas.supernet import Supernet
 from nas.training import train
 from nas.training.checkpoint import FILE as CHECKPOINT
@@ -38,7 +40,12 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     for note in adopted(request).notes if request.model is not None else ():
         listener.say(note)
     images = load_data(request.data, listener, int(judged.resolution(judged.max)[0]))
-    about: dict[str, Any] = {"data_settings": request.data.portable() | {"resolution": images.resolution}}
+    objective = accuracy_of(request.objective) if isinstance(request, SearchRequest) else ACCURACIES[0]
+    counts, balanced = images.class_counts["train"].tolist(), request.recipe.balance_classes
+    for remark in imbalance_remarks(counts, images.classes, objective, balanced):
+        listener.say(remark)
+    found = {"resolution": images.resolution, "value_range": images.value_range and list(images.value_range)}
+    about: dict[str, Any] = {"data_settings": request.data.portable() | found}
     if request.init is not None:
         known = trained_on(request.init, images)
         images = replace(images, trained_before=tuple(sorted(known)))

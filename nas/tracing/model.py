@@ -5,8 +5,8 @@ Files from outside are not executed; see `nas.tracing.program_file` and `nas.tra
 """
 
 import difflib
-import hashlib
 import importlib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +23,7 @@ from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
 from nas.errors import MissingExtra
+from nas.own_code import code_files, file_digest
 from nas.tracing.program_file import read_program
 from nas.tracing.values import NotTraceable
 from nas.tracing.weights import classes_in, load_weights
@@ -210,25 +211,29 @@ def _own(package: str, name: str) -> nn.Module:
         raise ValueError(f"{package} cannot be imported: {error}") from None
     except Exception as error:
         raise ValueError(f"{package} cannot be imported: {_one_line(error)}") from None
-    _check_unchanged(module)
+    files = set(map(os.path.realpath, code_files(package)))
+    for imported in list(sys.modules.values()):
+        file = getattr(imported, "__dict__", {}).get("__file__")
+        if isinstance(file, str) and os.path.realpath(file) in files:
+            _check_unchanged(imported, Path(file), package)
     function = getattr(module, name, None)
     if not callable(function):
         raise ValueError(f"{package} has no function {name}")
     return _made(f"{package}:{name}", function)
 
 
-def _check_unchanged(module: ModuleType) -> None:
+def _check_unchanged(module: ModuleType, file: Path, package: str) -> None:
     """Refuse code that was edited after it was imported: Python would make the network as it was before."""
-    file = getattr(module, "__file__", None)
-    if module.__spec__ is None or file is None or not Path(file).is_file():
+    if module.__spec__ is None:
         return
-    with open(file, "rb") as content:
-        digest = hashlib.file_digest(content, "sha256").hexdigest()
+    digest = file_digest(file)
     # A module that is loaded again has another spec.
     if vars(module.__spec__).setdefault("digest of the file", digest) != digest:
+        # What others have imported from it stays as it was.
+        instead = f", or type importlib.reload({package})" if module.__name__ == package else ""
         raise ValueError(
-            f"{file} has changed since it was imported, and Python still has what was in it before; start Python anew, "
-            f"or type importlib.reload({module.__name__})"
+            f"{file} has changed since it was imported, and Python still has what was in it before; start Python "
+            f"anew{instead}"
         )
 
 

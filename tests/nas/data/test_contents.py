@@ -4,8 +4,11 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +16,30 @@ from pictures import photo, photos, read
 from safetensors.numpy import load_file, save_file
 
 from latency_tables.sealed import BLANK, KEY, seal
-from nas.data import DataSettings, contents
+from nas.data import DataSettings, cache, contents, pictures, statistics
 from nas.data.cache import keep_arrays, kept_arrays
 from nas.data.contents import content_digest, hash_files
 from nas.data.streaming import StreamedImages
+from nas.pipeline.given import space_to_train
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest
+from search_spaces import get_space
+from search_spaces.settings import SpaceSettings
+
+Refuse = Callable[[object, str], None]
+
+
+@pytest.fixture
+def refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refuse:
+    """All that is read is kept in ``cache``; gives what makes a function fail from then on."""
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    for module in (pictures, statistics):
+        monkeypatch.setattr(module, "_KEPT_FROM_S", -1.0)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("read again")
+
+    return lambda owner, name: monkeypatch.setattr(owner, name, fail)
 
 
 def training_folder(root: str, **data: object) -> Path:
@@ -116,43 +137,27 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path: Path, monkeypa
     assert kept_arrays("key") is None
 
 
-def test_decoded_images_are_kept_for_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.data import pictures
-
-    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pictures, "_KEPT_FROM_S", -1.0)
+def test_decoded_images_are_kept_for_the_next_command(tmp_path: Path, refuse: Refuse) -> None:
     root = photos(tmp_path / "photos", ["a", "b"])
     before = read(root)[0]
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr(pictures, "decode_all", refuse)
+    refuse(pictures, "decode_all")
     after = read(root)[0]
     assert after.train.digest() == before.train.digest()
-    with pytest.raises(AssertionError, match="decoded again"):
+    with pytest.raises(AssertionError, match="read again"):
         read(root, resolution=24)
     for file in (tmp_path / "cache").glob("images_*"):
         file.write_bytes(b"damaged")
-    with pytest.raises(AssertionError, match="decoded again"):
+    with pytest.raises(AssertionError, match="read again"):
         read(root)
 
 
 def test_an_unreadable_image_is_tried_again_and_the_others_are_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, refuse: Refuse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nas.data import pictures
-
-    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(pictures, "_KEPT_FROM_S", -1.0)
     root = photos(tmp_path / "photos", ["a", "b"], n=10)
     (root / "a" / "2.png").write_bytes(b"no picture")
     before, told = read(root)
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr(pictures, "decode_all", refuse)
+    refuse(pictures, "decode_all")
     after, told_again = read(root)
     assert told_again == told
     assert "skipped 1 of 20 images that cannot be read: a/2.png" in told
@@ -162,18 +167,10 @@ def test_an_unreadable_image_is_tried_again_and_the_others_are_kept(
     assert read(root)[0].skipped == ()  # the package that reads it has been installed since
 
 
-def test_what_is_summed_up_of_images_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.data import statistics
-
-    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(statistics, "_KEPT_FROM_S", -1.0)
+def test_what_is_summed_up_of_images_is_kept(tmp_path: Path, refuse: Refuse) -> None:
     root = photos(tmp_path / "photos", ["a", "b"])
     before, _ = read(root, memory_gb=0.0, workers=0)
-
-    def refuse(*_: object) -> None:
-        raise AssertionError("read again")
-
-    monkeypatch.setattr(StreamedImages, "batches", refuse)
+    refuse(StreamedImages, "batches")
     after, _ = read(root, memory_gb=0.0, workers=0)
     assert (after.mean, after.std) == (before.mean, before.std)
     for other in ({"resolution": 24}, {"seed": 1}, {"on_unreadable": "fail"}):
@@ -182,8 +179,6 @@ def test_what_is_summed_up_of_images_is_kept(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_cache_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nas.data import cache
-
     monkeypatch.setenv("NAS_CACHE", str(tmp_path))
     monkeypatch.setattr(cache, "MOST_BYTES", 3000)
     for number in range(5):
@@ -195,17 +190,34 @@ def test_the_cache_is_of_bounded_size(tmp_path: Path, monkeypatch: pytest.Monkey
     assert keep_arrays("large", {"a": np.zeros(2000, dtype=np.uint8)}) is None
 
 
-def test_that_images_have_changed_since_a_training_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"space": SpaceSettings(name="mobilenet_v3", width_mult=1.2)},
+        {"space": SpaceSettings(name="mobilenet_v3", strides=(1, 2, 2, 1, 2))},
+        {"init": "efficientnet_lite0"},
+        {"model": "my_networks:build"},
+    ],
+    ids=["default", "width", "strides", "init", "model"],
+)
+def test_that_images_have_changed_since_a_training_is_said(
+    tmp_path: Path, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = photos(tmp_path / "photos", ["a", "b"])
-    request = SearchRequest(data=DataSettings("folder", str(root)), runs=str(tmp_path / "runs"))
+    request = SearchRequest(data=DataSettings("folder", str(root)), runs=str(tmp_path / "runs"), **asked)
     assert why_anew(request) == ""
-    told = DataSettings("folder", str(root)).portable() | {"resolution": 32}
+    told = DataSettings("folder", str(root)).portable() | {"resolution": 32, "value_range": [0, 4095]}
+    given = SimpleNamespace(space=get_space("mobilenet_v3"))  # tracing a network takes seconds
+    monkeypatch.setattr("nas.pipeline.given.adopted", lambda _: given)
+    trained = space_to_train(request, 2)
     card = {"data_settings": told, "recipe": {"name": request.recipe.name}, "seed": 0}
     folder = tmp_path / "runs" / "train" / "folder_before"
     folder.mkdir(parents=True)
-    space = {"name": request.space.name, "options": {}}
+    space = {"name": trained.name, "options": trained.options}
     record = {"space": space, "kernel_transform": False, "sha256": "0" * 64, "card": card}
     (folder / "supernet.json").write_text(json.dumps(record))
+    assert ", the given network, or settings" in why_anew(request) or request.model is None
     assert "have changed since" in why_anew(request)
     assert str(folder) in why_anew(request)
     assert why_anew(replace(request, seed=1)) == ""

@@ -224,15 +224,6 @@ def test_degenerate_statistics_are_said(tmp_path: Path, level: tuple[int, int, i
     assert message in read(tmp_path)[1]
 
 
-def test_classes_far_from_equal_are_said(tmp_path: Path) -> None:
-    photos(tmp_path, ["ok"], n=40)
-    photos(tmp_path, ["other", "scratch"], n=8)
-    shutil.rmtree(tmp_path / "other")
-    data, said = read(tmp_path)
-    assert "far from equal: 24 of 'ok'" in said
-    assert data.class_counts["train"].sum() == len(data.train)
-
-
 def test_images_beside_a_folder_around_the_classes_are_counted(tmp_path: Path) -> None:
     photos(tmp_path / "around" / "defects", ["scratch", "dent"])
     for i in range(3):

@@ -1,7 +1,9 @@
 """A training and a search that start from a given network."""
 
 import json
+import sys
 from dataclasses import replace
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from nas.cli.verbs.spaces import adopted_spaces
 from nas.data.settings import DataSettings
 from nas.pipeline.given import adopted, normalisation, space_to_train
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD
-from nas.pipeline.request import Limits, SearchRequest, TrainRequest, weights_digest
+from nas.pipeline.request import Limits, SearchRequest, TrainRequest, network_digest, weights_digest
 from nas.pipeline.search import search
 from nas.training.recipes import load_recipe
 from search_spaces.settings import SpaceSettings
@@ -61,6 +63,84 @@ def test_a_changed_file_of_the_network_is_another_training(
         Path(file).write_text(content)
         folders.append(SearchRequest(model=model).training_folder)
     assert folders[0] == folders[2] != folders[1]
+
+
+EDITS = {
+    "of a module": ("net.py", "net"),
+    "of a module beside it": ("layers.py", "net"),
+    "of a module beside that": ("kernels.py", "net"),
+    "of a package": ("mypkg/models.py", "mypkg.models"),
+    "that __init__ imports": ("mypkg/models.py", "mypkg"),
+    "elsewhere in the package": ("mypkg/parts/layers.py", "mypkg.models"),
+}
+
+
+@pytest.mark.parametrize("where", ["here", "src", "editable"])
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_of_own_code_is_another_training(
+    edit: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = {
+        "net.py": "import math, layers as parts\nraise RuntimeError('is not run')",
+        "layers.py": "from kernels import Kernel",
+        "kernels.py": "",
+        "mypkg/__init__.py": "from .models import build\nraise RuntimeError('is not run')",
+        "mypkg/models.py": "from mypkg.parts.layers import Layer",
+        "mypkg/parts/layers.py": "",
+        "other.py": "",
+    }
+    place = tmp_path if where == "here" else tmp_path / "src"
+    monkeypatch.chdir(tmp_path)
+    if where == "src":
+        monkeypatch.syspath_prepend(place)
+    elif where == "editable":  # as setuptools finds a package that is installed from a folder
+
+        class Finder:
+            @staticmethod
+            def find_spec(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+                return PathFinder.find_spec(name, [str(place)]) if name in ("net", "mypkg") else None
+
+        monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    for name, text in code.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    file, module = EDITS[edit]
+
+    def folder() -> Path:
+        return SearchRequest(model=f"{module}:build").training_folder
+
+    before = folder()
+    (place / "other.py").write_text("# edited")
+    assert folder() == before
+    (place / file).write_text(code[file] + "\n# edited")
+    assert folder() != before
+    (place / file).write_text(code[file])
+    assert folder() == before
+    assert not {"net", "layers", "mypkg"} & set(sys.modules)
+
+
+def test_own_code_that_was_edited_after_it_was_imported_is_refused_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    code = "from torch import nn\nfrom edited_part import SIZE\ndef make(): return nn.Conv2d(3, SIZE, 1)\n"
+    Path("of_edited_part.py").write_text(code)
+    Path("edited_part.py").write_text("SIZE = 8\n")
+    for _ in range(2):
+        assert tracing.load_model("of_edited_part:make").module.out_channels == 8  # type: ignore[union-attr]
+    Path("edited_part.py").write_text("SIZE = 16\n")
+    with pytest.raises(ValueError, match=r"edited_part\.py has changed .*; start Python anew$"):
+        tracing.load_model("of_edited_part:make")
+
+
+def test_a_network_in_one_file_keeps_the_training_of_earlier_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("alone.py").write_text("import torch\nfrom torch import nn")
+    assert network_digest("alone:build") == weights_digest("alone.py")
+    assert network_digest("nothing_of_this_name.models:build") == ""
 
 
 def test_a_network_that_is_exported_again_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import photo, photos
+from PIL import Image
 
 from nas.data import DataSettings, ImageData, load_data
 from nas.pipeline.given import space_to_train, supernet_to_train
@@ -112,6 +113,12 @@ def test_images_that_the_weights_were_trained_on_are_counted(
     assert "had been trained on" not in said()
     assert "trained_before" not in images[-1].splits()
     assert about["starts_trained"]
+    assert about["data_settings"]["value_range"] is None
+    for number, path in enumerate(sorted((tmp_path / "photos").glob("*/*"))):
+        values = np.random.default_rng(number).integers(0, 4000, (16, 16))
+        Image.fromarray(values.astype(np.uint16)).save(path)
+    assert "values from 0 to 4,095 become black to white" in said()
+    assert about["data_settings"]["value_range"] == [0, 4095]
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], ["b", "a"], ["c", "d"], None], ids=str)

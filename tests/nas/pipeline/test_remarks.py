@@ -1,11 +1,22 @@
 """What is said of exported files is said where it is true and only there."""
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+from pictures import photos
 from tiny_run import tiny_data
 
+from nas.data import DataSettings, ImageData
 from nas.pipeline.remarks import data_remarks, file_remarks
+from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.pipeline.search import get_supernet
+from nas.pipeline.train import train_supernet
+from nas.progress import Listener
+from nas.supernet import Supernet, save_supernet
+from nas.training import Recipe
 
 
 def export(precision: str, ms: float | None, **others: Any) -> dict[str, Any]:
@@ -46,6 +57,39 @@ def test_images_that_were_trained_on_before_are_said() -> None:
     assert not any("trained on" in said for said in data_remarks(trained))
     trained.card = {"trained_before": {"validation": 3, "test": 0}}
     assert any("3 of the 40 search-validation images and 0 of the 40 test images" in s for s in data_remarks(trained))
+
+
+@pytest.mark.parametrize("typed", [[], ["objective"], ["objective", "recipe"]])
+def test_unequal_classes_are_said_once_and_where_the_images_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str]
+) -> None:
+    root = photos(tmp_path / "photos", ["rare"], n=4)
+    photos(root, ["other", "usual"], n=30)
+    shutil.rmtree(root / "other")
+    objective = "balanced_accuracy" if "objective" in typed else "accuracy"
+    recipe = Recipe(balance_classes="recipe" in typed)
+    settings = {"data": DataSettings("folder", str(root), resolution=16), "recipe": recipe, "runs": str(tmp_path)}
+    request = SearchRequest(objective=objective, **settings)
+    said: list[str] = []
+
+    def no_training(supernet: Supernet, images: ImageData, *_: object, about: dict[str, Any], **more: object) -> None:
+        said.append("training")
+        card = {"recipe": recipe.as_dict(), "data": {"fingerprint": images.fingerprint}}
+        save_supernet(request.training_folder, supernet, about | card)
+
+    monkeypatch.setattr("nas.pipeline.train.train", no_training)
+    trained = get_supernet(request, Listener(say=said.append))
+    (sentence,) = [each for each in said if "far from equal" in each]
+    assert said.index(sentence) < said.index("training")
+    assert trained.about_classes() == [sentence]
+    assert sentence not in data_remarks(trained)
+    assert ("objective=" in sentence, "recipe." in sentence) == ("objective" not in typed, "recipe" not in typed)
+    said.clear()
+    get_supernet(request, Listener(say=said.append))  # which has been trained
+    assert [each for each in said if "far from equal" in each] == [sentence]
+    said.clear()
+    train_supernet(TrainRequest(**settings), tmp_path / "alone", Listener(say=said.append))
+    assert len([each for each in said if "far from equal" in each]) == 1
 
 
 def test_several_images_at_once_are_not_what_the_budget_was_checked_for() -> None:
