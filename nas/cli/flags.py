@@ -85,7 +85,12 @@ FLAGS = {
             text=False,
         ),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
-        Flag("finetune-time", "finetune_time", "3min", "how long the chosen network is then trained alone, or none"),
+        Flag(
+            "finetune-time",
+            "finetune_time",
+            "3min",
+            "how long the chosen network is then trained alone; 60% is of what the training took, or none",
+        ),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(
             "precision", "precision", "float32,int8", "of the exported files; auto searches in both, keeps the better"

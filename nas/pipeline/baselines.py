@@ -107,7 +107,8 @@ def compare(
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
     candidates = ([given] if given else []) + [Candidate.make(name, trained.data, seed) for name in names]
-    seconds = SHARE * (float(trained.card["seconds"]) + request.finetune_s) / len(candidates)
+    training = float(trained.card["seconds"])
+    seconds = SHARE * (training + request.finetune_s(training)) / len(candidates)
     sides = _sides(candidates, folder / SIDES, partial(_largest_within, candidates, device, budget, trained, listener))
     found: list[tuple[Candidate, Subnet, float]] = []
     for candidate, side in zip(candidates, sides, strict=True):

@@ -35,7 +35,7 @@ def say_expected_time(request: SearchRequest, searches: Sequence[Sequence[Device
     listener : receives the sentence.
     """
     trained = (request.training_folder / CARD).is_file()
-    if request.finetune_s if trained else request.train_time and request.data.name == "folder":
+    if request.trains_alone if trained else request.train_time and request.data.name == "folder":
         listener.say(expected_time(request, space_of(request), searches))
 
 
@@ -67,15 +67,16 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
     if request.baselines == AUTO:
         compared = (compared and reads_photographs(space)) or request.model is not None or (folder / GIVEN).is_file()
     comparing = sum(_can_compare(devices, request) for devices in searches) if compared else 0
-    baselines = comparing * SHARE * (training + request.finetune_s)
-    tuning = len(searches) * request.finetune_s
+    alone = request.finetune_s(training)
+    baselines = comparing * SHARE * (training + alone)
+    tuning = len(searches) * alone
     parts = [] if trained else [f"{show_duration(training)} of training"]
     parts.append(f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets")
     if baselines:
         parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
     if tuning:
-        alone = "the chosen network" if len(searches) == 1 else f"each of the {len(searches)} chosen networks"
-        parts.append(f"{show_duration(tuning)} to train {alone} alone")
+        each = "the chosen network" if len(searches) == 1 else f"each of the {len(searches)} chosen networks"
+        parts.append(f"{show_duration(tuning)} to train {each} alone")
     total = (0.0 if trained else training) + evaluating + baselines + tuning
     # With a trained supernet, evaluations and baselines of earlier searches are used again; so are those of a search
     # by the next one.

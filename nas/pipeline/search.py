@@ -277,7 +277,7 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     subnet, finetuning = trained.subnet(result.genotype), None
     about_tuning = []
-    if request.finetune_s:
+    if request.trains_alone:
         subnet, finetuning, sentence = finetune_chosen(request, trained, subnet, folder, listener)
         about_tuning = [sentence]
     listener.say("exporting")
