@@ -45,7 +45,7 @@ FLAGS = {
         Flag(
             "threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise", text=False
         ),
-        Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
+        Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations, of all images of --batch"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
         Flag("params", "budget.params", "1M|60%", "number of parameters"),

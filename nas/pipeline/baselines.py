@@ -21,7 +21,7 @@ from latency_tables.files import check_value, read_json, write_text
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
-from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.devices.runtimes import RUNTIMES, file_kind, file_precision
 from nas.errors import TooShort
 from nas.evaluation.accuracy import Answers
 from nas.evaluation.confusion import Confusion, paired_error
@@ -38,6 +38,7 @@ from nas.pipeline.run_folder import in_use
 from nas.pipeline.verdict import Judged, verdict
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
+from nas.search.objectives import costs_at_batch
 from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
@@ -283,7 +284,7 @@ def _largest_within(
 
 
 def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, device: Device) -> bool:
-    costs = space.costs(genotype[None], device.spec.precision)._asdict()
+    costs = costs_at_batch(space, genotype[None], file_precision(device.spec.precision), device.batch)
     for limit in budget.limits:
         value = latency_ms if limit.latency is not None else float(costs[limit.metric.key][0])
         if value is not None and value > limit.value:

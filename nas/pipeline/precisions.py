@@ -19,7 +19,7 @@ from latency_tables.files import atomic_path, read_json, write_text
 from nas.devices import Device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.registry import device_specs
-from nas.devices.runtimes import RUNTIMES
+from nas.devices.runtimes import RUNTIMES, file_precision
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
 from nas.pipeline.at_hand import AUTO
@@ -159,7 +159,8 @@ def _in_amounts(
             return _of_amounts(budget, amount), {}
     space = space_of(request)
     known = learn_device(device, space, request.samples, request.seed, listener)
-    objectives = Objectives(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
+    precision = file_precision(device.spec.precision)
+    objectives = Objectives(space, Unknown(), known.predictor, request.confidence, precision, batch=device.batch)
     amounts = budget.resolve(objectives.max_net(budget))
     # In the other precision the percentage would be read as one of another max net.
     return _of_amounts(budget, {limit.column: limit.value for limit in amounts.limits}), {device.name: known}

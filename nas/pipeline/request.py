@@ -138,7 +138,8 @@ class SearchRequest(TrainRequest):
     candidates : networks that a search may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which
-        is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.pipeline.precisions`.
+        is exported in any case where it is ONNX or TFLite, and ONNX for a device that is not attached and computes
+        in floating point. Precision ``auto`` is for `nas.pipeline.precisions`.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
     batch : images an inference takes, when it is measured and in the exported files; None leaves it open in ONNX,
         which is 1 in TFLite and when it is measured.

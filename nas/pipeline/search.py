@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from latency_tables.files import last_part
 from nas.devices import Device
 from nas.devices.learning import KnownLatency, learn_device
+from nas.devices.runtimes import file_precision
 from nas.errors import Failure
 from nas.export.network_file import FileKind, check_formats
 from nas.memory import give_back
-from nas.pipeline.devices import file_kinds_of, named_devices, names_of, one_or_each
+from nas.pipeline.devices import file_kinds_of, named_devices, names_of, not_written, one_or_each
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.images import why_anew
@@ -134,7 +135,8 @@ def prepare_task(
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = file_kinds_of(request, devices), space_of(request)
+    space = space_of(request)
+    kinds = file_kinds_of(request, devices, space)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
     check_formats(space, kinds)
@@ -174,7 +176,15 @@ def _costs(
     predictors = {name: each.predictor for name, each in known.items()}
     latency = one_or_each(devices, predictors)
     exponent = EXPONENTS.get(request.objective, 0.0)
-    return Objectives(space, Unknown(), latency, request.confidence, devices[0].spec.precision, exponent=exponent)
+    return Objectives(
+        space,
+        Unknown(),
+        latency,
+        request.confidence,
+        file_precision(devices[0].spec.precision),
+        exponent=exponent,
+        batch=devices[0].batch,
+    )
 
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
@@ -219,7 +229,14 @@ def run_task(
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.finetune import finetune_chosen
-    from nas.pipeline.remarks import batch_remarks, data_remarks, file_remarks, given_remarks, objective_remarks
+    from nas.pipeline.remarks import (
+        batch_remarks,
+        data_remarks,
+        file_remarks,
+        given_remarks,
+        objective_remarks,
+        precision_remarks,
+    )
     from nas.report.html import write_report
 
     devices = task.devices
@@ -321,6 +338,8 @@ def run_task(
             *about_baselines,
             *objective_remarks(request.objective),
             *batch_remarks(devices[0].batch, result),
+            *precision_remarks(devices),
+            *not_written(devices, task.kinds, trained.space),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
         ],

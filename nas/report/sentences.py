@@ -104,7 +104,11 @@ def notes(run: SearchRun) -> list[str]:
         )
     else:
         said.append("The test split was not used.")
-    said.append("MACs, parameters and bytes are computed from the layers, for one image; batch-norm counts as folded.")
+    batch = record.get("batch") or 1
+    several = "" if batch == 1 else f", but for the peak activation memory, which is that of {batch} images"
+    said.append(
+        f"MACs, parameters and bytes are computed from the layers, for one image{several}; batch-norm counts as folded."
+    )
     return said
 
 

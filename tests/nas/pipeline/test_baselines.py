@@ -13,6 +13,7 @@ import torch
 import nas
 from nas.data import DataSettings, load_data
 from nas.devices import get_device
+from nas.devices.runtimes import file_precision
 from nas.devices.transport import DeviceUnavailable
 from nas.evaluation.confusion import Confusion
 from nas.export.network_file import FileKind
@@ -243,8 +244,14 @@ def test_baselines_are_measured_and_counted_as_the_device_runs_them(
 
     assert largest(latency="20ms") == [16]
     assert largest(latency="15ms") == [None]
-    size = int(space.costs(space.max[None], precision).weight_bytes[0])
+    costs = space.costs(space.max[None], file_precision(precision))
+    size, peak = int(costs.weight_bytes[0]), int(costs.peak_activation_bytes[0])
     assert largest(size=f"{size}B") == [24]
+    assert largest(memory=f"{peak}B") == [24]
+    several: Any = SimpleNamespace(spec=device.spec, batch=8)
+    for limits, kept in (({"memory": 8 * peak}, True), ({"memory": 8 * peak - 1}, False), ({"size": size}, True)):
+        budget = Budget.parse(**{name: f"{limit}B" for name, limit in limits.items()})
+        assert baselines._keeps(space, space.max, None, budget, several) == kept
 
 
 def test_a_baseline_is_trained_anew_for_another_time_and_read_back_for_the_same(tmp_path: Path) -> None:
