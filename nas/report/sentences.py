@@ -58,7 +58,7 @@ def subline(record: SearchRecord) -> str:
     device = f" on {record['device']}" if record["device"] else ""
     return (
         f"Chosen from {record['space']['size']:.3g} networks of {record['space']['name']}{device}; "
-        f"{record['evaluations']:,} of them were predicted."
+        f"{record['candidates']:,} of them were predicted."
     )
 
 
