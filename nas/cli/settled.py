@@ -43,7 +43,7 @@ def what_follows(verb: str, overrides: Sequence[str]) -> str:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(verb, overrides=list(overrides), return_hydra_config=True)
     experiment = config.hydra.runtime.choices.get("experiment")
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain: Any = OmegaConf.to_container(own, resolve=True)
     try:
         settings: Any = from_plain(SETTINGS[verb], plain)

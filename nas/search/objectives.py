@@ -25,6 +25,19 @@ class Predictor(Protocol):
         """The mean, shape (n,), and with `return_std` also its standard deviation, shape (n,)."""
 
 
+class Unknown:
+    """Takes the place of a predictor of accuracy that is yet to be learnt, where only costs are of interest."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        """Refused.
+
+        Raises
+        ------
+        NotImplementedError : always.
+        """
+        raise NotImplementedError
+
+
 ACCURACIES = ("accuracy", "balanced_accuracy")
 """What accuracy is: the share of correct images, or the mean of the classes' recalls."""
 FAR_OVER = 1e6
