@@ -7,9 +7,8 @@ device or for several that share it is `search`; a network for each of several d
 `nas.pipeline.fleet.search_fleet`, made of the same three steps.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -23,6 +22,7 @@ from nas.errors import Failure
 from nas.export.network_file import FileKind, check_formats
 from nas.memory import give_back
 from nas.pipeline.devices import file_kinds_of, named_devices, names_of, not_written, one_or_each
+from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.images import why_anew
@@ -32,8 +32,8 @@ from nas.pipeline.same_search import origin, refuse_other_search, settings_of, t
 from nas.progress import SILENT, Listener, counted
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
-from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.objectives import EXPONENTS, Objectives, accuracy_of
+from nas.search.feasibility import Feasibility, check_feasibility, too_wide
+from nas.search.objectives import EXPONENTS, Objectives, Unknown, accuracy_of
 from nas.search.result import SearchResult
 from nas.search.run import MEASUREMENTS, run_search
 from nas.search.throughput import check_batch
@@ -41,7 +41,7 @@ from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
 from predictors.accuracy import MIN_OBSERVATIONS
-from search_spaces import Population, SearchSpace
+from search_spaces import SearchSpace
 from search_spaces.traced import TracedSpace
 
 if TYPE_CHECKING:
@@ -60,7 +60,6 @@ class Task:
     budget : parsed; see `Budget.parse`.
     feasibility : of the budget in `space`, with the budget resolved.
     kinds : of the files to export, those that the devices run first.
-    began : `time.perf_counter()` when work on it began.
     """
 
     devices: Sequence[Device]
@@ -69,7 +68,6 @@ class Task:
     budget: Budget
     feasibility: Feasibility
     kinds: Sequence[FileKind]
-    began: float = field(default_factory=time.perf_counter)
 
     @property
     def name(self) -> str:
@@ -97,15 +95,16 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     BudgetMissed : no finalist kept it when measured.
     ValueError : something asked for cannot work.
     """
-    devices = named_devices(request, listener)
-    limits = latency_limits(request.limits["latency"], names_of(devices))
-    latency = one_or_each(devices, limits)
-    budget = request.budget_of(latency)
-    refuse_other_search(request, devices, budget, folder)
-    say_expected_time(request, [devices], listener)
-    task = prepare_task(request, devices, budget, listener)
-    check_reachable(devices, folder)
-    return run_task(request, task, get_supernet(request, listener), folder, listener, command)
+    with Elapsed(folder) as elapsed:
+        devices = named_devices(request, listener)
+        limits = latency_limits(request.limits["latency"], names_of(devices))
+        latency = one_or_each(devices, limits)
+        budget = request.budget_of(latency)
+        refuse_other_search(request, devices, budget, folder)
+        say_expected_time(request, [devices], listener)
+        task = prepare_task(request, devices, budget, listener)
+        check_reachable(devices, folder)
+        return run_task(request, task, get_supernet(request, listener), folder, elapsed, listener, command)
 
 
 def prepare_task(
@@ -130,7 +129,6 @@ def prepare_task(
     InfeasibleBudget : no network of the space keeps it.
     ValueError : nothing is known of a device, or a setting cannot work.
     """
-    began = time.perf_counter()
     precisions = {device.spec.precision for device in devices}
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
@@ -159,7 +157,9 @@ def prepare_task(
         feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, space, budget, feasibility, kinds, began)
+    for sentence in too_wide(feasibility):
+        listener.say(sentence)
+    return Task(devices, known, space, budget, feasibility, kinds)
 
 
 def check_reachable(devices: Sequence[Device], folder: Path) -> None:
@@ -221,6 +221,7 @@ def run_task(
     task: Task,
     trained: "TrainedSupernet",
     folder: Path,
+    elapsed: Elapsed,
     listener: Listener = SILENT,
     command: str = "",
 ) -> SearchResult:
@@ -339,6 +340,7 @@ def run_task(
             *objective_remarks(request.objective),
             *batch_remarks(devices[0].batch, result),
             *precision_remarks(devices),
+            *too_wide(feasibility),
             *not_written(devices, task.kinds, trained.space),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
@@ -348,7 +350,7 @@ def run_task(
         "baselines": baselines,
         "finetuning": finetuning,
         **deployed,
-        "seconds": round(time.perf_counter() - task.began, 1),
+        "seconds": round(elapsed.seconds, 1),
     }
     facts = {
         "device": task.name,
@@ -360,11 +362,3 @@ def run_task(
     result.write(folder)  # last: whoever finds the verdict finds all that it speaks of
     write_report(folder)
     return result
-
-
-class Unknown:
-    """Takes the place of the accuracy predictor while only costs are of interest."""
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        """Never called."""
-        raise NotImplementedError

@@ -189,6 +189,14 @@ def test_bytes_are_those_of_the_file_whatever_the_device_computes_in(
     ].startswith("The file is in float32, and a computes it in float16: ")
 
 
+def test_a_limit_that_decides_nothing_is_said_before_anything_is_trained(
+    request_: SearchRequest, devices: list[Device], learnt: list[str]
+) -> None:
+    said: list[str] = []
+    prepare_task(request_, devices, Budget.parse(latency="1s", macs="60%"), Listener(said.append))
+    assert said[-1].startswith("The limit of 1000 ms on latency decides nothing: the largest network needs ")
+
+
 def test_memory_is_that_of_all_images_of_a_batch(request_: SearchRequest, learnt: list[str]) -> None:
     spec, budget = DeviceSpec("board", transport="ssh", host="me@there"), Budget.parse(memory="1GB")
     one, eight = (
