@@ -22,13 +22,12 @@ from experiments.latency_transfer.data import load_fleet
 from experiments.search_speed.tables import MacroSpace
 from experiments.search_speed.task import Exact, Task, data_folder
 from latency_tables.files import write_text
-from nas.pipeline.search import Unknown
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
 from nas.search.feasibility import check_feasibility
-from nas.search.objectives import Objectives
+from nas.search.objectives import Objectives, Unknown
 from predictors.accuracy import CONSTANT, COSTS, COUNTS, NOISE, POSITIONS, AccuracyPredictor
 from predictors.encoding import ArchitectureEncoding
 from predictors.gaussian_process import GroupedGaussianProcess, Term

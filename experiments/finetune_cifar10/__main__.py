@@ -20,12 +20,11 @@ from experiments.conditions import differing, made_on, write_facts
 from latency_tables.files import write_text
 from nas.cli.console import track
 from nas.evaluation.trained import TrainedSupernet
-from nas.pipeline.search import Unknown
 from nas.progress import Listener
 from nas.search.active_learning import EvaluationPlan, learn_accuracy
 from nas.search.budget import Budget
 from nas.search.feasibility import check_feasibility
-from nas.search.objectives import Objectives
+from nas.search.objectives import Objectives, Unknown
 from nas.search.run import run_search
 from nas.supernet import Subnet
 from nas.training import Finetuning

@@ -23,10 +23,12 @@ from latency_tables.writable import check_writable
 from nas.cli import interrupted
 from nas.cli.arguments import former, hydra_arguments, recorded_settings, sets
 from nas.cli.config import SETTINGS, defaults
+from nas.cli.console import remarks
 from nas.cli.flags import CommandLine, quote
 from nas.cli.job import CODES_FOLDER, Ended, Job
 from nas.cli.outcome import EXIT_BAD_ARGUMENT, EXIT_OK, EXIT_OTHER, LONGEST, fail, one_sentence, outcome
 from nas.cli.passwords import without_passwords
+from nas.cli.settled import what_follows
 from nas.cli.verb import Verb
 from nas.errors import Failure
 from nas.openmp import wait_without_spinning
@@ -73,6 +75,9 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
         job = Job(verb.name, recorded, resume, out, storages)
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=verb.name)(job)()
+            shown_whole = "job" in line.hydra and recorded is None and not line.multirun
+            if shown_whole and (follows := what_follows(verb.name, arguments[len(line.hydra) :])):
+                remarks.print(follows, soft_wrap=True, markup=False)
         except (HydraException, OmegaConfBaseException) as error:
             return fail(verb.name, one_sentence(error), EXIT_BAD_ARGUMENT)
         except KeyboardInterrupt:

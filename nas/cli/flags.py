@@ -45,7 +45,7 @@ FLAGS = {
         Flag(
             "threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise", text=False
         ),
-        Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations"),
+        Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations, of all images of --batch"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
         Flag("macs", "budget.macs", "10M|60%", "multiply-accumulates of one image"),
         Flag("params", "budget.params", "1M|60%", "number of parameters"),
@@ -85,7 +85,12 @@ FLAGS = {
             text=False,
         ),
         Flag("train-time", "train_time", "20min", "how long training may take; chooses the number of epochs"),
-        Flag("finetune-time", "finetune_time", "3min", "how long the chosen network is then trained alone, or none"),
+        Flag(
+            "finetune-time",
+            "finetune_time",
+            "3min",
+            "how long the chosen network is then trained alone; 60% is of what the training took, or none",
+        ),
         Flag("format", "format", "onnx,tflite", "of the exported files"),
         Flag(
             "precision", "precision", "float32,int8", "of the exported files; auto searches in both, keeps the better"

@@ -27,11 +27,11 @@ from nas.cli.console import remarks
 from nas.cli.flags import flag_of
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
+from nas.cli.settled import start_of
 from nas.cli.verb import VERBS
 from nas.errors import Failure
 from nas.pipeline.check import check_evaluated, check_request, check_trained
 from nas.pipeline.passwords import hide_passwords
-from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
 from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
@@ -121,12 +121,9 @@ class Job:
             settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
             check_evaluated(settings, given)
         if isinstance(settings, TrainRequest) and self.recorded is None:
-            recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
-            settings, sentence = with_usual_start(settings, given, recipe)
+            settings, sentence = start_of(settings, given, typed, plain)
             if sentence:
                 remarks.print(sentence, soft_wrap=True, markup=False)
-            if isinstance(settings, SearchRequest):
-                settings = replace(settings, usual_start=sentence)
         if isinstance(settings, FinetuneConfig) and self.recorded is None:
             settings, sentence = as_its_supernet(settings, Path(settings.run), typed)
             remarks.print(sentence, soft_wrap=True, markup=False)

@@ -117,7 +117,17 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 
+PUBLISHED = {"TFLite": "litert"}
+"""Runtimes by the names that they have beside published latencies."""
+
+
+def file_precision(precision: str) -> str:
+    """That of the file for a device of this precision: what computes in float16 reads float32."""
+    return "float32" if precision == "float16" else precision
+
+
 def file_kind(runtime: str, precision: str) -> FileKind | None:
     """The kind of file that is exported for a runtime; None where its files are only for measuring."""
-    name = RUNTIMES[runtime].suffix.removeprefix(".") if runtime in RUNTIMES else ""
-    return FileKind(name, precision) if name in FORMATS and precision in PRECISIONS else None
+    found, written = RUNTIMES.get(PUBLISHED.get(runtime, runtime)), file_precision(precision)
+    name = found.suffix.removeprefix(".") if found is not None else ""
+    return FileKind(name, written) if name in FORMATS and written in PRECISIONS else None

@@ -21,7 +21,7 @@ from latency_tables.files import check_value, read_json, write_text
 from latency_tables.scratch import scratch_folder
 from nas.data import ImageData
 from nas.devices import Device
-from nas.devices.runtimes import RUNTIMES, file_kind
+from nas.devices.runtimes import RUNTIMES, file_kind, file_precision
 from nas.errors import TooShort
 from nas.evaluation.accuracy import Answers
 from nas.evaluation.confusion import Confusion, paired_error
@@ -29,15 +29,17 @@ from nas.evaluation.trained import GIVEN, TrainedSupernet, given_network
 from nas.export.checked import calibrated_file, rejections
 from nas.export.network_file import FileKind
 from nas.memory import give_back
-from nas.pipeline.at_hand import AUTO, MOST, baseline_names, check_weights, weights_at_hand
+from nas.pipeline.at_hand import AUTO, check_weights, weights_at_hand
+from nas.pipeline.compared import GIVEN_NETWORK, can_be_compared, compared_with
 from nas.pipeline.deploy import deploy_subnet, predictions_as_file
 from nas.pipeline.initial import IMAGENET_MEAN, IMAGENET_STD, initial_normalisation, initial_supernet
-from nas.pipeline.photographs import adapting, reads_photographs
+from nas.pipeline.photographs import adapting
 from nas.pipeline.request import SearchRequest
 from nas.pipeline.run_folder import in_use
-from nas.pipeline.verdict import Judged, verdict
+from nas.pipeline.verdict import Judged, best_of, verdict
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
+from nas.search.objectives import EXPONENTS, costs_at_batch
 from nas.shipped.pretrained import pretrained, pretrained_names
 from nas.supernet import Subnet, load_subnet, save_subnet, subnet_metadata
 from nas.tracing import adopt, load_model, start_from
@@ -48,7 +50,6 @@ from nas.training.classifier import fit_classifier
 from nas.training.duration import show_duration
 from search_spaces import SearchSpace, get_space
 from search_spaces.efficientnet_lite import RESOLUTIONS
-from search_spaces.traced import TracedSpace
 
 SHARE = 0.5
 """Of the time in which the supernet and then the chosen network alone are trained; all baselines together get it."""
@@ -89,16 +90,13 @@ def compare(
     JSON-able: ``chosen`` (its latency in the same session), ``networks``, ``verdict`` (a sentence), ``better`` (a name,
     or None) and ``files`` of the better one. Empty where nothing is compared.
     """
-    names = baseline_names(request.baselines)
-    given = _given(trained) if request.baselines == AUTO else None
-    if request.baselines == AUTO:  # searches among networks that read fewer pixels have no usual baselines
-        names = names[: MOST - (given is not None)] if reads_photographs(trained.space) else []
-    if not (names or given) or not trained.data.labelled or len(devices) > 1:
+    names = compared_with(request.baselines, trained.space, (trained.evaluated.folder / GIVEN).is_file())
+    if not names or not trained.data.labelled or len(devices) > 1:
         if request.baselines != AUTO and names:
             listener.say("no baselines: they are compared on one device, and by images with labels")
         return {}
     (device,), seed = devices, request.seed
-    if budget.latencies and not device.can_measure:
+    if not can_be_compared(devices, bool(budget.latencies)):
         listener.say(f"no baselines: whether they keep a limit on the latency of {device.name} cannot be measured here")
         return {}
     chosen = {
@@ -106,8 +104,11 @@ def compare(
         "test_accuracy": deployed[f"test_{trained.evaluated.objective}"],
         "seconds": float(trained.card["seconds"]) + (float(finetuning["seconds"]) if finetuning else 0.0),
     }
-    candidates = ([given] if given else []) + [Candidate.make(name, trained.data, seed) for name in names]
-    seconds = SHARE * (float(trained.card["seconds"]) + request.finetune_s) / len(candidates)
+    candidates = [
+        _given(trained) if name == GIVEN_NETWORK else Candidate.make(name, trained.data, seed) for name in names
+    ]
+    training = float(trained.card["seconds"])
+    seconds = SHARE * (training + request.finetune_s(training)) / len(candidates)
     sides = _sides(candidates, folder / SIDES, partial(_largest_within, candidates, device, budget, trained, listener))
     found: list[tuple[Candidate, Subnet, float]] = []
     for candidate, side in zip(candidates, sides, strict=True):
@@ -132,9 +133,9 @@ def compare(
         _judge(candidate, other, kinds[0], of_chosen, took, timed, budget, trained.evaluated.objective)
         for (candidate, other, took), timed in zip(found, measured[1:], strict=True)
     ]
-    allowed = [b for b in judged if b.keeps_budget]
-    best = max(allowed, key=lambda b: b.accuracy, default=None)
-    better = best is not None and best.accuracy > chosen["accuracy"]
+    exponent = EXPONENTS.get(request.objective, 0.0)
+    best, counts = best_of(judged, measured[0][0], exponent)
+    better = counts > chosen["accuracy"]
     files: dict[str, str] = {}
     if better and best is not None:
         number = judged.index(best)
@@ -154,7 +155,7 @@ def compare(
     return {
         "chosen": dict(zip(("latency_ms", "p10_ms", "p90_ms"), measured[0], strict=True)),
         "networks": [asdict(b) for b in judged],
-        "verdict": verdict(chosen, measured[0][0], judged),
+        "verdict": verdict(chosen, measured[0][0], judged, exponent),
         "better": best.title if better and best is not None else None,
         "files": files,
     }
@@ -226,14 +227,10 @@ class Candidate:
         return self.extract(self.genotype(side))
 
 
-def _given(trained: TrainedSupernet) -> Candidate | None:
-    """The network that the supernet was made of, as it came; None where there is none, or it reads one size only."""
-    path, space = trained.evaluated.folder / GIVEN, trained.space
-    column = space.resolution_column
-    elastic = column is not None and space.n_choices[column] > 1
-    if not isinstance(space, TracedSpace) or not elastic or not path.is_file():
-        return None
-    weights = load_subnet(path).state_dict()
+def _given(trained: TrainedSupernet) -> Candidate:
+    """The network that the supernet was made of, as it came."""
+    space = trained.space
+    weights = load_subnet(trained.evaluated.folder / GIVEN).state_dict()
 
     def extract(genotype: NDArray[np.int16]) -> Subnet:
         subnet = Subnet(space, genotype)
@@ -241,7 +238,7 @@ def _given(trained: TrainedSupernet) -> Candidate | None:
         return subnet
 
     own_classifier = bool(given_network(trained.evaluated.folder).get("own_classifier"))
-    return Candidate("given network", space, extract, trained.data, own_classifier)
+    return Candidate(GIVEN_NETWORK, space, extract, trained.data, own_classifier)
 
 
 class _Known(TypedDict):
@@ -282,7 +279,7 @@ def _largest_within(
 
 
 def _keeps(space: Any, genotype: Any, latency_ms: float | None, budget: Budget, device: Device) -> bool:
-    costs = space.costs(genotype[None], device.spec.precision)._asdict()
+    costs = costs_at_batch(space, genotype[None], file_precision(device.spec.precision), device.batch)
     for limit in budget.limits:
         value = latency_ms if limit.latency is not None else float(costs[limit.metric.key][0])
         if value is not None and value > limit.value:

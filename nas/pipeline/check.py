@@ -118,10 +118,15 @@ def check_search(request: SearchRequest) -> None:
             count_images(request.moved_data)
         elif _without_images(request):
             _refuse_labels(request)
-        if request.finetune_s and "recipe" not in card:
+        if request.trains_alone and "recipe" not in card:
             raise ValueError(
                 f"{request.supernet} does not say by which recipe it was trained, so its networks cannot be trained "
                 "alone; type --finetune-time none"
+            )
+        if request.trains_alone and "seconds" not in card and "%" in str(request.finetune_time):
+            raise ValueError(
+                f"{request.supernet} does not say how long it was trained, so --finetune-time {request.finetune_time} "
+                "of that is not known; type --finetune-time 2min"
             )
     wanted = {device.spec.precision for device in devices}
     wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
@@ -149,7 +154,7 @@ def _refuse_labels(request: SearchRequest) -> None:
     wanted = (
         (accuracy_of(request.objective) != "accuracy", f"objective={request.objective}", "objective=accuracy"),
         (request.precision == AUTO, f"--precision {AUTO}", "--precision float32"),
-        (request.finetune_s > 0, f"--finetune-time {request.finetune_time}", "--finetune-time none"),
+        (request.trains_alone, f"--finetune-time {request.finetune_time}", "--finetune-time none"),
         (request.baselines not in (AUTO, NONE), f"baselines={request.baselines}", f"baselines={NONE}"),
     )
     for asked, typed, instead in wanted:

@@ -242,7 +242,8 @@ def measure_exports(
             if kind.precision in RUNTIMES[runtime].precisions and not alone:
                 by_runtime.setdefault(runtime, []).append(record)
     for runtime, records in by_runtime.items():
-        precision = records[0]["precision"]
+        halved = runtime == spec.runtime and spec.precision == "float16"
+        precision = spec.precision if halved else records[0]["precision"]
         near = device.under(replace(spec, runtime=runtime, precision=precision), device.table.folder)
         try:
             found = near.measure_models([folder / record["file"] for record in records]).measurements

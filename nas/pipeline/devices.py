@@ -6,9 +6,11 @@ from typing import Any, TypeVar
 
 from nas.devices import Device, get_device
 from nas.devices.runtimes import file_kind
-from nas.export.network_file import FileKind, file_kinds
+from nas.errors import MissingExtra
+from nas.export.network_file import FileKind, check_formats, file_kinds
 from nas.pipeline.request import SearchRequest
 from nas.progress import SILENT, Listener
+from search_spaces import SearchSpace
 
 T = TypeVar("T")
 
@@ -38,15 +40,56 @@ def names_of(devices: Sequence[Device]) -> dict[str, tuple[str, ...]]:
     return {device.name: device.spec.aliases for device in devices}
 
 
-def file_kinds_of(request: SearchRequest, devices: Sequence[Device]) -> list[FileKind]:
-    """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done."""
-    own = [kind for device in devices if (kind := file_kind(device.spec.runtime, device.spec.precision))]
-    usual = own[0] if own else FileKind()
+def file_kinds_of(
+    request: SearchRequest, devices: Sequence[Device], space: SearchSpace | None = None
+) -> list[FileKind]:
+    """What to export, the devices' own kinds first; refuses what cannot be written here before anything is done.
+
+    A network for a device that is not attached is exported to ONNX too, where that runs TFLite in float32; this is then
+    left out where it cannot be written (see `not_written`).
+
+    Parameters
+    ----------
+    space : of the networks, where it is known.
+    """
+    own = [kind for device in devices if (kind := _own(device)) is not None]
+    spared = [_own(device) for device in devices if _may_be_spared(device)]
+    usual = own[0] if own and own[0] not in spared else FileKind()
     asked = file_kinds(request.format or usual.format, request.precision or usual.precision)
-    kinds = list(dict.fromkeys([*own, *asked]))
+    written = [kind for kind in own if kind not in spared or kind in asked or _why_not(kind, space) is None]
+    kinds = list(dict.fromkeys([*written, *asked]))
     for kind in kinds:
         kind.require()
     return kinds
+
+
+def not_written(devices: Sequence[Device], kinds: Sequence[FileKind], space: SearchSpace) -> list[str]:
+    """A sentence for each device whose own kind of file is not among `kinds`, as it cannot be written here."""
+    return [
+        f"{device.name} runs TFLite files, and none was written: {_why_not(kind, space)}."
+        for device in devices
+        if (kind := _own(device)) is not None and kind not in kinds
+    ]
+
+
+def _own(device: Device) -> FileKind | None:
+    return file_kind(device.spec.runtime, device.spec.precision)
+
+
+def _may_be_spared(device: Device) -> bool:
+    """Whether a search for it needs no file of its own kind: it is not run here, and ONNX says the same."""
+    return not device.can_measure and _own(device) == FileKind("tflite")
+
+
+def _why_not(kind: FileKind, space: SearchSpace | None) -> str | None:
+    """Why networks of a space cannot be written so; None where they can."""
+    try:
+        kind.require()
+        if space is not None:
+            check_formats(space, [kind])
+    except (MissingExtra, ValueError) as error:
+        return str(error)
+    return None
 
 
 def one_or_each(devices: Sequence[Device], given: Mapping[str, T]) -> T | Mapping[str, T] | None:

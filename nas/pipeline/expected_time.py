@@ -9,10 +9,9 @@ from time import perf_counter
 import numpy as np
 
 from nas.devices import Device
-from nas.pipeline.at_hand import AUTO, baseline_names
+from nas.pipeline.compared import can_be_compared, compared_with
 from nas.pipeline.given import space_of
 from nas.pipeline.images import count_images
-from nas.pipeline.photographs import reads_photographs
 from nas.pipeline.request import SearchRequest
 from nas.progress import Listener
 from nas.shipped import CARD
@@ -35,7 +34,7 @@ def say_expected_time(request: SearchRequest, searches: Sequence[Sequence[Device
     listener : receives the sentence.
     """
     trained = (request.training_folder / CARD).is_file()
-    if request.finetune_s if trained else request.train_time and request.data.name == "folder":
+    if request.trains_alone if trained else request.train_time and request.data.name == "folder":
         listener.say(expected_time(request, space_of(request), searches))
 
 
@@ -63,19 +62,20 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
     with cpu_threads(request.threads):
         seconds = _seconds_an_evaluation(space, sizes.get("train", 0), sizes.get("validation", 0))
     evaluating = evaluations * seconds
-    compared = bool(baseline_names(request.baselines))
-    if request.baselines == AUTO:
-        compared = (compared and reads_photographs(space)) or request.model is not None or (folder / GIVEN).is_file()
-    comparing = sum(_can_compare(devices, request) for devices in searches) if compared else 0
-    baselines = comparing * SHARE * (training + request.finetune_s)
-    tuning = len(searches) * request.finetune_s
+    given = (folder / GIVEN).is_file() if trained else request.model is not None
+    limited = request.limits["latency"] is not None
+    comparing = sum(can_be_compared(devices, limited) for devices in searches)
+    comparing *= bool(compared_with(request.baselines, space, given))
+    alone = request.finetune_s(training)
+    baselines = comparing * SHARE * (training + alone)
+    tuning = len(searches) * alone
     parts = [] if trained else [f"{show_duration(training)} of training"]
     parts.append(f"up to {show_duration(evaluating)} for {evaluations} evaluations of subnets")
     if baselines:
         parts.append(f"{show_duration(baselines)} for baselines to compare with (baselines=none leaves them out)")
     if tuning:
-        alone = "the chosen network" if len(searches) == 1 else f"each of the {len(searches)} chosen networks"
-        parts.append(f"{show_duration(tuning)} to train {alone} alone")
+        each = "the chosen network" if len(searches) == 1 else f"each of the {len(searches)} chosen networks"
+        parts.append(f"{show_duration(tuning)} to train {each} alone")
     total = (0.0 if trained else training) + evaluating + baselines + tuning
     # With a trained supernet, evaluations and baselines of earlier searches are used again; so are those of a search
     # by the next one.
@@ -84,11 +84,6 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
         f"this will take {most} {show_duration(total)}: {', '.join(parts)}; measuring the device and reading the "
         "images come on top"
     )
-
-
-def _can_compare(devices: Sequence[Device], request: SearchRequest) -> bool:
-    """Whether the network for these devices is compared with baselines, where there are some."""
-    return len(devices) == 1 and (devices[0].can_measure or request.limits["latency"] is None)
 
 
 def _seconds_an_evaluation(space: SearchSpace, images: int, validation: int) -> float:

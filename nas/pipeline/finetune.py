@@ -25,7 +25,7 @@ from nas.search.result import SearchResult
 from nas.supernet import Subnet
 from nas.training import Finetuning, TrainingDiverged
 from nas.training.checkpoint import going_on_or_anew
-from nas.training.duration import show_duration
+from nas.training.duration import parse_duration, show_duration
 from nas.training.finetune import Finetuned, finetune
 
 FOLDER = "finetuning"
@@ -133,7 +133,8 @@ def finetune_chosen(
     The network that is kept; the record of its training, None where it was not trained; and a sentence on it.
     """
     settings = Finetuning(**usual_finetuning(trained.card, given_network(trained.evaluated.folder)))
-    listener.say(f"training the chosen network alone for {show_duration(request.finetune_s)}")
+    length = request.finetune_length(trained.card.get("seconds", 0.0))
+    listener.say(f"training the chosen network alone for {show_duration(parse_duration(length))}")
     give_back()
     work = partial(
         finetune,
@@ -146,7 +147,7 @@ def finetune_chosen(
         device=request.accelerator,
         threads=request.threads,
         folder=folder / FOLDER,
-        train_time=request.finetune_time,
+        train_time=length,
         listener=listener,
     )
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.pipeline.devices import named_devices, names_of
+from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.request import SearchRequest, latency_limits
 from nas.pipeline.same_search import refuse_other_search
@@ -48,12 +49,14 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
 
     Returns
     -------
-    An outcome for each device, in the order they were named. All tasks are prepared before anything is trained.
+    An outcome for each device, in the order they were named. All tasks are prepared before anything is trained; the
+    time for that counts for each of them.
 
     Raises
     ------
     ValueError : something asked for cannot work whatever the device.
     """
+    together = Elapsed(folder)
     devices = named_devices(request, listener)
     limits = latency_limits(request.limits["latency"], names_of(devices))
     budgets = {name: request.budget_of(limit) for name, limit in limits.items()}
@@ -74,12 +77,17 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
             tasks[device.name] = task
         except EXPECTED as error:
             failed(device.name, error)
-    trained = get_supernet(request, listener) if tasks else None
+    trained = None
+    if tasks:
+        with together:
+            trained = get_supernet(request, listener)
+    shared = together.seconds
     for name, task in tasks.items():
         assert trained is not None
         listener.say(f"device {name}")
         try:
-            result = run_task(request, task, trained, folder / name, listener, command)
+            with Elapsed(folder / name, shared) as elapsed:
+                result = run_task(request, task, trained, folder / name, elapsed, listener, command)
             outcomes[name] = Outcome(name, folder / name, result)
         except EXPECTED as error:
             failed(name, error)

@@ -22,8 +22,8 @@ from search_spaces.settings import SpaceSettings
 LEAST_SIDE = 96
 """Images whose shorter side has at least as many pixels are photographs."""
 TRAIN_TIME = "8min"
-ALONE = 0.6
-"""Share of the training's length for which the chosen network is then trained alone."""
+ALONE = "60%"
+"""Of what the training took, for which the chosen network is then trained alone."""
 EVALUATIONS, FINALISTS, ROUNDS = 24, 5, 3
 """An evaluation takes seconds here: fewer of them, near the budget."""
 CHOSEN_BY_HAND = {"space", "recipe", "model", "weights", "init", "supernet", "former"}
@@ -38,8 +38,9 @@ R = TypeVar("R", bound=TrainRequest)
 def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, Any] | None = None) -> tuple[R, str]:
     """The request with what is usual for photographs, and a sentence that says so; as it is for other images.
 
-    Given weights get the recipe that adapts them, whatever the images. The chosen network is trained alone at the end,
-    also that of a supernet which was trained so before: that brought 3 to 7 points of test accuracy
+    Given weights get the recipe that adapts them, whatever the images, and on photographs the usual length of training.
+    The chosen network is trained alone at the end, also that of a supernet which was trained so before: that brought 3
+    to 7 points of test accuracy
     (experiments/photographs, experiments/adopted). A space that is named is kept; where it is the one that trained
     weights are at hand for, photographs start from these, and for other images it is said how to.
 
@@ -58,9 +59,12 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
         return _as_its_supernet(request, typed)
     chosen = CHOSEN_BY_HAND & {"space" if key == "space.name" else key for key in typed}
     if request.starts_trained:
-        if "recipe" not in chosen:
-            request = _then_alone(replace(request, recipe=adapting(request.init, recipe)))
-        return (_with_few_evaluations(request, typed) if _side(request) else request), ""
+        by_hand = "recipe" in chosen
+        made = request if by_hand else replace(request, recipe=adapting(request.init, recipe))
+        if not (side := _side(request)):
+            return (_then_alone(made) if made.train_time else made), ""
+        made = _then_alone(_with_few_evaluations(made if by_hand else _with_usual_length(made, recipe), typed))
+        return made, f"photographs ({side} px), recipe {made.recipe.name}: {_length(made)}; otherwise: {_other(made)}"
     card = pretrained(DEFAULT)
     named = "space" in chosen and request.space.name == card.space
     chosen -= {"space"} if named else set()
@@ -81,16 +85,11 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
         )
     changed: dict[str, Any] = {"init": DEFAULT, "space": _with_options(request, card)}
     changed["recipe"] = adapting(DEFAULT, recipe)
-    if request.train_time is None and "epochs" not in (recipe or {}):
-        changed["train_time"] = TRAIN_TIME
-    made = _then_alone(_with_few_evaluations(replace(request, **changed), typed))
-    length = f"{made.train_time} of training" if made.train_time else f"{made.recipe.epochs:g} passes over the images"
-    if isinstance(made, SearchRequest) and made.finetune_s:
-        length += f" and {show_duration(made.finetune_s)} of the chosen network alone"
+    made = _then_alone(_with_few_evaluations(_with_usual_length(replace(request, **changed), recipe), typed))
     otherwise = f"recipe={request.recipe.name}" if named else f"--space {SpaceSettings().name}"
     return made, (
         f"photographs ({side} px): starts from {card.title}, elastic in resolution, width and depth, recipe "
-        f"{made.recipe.name}, {length}; otherwise: --train-time 30min, --resolution 160, --model NETWORK, or "
+        f"{made.recipe.name}, {_length(made)}; otherwise: --train-time 30min, --resolution 160, --model NETWORK, or "
         f"{otherwise} from random weights"
     )
 
@@ -133,16 +132,34 @@ def _with_few_evaluations(request: R, typed: Collection[str]) -> R:
     return replace(request, **{name: value for name, value in usual.items() if name not in typed})
 
 
+def _with_usual_length(request: R, recipe: Mapping[str, Any] | None) -> R:
+    """With the usual length of training, where none was given."""
+    given = request.train_time is not None or "epochs" in (recipe or {})
+    return request if given else replace(request, train_time=TRAIN_TIME)
+
+
 def _then_alone(request: R) -> R:
-    """With the chosen network trained alone at the end, where the training has a stated length."""
-    if not isinstance(request, SearchRequest) or request.finetune_time is not None or request.train_time is None:
+    """With the chosen network trained alone at the end, unless it was said for how long."""
+    if not isinstance(request, SearchRequest) or request.finetune_time is not None:
         return request
-    return replace(request, finetune_time=_alone(parse_duration(request.train_time)))
+    return replace(request, finetune_time=ALONE)
 
 
-def _alone(seconds: float) -> str:
-    """How long the chosen network is trained alone where the supernet was trained for so long."""
-    return f"{max(1, round(ALONE * seconds))}s"
+def _length(request: TrainRequest) -> str:
+    """How long is trained, in words."""
+    timed = None if request.train_time is None else parse_duration(request.train_time)
+    said = f"{request.recipe.epochs:g} passes over the images" if timed is None else f"{request.train_time} of training"
+    if not isinstance(request, SearchRequest) or not request.trains_alone:
+        return said
+    if timed is not None:
+        return f"{said} and {show_duration(request.finetune_s(timed))} of the chosen network alone"
+    return f"{said}, then the chosen network alone, {request.finetune_time}"
+
+
+def _other(request: TrainRequest) -> str:
+    """What else may be typed of the length."""
+    alone = isinstance(request, SearchRequest) and request.trains_alone
+    return "--train-time 30min" + (", --finetune-time none" if alone else "")
 
 
 def _as_its_supernet(request: R, typed: Collection[str]) -> tuple[R, str]:
@@ -156,10 +173,11 @@ def _as_its_supernet(request: R, typed: Collection[str]) -> tuple[R, str]:
         return request, ""
     made, sentence = request, ""
     if request.finetune_time is None and "seconds" in card:
-        made = replace(request, finetune_time=_alone(card["seconds"]))
+        made = replace(request, finetune_time=ALONE)
         sentence = (
             "the supernet started from trained weights, so the chosen network is trained alone for "
-            f"{show_duration(made.finetune_s)} at the end; otherwise: --finetune-time 2min, or --finetune-time none"
+            f"{show_duration(made.finetune_s(card['seconds']))} at the end; otherwise: --finetune-time 2min, or "
+            "--finetune-time none"
         )
     space = recorded_space(record["space"]["name"], record["space"]["options"], folder / CARD)
     return (_with_few_evaluations(made, typed) if reads_photographs(space) else made), sentence

@@ -19,18 +19,19 @@ from latency_tables.files import atomic_path, read_json, write_text
 from nas.devices import Device
 from nas.devices.learning import KnownLatency, learn_device
 from nas.devices.registry import device_specs
-from nas.devices.runtimes import RUNTIMES
+from nas.devices.runtimes import RUNTIMES, file_precision
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.export.network_file import PRECISIONS
 from nas.pipeline.at_hand import AUTO
 from nas.pipeline.devices import named_devices
+from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.run_folder import SECONDS
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
     Task,
-    Unknown,
     check_reachable,
     get_supernet,
     prepare_task,
@@ -38,13 +39,13 @@ from nas.pipeline.search import (
 )
 from nas.progress import SILENT, Listener
 from nas.search.budget import Budget
-from nas.search.objectives import Objectives
+from nas.search.objectives import EXPONENTS, Objectives, Unknown
 from nas.search.result import OF_AN_ANSWER, SearchResult, forget_answer
 from nas.search.run import MEASUREMENTS
 
 AMOUNTS = "amounts.json"
 """What percentages came to when the search was begun."""
-OF_THE_SEARCH = ("search.json", MEASUREMENTS)
+OF_THE_SEARCH = ("search.json", MEASUREMENTS, SECONDS)
 """Files of a run folder that a killed search goes on from; they stay where they are."""
 
 
@@ -73,6 +74,14 @@ def search_precisions(
     InfeasibleBudget, BudgetMissed : in both precisions.
     ValueError : the device cannot be measured in both precisions, or something else asked for cannot work.
     """
+    with Elapsed(folder) as elapsed:
+        return _better_of_both(request, folder, elapsed, listener, command)
+
+
+def _better_of_both(
+    request: SearchRequest, folder: Path, elapsed: Elapsed, listener: Listener, command: str
+) -> SearchResult:
+    """See `search_precisions`."""
     (named, *others) = named_devices(request, listener)
     if others:
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
@@ -100,20 +109,22 @@ def search_precisions(
     for precision, task in tasks.items():
         listener.say(f"searching in {precision}")
         try:
-            results[precision] = run_task(request, task, trained, folder / precision, listener, command)
+            with Elapsed(folder / precision) as own:
+                results[precision] = run_task(request, task, trained, folder / precision, own, listener, command)
         except BudgetMissed as error:
             failed[precision] = error
     if not results:
         forget_answer(folder)
         raise BudgetMissed(_both(failed))
-    best = max(results, key=lambda precision: _merit(results[precision]))
-    results[best].about.setdefault("notes", []).extend(_rejected(results, best))
+    exponent = EXPONENTS.get(request.objective, 0.0)
+    best = max(results, key=lambda precision: _merit(results[precision], exponent))
+    results[best].about.setdefault("notes", []).extend(_rejected(results, best, exponent))
     rows = [
         {"precision": precision, "device": device.name, "chosen": precision == best}
         | (_found(results[precision]) if precision in results else {"reason": str(failed[precision])})
         for precision, device in devices.items()
     ]
-    return _keep(results[best], rows, folder / best, folder)
+    return _keep(results[best], rows, folder / best, folder, elapsed.seconds)
 
 
 def in_precision(device: Device, precision: str, folder: Path) -> Device:
@@ -159,7 +170,8 @@ def _in_amounts(
             return _of_amounts(budget, amount), {}
     space = space_of(request)
     known = learn_device(device, space, request.samples, request.seed, listener)
-    objectives = Objectives(space, Unknown(), known.predictor, request.confidence, device.spec.precision)
+    precision = file_precision(device.spec.precision)
+    objectives = Objectives(space, Unknown(), known.predictor, request.confidence, precision, batch=device.batch)
     amounts = budget.resolve(objectives.max_net(budget))
     # In the other precision the percentage would be read as one of another max net.
     return _of_amounts(budget, {limit.column: limit.value for limit in amounts.limits}), {device.name: known}
@@ -172,19 +184,26 @@ def _of_amounts(budget: Budget, amount: Mapping[str, float]) -> Budget:
     )
 
 
-def _merit(result: SearchResult) -> tuple[bool, float, float]:
-    """Larger is better: not rejected, then accurate on search-validation, then fast."""
+def _merit(result: SearchResult, exponent: float) -> tuple[bool, float, float]:
+    """Larger is better: not rejected, then accurate on search-validation (see `Objectives.worth`), then fast."""
+    latency_ms = result.measured["latency_ms"] or 0.0
+    weight = latency_ms**exponent if latency_ms else 1.0
+    return result.about["exports"][0]["accepted"], _score(result) * weight, -latency_ms
+
+
+def _score(result: SearchResult) -> float:
+    """Of its first file on search-validation."""
     file = result.about["exports"][0]
-    return file["accepted"], file[file["objective"]], -(result.measured["latency_ms"] or 0.0)
+    return float(file[file["objective"]])
 
 
-def _rejected(results: Mapping[str, SearchResult], best: str) -> list[str]:
-    """What is to be said where a file is more accurate than the `best`, and was rejected."""
-    score = _merit(results[best])[1]
+def _rejected(results: Mapping[str, SearchResult], best: str, exponent: float) -> list[str]:
+    """What is to be said where a file is more accurate than the `best`, would be chosen, and was rejected."""
+    score, least = _score(results[best]), _merit(results[best], exponent)[1]
     said = []
     for precision, result in results.items():
-        accepted, other, _ = _merit(result)
-        if precision != best and not accepted and other > score:
+        (accepted, worth, _), other = _merit(result, exponent), _score(result)
+        if precision != best and not accepted and other > score and worth > least:
             points = 100 * result.about["exports"][0]["accuracy_drop"]
             said.append(
                 f"The best network in {precision} is more accurate on search-validation ({other:.2%} against "
@@ -209,8 +228,8 @@ def _found(result: SearchResult) -> dict[str, Any]:
     }
 
 
-def _keep(result: SearchResult, rows: list[dict[str, Any]], source: Path, folder: Path) -> SearchResult:
-    """Let `folder` be the run folder of `result`, which lies in `source`, with the comparison in its record."""
+def _keep(result: SearchResult, rows: list[dict[str, Any]], source: Path, folder: Path, seconds: float) -> SearchResult:
+    """Let `folder` be the run folder of `result`, which lies in `source`, with comparison and time in its record."""
     from nas.report.html import write_report
 
     better = (result.about.get("baselines") or {}).get("files", {}).values()
@@ -221,7 +240,7 @@ def _keep(result: SearchResult, rows: list[dict[str, Any]], source: Path, folder
         (folder / name).parent.mkdir(exist_ok=True)
         with atomic_path(folder / name) as temporary:
             shutil.copyfile(source / name, temporary)
-    result.about["precisions"] = rows
+    result.about |= {"precisions": rows, "seconds": round(seconds, 1)}
     result.write(folder)
     write_report(folder)
     return result

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.devices import Device
 from nas.evaluation.confusion import majority_remarks, small_split_remarks, unlike_splits_remarks
 from nas.evaluation.trained import TrainedSupernet, given_network
 from nas.pipeline.initial import trained_before_remarks
@@ -111,6 +112,17 @@ def batch_remarks(batch: int, result: SearchResult) -> list[str]:
     latency_ms = result.measured.get(COLUMN)
     known = f": {1e3 * batch / latency_ms:,.0f} images a second as measured" if latency_ms else ""
     return [f"{said}{known}"]
+
+
+def precision_remarks(devices: Sequence[Device]) -> list[str]:
+    """In which precision devices compute files that are in another one."""
+    halved = [device.name for device in devices if device.spec.precision == "float16"]
+    if not halved:
+        return []
+    return [
+        f"The file is in float32, and {' and '.join(halved)} computes it in float16: latencies are those in float16, "
+        "bytes and accuracy those of the file."
+    ]
 
 
 def _comparable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -26,7 +26,7 @@ from nas.search.throughput import as_latency
 from nas.shipped import find_supernet
 from nas.shipped.card import read_card
 from nas.training import Recipe
-from nas.training.duration import parse_duration
+from nas.training.duration import parse_duration, parse_share
 from search_spaces.settings import SpaceSettings
 
 MOST_BATCH = 4096
@@ -139,16 +139,18 @@ class SearchRequest(TrainRequest):
     candidates : networks that a search may evaluate by prediction.
     finalists, rounds : networks measured in a round, and rounds at most.
     format, precision : of the exported files, several with commas between; None for what the device runs, which
-        is exported in any case where it is ONNX or TFLite. Precision ``auto`` is for `nas.pipeline.precisions`.
+        is exported in any case where it is ONNX or TFLite, and ONNX for a device that is not attached and computes
+        in floating point. Precision ``auto`` is for `nas.pipeline.precisions`.
     max_accuracy_drop : points of accuracy on search-validation that an int8 file may lose against float32.
     batch : images an inference takes, when it is measured and in the exported files; None leaves it open in ONNX,
         which is 1 in TFLite and when it is measured.
     device_threads : CPU threads of one inference, where it is not what the device's card says.
     baselines : trained networks that the answer is compared with, fine-tuned and measured in the same session: ``auto``
         for those at hand (photographs only), ``none``, or names with commas between.
-    finetune_time : how long the chosen network is then trained alone, such as ``3min``; what came of it is kept
-        unless it is clearly worse on search-validation. ``none`` does not. None is what is usual: .6 of `train_time`,
-        or of what the training of `supernet` took, where that starts from trained weights, else not.
+    finetune_time : how long the chosen network is then trained alone, such as ``3min``, or ``60%`` of what the training
+        of its supernet took; what came of it is kept unless it is clearly worse on search-validation. ``none`` does
+        not. None is what is usual: ``60%`` where training starts from trained weights on photographs or has a
+        `train_time`, and of a `supernet` that started so, else not.
     former : folder of a finished search; what it learnt answers this one at once, and nothing is measured. Its own
         settings count except for the budget, the confidence and the seed.
     """
@@ -179,7 +181,7 @@ class SearchRequest(TrainRequest):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.finetune_time not in (None, NONE):
+        if self.finetune_time not in (None, NONE) and parse_share(str(self.finetune_time)) is None:
             parse_duration(str(self.finetune_time))
         for name, given in (("model", self.model), ("init", self.init)):
             if given is not None and (self.supernet is not None or self.former is not None):
@@ -193,9 +195,18 @@ class SearchRequest(TrainRequest):
         at_least("threads", self.device_threads, 1)
 
     @property
-    def finetune_s(self) -> float:
-        """Seconds for which the chosen network is trained alone; 0 where it is not."""
-        return 0.0 if self.finetune_time in (None, NONE) else parse_duration(str(self.finetune_time))
+    def trains_alone(self) -> bool:
+        """Whether the chosen network is trained alone."""
+        return self.finetune_time not in (None, NONE)
+
+    def finetune_length(self, training_s: float) -> str:
+        """How long the chosen network is trained alone, where the training of its supernet took `training_s`."""
+        share = parse_share(str(self.finetune_time))
+        return str(self.finetune_time) if share is None else f"{max(1, round(share * training_s))}s"
+
+    def finetune_s(self, training_s: float) -> float:
+        """`finetune_length` in seconds; 0 where it is not trained alone."""
+        return parse_duration(self.finetune_length(training_s)) if self.trains_alone else 0.0
 
     @cached_property
     def training_folder(self) -> Path:

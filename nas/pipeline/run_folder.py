@@ -25,6 +25,8 @@ from nas.training.launched import is_helper, is_one_of_several
 
 LOCK = ".lock"
 OWNER = ".in_use.json"
+SECONDS = "seconds.json"
+"""How long was worked in a run folder; see `nas.pipeline.elapsed`."""
 TRAINING = ("train", "search", "finetune")
 """Verbs whose work several processes may share (the first of them holds the folder), and that can be continued."""
 REFUSALS = (ValueError, InfeasibleBudget, MissingExtra)
@@ -179,7 +181,7 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
 def remove_if_unused(folder: Path, above: Iterable[Path]) -> None:
     """Remove a run folder in which nothing was made, and those `above` it, made for it, that are empty then."""
     with suppress(OSError):
-        if {path.name for path in folder.iterdir()} <= {SETTINGS_FILE, LOCK, OWNER, "multirun.yaml"}:
+        if {path.name for path in folder.iterdir()} <= {SETTINGS_FILE, LOCK, OWNER, SECONDS, "multirun.yaml"}:
             shutil.rmtree(folder)
             for each in above:
                 each.rmdir()  # raises where it holds something

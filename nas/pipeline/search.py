@@ -7,9 +7,8 @@ device or for several that share it is `search`; a network for each of several d
 `nas.pipeline.fleet.search_fleet`, made of the same three steps.
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import isnan
 from pathlib import Path
@@ -18,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 from latency_tables.files import last_part
 from nas.devices import Device
 from nas.devices.learning import KnownLatency, learn_device
+from nas.devices.runtimes import file_precision
 from nas.errors import Failure
 from nas.export.network_file import FileKind, check_formats
 from nas.memory import give_back
-from nas.pipeline.devices import file_kinds_of, named_devices, names_of, one_or_each
+from nas.pipeline.devices import file_kinds_of, named_devices, names_of, not_written, one_or_each
+from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.images import why_anew
@@ -31,8 +32,8 @@ from nas.pipeline.same_search import origin, refuse_other_search, settings_of, t
 from nas.progress import SILENT, Listener, counted
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
 from nas.search.budget import Budget
-from nas.search.feasibility import Feasibility, check_feasibility
-from nas.search.objectives import EXPONENTS, Objectives, accuracy_of
+from nas.search.feasibility import Feasibility, check_feasibility, too_wide
+from nas.search.objectives import EXPONENTS, Objectives, Unknown, accuracy_of
 from nas.search.result import SearchResult
 from nas.search.run import MEASUREMENTS, run_search
 from nas.search.throughput import check_batch
@@ -40,7 +41,7 @@ from nas.search.warm_start import save_run
 from nas.shipped import CARD
 from nas.shipped.card import read_card
 from predictors.accuracy import MIN_OBSERVATIONS
-from search_spaces import Population, SearchSpace
+from search_spaces import SearchSpace
 from search_spaces.traced import TracedSpace
 
 if TYPE_CHECKING:
@@ -59,7 +60,6 @@ class Task:
     budget : parsed; see `Budget.parse`.
     feasibility : of the budget in `space`, with the budget resolved.
     kinds : of the files to export, those that the devices run first.
-    began : `time.perf_counter()` when work on it began.
     """
 
     devices: Sequence[Device]
@@ -68,7 +68,6 @@ class Task:
     budget: Budget
     feasibility: Feasibility
     kinds: Sequence[FileKind]
-    began: float = field(default_factory=time.perf_counter)
 
     @property
     def name(self) -> str:
@@ -96,15 +95,16 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     BudgetMissed : no finalist kept it when measured.
     ValueError : something asked for cannot work.
     """
-    devices = named_devices(request, listener)
-    limits = latency_limits(request.limits["latency"], names_of(devices))
-    latency = one_or_each(devices, limits)
-    budget = request.budget_of(latency)
-    refuse_other_search(request, devices, budget, folder)
-    say_expected_time(request, [devices], listener)
-    task = prepare_task(request, devices, budget, listener)
-    check_reachable(devices, folder)
-    return run_task(request, task, get_supernet(request, listener), folder, listener, command)
+    with Elapsed(folder) as elapsed:
+        devices = named_devices(request, listener)
+        limits = latency_limits(request.limits["latency"], names_of(devices))
+        latency = one_or_each(devices, limits)
+        budget = request.budget_of(latency)
+        refuse_other_search(request, devices, budget, folder)
+        say_expected_time(request, [devices], listener)
+        task = prepare_task(request, devices, budget, listener)
+        check_reachable(devices, folder)
+        return run_task(request, task, get_supernet(request, listener), folder, elapsed, listener, command)
 
 
 def prepare_task(
@@ -129,12 +129,12 @@ def prepare_task(
     InfeasibleBudget : no network of the space keeps it.
     ValueError : nothing is known of a device, or a setting cannot work.
     """
-    began = time.perf_counter()
     precisions = {device.spec.precision for device in devices}
     if len(precisions) > 1:
         each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
         raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = file_kinds_of(request, devices), space_of(request)
+    space = space_of(request)
+    kinds = file_kinds_of(request, devices, space)
     # A mistake in these should not wait until a device is measured or a supernet is trained.
     settings_of(request)
     check_formats(space, kinds)
@@ -157,7 +157,9 @@ def prepare_task(
         feasibility = check_feasibility(_costs(request, space, devices, known), resolved, request.seed)
     if budget.limits:
         listener.say(str(feasibility))
-    return Task(devices, known, space, budget, feasibility, kinds, began)
+    for sentence in too_wide(feasibility):
+        listener.say(sentence)
+    return Task(devices, known, space, budget, feasibility, kinds)
 
 
 def check_reachable(devices: Sequence[Device], folder: Path) -> None:
@@ -174,7 +176,15 @@ def _costs(
     predictors = {name: each.predictor for name, each in known.items()}
     latency = one_or_each(devices, predictors)
     exponent = EXPONENTS.get(request.objective, 0.0)
-    return Objectives(space, Unknown(), latency, request.confidence, devices[0].spec.precision, exponent=exponent)
+    return Objectives(
+        space,
+        Unknown(),
+        latency,
+        request.confidence,
+        file_precision(devices[0].spec.precision),
+        exponent=exponent,
+        batch=devices[0].batch,
+    )
 
 
 def get_supernet(request: SearchRequest, listener: Listener = SILENT) -> "TrainedSupernet":
@@ -211,6 +221,7 @@ def run_task(
     task: Task,
     trained: "TrainedSupernet",
     folder: Path,
+    elapsed: Elapsed,
     listener: Listener = SILENT,
     command: str = "",
 ) -> SearchResult:
@@ -219,7 +230,14 @@ def run_task(
     from nas.pipeline.baselines import compare
     from nas.pipeline.deploy import deploy, evaluate_exported, measure_exported
     from nas.pipeline.finetune import finetune_chosen
-    from nas.pipeline.remarks import batch_remarks, data_remarks, file_remarks, given_remarks, objective_remarks
+    from nas.pipeline.remarks import (
+        batch_remarks,
+        data_remarks,
+        file_remarks,
+        given_remarks,
+        objective_remarks,
+        precision_remarks,
+    )
     from nas.report.html import write_report
 
     devices = task.devices
@@ -277,7 +295,7 @@ def run_task(
         result.measured["accuracy"] = None if isnan(known) else known
     subnet, finetuning = trained.subnet(result.genotype), None
     about_tuning = []
-    if request.finetune_s:
+    if request.trains_alone:
         subnet, finetuning, sentence = finetune_chosen(request, trained, subnet, folder, listener)
         about_tuning = [sentence]
     listener.say("exporting")
@@ -321,6 +339,9 @@ def run_task(
             *about_baselines,
             *objective_remarks(request.objective),
             *batch_remarks(devices[0].batch, result),
+            *precision_remarks(devices),
+            *too_wide(feasibility),
+            *not_written(devices, task.kinds, trained.space),
             *trained.about_classes(),
             *about_data,
             *file_remarks(deployed["exports"], trained.data.classes, devices[0].batch),
@@ -330,7 +351,7 @@ def run_task(
         "baselines": baselines,
         "finetuning": finetuning,
         **deployed,
-        "seconds": round(time.perf_counter() - task.began, 1),
+        "seconds": round(elapsed.seconds, 1),
     }
     facts = {
         "device": task.name,
@@ -342,11 +363,3 @@ def run_task(
     result.write(folder)  # last: whoever finds the verdict finds all that it speaks of
     write_report(folder)
     return result
-
-
-class Unknown:
-    """Takes the place of the accuracy predictor while only costs are of interest."""
-
-    def predict(self, population: Population, return_std: bool = False) -> Any:
-        """Never called."""
-        raise NotImplementedError

@@ -17,6 +17,8 @@ from nas.supernet import Supernet
 from nas.training import train
 from nas.training.checkpoint import FILE as CHECKPOINT
 from nas.training.classifier import fit_classifier
+from nas.training.duration import show_duration
+from nas.training.launched import is_helper
 
 
 def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SILENT) -> Path:
@@ -66,7 +68,7 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
     recipe = request.recipe
     if request.init is not None:  # the weights say whether they have these matrices
         recipe = replace(recipe, kernel_transform=supernet.kernel_transform)
-    train(
+    trained = train(
         supernet,
         images,
         recipe,
@@ -79,6 +81,8 @@ def train_supernet(request: TrainRequest, folder: Path, listener: Listener = SIL
         train_time=request.train_time,
         listener=listener,
     )
+    if not is_helper():
+        listener.say(f"trained in {show_duration(trained.seconds)}")
     return folder
 
 

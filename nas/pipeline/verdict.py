@@ -45,20 +45,40 @@ class Judged:
         return f"{self.name} at {self.resolution} px"
 
 
-def verdict(chosen: Mapping[str, Any], latency_ms: float | None, judged: Sequence[Judged]) -> str:
+def best_of(judged: Sequence[Judged], latency_ms: float | None, exponent: float = 0.0) -> tuple[Judged | None, float]:
+    """The best of those that keep the budget, None where none does, and its accuracy as it counts.
+
+    Parameters
+    ----------
+    latency_ms : of the chosen network, in the same session.
+    exponent : of the latency in what a network is worth (see `nas.search.objectives.EXPONENTS`): the accuracy of the
+        others is multiplied by ``(their latency / latency_ms) ** exponent``.
+    """
+
+    def counted(other: Judged) -> float:
+        if not exponent or other.latency_ms is None or latency_ms is None:
+            return other.accuracy
+        return float(other.accuracy * (other.latency_ms / latency_ms) ** exponent)
+
+    best = max((b for b in judged if b.keeps_budget), key=counted, default=None)
+    return best, 0.0 if best is None else counted(best)
+
+
+def verdict(
+    chosen: Mapping[str, Any], latency_ms: float | None, judged: Sequence[Judged], exponent: float = 0.0
+) -> str:
     """A sentence: which network is the better choice, by how much, and how sure that is.
 
     Parameters
     ----------
     chosen : ``accuracy``, ``test_accuracy`` and ``seconds`` of training of the chosen network.
     latency_ms : its latency, in the session that measured the others.
-    judged : those that it is compared with.
+    judged, exponent : those that it is compared with; see `best_of`.
     """
-    allowed = [b for b in judged if b.keeps_budget]
-    if not allowed:
+    best, counts = best_of(judged, latency_ms, exponent)
+    if best is None:
         return "No baseline keeps the budget."
-    best = max(allowed, key=lambda b: b.accuracy)
-    points, error = 100 * (chosen["accuracy"] - best.accuracy), 100 * best.difference_error
+    points, error = 100 * (chosen["accuracy"] - counts), 100 * best.difference_error
     on_test = 100 * (chosen["test_accuracy"] - best.test_accuracy)
     facts = [
         f"test {chosen['test_accuracy']:.1%} against {best.test_accuracy:.1%}, {on_test:+.1f} ± "
@@ -69,6 +89,8 @@ def verdict(chosen: Mapping[str, Any], latency_ms: float | None, judged: Sequenc
     facts.append(
         f"fine-tuned for {show_duration(best.seconds)}, this one trained for {show_duration(chosen['seconds'])}"
     )
+    if exponent:
+        facts.append(f"accuracies count times (latency / limit)^{exponent:g}")
     exported = " It is exported as well." if points < 0 else ""
     chose = "search-validation (the images that chose the network)"
     if abs(points) < 2 * error:

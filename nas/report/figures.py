@@ -112,10 +112,10 @@ def finalists_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
 
 @default_style()
 def convergence_figure(run: SearchRun, theme: Theme = LIGHT) -> Figure:
-    """The best predicted accuracy within the budget after so many evaluations."""
+    """The best predicted accuracy within the budget after so many candidates."""
     figure, axes = canvas(theme, (7.6, 2.7))
     axes.plot(
-        run.convergence["evaluations"],
+        run.convergence["candidates"],
         run.convergence["predicted_accuracy"] * 100,
         color=theme.front,
         linewidth=2,

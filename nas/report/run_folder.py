@@ -64,7 +64,12 @@ class SearchRun:
             numbers_or_nothing=measured,
             optional=[LOSS],
         )
-        convergence = _table(folder / files["convergence"], ["evaluations"], numbers_or_nothing=["predicted_accuracy"])
+        convergence = _table(
+            folder / files["convergence"],
+            ["candidates"],
+            numbers_or_nothing=["predicted_accuracy"],
+            earlier={"evaluations": "candidates"},
+        )
         return cls(record, front, cloud, finalists, convergence)
 
     @property
@@ -130,10 +135,12 @@ def _table(
     text: list[str] | None = None,
     numbers_or_nothing: list[str] | None = None,
     optional: list[str] | None = None,
+    earlier: dict[str, str] | None = None,
 ) -> pd.DataFrame:
     """A CSV file with at least these columns; `numbers` are finite, `numbers_or_nothing` may be empty.
 
-    `optional` ones too, and where one is missing it is empty: earlier searches did not write it.
+    `optional` ones may be empty too, and where one is missing it is empty: earlier searches did not write it. What
+    those named otherwise gets today's name, by `earlier`.
 
     Raises
     ------
@@ -144,6 +151,7 @@ def _table(
         table = pd.read_csv(StringIO(content))
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"{path} is not a table: {' '.join(str(error).split())}") from error
+    table = table.rename(columns={old: new for old, new in (earlier or {}).items() if new not in table})
     for name in optional or []:
         if name not in table:
             table[name] = np.nan

@@ -253,7 +253,7 @@ def run_section(run: SearchRun, folder: Path) -> Section:
         ("space", f"{record['space']['name']}, {record['space']['size']:.3g} networks"),
         ("device", record["device"] or "none"),
         ("chosen by", run.accuracy_name),
-        ("networks predicted", f"{record['evaluations']:,} in {record['search_seconds']:.2f} s of search"),
+        ("networks predicted", f"{record['candidates']:,} in {record['search_seconds']:.2f} s of search"),
         ("rounds of finalists", str(record["rounds"])),
     ]
     if record.get("data"):

@@ -58,7 +58,7 @@ def subline(record: SearchRecord) -> str:
     device = f" on {record['device']}" if record["device"] else ""
     return (
         f"Chosen from {record['space']['size']:.3g} networks of {record['space']['name']}{device}; "
-        f"{record['evaluations']:,} of them were predicted."
+        f"{record['candidates']:,} of them were predicted."
     )
 
 
@@ -104,7 +104,11 @@ def notes(run: SearchRun) -> list[str]:
         )
     else:
         said.append("The test split was not used.")
-    said.append("MACs, parameters and bytes are computed from the layers, for one image; batch-norm counts as folded.")
+    batch = record.get("batch") or 1
+    several = "" if batch == 1 else f", but for the peak activation memory, which is that of {batch} images"
+    said.append(
+        f"MACs, parameters and bytes are computed from the layers, for one image{several}; batch-norm counts as folded."
+    )
     return said
 
 

@@ -109,6 +109,17 @@ def check_feasibility(objectives: Objectives, budget: Budget, seed: int = 0) -> 
     return Feasibility(budget, offers, np.stack([together, *cheapest]))
 
 
+def too_wide(feasibility: Feasibility) -> list[str]:
+    """A sentence for each limit that even the largest network is below: it decides nothing."""
+    return [
+        f"The limit of {limit.shown(limit.value)} on {limit.title} decides nothing: the largest network needs "
+        f"{limit.shown(float(row['max_net']), round_up=True)}. A smaller limit does, like --{limit.metric.flag} 60%; "
+        "larger networks come with a larger --resolution or another --space (`nas spaces` lists them)."
+        for limit, row in zip(feasibility.budget.limits, feasibility.rows, strict=True)
+        if row["max_net"] < limit.value
+    ]
+
+
 def descend(
     space: SearchSpace, cost: Callable[[Population], NDArray[np.float64]], start: Population
 ) -> tuple[Population, float]:

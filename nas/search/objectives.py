@@ -25,10 +25,24 @@ class Predictor(Protocol):
         """The mean, shape (n,), and with `return_std` also its standard deviation, shape (n,)."""
 
 
+class Unknown:
+    """Takes the place of a predictor of accuracy that is yet to be learnt, where only costs are of interest."""
+
+    def predict(self, population: Population, return_std: bool = False) -> Any:
+        """Refused.
+
+        Raises
+        ------
+        NotImplementedError : always.
+        """
+        raise NotImplementedError
+
+
 ACCURACIES = ("accuracy", "balanced_accuracy")
 """What accuracy is: the share of correct images, or the mean of the classes' recalls."""
 FAR_OVER = 1e6
 """Times a limit: what a network that is cut off from the image is said to cost; by how much it is over, without one."""
+PEAK = "peak_activation_bytes"
 MNAS = "mnas"
 OBJECTIVES = (*ACCURACIES, MNAS)
 """What a network may be chosen by within the budget: an accuracy, or MnasNet's ``accuracy (latency / limit)^-0.07``."""
@@ -78,6 +92,7 @@ class Objectives:
     confidence : chance with which a network shall keep a latency budget.
     precision : of weights and activations, for the costs in bytes.
     exponent : of the latency in what a network is worth; 0 where accuracy alone decides. See `worth`.
+    batch : images of an inference, whose activations are in memory together.
 
     Attributes
     ----------
@@ -96,6 +111,7 @@ class Objectives:
     precision: str = "float32"
     latency_scale: dict[Latency, float] = field(default_factory=dict)
     exponent: float = 0.0
+    batch: int = 1
 
     def __post_init__(self) -> None:
         check_confidence(self.confidence)
@@ -139,12 +155,16 @@ class Objectives:
                 mean, std = self.predicted_latency(population, limit.latency)
                 costs[limit.key] = mean + NormalDist().inv_cdf(self.confidence) * std
             else:
-                paper = paper or self.space.costs(population, self.precision)._asdict()
+                paper = paper or self.on_paper(population)
                 costs[limit.key] = _column(paper[limit.metric.key])
         connected = self.space.connected(population)
         if connected.all():
             return costs
         return {limit.key: np.where(connected, costs[limit.key], FAR_OVER * limit.value) for limit in budget.limits}
+
+    def on_paper(self, population: Population) -> dict[str, NDArray[np.int64]]:
+        """Costs on paper, each (n,); see `costs_at_batch`."""
+        return costs_at_batch(self.space, population, self.precision, self.batch)
 
     def worth(self, population: Population, budget: Budget) -> NDArray[np.float64]:
         """What networks are chosen by within `budget`, (n,), more is better: the predicted accuracy.
@@ -229,6 +249,14 @@ class FrontScore:
     def violations(self, population: Population) -> NDArray[np.float64]:
         """How far over each limit, > 0 means violated; see `BudgetScore.violations`."""
         return BudgetScore(self.predicted, self.budget).violations(population)
+
+
+def costs_at_batch(
+    space: SearchSpace, population: Population, precision: str, batch: int
+) -> dict[str, NDArray[np.int64]]:
+    """Costs on paper, each (n,): the peak of the activations of `batch` images together, all else of one."""
+    costs = space.costs(population, precision)._asdict()
+    return costs | {PEAK: batch * costs[PEAK]}
 
 
 def _column(values: Any) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired
 
 from annotated_types import Ge, Le
-from pydantic import ConfigDict
+from pydantic import AliasChoices, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from latency_tables.files import InnerPath, PlainName, plain_name, read_json
@@ -229,7 +229,7 @@ class SearchRecord(TypedDict):
     costs: Costs
     budgets: list[BudgetRecord]
     feasibility: list[FeasibilityRecord]
-    evaluations: Count
+    candidates: Annotated[Count, Field(validation_alias=AliasChoices("candidates", "evaluations"))]  # as it was called
     rounds: Count
     search_seconds: float
     versions: dict[str, str]

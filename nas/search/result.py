@@ -2,7 +2,7 @@
 
 ``result.json`` holds the chosen network; ``pareto.csv`` the front, ``cloud.csv`` random networks for comparison,
 ``finalists.csv`` predicted and measured figures side by side, ``convergence.csv`` the best accuracy known
-after so many evaluations. Accuracies are fractions, latencies milliseconds.
+after so many candidates. Accuracies are fractions, latencies milliseconds.
 """
 
 import json
@@ -55,6 +55,7 @@ class SearchResult:
         ``paper``) and met.
     feasibility : the table of min, middle and max net, as records.
     latency_breakdown : what each part of the network adds to its predicted latency; see `nas.search.latency_breakdown`.
+    candidates : networks that were evaluated by prediction.
     front, cloud, finalists, convergence : tables; see the files of the same names.
     about : further facts for the record, ready for JSON. The report shows: test_accuracy (a fraction) and test_images
         (how many); labelled (False where no accuracy could be judged); exports (of each file, what
@@ -75,7 +76,7 @@ class SearchResult:
     costs: dict[str, int]
     budgets: list[dict[str, Any]]
     feasibility: list[dict[str, Any]]
-    evaluations: int
+    candidates: int
     rounds: int
     search_seconds: float
     versions: dict[str, str]
@@ -170,7 +171,7 @@ def assemble(
         costs=costs,
         budgets=budget.judged(predicted, measured, costs, missed=verdict.status == "missed"),
         feasibility=feasibility.rows,
-        evaluations=sum(map(len, archives)),
+        candidates=sum(map(len, archives)),
         rounds=verdict.rounds,
         search_seconds=round(seconds, 3),
         versions=_versions(),
@@ -181,7 +182,7 @@ def assemble(
         proof=verdict.proof,
         latency_breakdown=latency_breakdown(objectives, genotype),
         # What is minimised where latency counts too is no accuracy.
-        convergence=pd.DataFrame(searches[0].convergence(), columns=["evaluations", "predicted_accuracy"]).assign(
+        convergence=pd.DataFrame(searches[0].convergence(), columns=["candidates", "predicted_accuracy"]).assign(
             predicted_accuracy=lambda t: (
                 -t["predicted_accuracy"].where(np.isfinite(t["predicted_accuracy"]) & (objectives.exponent == 0))
             )

@@ -60,6 +60,7 @@ class _State(TypedDict):
     precision: Literal["float32", "float16", "int8"]
     latency_scale: dict[str, Annotated[float, Gt(0)]]
     exponent: NotRequired[Annotated[float, Ge(-10), Le(0)]]
+    batch: NotRequired[Annotated[int, Ge(1)]]
     latencies: dict[str, Literal["profile", "operators"]]
     devices: dict[PlainName, list[str]]
     about: _About
@@ -146,6 +147,7 @@ def save_run(
         "precision": objectives.precision,
         "latency_scale": {key.column(): scale for key, scale in objectives.latency_scale.items()},
         "exponent": objectives.exponent,
+        "batch": objectives.batch,
         "latencies": kinds,
         "devices": {name: list(others) for name, others in devices.items()},
         "about": dict(about),
@@ -191,6 +193,7 @@ def load_run(folder: Path) -> PreviousRun:
         state["precision"],
         {key: state["latency_scale"][key.column()] for key in latencies_of(state["latency_scale"])},
         state.get("exponent", 0.0),
+        state.get("batch", 1),
     )
     finalists = _rows(folder / "finalists.csv")
     names = [row["architecture"] for row in [*_rows(folder / "pareto.csv"), *finalists]]
@@ -272,7 +275,7 @@ def answer_from(previous: PreviousRun, budget: Budget, seed: int = 0) -> Answer:
         predicted |= {key.column("chance"): chance}
         columns = [key.column(name) for name in ("latency_ms", "p10_ms", "p90_ms")]
         measured |= {column: known.get(column) for column in columns}
-    costs = {key: int(value[0]) for key, value in space.costs(row, objectives.precision)._asdict().items()}
+    costs = {key: int(value[0]) for key, value in objectives.on_paper(row).items()}
     return Answer(name, row[0], "met" if met else "predicted", predicted, measured, costs, budget)
 
 

@@ -27,6 +27,21 @@ def parse_duration(text: str) -> float:
     return seconds
 
 
+def parse_share(text: str) -> float | None:
+    """The share that a percentage such as ``60%`` is; None where the text is none.
+
+    Raises
+    ------
+    ValueError : it is not above 0, or above 1,000.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", text.strip())
+    if found is None:
+        return None
+    if not 0 < float(found[1]) <= 1000:
+        raise ValueError(f"a percentage of a length of time must be above 0 and at most 1000%, got {text!r}")
+    return float(found[1]) / 100
+
+
 def show_duration(seconds: float) -> str:
     """A length of time in its two largest units: ``45 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if seconds < 10:

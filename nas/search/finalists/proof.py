@@ -381,4 +381,4 @@ def describe(objectives: Objectives, population: Population, number: int = 0) ->
     for key in objectives.latencies:
         mean, std = objectives.predicted_latency(population, key)
         table |= {key.column("predicted_latency_ms"): mean, key.column("predicted_latency_std_ms"): std}
-    return pd.DataFrame(table | objectives.space.costs(population, objectives.precision)._asdict())
+    return pd.DataFrame(table | objectives.on_paper(population))

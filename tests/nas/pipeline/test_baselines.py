@@ -13,16 +13,18 @@ import torch
 import nas
 from nas.data import DataSettings, load_data
 from nas.devices import get_device
+from nas.devices.runtimes import file_precision
 from nas.devices.transport import DeviceUnavailable
 from nas.evaluation.confusion import Confusion
 from nas.export.network_file import FileKind
-from nas.pipeline import at_hand, baselines
+from nas.pipeline import at_hand, baselines, compared
 from nas.pipeline.at_hand import baseline_names, weights_at_hand
 from nas.pipeline.baselines import compare
 from nas.pipeline.check import check_search
+from nas.pipeline.compared import GIVEN_NETWORK, compared_with
 from nas.pipeline.deploy import predictions_as_file
 from nas.pipeline.request import SearchRequest
-from nas.pipeline.verdict import Judged, verdict
+from nas.pipeline.verdict import Judged, best_of, verdict
 from nas.progress import Listener
 from nas.search.budget import Budget
 from nas.supernet import Subnet, Supernet
@@ -103,6 +105,33 @@ def test_a_small_difference_may_be_chance() -> None:
     assert said.startswith("No clear difference from a plain mobilenet_v2 at 96 px: +0.1 ± 0.4 points")
 
 
+def test_with_mnas_a_slower_baseline_has_to_be_more_accurate() -> None:
+    slow = replace(PLAIN, latency_ms=3.0, accuracy=0.86)
+    best, counts = best_of([slow], 1.5, -0.07)
+    assert best is slow
+    assert counts == pytest.approx(0.86 * 2**-0.07)
+    said = verdict(chosen(0.85), 1.5, [slow], -0.07)
+    assert said.startswith("3.1 ± 0.4 points better than a plain mobilenet_v2")
+    assert "accuracies count times (latency / limit)^-0.07" in said
+    assert "exported" not in said
+    assert verdict(chosen(0.85), 1.5, [slow]).startswith("A plain mobilenet_v2")
+    assert best_of([slow, PLAIN], 1.5, -1.0)[0] is PLAIN
+    assert best_of([replace(slow, keeps_budget=False)], 1.5) == (None, 0.0)
+
+
+def test_who_is_compared_is_one_rule(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compared, "baseline_names", lambda asked: ["a", "b", "c"] if asked == "auto" else ["a"])
+    traced = {sides: get_space("mobilenet_v3", resolutions=sides) for sides in ((32,), (32, 64))}
+    monkeypatch.setattr(compared, "TracedSpace", type(traced[32, 64]))
+    photographs = get_space("mobilenet_v3", resolutions=(128, 224))
+    assert compared_with("auto", photographs, False) == ["a", "b", "c"]
+    assert compared_with("auto", photographs, True) == [GIVEN_NETWORK, "a", "b"]
+    assert compared_with("auto", traced[32, 64], True) == [GIVEN_NETWORK]
+    assert compared_with("auto", traced[32, 64], False) == []
+    assert compared_with("auto", traced[(32,)], True) == []
+    assert compared_with("a", traced[(32,)], True) == ["a"]
+
+
 def test_no_baseline_within_the_budget_is_said() -> None:
     assert verdict(chosen(0.8), 1.5, [replace(PLAIN, keeps_budget=False)]) == "No baseline keeps the budget."
 
@@ -148,7 +177,7 @@ def test_files_of_a_better_baseline_are_those_that_were_asked_for(
     candidate = SimpleNamespace(name="plain", data=None)
     made = SimpleNamespace(make=lambda *_: candidate)
     for name, stands_in in {
-        "baseline_names": lambda _: ["plain"],
+        "compared_with": lambda *_: ["plain"],
         "Candidate": made,
         "_largest_within": lambda *_: [96],
         "_finetuned": lambda *_: (SimpleNamespace(), 5.0),
@@ -243,8 +272,14 @@ def test_baselines_are_measured_and_counted_as_the_device_runs_them(
 
     assert largest(latency="20ms") == [16]
     assert largest(latency="15ms") == [None]
-    size = int(space.costs(space.max[None], precision).weight_bytes[0])
+    costs = space.costs(space.max[None], file_precision(precision))
+    size, peak = int(costs.weight_bytes[0]), int(costs.peak_activation_bytes[0])
     assert largest(size=f"{size}B") == [24]
+    assert largest(memory=f"{peak}B") == [24]
+    several: Any = SimpleNamespace(spec=device.spec, batch=8)
+    for limits, kept in (({"memory": 8 * peak}, True), ({"memory": 8 * peak - 1}, False), ({"size": size}, True)):
+        budget = Budget.parse(**{name: f"{limit}B" for name, limit in limits.items()})
+        assert baselines._keeps(space, space.max, None, budget, several) == kept
 
 
 def test_a_baseline_is_trained_anew_for_another_time_and_read_back_for_the_same(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from nas.cli.console import track
 from nas.data import DataSettings, ImageData, load_data, prepare
 from nas.devices import Device
 from nas.devices.protocol import Measurement, Protocol
+from nas.devices.runtimes import file_kind
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable
 from nas.evaluation import evaluate_on_test
@@ -169,6 +170,23 @@ def test_what_the_search_measured_is_the_latency_of_its_own_file(trained: Traine
     far = Device(DeviceSpec("board", transport="ssh", host="nowhere"))
     facts = deploy(trained, subnet, tmp_path, kinds, max_accuracy_drop=1, device=far, known=known)
     assert ["latency" in record for record in facts["exports"]] == [True, False]
+
+
+def test_a_device_that_computes_in_float16_is_given_the_file_that_ships_and_measures_it_so(
+    trained: TrainedSupernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device, asked = shelf("openvino", "float16"), []
+    assert file_kind("openvino", "float16") == FLOAT
+    measure_exported(trained, device, track)(trained.space.min[None])
+    model = onnx.load_model_from_string(device.seen["finalist0.onnx"])
+    assert "architecture" in {entry.key for entry in model.metadata_props}  # with its trained weights
+    monkeypatch.setattr(device, "under", lambda spec, folder: asked.append(spec.precision) or device)
+    subnet = trained.subnet(trained.space.min)
+    deploy(trained, subnet, tmp_path, [FLOAT], device=device)
+    assert asked == ["float16"]
+    known = {"accuracy": 0.5, "latency_ms": 123.0, "p10_ms": 120.0, "p90_ms": 130.0}
+    facts = deploy(trained, subnet, tmp_path, [FLOAT], device=device, known=known)
+    assert facts["exports"][0]["latency"]["latency_ms"] == 123.0
 
 
 def test_files_that_cannot_be_measured_are_not_lost(

@@ -78,8 +78,7 @@ def test_the_time_of_several_searches_counts_each(
 ) -> None:
     timed: list[tuple[int, int]] = []
     monkeypatch.setattr(expected_time, "_seconds_an_evaluation", lambda space, *sizes: timed.append(sizes) or 1.0)
-    monkeypatch.setattr(expected_time, "reads_photographs", lambda space: True)
-    monkeypatch.setattr(expected_time, "baseline_names", lambda asked: ["some_net"])
+    monkeypatch.setattr(expected_time, "compared_with", lambda *_: ["some_net"])
     request = replace(
         request_,
         data=pictures(tmp_path / "images"),

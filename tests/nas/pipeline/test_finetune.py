@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nas.data.settings import DataSettings
 from nas.errors import TooShort
 from nas.pipeline import finetune as module
 from nas.pipeline.check import check_search
@@ -58,3 +59,15 @@ def test_a_supernet_that_names_no_recipe_is_refused_before_the_search(tmp_path: 
     check_search(SearchRequest(supernet=str(tmp_path)))
     with pytest.raises(ValueError, match="by which recipe it was trained, .* type --finetune-time none"):
         check_search(SearchRequest(supernet=str(tmp_path), finetune_time="1s"))
+
+
+def test_a_share_of_a_training_of_unknown_length_is_refused_before_the_search(tmp_path: Path) -> None:
+    card = json.loads((find_supernet("cifar10") / CARD).read_text())
+    del card["card"]["seconds"]
+    images = DataSettings()  # their own are not here
+    (tmp_path / CARD).write_text(json.dumps(card))
+    with pytest.raises(ValueError, match="how long it was trained, .* type --finetune-time 2min"):
+        check_search(SearchRequest(supernet=str(tmp_path), finetune_time="60%", moved_data=images))
+    for typed in ("0%", "2000%"):
+        with pytest.raises(ValueError, match="above 0 and at most 1000%"):
+            SearchRequest(finetune_time=typed)

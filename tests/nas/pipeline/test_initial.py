@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from nas.shipped.pretrained import pretrained
 from nas.supernet import Supernet, load_supernet, save_supernet
 from nas.training.classifier import fit_classifier
 from search_spaces import get_space
+
+TRAINED = SimpleNamespace(seconds=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +77,10 @@ def test_images_that_the_weights_were_trained_on_are_counted(
     monkeypatch.setattr("nas.pipeline.train.fit_classifier", lambda *_, **__: None)
     images: list[ImageData] = []
 
-    def no_training(network: Supernet, data: ImageData, *_: object, about: dict[str, Any], **more: object) -> None:
+    def no_training(network: Supernet, data: ImageData, *_: object, about: dict[str, Any], **more: object) -> Any:
         images.append(data)
         written.update(about)
+        return TRAINED
 
     written = about
     monkeypatch.setattr("nas.pipeline.train.train", no_training)
@@ -145,7 +149,7 @@ def test_a_classifier_for_the_same_classes_is_kept(
         return fit_classifier(*given, device=device, **more)
 
     monkeypatch.setattr("nas.pipeline.train.fit_classifier", fit)
-    monkeypatch.setattr("nas.pipeline.train.train", lambda supernet, *_, **__: begun.append(supernet))
+    monkeypatch.setattr("nas.pipeline.train.train", lambda supernet, *_, **__: begun.append(supernet) or TRAINED)
     train_supernet(request, tmp_path / "new", Listener(told.append))
     kept = classes == ["a", "b"]
     assert torch.equal(begun[0].classifier().weight, before) == kept

@@ -1,6 +1,7 @@
 """The given network as it came: whether its classifier is kept, whether it teaches, and whether it stays the answer."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def test_its_own_classifier_is_kept_and_teaches(weights: Path, digits: ImageData
     told: list[str] = []
     train_supernet(request(weights), tmp_path, Listener(told.append))
     assert any("which is kept; it teaches the max net" in said for said in told)
+    assert re.fullmatch(r"trained in [\d.]+ (s|min).*", told[-1])
     facts = subnet_metadata(tmp_path / GIVEN)
     assert facts["own_classifier"]
     assert facts["accuracy"] > 0.5

@@ -41,7 +41,7 @@ def folder(root: Path, side: int) -> DataSettings:
 def test_photographs_start_from_trained_weights(tmp_path: Path) -> None:
     made, sentence = with_usual_start(SearchRequest(data=folder(tmp_path / "a", 200)), {"data", "data.root"})
     assert (made.init, made.space.name, made.recipe.name) == ("efficientnet_lite0", "efficientnet_lite0", "adapt")
-    assert (made.train_time, made.finetune_time) == ("8min", "288s")
+    assert (made.train_time, made.finetune_time) == ("8min", "60%")
     assert "8min of training and 4 min 48 s of the chosen network alone" in sentence
     assert made.evaluations == 24
     assert "EfficientNet-Lite0" in sentence
@@ -60,7 +60,7 @@ def supernet(folder: Path, recipe: str, side: int = 16, **card: Any) -> str:
 def test_a_supernet_that_was_adapted_has_its_chosen_network_trained_alone(tmp_path: Path) -> None:
     request = SearchRequest(supernet=supernet(tmp_path / "a", "adapt", seconds=480.2))
     made, sentence = with_usual_start(request, {"supernet"})
-    assert made == replace(request, finetune_time="288s")
+    assert made == replace(request, finetune_time="60%")
     assert "trained alone for 4 min 48 s at the end" in sentence
     assert "--finetune-time none" in sentence
     for typed in ("2min", "none"):
@@ -77,7 +77,7 @@ def test_other_supernets_and_those_that_do_not_say_are_searched_as_before(tmp_pa
 
 def test_training_the_chosen_network_alone_is_in_the_expected_time_of_a_trained_supernet(tmp_path: Path) -> None:
     name = supernet(tmp_path / "a", "adapt", seconds=480.0)
-    request = SearchRequest(supernet=name, finetune_time="288s", evaluations=4, finalists=2, rounds=1)
+    request = SearchRequest(supernet=name, finetune_time="60%", evaluations=4, finalists=2, rounds=1)
     space = SpaceSettings(depths=(1, 2), resolutions=(16,)).make()
     said = expected_time(request, space, [[Device(DeviceSpec("board"), folder=tmp_path)]])
     assert said.startswith("this will take up to ")
@@ -114,14 +114,49 @@ def test_weights_named_by_init_are_adapted_at_their_rate(tmp_path: Path) -> None
     assert made.recipe == adapting("efficientnet_lite0")
 
 
+BY_NAME: list[dict[str, Any]] = [{"init": "efficientnet_lite0"}, {"model": "torchvision:mobilenet_v2", "weights": "w"}]
+
+
+@pytest.mark.parametrize("start", BY_NAME)
+def test_trained_weights_that_are_named_are_trained_as_long_as_the_usual_ones(
+    tmp_path: Path, start: dict[str, Any]
+) -> None:
+    data = folder(tmp_path / "a", 200)
+    made, sentence = with_usual_start(SearchRequest(data=data, **start), {"data", *start})
+    assert (made.train_time, made.finetune_time) == ("8min", "60%")
+    assert "8min of training and 4 min 48 s of the chosen network alone" in sentence
+    assert "--finetune-time none" in sentence
+    assert with_usual_start(TrainRequest(data=data, **start), {*start})[0].train_time == "8min"
+
+
+@pytest.mark.parametrize("start", BY_NAME)
+@pytest.mark.parametrize("typed", ["recipe", "recipe.epochs"])
+def test_a_length_in_passes_also_trains_the_chosen_network_alone(
+    tmp_path: Path, start: dict[str, Any], typed: str
+) -> None:
+    request = SearchRequest(data=folder(tmp_path / "a", 200), recipe=load_recipe("adapt"), **start)
+    made, sentence = with_usual_start(request, {*start, typed}, {"epochs": 30} if typed == "recipe.epochs" else {})
+    assert (made.train_time, made.finetune_time) == (None, "60%")
+    assert made.finetune_length(100) == "60s"
+    assert f"{made.recipe.epochs:g} passes over the images, then the chosen network alone, 60%" in sentence
+    timed, _ = with_usual_start(replace(request, train_time="30min"), {*start, typed, "train_time"})
+    assert (timed.train_time, timed.finetune_time) == ("30min", "60%")
+
+
+@pytest.mark.parametrize("start", BY_NAME)
+def test_small_images_keep_the_passes_of_the_recipe(tmp_path: Path, start: dict[str, Any]) -> None:
+    made, sentence = with_usual_start(SearchRequest(data=folder(tmp_path / "a", 64), **start), {*start})
+    assert (made.train_time, made.finetune_time, sentence) == (None, None, "")
+
+
 @needs_weights
 def test_what_was_typed_stays(tmp_path: Path) -> None:
     request = SearchRequest(data=folder(tmp_path / "a", 200), evaluations=50, train_time="3min")
     made, _ = with_usual_start(request, {"evaluations", "train_time", "recipe.epochs"}, {"batch_size": 16})
     assert (made.evaluations, made.train_time, made.recipe.batch_size) == (50, "3min", 16)
-    assert made.finetune_s == 108
+    assert made.finetune_s(180) == 108
     made, sentence = with_usual_start(replace(request, finetune_time="none"), {"train_time"})
-    assert (made.finetune_time, made.finetune_s) == ("none", 0)
+    assert (made.finetune_time, made.finetune_s(180)) == ("none", 0)
     assert "alone" not in sentence
 
 
@@ -198,7 +233,7 @@ def test_a_recipe_that_trains_from_random_weights_says_so_and_what_to_type(tmp_p
     assert made == request
     assert "recipe ofa trains the space mobilenet_v3_small_images from random weights" in sentence
     assert "add --init efficientnet_lite0" in sentence
-    assert with_usual_start(replace(request, init="efficientnet_lite0"), {"recipe", "init"})[1] == ""
+    assert with_usual_start(replace(request, init="efficientnet_lite0"), {"recipe", "init"})[0].recipe == request.recipe
 
 
 @needs_weights

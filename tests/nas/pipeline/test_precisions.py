@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from nas.devices.learning import KnownLatency
 from nas.devices.spec import DeviceSpec
 from nas.errors import BudgetMissed, InfeasibleBudget
 from nas.pipeline import precisions
+from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.precisions import in_precision, search_precisions
 from nas.pipeline.request import Limits, SearchRequest
 from nas.search.budget import Budget
@@ -83,8 +85,16 @@ class Steps:
         return SimpleNamespace(precision=precision, budget=budget, known=self.learn(devices[0]))
 
     def run_task(
-        self, request: SearchRequest, task: Any, trained: Any, folder: Path, listener: Any, command: str
+        self,
+        request: SearchRequest,
+        task: Any,
+        trained: Any,
+        folder: Path,
+        elapsed: Elapsed,
+        listener: Any,
+        command: str,
     ) -> SearchResult:
+        time.sleep(0.06)
         if task.precision in self.missed:
             raise BudgetMissed("measured, and none kept it")
         objectives = Objectives(SPACE, FromMacs(SPACE, 0.1), task.known.predictor, precision=task.precision)
@@ -117,6 +127,7 @@ class Steps:
         (folder / "baselines" / "subnet.onnx").write_text(f"a baseline beside {task.precision}")
         baselines = {"files": {"ONNX float32": "baselines/subnet.onnx"}}
         result.about = {"exports": [file | {"parity": parity}], "command": command, "baselines": baselines}
+        result.about["seconds"] = round(elapsed.seconds, 2)
         result.write(folder)
         return result
 
@@ -151,6 +162,34 @@ def test_the_more_accurate_file_wins_and_both_are_compared(steps: Steps, tmp_pat
     (chosen,) = re.findall(r'<tr class="chosen">(.*?)</tr>', page.partition("Float32 or int8")[2], flags=re.DOTALL)[:1]
     assert "cpu-int8" in chosen
     assert int8["architecture"] in chosen
+
+
+def test_the_time_is_that_of_both_searches_however_often_they_were_stopped(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "refuse_other_search", lambda *_: None)  # these steps are not the pipeline's
+    result = search_precisions(REQUEST, tmp_path)
+    own = [json.loads((tmp_path / each / "result.json").read_text())["seconds"] for each in ("float32", "int8")]
+    assert result.about["seconds"] >= round(sum(own) - 0.05, 1)
+    assert json.loads((tmp_path / "result.json").read_text())["seconds"] == result.about["seconds"]
+    (tmp_path / "seconds.json").write_text('{"seconds": 60.0}')
+    assert search_precisions(REQUEST, tmp_path).about["seconds"] > 60
+
+
+def test_both_precisions_are_judged_by_what_was_asked_for(steps: Steps, tmp_path: Path) -> None:
+    steps.files |= {"float32": (0.90, True), "int8": (0.90, True)}
+    search_precisions(REQUEST, tmp_path / "first")
+    float32, int8 = json.loads((tmp_path / "first" / "result.json").read_text())["precisions"]
+    slower, faster = sorted((float32, int8), key=lambda found: -found["latency_ms"])
+    gain = 1 - (faster["latency_ms"] / slower["latency_ms"]) ** 0.07
+    assert gain > 0
+    steps.files[slower["precision"]] = (0.90 * (1 + gain / 2), True)
+    for objective, chosen in (("accuracy", slower), ("mnas", faster)):
+        search_precisions(replace(REQUEST, objective=objective), tmp_path / objective)
+        found = json.loads((tmp_path / objective / "result.json").read_text())["precisions"]
+        assert [each["precision"] for each in found if each["chosen"]] == [chosen["precision"]]
+    steps.files[slower["precision"]] = (0.90 * (1 + gain / 2), False)
+    assert not search_precisions(replace(REQUEST, objective="mnas"), tmp_path / "rejected").about["notes"]
 
 
 def test_percentages_are_of_one_max_net_for_both(steps: Steps, tmp_path: Path) -> None:

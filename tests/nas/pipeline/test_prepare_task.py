@@ -16,11 +16,13 @@ from nas.devices import Device
 from nas.devices.learning import KnownLatency
 from nas.devices.spec import DeviceSpec
 from nas.devices.transport import DeviceUnavailable, Events, Transport
-from nas.errors import InfeasibleBudget
+from nas.errors import InfeasibleBudget, MissingExtra
+from nas.export.network_file import FileKind
 from nas.pipeline import fleet, precisions
 from nas.pipeline import search as pipeline
-from nas.pipeline.devices import named_devices
+from nas.pipeline.devices import file_kinds_of, named_devices, not_written
 from nas.pipeline.given import space_of
+from nas.pipeline.remarks import precision_remarks
 from nas.pipeline.request import Limits, SearchRequest, where_images_are
 from nas.pipeline.same_search import origin, settings_of
 from nas.pipeline.search import prepare_task
@@ -133,6 +135,66 @@ def test_what_a_file_cannot_hold_is_refused_before_a_device_is_measured(
     with pytest.raises(ValueError, match="GB of weights, and an ONNX or TFLite file holds at most"):
         prepare_task(given, devices, Budget.parse(macs="90%"))
     assert learnt == ["board"]
+
+
+PHONES = [("TFLite", "float32"), ("litert", "float16"), ("litert", "float32")]
+
+
+@pytest.mark.parametrize(("runtime", "precision"), PHONES)
+def test_a_phone_that_is_not_here_gets_its_own_kind_of_file_and_onnx(
+    request_: SearchRequest, runtime: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs the extra tflite")
+    phone = Device(DeviceSpec("phone", transport="none", runtime=runtime, precision=precision))
+    space, onnx, tflite = space_of(request_), FileKind(), FileKind("tflite")
+    kinds = file_kinds_of(request_, [phone], space)
+    assert kinds == [tflite, onnx]
+    assert not not_written([phone], kinds, space)
+    assert file_kinds_of(replace(request_, precision="int8"), [phone], space) == [tflite, FileKind("onnx", "int8")]
+    pooling = space_of(SearchRequest(model=f"{__name__}:averaging", data=DataSettings(resolution=32)))
+    kinds = file_kinds_of(request_, [phone], pooling)
+    assert kinds == [onnx]
+    (said,) = not_written([phone], kinds, pooling)
+    assert said.startswith("phone runs TFLite files, and none was written: layer ")
+    monkeypatch.setattr("nas.export.network_file.find_spec", lambda name: None)
+    assert file_kinds_of(request_, [phone], space) == [onnx]
+    (said,) = not_written([phone], [onnx], space)
+    assert "pip install 'shrinkwrap-nas[tflite]'" in said
+    with pytest.raises(MissingExtra):  # it was asked for
+        file_kinds_of(replace(request_, format="tflite"), [phone], space)
+
+
+def test_bytes_are_those_of_the_file_whatever_the_device_computes_in(
+    request_: SearchRequest, learnt: list[str]
+) -> None:
+    found = {}
+    for precision in ("float32", "float16", "int8"):
+        device = Device(DeviceSpec("board", transport="ssh", host="me@there", runtime="openvino", precision=precision))
+        task = prepare_task(request_, [device], Budget.parse(size="10MB", memory="10MB"))
+        assert task.kinds == [FileKind("onnx", "int8" if precision == "int8" else "float32")]
+        found[precision] = [row["max_net"] for row in task.feasibility.rows]
+        halved = precision_remarks([device])
+        assert bool(halved) == (precision == "float16")
+    assert found["float16"] == found["float32"] > found["int8"]
+    assert precision_remarks([Device(DeviceSpec("a", transport="none", runtime="litert", precision="float16"))])[
+        0
+    ].startswith("The file is in float32, and a computes it in float16: ")
+
+
+def test_a_limit_that_decides_nothing_is_said_before_anything_is_trained(
+    request_: SearchRequest, devices: list[Device], learnt: list[str]
+) -> None:
+    said: list[str] = []
+    prepare_task(request_, devices, Budget.parse(latency="1s", macs="60%"), Listener(said.append))
+    assert said[-1].startswith("The limit of 1000 ms on latency decides nothing: the largest network needs ")
+
+
+def test_memory_is_that_of_all_images_of_a_batch(request_: SearchRequest, learnt: list[str]) -> None:
+    spec, budget = DeviceSpec("board", transport="ssh", host="me@there"), Budget.parse(memory="1GB")
+    one, eight = (
+        prepare_task(request_, [Device(spec, batch=batch)], budget).feasibility.rows[0]["max_net"] for batch in (1, 8)
+    )
+    assert eight == pytest.approx(8 * one)
 
 
 def test_what_is_known_of_a_device_is_not_learnt_again(

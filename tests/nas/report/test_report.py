@@ -270,6 +270,19 @@ def test_held_out_figure_shows_every_network() -> None:
     np.testing.assert_allclose(points, np.stack([measured, measured * 1.05], axis=1))
 
 
+def test_records_that_call_candidates_evaluations_are_read(run_folder: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run_folder, old)
+    record = json.loads((old / "result.json").read_text())
+    assert "evaluations" not in record
+    record["evaluations"] = record.pop("candidates")
+    (old / "result.json").write_text(json.dumps(record))
+    table = (old / "convergence.csv").read_text()
+    (old / "convergence.csv").write_text(table.replace("candidates", "evaluations", 1))
+    assert SearchRun.read(old).record["candidates"] == record["evaluations"]
+    assert SearchRun.read(old).convergence.equals(SearchRun.read(run_folder).convergence)
+
+
 def test_layer_table_adds_up_to_the_paper_costs() -> None:
     genotype = SPACE.sample(1, np.random.default_rng(0))[0]
     layers = layer_table(SPACE, SPACE.format(genotype))

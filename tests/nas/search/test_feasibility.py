@@ -1,3 +1,4 @@
+import re
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ from nas.errors import InfeasibleBudget
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import run_strategy
-from nas.search.feasibility import check_feasibility
+from nas.search.feasibility import check_feasibility, too_wide
 from nas.search.latency import Latency
 from nas.search.objectives import Objectives
 from nas.search.run import SearchSettings, run_search
@@ -123,3 +124,13 @@ def test_a_network_that_is_cut_off_from_the_image_is_in_no_front(budget: Budget)
     assert space.connected(np.stack([space.parse(name) for name in result.front["architecture"]])).all()
     everything = space.sample(2000, np.random.default_rng(0))
     assert len(result.cloud) == space.connected(everything).sum() < 2000
+
+
+def test_a_limit_that_decides_nothing_is_said_with_what_to_type(objectives: Objectives) -> None:
+    budget = Budget.parse(latency="1s", macs="60%", size="100%")
+    found = check_feasibility(objectives, budget)
+    (said,) = too_wide(found)
+    assert re.match(r"The limit of 1,?000 ms on latency decides nothing: the largest network needs .* ms\. ", said)
+    assert "--latency 60%" in said
+    assert "--resolution or another --space" in said
+    assert too_wide(check_feasibility(objectives, Budget.parse(latency="100%", macs="99%"))) == []

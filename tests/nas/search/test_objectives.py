@@ -37,6 +37,14 @@ def test_int8_halves_no_macs_but_quarters_memory(objectives: Objectives) -> None
     assert 4 * int8["peak_activation_bytes"] == full["peak_activation_bytes"]
 
 
+def test_a_batch_needs_the_memory_of_all_its_images(objectives: Objectives) -> None:
+    budget, population = Budget.parse(memory="1MB", size="1MB", macs="10M"), objectives.space.max[None]
+    one, eight = objectives.costs(population, budget), replace(objectives, batch=8).costs(population, budget)
+    assert eight["peak_activation_bytes"] == 8 * one["peak_activation_bytes"]
+    assert (eight["weight_bytes"], eight["macs"]) == (one["weight_bytes"], one["macs"])
+    assert replace(objectives, batch=8).max_net(budget)["peak_activation_bytes"] == eight["peak_activation_bytes"]
+
+
 def test_mnas_weighs_the_accuracy_with_the_latency(objectives: Objectives) -> None:
     population = objectives.space.sample(50, np.random.default_rng(0))
     budget = Budget.parse(latency="3ms", macs="2.3M")
