@@ -29,7 +29,7 @@ from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.errors import Failure
-from nas.pipeline.check import check_evaluated, check_request, check_trained
+from nas.pipeline.check import check_accelerator, check_evaluated, check_request, check_trained
 from nas.pipeline.passwords import hide_passwords
 from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
@@ -127,6 +127,8 @@ class Job:
                 remarks.print(sentence, soft_wrap=True, markup=False)
             if isinstance(settings, SearchRequest):
                 settings = replace(settings, usual_start=sentence)
+        if isinstance(settings, FinetuneConfig):
+            check_accelerator(settings.accelerator)
         if isinstance(settings, FinetuneConfig) and self.recorded is None:
             settings, sentence = as_its_supernet(settings, Path(settings.run), typed)
             remarks.print(sentence, soft_wrap=True, markup=False)

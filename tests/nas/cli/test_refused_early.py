@@ -1,5 +1,6 @@
 """A wrong request is refused before anything is measured or trained, and leaves nothing behind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from nas.cli.main import main
+from nas.data.cifar10 import CLASSES as CIFAR10
+from nas.shipped import CARD, find_supernet
 
 
 def images(root: Path, classes: dict[str, int]) -> Path:
@@ -41,6 +44,28 @@ MISTAKES = [
         "search --init cifar10 --space fbnet --latency 60%",
         "mobilenet_v3_small_images; leave --space fbnet",
     ),
+    ("search --init ./ofa_mbv3_w1.2 --data digits --latency 60%", "ofa_mbv3_w1.2"),
+    ("train --init ./ofa_mbv3_w1.2 --data digits", "ofa_mbv3_w1.2"),
+    ("search --init ./unspaced --data digits --latency 60%", "space is missing"),
+    ("train --init ./unspaced --data digits", "space is missing"),
+    ("search --init ./weightless --data digits --latency 60%", "supernet.safetensors is missing"),
+    ("search --init cifar10 --data digits --latency 60% space.kernels=[3]", "do not fit the space"),
+    (
+        "search --supernet cifar10 --data ./few --latency 60%",
+        "its classes are a, b, those of the training were airplane, automobile, bird, cat, ... (10)",
+    ),
+    ("search --supernet cifar10 --data ./cifar --latency 60%", "it has 30 images, the training had 60,000"),
+    ("search --supernet cifar10 --data digits --latency 60%", "it is data=digits, the training had data=folder"),
+    (
+        "search --supernet cifar10 --data ./cifar --resolution 64 --latency 60%",
+        "--resolution 64 is not what cifar10 was trained with, 32; leave it out",
+    ),
+    (
+        "search --supernet cifar10 --data ./cifar data.seed=3 --latency 60% --precision auto",
+        "data.seed=3 is not what cifar10 was trained with, 0; leave it out",
+    ),
+    ("search --latency 60% accelerator=cuda", "finds no NVIDIA GPU"),
+    ("finetune RUN accelerator=cuda", "finds no NVIDIA GPU"),
     ("search --data ./rare --latency 60%", "class 'b' has 2 images; splitting needs at least 3"),
     ("train --data ./rare", "class 'b' has 2 images; splitting needs at least 3"),
     (
@@ -109,6 +134,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images(home / "few", {"a": 6, "b": 6})
     images(home / "one", {"a": 6})
     images(home / "rare", {"a": 6, "b": 2})
+    images(home / "cifar", dict.fromkeys(CIFAR10, 3))
+    (home / "ofa_mbv3_w1.2").write_text("<html>")
+    card = json.loads((find_supernet("cifar10") / CARD).read_text())
+    for name, left_out in (("weightless", ""), ("unspaced", "space")):
+        (home / name).mkdir()
+        (home / name / CARD).write_text(json.dumps({key: card[key] for key in card if key != left_out}))
     (home / "empty").mkdir()
     (home / "file").touch()
     rows = "r32-k3e2-k3e2-k3e2-k3e2-k3e2,0.8\n"
@@ -128,6 +159,7 @@ def test_refused(
     monkeypatch.setattr("nas.pipeline.search.get_supernet", never)
     monkeypatch.setattr("nas.devices.device.Device._measure", never)
     monkeypatch.setattr("nas.cli.verbs.fit.device_predictor", never)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("sys.argv", ["nas"])
     before = sorted(home.rglob("*"))
     code = main(line.split())

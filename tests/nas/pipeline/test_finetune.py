@@ -54,6 +54,7 @@ def test_what_needs_labels_is_refused_before_the_search(asked: dict[str, str], i
 def test_a_supernet_that_names_no_recipe_is_refused_before_the_search(tmp_path: Path) -> None:
     card = json.loads((find_supernet("cifar10") / CARD).read_text())
     del card["card"]["recipe"]
+    card["card"]["data_settings"] = {"name": "digits"}
     (tmp_path / CARD).write_text(json.dumps(card))
     check_search(SearchRequest(supernet=str(tmp_path)))
     with pytest.raises(ValueError, match="by which recipe it was trained, .* type --finetune-time none"):
