@@ -32,6 +32,7 @@ from nas.pipeline.search import (
     Task,
     Unknown,
     check_reachable,
+    check_task,
     get_supernet,
     prepare_task,
     run_task,
@@ -78,6 +79,7 @@ def search_precisions(
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
     devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}
     request = replace(request, precision=None)
+    _check_on_paper(request, named, devices)
     say_expected_time(request, [[device] for device in devices.values()], listener)
     budget, learnt = _in_amounts(request, named, folder / AMOUNTS, listener)
     tasks: dict[str, Task] = {}
@@ -141,6 +143,21 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     cards = (card for card in device_specs(folder) if replace(card, name=spec.name, aliases=(), chip="") == wanted)
     found = next(cards, replace(wanted, name=f"{spec.name}-{precision}", chip=spec.chip))
     return device.under(found, folder / found.name)
+
+
+def _check_on_paper(request: SearchRequest, named: Device, devices: Mapping[str, Device]) -> None:
+    """Refuse what can be told without the device to work, or to be kept, in neither precision."""
+    budget, space = request.budget_of(request.limits["latency"]), space_of(request)
+    of_named = Objectives(space, Unknown(), None, request.confidence, named.spec.precision)
+    on_paper = budget.on_paper.resolve(of_named.max_net(budget.on_paper))
+    failed: dict[str, InfeasibleBudget] = {}
+    for precision, device in devices.items():
+        try:
+            check_task(request, [device], on_paper)
+        except InfeasibleBudget as error:
+            failed[precision] = error
+    if len(failed) == len(devices):
+        raise InfeasibleBudget(_both(failed))
 
 
 def _in_amounts(

@@ -130,22 +130,8 @@ def prepare_task(
     ValueError : nothing is known of a device, or a setting cannot work.
     """
     began = time.perf_counter()
-    precisions = {device.spec.precision for device in devices}
-    if len(precisions) > 1:
-        each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
-        raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    kinds, space = file_kinds_of(request, devices), space_of(request)
-    # A mistake in these should not wait until a device is measured or a supernet is trained.
-    settings_of(request)
-    check_formats(space, kinds)
-    EvaluationPlan(request.evaluations)
-    if space.size < MIN_OBSERVATIONS:
-        raise ValueError(
-            f"space {space.name} has {counted(space.size, 'network')} with these settings, and a "
-            f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
-        )
-    feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
-    learnt, known = learnt or {}, {}
+    kinds, feasibility = check_task(request, devices, budget)
+    space, learnt, known = space_of(request), learnt or {}, {}
     for device in devices:
         known[device.name] = learnt.get(device.name) or learn_device(
             device, space, request.samples, request.seed, listener
@@ -158,6 +144,37 @@ def prepare_task(
     if budget.limits:
         listener.say(str(feasibility))
     return Task(devices, known, space, budget, feasibility, kinds, began)
+
+
+def check_task(request: SearchRequest, devices: Sequence[Device], budget: Budget) -> tuple[list[FileKind], Feasibility]:
+    """Judge all that is known of a task before a device is measured or a supernet is trained.
+
+    Parameters
+    ----------
+    request, devices, budget : as of `prepare_task`.
+
+    Returns
+    -------
+    The kinds of files to export, and the feasibility of the limits on paper.
+
+    Raises
+    ------
+    InfeasibleBudget, ValueError : as of `prepare_task`.
+    """
+    precisions = {device.spec.precision for device in devices}
+    if len(precisions) > 1:
+        each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
+        raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
+    kinds, space = file_kinds_of(request, devices), space_of(request)
+    settings_of(request)
+    check_formats(space, kinds)
+    EvaluationPlan(request.evaluations)
+    if space.size < MIN_OBSERVATIONS:
+        raise ValueError(
+            f"space {space.name} has {counted(space.size, 'network')} with these settings, and a "
+            f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
+        )
+    return kinds, check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
 
 
 def check_reachable(devices: Sequence[Device], folder: Path) -> None:

@@ -76,6 +76,8 @@ MISTAKES = [
     ("search --from file --latency 60% candidates=10", "leave candidates= out"),
     ("search --data digits --latency 60% --supernet nowhere", "nowhere is no trained supernet"),
     ("search --data digits --latency 60% --format foo", "unknown format 'foo'"),
+    ("search --data digits --latency 60% --precision auto --format foo", "unknown format 'foo'"),
+    ("search --data digits --latency 60% --precision auto --strategy foo", "strategy"),
     ("search --data digits --latency 60% --precision int4", "unknown precision 'int4'"),
     ("search --data ./few --latency 60% --precision int8", "int8 needs at least 16 training images"),
     ("search --data ./few --latency 60% --device cpu-int8", "int8 needs at least 16 training images"),
@@ -156,6 +158,7 @@ def test_refused(
 
     monkeypatch.chdir(home)
     monkeypatch.setattr("nas.pipeline.search.learn_device", never)
+    monkeypatch.setattr("nas.pipeline.precisions.learn_device", never)
     monkeypatch.setattr("nas.pipeline.search.get_supernet", never)
     monkeypatch.setattr("nas.devices.device.Device._measure", never)
     monkeypatch.setattr("nas.cli.verbs.fit.device_predictor", never)
