@@ -62,10 +62,15 @@ def specialise(
     Raises
     ------
     ValueError : `source` is no finished search.
+    MissingExtra : what one of its files needs is not installed.
     TrainingDiverged : a loss was not finite; no network is written then.
     """
     began = perf_counter()
     record = search_record(source)
+    earlier = record["exports"]
+    kinds = [FileKind(export["format"], export["precision"]) for export in earlier]
+    for kind in kinds:
+        kind.require()
     trained = TrainedSupernet.of_search(record)
     trained.data.require_labels("fine-tuning")
     subnet = chosen_network(source, record)
@@ -83,12 +88,11 @@ def specialise(
         train_time=train_time,
         listener=listener,
     )
-    earlier = record["exports"]
     facts = deploy_subnet(
         tuned.subnet,
         trained.data,
         folder,
-        [FileKind(export["format"], export["precision"]) for export in earlier],
+        kinds,
         batch=batch_of(record),
         max_accuracy_drop=max_accuracy_drop,
         objective=objective,

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from nas.errors import TooShort
+from nas.errors import MissingExtra, TooShort
+from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline import finetune as module
 from nas.pipeline.check import check_search
-from nas.pipeline.finetune import finetune_chosen
+from nas.pipeline.finetune import finetune_chosen, specialise
 from nas.pipeline.request import SearchRequest
 from nas.progress import Listener
 from nas.shipped import CARD, find_supernet
-from nas.training import TrainingDiverged
+from nas.training import Finetuning, TrainingDiverged
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,17 @@ def test_a_training_that_fails_leaves_the_network_as_it_was(
     assert kept is subnet
     assert record is None
     assert sentence == said[-1] == f"The chosen network was not trained alone: {error}."
+
+
+def test_an_extra_that_a_file_needs_is_asked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports = [{"format": "onnx", "precision": "float32"}, {"format": "tflite", "precision": "float32"}]
+    monkeypatch.setattr("nas.pipeline.finetune.search_record", lambda source: {"exports": exports})
+    monkeypatch.setattr("nas.export.network_file.find_spec", lambda name: None)
+    monkeypatch.setattr(TrainedSupernet, "of_search", lambda record: pytest.fail("images were read"))
+    with pytest.raises(MissingExtra, match="tflite"):
+        specialise(tmp_path / "search", tmp_path, Finetuning())
 
 
 @pytest.mark.parametrize(
