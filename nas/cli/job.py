@@ -29,7 +29,7 @@ from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.errors import Failure
-from nas.pipeline.check import check_accelerator, check_evaluated, check_request, check_trained
+from nas.pipeline.check import check_accelerator, check_evaluated, check_length, check_request, check_trained
 from nas.pipeline.passwords import hide_passwords
 from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
@@ -115,6 +115,7 @@ class Job:
         if "experiment" in typed:
             name = hydra_config.runtime.choices["experiment"]
             given = dict.fromkeys(sorted(set_by_experiment(name)), f"experiment={name}") | given
+        check_length(given)
         if isinstance(settings, SearchRequest) and settings.supernet is not None:
             if self.recorded is None:
                 check_trained(given, "--supernet")

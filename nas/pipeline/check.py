@@ -55,6 +55,24 @@ def check_trained(given: Mapping[str, str], supernet: str) -> None:
             raise ValueError(f"{supernet} names one that has been trained; leave {typed} out, or {supernet}")
 
 
+def check_length(given: Mapping[str, str]) -> None:
+    """Refuse two lengths of one training, of which the second would change nothing.
+
+    Parameters
+    ----------
+    given : how each setting that was given is typed, by its key.
+
+    Raises
+    ------
+    ValueError : both are among them.
+    """
+    for epochs in ("epochs", "recipe.epochs"):
+        if epochs in given and "train_time" in given:
+            raise ValueError(
+                f"{given['train_time']} and {given[epochs]} both say how long the training is; leave one of them out"
+            )
+
+
 def check_evaluated(request: SearchRequest, given: Mapping[str, str]) -> None:
     """Refuse settings of evaluations where none takes place, as the images of the supernet are not at hand.
 

@@ -67,6 +67,12 @@ MISTAKES = [
     ("search --latency 60% accelerator=cuda", "finds no NVIDIA GPU"),
     ("finetune RUN accelerator=cuda", "finds no NVIDIA GPU"),
     ("search --data ./rare --latency 60%", "class 'b' has 2 images; splitting needs at least 3"),
+    (
+        "search --data digits --latency 60% --train-time 1min recipe.epochs=3",
+        "--train-time and recipe.epochs= both say how long the training is; leave one of them out",
+    ),
+    ("train --data digits --train-time 1min recipe.epochs=3", "both say how long the training is"),
+    ("finetune RUN --train-time 1min epochs=3", "--train-time and epochs= both say how long the training is"),
     ("train --data ./rare", "class 'b' has 2 images; splitting needs at least 3"),
     (
         "search --macs 60% space.depths=[1] space.kernels=[3] space.expansions=[2] space.resolutions=[32]",
@@ -122,6 +128,22 @@ MISTAKES = [
     ("measure --device x --import few.csv --samples 5", "a CSV file is taken whole; leave --samples out"),
     ("train threads=0", "threads must be at least 1"),
     ("train threads=true", "threads"),
+    ("evaluate few random=20000", "random must be at most 10,000, got 20000"),
+    ("measure --device cpu --samples 20000", "samples must be at most 10,000, got 20000"),
+    ("measure --device cpu --batch 5000", "batch must be at most 4,096, got 5000"),
+    *((f"worker --storage sqlite:///x.db idle_s={wrong}", "idle_s") for wrong in ("inf", "nan", "-1", "1e9")),
+    *(
+        (f"{verb} --device {name}", "--device must be a plain name")
+        for verb in ("measure", "fit")
+        for name in ("devices/board.yaml", "192.168.1.20:5555")
+    ),
+    ("search --supernet ./searched --latency 60%", "but a search; its supernet is runs/train/photos"),
+    ("evaluate ./searched", "but a search; its supernet is runs/train/photos"),
+    ("export ./weightless", "but a trained supernet; to search in it, type: nas search --supernet weightless"),
+    ("finetune ./weightless", "but a trained supernet"),
+    ("report ./weightless", "but a trained supernet"),
+    ("search --macs 60% hydra.sweep.dir=x", "hydra.sweep.dir is for the runs of a sweep; add -m"),
+    ("train -m seed=1,2 hydra.sweep.dir=x --out y", "both name the folder of the sweep; leave one out"),
     ("train name=../../evil", "must be a plain name"),
     ("train hydra=null", "refused"),
     ("train +=1", "is not key=value"),
@@ -142,6 +164,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, left_out in (("weightless", ""), ("unspaced", "space")):
         (home / name).mkdir()
         (home / name / CARD).write_text(json.dumps({key: card[key] for key in card if key != left_out}))
+    (home / "searched").mkdir()
+    (home / "searched" / "result.json").write_text('{"supernet": "runs/train/photos"}')
     (home / "empty").mkdir()
     (home / "file").touch()
     rows = "r32-k3e2-k3e2-k3e2-k3e2-k3e2,0.8\n"
