@@ -18,7 +18,7 @@ from nas.pipeline.check import check_evaluated, check_request, check_trained
 from nas.pipeline.photographs import R, with_usual_start
 from nas.pipeline.precisions import search_precisions
 from nas.pipeline.request import Limits, SearchRequest, TrainRequest, moved_images
-from nas.pipeline.run_folder import held_run_folder
+from nas.pipeline.run_folder import held_run_folder, say_folder
 from nas.pipeline.search import search as search_request
 from nas.pipeline.settings import RunSettings
 from nas.progress import PRINTING, Listener
@@ -217,6 +217,7 @@ def train(
     from nas.pipeline.train import train_supernet  # torch
 
     with _run_folder("train", request, out, command) as folder:
+        say_folder(folder, listener)
         return train_supernet(request, folder, listener)
 
 

@@ -19,6 +19,7 @@ from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.export import batch_of, chosen_network, keep_latencies, search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.run_folder import say_folder
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import SILENT, Listener, counted
 from nas.search.result import SearchResult
@@ -75,6 +76,7 @@ def specialise(
     trained.data.require_labels("fine-tuning")
     subnet = chosen_network(source, record)
     objective = trained.evaluated.objective
+    say_folder(folder, listener)
     tuned = finetune(
         subnet,
         teacher_of(subnet, trained, settings),

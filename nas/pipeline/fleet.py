@@ -11,6 +11,7 @@ from nas.errors import BudgetMissed, Failure, InfeasibleBudget
 from nas.pipeline.devices import named_devices, names_of
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import say_folder
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
     Task,
@@ -74,6 +75,8 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
             tasks[device.name] = task
         except EXPECTED as error:
             failed(device.name, error)
+    if tasks:
+        say_folder(folder, listener)
     trained = get_supernet(request, listener) if tasks else None
     for name, task in tasks.items():
         assert trained is not None

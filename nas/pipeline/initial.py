@@ -15,7 +15,7 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from latency_tables.files import read_json
-from nas.shipped import CARD, find_supernet, shipped_supernets
+from nas.shipped import CARD, find_supernet, shipped_supernets, supernet_of_search
 from nas.shipped.card import read_card
 from nas.shipped.pretrained import pretrained, pretrained_names
 from search_spaces import SearchSpace, get_space
@@ -213,6 +213,8 @@ def _find(init: str) -> tuple[str, Path]:
     if path.is_file():
         _once_for_all_space(path)
         return "file", path
+    if (searched := supernet_of_search(path)) is not None:
+        raise ValueError(f"--init {init} is the folder of a search; the weights that it has are --init {searched}")
     names = [*pretrained_names(), *shipped_supernets()]
     raise ValueError(
         f"--init {init} names no trained weights; give {', '.join(names)}, the folder of a finished "

@@ -27,6 +27,7 @@ from nas.pipeline.devices import named_devices
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.run_folder import say_folder
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
     Task,
@@ -97,6 +98,7 @@ def search_precisions(
         write_text(folder / AMOUNTS, json.dumps({limit.column: limit.value for limit in budget.limits}) + "\n")
     for precision in tasks:
         check_reachable([devices[precision]], folder / precision)
+    say_folder(folder, listener)
     trained = get_supernet(request, listener)
     results: dict[str, SearchResult] = {}
     for precision, task in tasks.items():

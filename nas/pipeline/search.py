@@ -26,7 +26,7 @@ from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
-from nas.pipeline.run_folder import in_use
+from nas.pipeline.run_folder import in_use, say_folder
 from nas.pipeline.same_search import origin, refuse_other_search, settings_of, together
 from nas.progress import SILENT, Listener, counted
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
@@ -104,6 +104,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
     say_expected_time(request, [devices], listener)
     task = prepare_task(request, devices, budget, listener)
     check_reachable(devices, folder)
+    say_folder(folder, listener)
     return run_task(request, task, get_supernet(request, listener), folder, listener, command)
 
 

@@ -45,7 +45,7 @@ def find_supernet(given: str | Path) -> Path:
     if str(given) in shipped_supernets():
         return FOLDER / given
     if not (Path(given) / CARD).is_file():
-        if (searched := _supernet_of_search(Path(given))) is not None:
+        if (searched := supernet_of_search(Path(given))) is not None:
             raise ValueError(f"{given} is no trained supernet, but a search; its supernet is {searched}")
         names = ", ".join(shipped_supernets())
         raise ValueError(
@@ -55,7 +55,7 @@ def find_supernet(given: str | Path) -> Path:
     return Path(given)
 
 
-def _supernet_of_search(folder: Path) -> str | None:
+def supernet_of_search(folder: Path) -> str | None:
     """The supernet of the finished search in `folder`; None where there is none."""
     try:
         found = read_json(folder / "result.json", dict[str, Any]).get("supernet")

@@ -138,6 +138,7 @@ MISTAKES = [
         for name in ("devices/board.yaml", "192.168.1.20:5555")
     ),
     ("search --supernet ./searched --latency 60%", "but a search; its supernet is runs/train/photos"),
+    ("train --init ./searched", "the weights that it has are --init runs/train/photos"),
     ("evaluate ./searched", "but a search; its supernet is runs/train/photos"),
     ("export ./weightless", "but a trained supernet; to search in it, type: nas search --supernet weightless"),
     ("finetune ./weightless", "but a trained supernet"),
