@@ -104,7 +104,7 @@ class MeasureConfig:
         check_seed(self.seed)
         check_range("samples", self.samples, 1, MOST["samples"])
         check_range("batch", self.batch, 1, MOST_BATCH)
-        check_range("threads", self.device_threads, 1)
+        check_range("device_threads", self.device_threads, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class FitConfig:
         check_device(self.device)
         check_name(self.name)
         check_range("batch", self.batch, 1, MOST_BATCH)
-        check_range("threads", self.device_threads, 1)
+        check_range("device_threads", self.device_threads, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,11 +94,12 @@ def search(
         EfficientNet-Lite0 (`nas.pipeline.photographs`).
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
+    threads, device_threads : CPU threads of training, and of one inference where it is not what the device's card says.
     evaluations : subnets evaluated at most to fit the accuracy predictor; by default 80, of photographs 24.
     candidates : networks that a search may evaluate by prediction; by default 20,000.
     finalists, rounds : networks measured in a round, and rounds at most; by default 8 and 4, of photographs 5 and 3.
-    device_threads, shared, objective, confidence, samples, strategy, format, precision, max_accuracy_drop, batch, \
-storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
+    shared, objective, confidence, samples, strategy, format, precision, max_accuracy_drop, batch, \
+storage, baselines, finetune_time, seed, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress. By default, sentences are printed to stderr; ``nas.SILENT`` prints
         nothing.

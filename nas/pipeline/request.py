@@ -187,7 +187,7 @@ class SearchRequest(TrainRequest):
         check_confidence(self.confidence)
         for name, most in MOST.items():
             check_range(name, getattr(self, name), 1, most)
-        check_range("threads", self.device_threads, 1)
+        check_range("device_threads", self.device_threads, 1)
 
     @property
     def finetune_s(self) -> float:
