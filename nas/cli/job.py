@@ -29,13 +29,14 @@ from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
 from nas.cli.verb import VERBS
 from nas.errors import Failure
-from nas.pipeline.check import check_accelerator, check_evaluated, check_length, check_request, check_trained
+from nas.pipeline.check import check_accelerator, check_length, check_request
+from nas.pipeline.completed import completed
 from nas.pipeline.passwords import hide_passwords
-from nas.pipeline.photographs import with_usual_start
-from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
+from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
 from nas.pipeline.usual_finetuning import as_its_supernet
+from nas.progress import Listener
 from nas.shipped.conf import set_by_experiment
 
 CODES_FOLDER = "NAS_EXIT_CODES"
@@ -116,18 +117,11 @@ class Job:
             name = hydra_config.runtime.choices["experiment"]
             given = dict.fromkeys(sorted(set_by_experiment(name)), f"experiment={name}") | given
         check_length(given)
-        if isinstance(settings, SearchRequest) and settings.supernet is not None:
-            if self.recorded is None:
-                check_trained(given, "--supernet")
-            settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
-            check_evaluated(settings, given)
-        if isinstance(settings, TrainRequest) and self.recorded is None:
+        if isinstance(settings, TrainRequest):
+            images = call.given_data(plain["data"])
             recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
-            settings, sentence = with_usual_start(settings, given, recipe)
-            if sentence:
-                remarks.print(sentence, soft_wrap=True, markup=False)
-            if isinstance(settings, SearchRequest):
-                settings = replace(settings, usual_start=sentence)
+            told = Listener(say=remarks.print)
+            settings = completed(settings, given, images, recipe, told, recorded=self.recorded is not None)
         if isinstance(settings, FinetuneConfig):
             check_accelerator(settings.accelerator)
         if isinstance(settings, FinetuneConfig) and self.recorded is None:

@@ -77,7 +77,7 @@ def check_same_images(request: SearchRequest, card: RecordedTraining) -> None:
             )
     counts, what = count_images(data), ""
     if data.name != (kind := then.get("name", data.name)):
-        what = f"it is data={data.name}, the training had data={kind}"
+        what = f"it is data={data.name}, the training had data={shown(kind)}"
     elif data.name == "folder":
         classes, known = list(read_layout(str(data.root)).classes), card.get("classes")
         n, images = sum(counts.values()), sum(card.get("data", {}).get("sizes", {}).values())
@@ -94,7 +94,7 @@ def check_same_images(request: SearchRequest, card: RecordedTraining) -> None:
 
 def _as_typed(value: object) -> str:
     """A number, or several in brackets, as text."""
-    return str(list(value) if isinstance(value, tuple) else value).replace(" ", "")
+    return shown(list(value) if isinstance(value, tuple) else value).replace(" ", "")
 
 
 def _listed(names: list[str]) -> str:
