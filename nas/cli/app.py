@@ -51,6 +51,12 @@ def run_verb(verb: Verb, line: CommandLine) -> int:
     try:
         arguments, storages = without_passwords(hydra_arguments(verb, line))
         recorded = recorded_settings(verb, line)
+        if sets(arguments, "hydra.sweep.dir") and not line.multirun:
+            raise ValueError(
+                "hydra.sweep.dir is for the runs of a sweep; add -m, or name the run's folder: --out FOLDER"
+            )
+        if out is not None and sets(arguments, "hydra.sweep.dir"):
+            raise ValueError("--out and hydra.sweep.dir= both name the folder of the sweep; leave one out")
         if out is not None:
             check_writable(out)
         if line.multirun and verb.run_folder and not sets(arguments, "hydra.sweep.dir"):

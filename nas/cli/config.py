@@ -11,11 +11,25 @@ from omegaconf import OmegaConf
 
 from latency_tables.files import last_part, plain_name
 from nas.data.settings import DataSettings
-from nas.pipeline.request import SearchRequest, TrainRequest, at_least, check_files, check_seed, check_work
+from nas.pipeline.request import (
+    MOST,
+    MOST_BATCH,
+    SearchRequest,
+    TrainRequest,
+    check_files,
+    check_range,
+    check_seed,
+    check_work,
+)
 from nas.pipeline.settings import inner_settings, to_plain
 from nas.training import Finetuning
 from nas.training.duration import parse_duration
 from search_spaces.settings import SpaceSettings
+
+MOST_RANDOM = 10_000
+"""Networks to evaluate on test; more take days."""
+LONGEST_IDLE_S = 30 * 24 * 3600
+"""For which a worker waits."""
 
 # The last part of a path, or something else where there is none.
 OmegaConf.register_new_resolver("stem", lambda path, otherwise: otherwise if path is None else last_part(path))
@@ -83,12 +97,14 @@ class MeasureConfig:
     json: bool = False
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         check_name(self.name)
         if self.suggest and self.source is not None:
             raise ValueError("--suggest chooses what to measure, and --import measures nothing; leave one of them out")
         check_seed(self.seed)
-        for name, value in (("samples", self.samples), ("batch", self.batch), ("threads", self.device_threads)):
-            at_least(name, value, 1)
+        check_range("samples", self.samples, 1, MOST["samples"])
+        check_range("batch", self.batch, 1, MOST_BATCH)
+        check_range("device_threads", self.device_threads, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +120,10 @@ class FitConfig:
     json: bool = False
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         check_name(self.name)
-        for name, value in (("batch", self.batch), ("threads", self.device_threads)):
-            at_least(name, value, 1)
+        check_range("batch", self.batch, 1, MOST_BATCH)
+        check_range("device_threads", self.device_threads, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +183,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        at_least("random", self.random, 0)
+        check_range("random", self.random, 0, MOST_RANDOM)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,8 +205,8 @@ class WorkerConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        at_least("threads", self.threads, 1)
-        at_least("idle_s", self.idle_s, 0)
+        check_range("threads", self.threads, 1)
+        check_range("idle_s", self.idle_s, 0, LONGEST_IDLE_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +241,19 @@ SETTINGS: dict[str, Any] = {
 FOUND_OUT = ("moved_data", "usual_start")
 """Settings that follow from others and are not typed."""
 PATHS = ("data.root", "supernet", "weights", "init", "former", "source", "run", "out", "runs")
+
+
+def check_device(name: str) -> None:
+    """Refuse a name of a device that is none.
+
+    Raises
+    ------
+    ValueError : it is not plain.
+    """
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise ValueError(f"--device {error}; `nas devices` lists the names that are known") from None
 
 
 def check_name(name: str) -> None:

@@ -43,7 +43,11 @@ FLAGS = {
         ),
         Flag("batch", "batch", "N", "images an inference takes (default 1)", text=False),
         Flag(
-            "threads", "device_threads", "N", "CPU threads of one inference, where its card says otherwise", text=False
+            "device-threads",
+            "device_threads",
+            "N",
+            "CPU threads of one inference, where its card says otherwise",
+            text=False,
         ),
         Flag("memory", "budget.memory", "512KB|60%", "peak memory of the activations, of all images of --batch"),
         Flag("size", "budget.size", "2MB|60%", "bytes of the weights"),
@@ -231,6 +235,11 @@ def _take(words: list[str], flag: str) -> str:
 def _lookup(name: str, allowed: Sequence[str]) -> Flag:
     if name in allowed:
         return FLAGS[name]
+    if name == "threads":
+        raise ValueError(
+            "--threads may mean two things; type --device-threads N for the CPU threads of one inference, or threads=N "
+            "for those of training"
+        )
     close = difflib.get_close_matches(name, allowed, n=1)
     known = ", ".join(f"--{each}" for each in allowed) or "none here"
     hint = f"did you mean --{close[0]}?" if close else f"known: {known}"

@@ -27,15 +27,16 @@ from nas.cli.console import remarks
 from nas.cli.flags import flag_of
 from nas.cli.outcome import fail, outcome
 from nas.cli.overrides import parse_override
-from nas.cli.settled import start_of
 from nas.cli.verb import VERBS
 from nas.errors import Failure
-from nas.pipeline.check import check_evaluated, check_request, check_trained
+from nas.pipeline.check import check_accelerator, check_length, check_request
+from nas.pipeline.completed import completed
 from nas.pipeline.passwords import hide_passwords
-from nas.pipeline.request import SearchRequest, TrainRequest, moved_images
+from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.pipeline.run_folder import held_run_folder
 from nas.pipeline.settings import RunSettings, from_plain
 from nas.pipeline.usual_finetuning import as_its_supernet
+from nas.progress import Listener
 from nas.shipped.conf import set_by_experiment
 
 CODES_FOLDER = "NAS_EXIT_CODES"
@@ -115,15 +116,14 @@ class Job:
         if "experiment" in typed:
             name = hydra_config.runtime.choices["experiment"]
             given = dict.fromkeys(sorted(set_by_experiment(name)), f"experiment={name}") | given
-        if isinstance(settings, SearchRequest) and settings.supernet is not None:
-            if self.recorded is None:
-                check_trained(given, "--supernet")
-            settings = replace(settings, moved_data=moved_images(settings, call.given_data(plain["data"])))
-            check_evaluated(settings, given)
-        if isinstance(settings, TrainRequest) and self.recorded is None:
-            settings, sentence = start_of(settings, given, typed, plain)
-            if sentence:
-                remarks.print(sentence, soft_wrap=True, markup=False)
+        check_length(given)
+        if isinstance(settings, TrainRequest):
+            images = call.given_data(plain["data"])
+            recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
+            told = Listener(say=remarks.print)
+            settings = completed(settings, given, images, recipe, told, recorded=self.recorded is not None)
+        if isinstance(settings, FinetuneConfig):
+            check_accelerator(settings.accelerator)
         if isinstance(settings, FinetuneConfig) and self.recorded is None:
             settings, sentence = as_its_supernet(settings, Path(settings.run), typed)
             remarks.print(sentence, soft_wrap=True, markup=False)

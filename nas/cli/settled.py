@@ -1,7 +1,6 @@
 """What ``--cfg job`` does not show: settings that follow from the images, or from the supernet, once these are read."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -10,27 +9,9 @@ from omegaconf import OmegaConf
 from nas.cli.config import SETTINGS
 from nas.cli.overrides import parse_override
 from nas.pipeline.photographs import with_usual_start
-from nas.pipeline.request import SearchRequest, TrainRequest
+from nas.pipeline.request import TrainRequest
 from nas.pipeline.settings import by_key, from_plain, to_plain
 from nas.shipped.conf import CONF, set_by_experiment
-
-
-def start_of(settings: Any, given: Collection[str], typed: Collection[str], plain: dict[str, Any]) -> tuple[Any, str]:
-    """The settings of a new training or search with what is usual where nothing was said, and a sentence.
-
-    Parameters
-    ----------
-    given : keys that were typed or that an experiment sets.
-    typed : keys that were typed.
-    plain : what Hydra composed.
-
-    Raises
-    ------
-    ValueError : see `with_usual_start`.
-    """
-    recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
-    made, sentence = with_usual_start(settings, given, recipe)
-    return (replace(made, usual_start=sentence) if isinstance(made, SearchRequest) else made), sentence
 
 
 def what_follows(verb: str, overrides: Sequence[str]) -> str:
@@ -51,11 +32,12 @@ def what_follows(verb: str, overrides: Sequence[str]) -> str:
             return ""
         typed = [parse_override(text).key_or_group for text in overrides]
         given = [*typed, *(set_by_experiment(experiment) if "experiment" in typed else ())]
-        made, sentence = start_of(settings, given, typed, plain)
+        fields = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
+        made, sentence = with_usual_start(settings, given, fields)
     except ValueError:  # that is said when it is run
         return ""
     before, after = (by_key(to_plain(each)) for each in (settings, made))
-    changed = {key: value for key, value in after.items() if before.get(key) != value and key != "usual_start"}
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
     if not changed:
         return ""
     recipe = [f"recipe={changed.pop('recipe.name')}"] if "recipe.name" in changed else []

@@ -192,7 +192,9 @@ def with_threads(spec: DeviceSpec, threads: int) -> DeviceSpec:
     ValueError : it cannot have another.
     """
     if spec.transport == "none":
-        raise ValueError(f"the figures of {spec.name} are published for {spec.threads} threads; leave --threads out")
+        raise ValueError(
+            f"the figures of {spec.name} are published for {spec.threads} threads; leave --device-threads out"
+        )
     if spec.command and "{threads}" not in spec.command:
         raise ValueError(f"the command of {spec.name} sets its threads itself; write {{threads}} in its card")
     return replace(spec, name=f"{_BASE.sub('', spec.name)}-{threads}threads", aliases=(), threads=threads)

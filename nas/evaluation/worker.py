@@ -14,8 +14,6 @@ from nas.evaluation.trained import TrainedSupernet
 from nas.progress import SILENT, Listener
 from nas.signals import Interruption
 
-LONGEST_IDLE_S = 30 * 24 * 3600
-
 
 def work(
     storage: str,
@@ -35,7 +33,7 @@ def work(
     storage : URL of the database.
     supernet : folder of the supernet; by default where the search found it.
     data : settings of its images that are others than at its training, like where they are.
-    idle_s : seconds without work after which the worker ends, at most 30 days.
+    idle_s : seconds without work after which the worker ends.
     listener : is told each accuracy, which searches are left out, and when the database is waited for.
 
     Returns
@@ -44,12 +42,10 @@ def work(
 
     Raises
     ------
-    ValueError : `idle_s` is out of range, the supernet or the images are not those of any search in the storage, or
-        nothing was evaluated because those of each search that had work could not be read.
+    ValueError : the supernet or the images are not those of any search in the storage, or nothing was evaluated because
+        those of each search that had work could not be read.
     Failure : the database does not answer.
     """
-    if not 0 <= idle_s <= LONGEST_IDLE_S:
-        raise ValueError(f"idle_s must be 0 to {LONGEST_IDLE_S} seconds (30 days), got {idle_s:g}")
     database = Database(storage, listener)
     own = None if supernet is None else TrainedSupernet.open(supernet, data)
     there = [queue.supernet for queue in EvaluationQueue.all(database)]

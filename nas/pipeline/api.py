@@ -14,11 +14,11 @@ from nas.errors import BudgetMissed
 from nas.openmp import wait_without_spinning
 from nas.pipeline.arguments import as_called, checked
 from nas.pipeline.at_hand import AUTO
-from nas.pipeline.check import check_evaluated, check_request, check_trained
-from nas.pipeline.photographs import R, with_usual_start
+from nas.pipeline.check import check_request
+from nas.pipeline.completed import completed
 from nas.pipeline.precisions import search_precisions
-from nas.pipeline.request import Limits, SearchRequest, TrainRequest, moved_images
-from nas.pipeline.run_folder import held_run_folder
+from nas.pipeline.request import Limits, SearchRequest, TrainRequest
+from nas.pipeline.run_folder import held_run_folder, say_folder
 from nas.pipeline.search import search as search_request
 from nas.pipeline.settings import RunSettings
 from nas.progress import PRINTING, Listener
@@ -94,11 +94,12 @@ def search(
         EfficientNet-Lite0 (`nas.pipeline.photographs`).
     resolution : side in pixels at which networks read images.
     train_time : how long the training may take, like ``20min``.
+    threads, device_threads : CPU threads of training, and of one inference where it is not what the device's card says.
     evaluations : subnets evaluated at most to fit the accuracy predictor; by default 80, of photographs 24.
     candidates : networks that a search may evaluate by prediction; by default 20,000.
     finalists, rounds : networks measured in a round, and rounds at most; by default 8 and 4, of photographs 5 and 3.
-    device_threads, shared, objective, confidence, samples, strategy, format, precision, max_accuracy_drop, batch, \
-storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
+    shared, objective, confidence, samples, strategy, format, precision, max_accuracy_drop, batch, \
+storage, baselines, finetune_time, seed, accelerator, runs : see `nas.pipeline.request.SearchRequest`.
     out : the run folder; one below `runs` if not given. A killed search called again goes on there.
     listener : receives messages and progress. By default, sentences are printed to stderr; ``nas.SILENT`` prints
         nothing.
@@ -119,16 +120,13 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
     said: dict[str, object] = {"supernet": supernet, "model": model, "init": init, "data": data}
     said |= {"data.resolution": resolution, "space": space, "recipe": recipe, "train_time": train_time}
     supernet = supernet or usual_supernet(name for name, value in said.items() if value is not None)
-    if supernet is not None:
-        asked = {"space": space, "recipe": recipe, "train_time": train_time}
-        check_trained({name: name for name, value in asked.items() if value is not None}, "supernet")
     if isinstance(latency, Mapping):
         latency = ",".join(f"{name}={limit}" for name, limit in latency.items())
     counts = {"evaluations": evaluations, "candidates": candidates, "finalists": finalists, "rounds": rounds}
-    typed: dict[str, Any] = {name: count for name, count in counts.items() if count is not None}
+    asked: dict[str, Any] = {name: count for name, count in counts.items() if count is not None}
     request = SearchRequest(
         **_training(data, space, recipe, resolution),
-        **typed,
+        **asked,
         budget=Limits(latency=latency, memory=memory, size=size, macs=macs, params=params, throughput=throughput),
         device=device,
         supernet=None if supernet is None else os.fspath(supernet),
@@ -154,14 +152,11 @@ storage, baselines, finetune_time, seed, threads, accelerator, runs : see `nas.p
         accelerator=accelerator,
         runs=os.fspath(runs),
     )
-    request = _usual(request, set(typed), space, recipe, listener)
-    if supernet is not None:
-        of_data = request.data.as_dict()
-        known = of_data.keys() if isinstance(data, DataSettings) else {"name", "root"} if data is not None else set()
-        known = known | ({"resolution"} if resolution is not None else set())
-        request = replace(request, moved_data=moved_images(request, {name: of_data[name] for name in known}))
-        of_images = {"evaluations": evaluations, "storage": storage}
-        check_evaluated(request, {name: name for name, value in of_images.items() if value is not None})
+    of_data = request.data.as_dict()
+    known = of_data.keys() if isinstance(data, DataSettings) else {"name", "root"} if data is not None else set()
+    known = known | ({"resolution"} if resolution is not None else set())
+    given = _given(**said | counts | {"supernet": supernet, "storage": storage})
+    request = completed(request, given, {name: of_data[name] for name in known}, {}, listener)
     if "," in device and not shared:
         raise ValueError(
             f"{device} are several devices; give shared=True for one network, or call search once for each of them"
@@ -213,10 +208,12 @@ def train(
         accelerator=accelerator,
         runs=os.fspath(runs),
     )
-    request = _usual(request, set(), space, recipe, listener)
+    given = _given(space=space, recipe=recipe, init=init, model=model)
+    request = completed(request, given, {}, {}, listener)
     from nas.pipeline.train import train_supernet  # torch
 
     with _run_folder("train", request, out, command) as folder:
+        say_folder(folder, listener)
         return train_supernet(request, folder, listener)
 
 
@@ -242,15 +239,9 @@ def _training(
     return made
 
 
-def _usual(request: R, typed: set[str], space: object, recipe: object, listener: Listener) -> R:
-    """With what is usual for photographs where nothing is said of it."""
-    said = {"space": space, "recipe": recipe, "init": request.init, "model": request.model}
-    if isinstance(request, SearchRequest):
-        said["supernet"] = request.supernet
-    request, sentence = with_usual_start(request, typed | {name for name, value in said.items() if value is not None})
-    if sentence:
-        listener.say(sentence)
-    return replace(request, usual_start=sentence) if isinstance(request, SearchRequest) else request
+def _given(**arguments: object) -> dict[str, str]:
+    """The arguments that were given, each typed as its name."""
+    return {name: name for name, value in arguments.items() if value is not None}
 
 
 @contextmanager

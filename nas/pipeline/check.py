@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from latency_tables.writable import RUNS_HINT, check_writable
+from nas.errors import MissingExtra
 from nas.pipeline.at_hand import AUTO, NONE, baseline_names
-from nas.pipeline.given import space_to_train
-from nas.pipeline.images import check_memory, count_images
-from nas.pipeline.initial import initial_space
+from nas.pipeline.given import normalisation, space_to_train
+from nas.pipeline.images import check_memory, check_same_images, count_images
+from nas.pipeline.initial import check_initial, initial_space
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.search.objectives import EXPONENTS, OBJECTIVES, accuracy_of, check_objective
 from nas.shipped import CALIBRATION_IMAGES_FILE, CARD, find_supernet
@@ -34,6 +35,7 @@ def check_request(request: object) -> None:
         check_search(request)
     elif isinstance(request, TrainRequest):
         check_training(request)
+        check_start(request)
 
 
 def check_trained(given: Mapping[str, str], supernet: str) -> None:
@@ -51,6 +53,24 @@ def check_trained(given: Mapping[str, str], supernet: str) -> None:
     for key, typed in given.items():
         if key.partition(".")[0] in ("space", "recipe", "train_time"):
             raise ValueError(f"{supernet} names one that has been trained; leave {typed} out, or {supernet}")
+
+
+def check_length(given: Mapping[str, str]) -> None:
+    """Refuse two lengths of one training, of which the second would change nothing.
+
+    Parameters
+    ----------
+    given : how each setting that was given is typed, by its key.
+
+    Raises
+    ------
+    ValueError : both are among them.
+    """
+    for epochs in ("epochs", "recipe.epochs"):
+        if epochs in given and "train_time" in given:
+            raise ValueError(
+                f"{given['train_time']} and {given[epochs]} both say how long the training is; leave one of them out"
+            )
 
 
 def check_evaluated(request: SearchRequest, given: Mapping[str, str]) -> None:
@@ -85,7 +105,24 @@ def check_training(request: TrainRequest) -> None:
             )
     space = space_to_train(request)
     check_memory(request.data, int(space.resolution(space.max)[0]))
-    if request.accelerator == "cuda":
+    check_accelerator(request.accelerator)
+
+
+def check_start(request: TrainRequest) -> None:
+    """Judge the trained weights that a training starts from; see `check_request`."""
+    if request.init is not None:
+        check_initial(request.init, space_to_train(request))
+        normalisation(request)
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Refuse a GPU where there is none.
+
+    Raises
+    ------
+    ValueError : there is none.
+    """
+    if accelerator == "cuda":
         import torch  # takes seconds, but nothing else knows
 
         if not torch.cuda.is_available():
@@ -108,15 +145,14 @@ def check_search(request: SearchRequest) -> None:
     devices = named_devices(request)
     if request.supernet is None:
         check_training(request)
-        _check_place(request)
+        _check_supernet(request)
         images = count_images(request.data).get("train")
     else:
+        check_accelerator(request.accelerator)
         card = read_card(find_supernet(request.supernet))["card"]
         data = card.get("data")
         images = data.get("sizes", {}).get("train") if data else None
-        if request.moved_data is not None:
-            count_images(request.moved_data)
-        elif _without_images(request):
+        if _without_images(request):
             _refuse_labels(request)
         if request.trains_alone and "recipe" not in card:
             raise ValueError(
@@ -128,6 +164,8 @@ def check_search(request: SearchRequest) -> None:
                 f"{request.supernet} does not say how long it was trained, so --finetune-time {request.finetune_time} "
                 "of that is not known; type --finetune-time 2min"
             )
+        if not _without_images(request):
+            check_same_images(request, card)
     wanted = {device.spec.precision for device in devices}
     wanted |= {"int8"} if request.precision == AUTO else {kind.precision for kind in file_kinds_of(request, devices)}
     from nas.export.network_file import MIN_CALIBRATION_IMAGES
@@ -165,10 +203,12 @@ def _refuse_labels(request: SearchRequest) -> None:
             )
 
 
-def _check_place(request: SearchRequest) -> None:
-    """Refuse to train a supernet that could not be kept; one that is there already is only read."""
+def _check_supernet(request: SearchRequest) -> None:
+    """Refuse to train a supernet that could not be kept, or from weights that are none; one that is there already is
+    only read."""
     try:
         check_writable(Path(request.runs) / "train", RUNS_HINT)
-    except ValueError:
+        check_start(request)
+    except (ValueError, MissingExtra):
         if not (request.training_folder / CARD).is_file():
             raise

@@ -19,6 +19,7 @@ from nas.pipeline.deploy import deploy_subnet
 from nas.pipeline.export import batch_of, chosen_network, keep_latencies, search_record, write_search_record
 from nas.pipeline.remarks import data_remarks, file_remarks
 from nas.pipeline.request import SearchRequest
+from nas.pipeline.run_folder import say_folder
 from nas.pipeline.usual_finetuning import usual_finetuning
 from nas.progress import SILENT, Listener, counted
 from nas.search.result import SearchResult
@@ -62,14 +63,20 @@ def specialise(
     Raises
     ------
     ValueError : `source` is no finished search.
+    MissingExtra : what one of its files needs is not installed.
     TrainingDiverged : a loss was not finite; no network is written then.
     """
     began = perf_counter()
     record = search_record(source)
+    earlier = record["exports"]
+    kinds = [FileKind(export["format"], export["precision"]) for export in earlier]
+    for kind in kinds:
+        kind.require()
     trained = TrainedSupernet.of_search(record)
     trained.data.require_labels("fine-tuning")
     subnet = chosen_network(source, record)
     objective = trained.evaluated.objective
+    say_folder(folder, listener)
     tuned = finetune(
         subnet,
         teacher_of(subnet, trained, settings),
@@ -83,12 +90,11 @@ def specialise(
         train_time=train_time,
         listener=listener,
     )
-    earlier = record["exports"]
     facts = deploy_subnet(
         tuned.subnet,
         trained.data,
         folder,
-        [FileKind(export["format"], export["precision"]) for export in earlier],
+        kinds,
         batch=batch_of(record),
         max_accuracy_drop=max_accuracy_drop,
         objective=objective,

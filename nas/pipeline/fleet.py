@@ -12,6 +12,7 @@ from nas.pipeline.devices import named_devices, names_of
 from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.request import SearchRequest, latency_limits
+from nas.pipeline.run_folder import say_folder
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
     Task,
@@ -79,6 +80,7 @@ def search_fleet(request: SearchRequest, folder: Path, listener: Listener = SILE
             failed(device.name, error)
     trained = None
     if tasks:
+        say_folder(folder, listener)
         with together:
             trained = get_supernet(request, listener)
     shared = together.seconds

@@ -3,18 +3,30 @@
 from math import ceil
 from pathlib import Path
 
+from latency_tables.files import shown
 from nas.data.folder import SplitName, read_layout
 from nas.data.resolution import side_for
 from nas.data.settings import MEMORY_GB, DataSettings
 from nas.data.splits import too_few
 from nas.pipeline.given import space_to_train
 from nas.pipeline.request import SearchRequest
+from nas.progress import counted
 from nas.shipped import CARD
-from nas.shipped.card import read_card
+from nas.shipped.card import RecordedTraining, read_card
 
 CIFAR10_IMAGES = 60_000
 _FOUND = {"resolution", "value_range"}
 """Settings that follow from the images where they are not given."""
+OF_A_TRAINING = {
+    "resolution": "--resolution {}",
+    "validation_fraction": "data.validation_fraction={}",
+    "test_fraction": "data.test_fraction={}",
+    "seed": "data.seed={}",
+    "mean": "data.mean={}",
+    "std": "data.std={}",
+    "value_range": "data.value_range={}",
+}
+"""Settings of images that what a supernet has learnt depends on, and how each is typed."""
 
 
 def count_images(data: DataSettings) -> dict[SplitName, int]:
@@ -42,6 +54,58 @@ def count_images(data: DataSettings) -> dict[SplitName, int]:
         found[split] = sum(max(1, round(fraction * len(of_class))) for of_class in layout.files["train"])
         found["train"] -= found[split]
     return found
+
+
+def check_same_images(request: SearchRequest, card: RecordedTraining) -> None:
+    """Refuse images that a supernet was not trained on, as far as it is told without decoding them.
+
+    Parameters
+    ----------
+    card : of the request's supernet; it may say little.
+
+    Raises
+    ------
+    ValueError : they are others, are read in another way, or are not there.
+    """
+    then, name = card.get("data_settings"), request.supernet
+    if then is None:
+        return
+    data = request.moved_data or DataSettings.from_dict(then)
+    trained = then | {key: value for key, value in card.items() if key in ("mean", "std")}
+    for key, typed in OF_A_TRAINING.items():
+        now = getattr(data, key)
+        now = list(now) if isinstance(now, tuple) else now
+        if now is not None and key in trained and now != trained[key]:
+            raise ValueError(
+                f"{typed.format(_as_typed(now))} is not what {name} was trained with, {_as_typed(trained[key])}; leave "
+                "it out, or leave --supernet out to train with it"
+            )
+    counts, what = count_images(data), ""
+    if data.name != (kind := then.get("name", data.name)):
+        what = f"it is data={data.name}, the training had data={shown(kind)}"
+    elif data.name == "folder":
+        classes, known = list(read_layout(str(data.root)).classes), card.get("classes")
+        n, images = sum(counts.values()), sum(card.get("data", {}).get("sizes", {}).values())
+        if known is not None and classes != known:
+            what = f"its classes are {_listed(classes)}, those of the training were {_listed(known)}"
+        elif n < images:  # some may be left out when they are read, none is added
+            what = f"it has {counted(n, 'image')}, the training had {images:,}"
+    if what:
+        raise ValueError(
+            f"--data {shown(data.root or data.name, 1_000)} does not have the images that {name} was trained on: {what}"
+            "; put those back, or leave --supernet out to train on these"
+        )
+
+
+def _as_typed(value: object) -> str:
+    """A number, or several in brackets, as text."""
+    return shown(value).replace(" ", "")
+
+
+def _listed(names: list[str]) -> str:
+    """The first of some names, and how many there are."""
+    few = ", ".join(shown(name) for name in names[:4])
+    return few if len(names) <= 4 else f"{few}, ... ({len(names)})"
 
 
 def check_memory(data: DataSettings, largest: int) -> None:

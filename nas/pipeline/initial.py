@@ -15,9 +15,11 @@ from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
 from latency_tables.files import read_json
-from nas.shipped import CARD, find_supernet, shipped_supernets
-from nas.shipped.pretrained import Pretrained, pretrained, pretrained_names
+from nas.shipped import CARD, find_supernet, shipped_supernets, supernet_of_search
+from nas.shipped.card import read_card
+from nas.shipped.pretrained import pretrained, pretrained_names
 from search_spaces import SearchSpace, get_space
+from search_spaces.recorded import recorded_space
 
 if TYPE_CHECKING:
     from nas.data import ImageData
@@ -54,7 +56,8 @@ def initial_space(init: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "pretrained":
         return {"name": pretrained(init).space, **options}
     if kind == "run":
-        record = read_json(found / CARD, dict[str, Any])["space"]
+        record = read_card(found)["space"]
+        recorded_space(record["name"], record["options"], found / CARD)
         return {"name": record["name"], **record["options"], **options}
     return {**_once_for_all_space(found), **options}
 
@@ -65,20 +68,30 @@ def initial_digest(init: str) -> str:
     if kind == "pretrained":
         return pretrained(init).sha256
     if kind == "run":
-        return str(read_json(found / CARD, dict[str, Any])["sha256"])
+        return read_card(found)["sha256"]
     with found.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def initial_normalisation(init: str) -> Normalisation:
-    """Mean and standard deviation, by channel, that the weights expect images to be normalised with."""
+    """Mean and standard deviation, by channel, that the weights expect images to be normalised with.
+
+    Raises
+    ------
+    ValueError : the run that they are of does not say it.
+    """
     kind, found = _find(init)
     if kind == "file":
         return IMAGENET_MEAN, IMAGENET_STD
-    card: Pretrained | dict[str, Any] = (
-        pretrained(init) if kind == "pretrained" else read_json(found / CARD, dict[str, Any])["card"]
-    )
-    mean, std = (card.mean, card.std) if isinstance(card, Pretrained) else (card["mean"], card["std"])
+    if kind == "pretrained":
+        return pretrained(init).mean, pretrained(init).std
+    card = read_card(found)["card"]
+    if missing := [name for name in ("mean", "std") if name not in card]:
+        raise ValueError(
+            f"{found / CARD}: card.{missing[0]} is missing, so it is not known how its weights expect images to be "
+            "normalised; give both: data.mean=[.5,.5,.5] data.std=[.5,.5,.5]"
+        )
+    mean, std = card["mean"], card["std"]
     return (mean[0], mean[1], mean[2]), (std[0], std[1], std[2])
 
 
@@ -86,10 +99,28 @@ def initial_classes(init: str) -> list[str] | int | None:
     """The classes of the weights that `init` names; how many there are where their names are not known, None where that
     is not known either."""
     kind, found = _find(init)
-    names: list[str] | None = read_json(found / CARD, dict[str, Any])["card"].get("classes") if kind == "run" else None
+    names = read_card(found)["card"].get("classes") if kind == "run" else None
     if names is not None:
         return names
     return None if kind == "file" else get_space(**initial_space(init, {})).num_classes
+
+
+def check_initial(init: str, space: SearchSpace) -> None:
+    """Refuse weights that are missing, damaged, or do not fit `space`.
+
+    Raises
+    ------
+    ValueError, MissingExtra : as of `initial_supernet`.
+    """
+    if init in pretrained_names() and _shapes(space) == _shapes(get_space(**initial_space(init, {}))):
+        pretrained(init).path()  # its digest is known, so torch, whose import takes seconds, can wait
+    else:
+        initial_supernet(init, space)
+
+
+def _shapes(space: SearchSpace) -> dict[str, Any]:
+    """The options that shapes of weights follow from, the classifier excepted."""
+    return {name: value for name, value in space.options.items() if name not in ("resolutions", "num_classes")}
 
 
 def initial_supernet(init: str, space: SearchSpace, seed: int = 0) -> Supernet:
@@ -182,6 +213,8 @@ def _find(init: str) -> tuple[str, Path]:
     if path.is_file():
         _once_for_all_space(path)
         return "file", path
+    if (searched := supernet_of_search(path)) is not None:
+        raise ValueError(f"--init {init} is the folder of a search; the weights that it has are --init {searched}")
     names = [*pretrained_names(), *shipped_supernets()]
     raise ValueError(
         f"--init {init} names no trained weights; give {', '.join(names)}, the folder of a finished "

@@ -28,11 +28,12 @@ from nas.pipeline.elapsed import Elapsed
 from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.request import SearchRequest
-from nas.pipeline.run_folder import SECONDS
+from nas.pipeline.run_folder import SECONDS, say_folder
 from nas.pipeline.same_search import refuse_other_search
 from nas.pipeline.search import (
     Task,
     check_reachable,
+    check_task,
     get_supernet,
     prepare_task,
     run_task,
@@ -87,6 +88,7 @@ def _better_of_both(
         raise ValueError(f"--precision {AUTO} is for one device, got {request.device}")
     devices = {precision: in_precision(named, precision, Path(request.runs) / "devices") for precision in PRECISIONS}
     request = replace(request, precision=None)
+    _check_on_paper(request, named, devices)
     say_expected_time(request, [[device] for device in devices.values()], listener)
     budget, learnt = _in_amounts(request, named, folder / AMOUNTS, listener)
     tasks: dict[str, Task] = {}
@@ -104,6 +106,7 @@ def _better_of_both(
         write_text(folder / AMOUNTS, json.dumps({limit.column: limit.value for limit in budget.limits}) + "\n")
     for precision in tasks:
         check_reachable([devices[precision]], folder / precision)
+    say_folder(folder, listener)
     trained = get_supernet(request, listener)
     results: dict[str, SearchResult] = {}
     for precision, task in tasks.items():
@@ -152,6 +155,21 @@ def in_precision(device: Device, precision: str, folder: Path) -> Device:
     cards = (card for card in device_specs(folder) if replace(card, name=spec.name, aliases=(), chip="") == wanted)
     found = next(cards, replace(wanted, name=f"{spec.name}-{precision}", chip=spec.chip))
     return device.under(found, folder / found.name)
+
+
+def _check_on_paper(request: SearchRequest, named: Device, devices: Mapping[str, Device]) -> None:
+    """Refuse what can be told without the device to work, or to be kept, in neither precision."""
+    budget, space = request.budget_of(request.limits["latency"]), space_of(request)
+    of_named = Objectives(space, Unknown(), None, request.confidence, named.spec.precision)
+    on_paper = budget.on_paper.resolve(of_named.max_net(budget.on_paper))
+    failed: dict[str, InfeasibleBudget] = {}
+    for precision, device in devices.items():
+        try:
+            check_task(request, [device], on_paper)
+        except InfeasibleBudget as error:
+            failed[precision] = error
+    if len(failed) == len(devices):
+        raise InfeasibleBudget(_both(failed))
 
 
 def _in_amounts(

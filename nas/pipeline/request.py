@@ -188,11 +188,9 @@ class SearchRequest(TrainRequest):
                 raise ValueError(f"--{name} is what a training starts from; leave --supernet and --from out")
         check_files(self.batch, self.max_accuracy_drop)
         check_confidence(self.confidence)
-        for name, least in (("samples", 1), ("evaluations", 1), ("candidates", 1), ("finalists", 1), ("rounds", 1)):
-            at_least(name, getattr(self, name), least)
-            if (value := getattr(self, name)) is not None and value > MOST[name]:
-                raise ValueError(f"{name} must be at most {MOST[name]:,}, got {value}")
-        at_least("threads", self.device_threads, 1)
+        for name, most in MOST.items():
+            check_range(name, getattr(self, name), 1, most)
+        check_range("device_threads", self.device_threads, 1)
 
     @property
     def trains_alone(self) -> bool:
@@ -332,7 +330,7 @@ def check_work(seed: int, threads: int | None, accelerator: str) -> None:
     ValueError : a value that cannot work.
     """
     check_seed(seed)
-    at_least("threads", threads, 1)
+    check_range("threads", threads, 1)
     if accelerator not in ACCELERATORS:
         raise ValueError(f"accelerator must be {', '.join(ACCELERATORS[:-1])} or {ACCELERATORS[-1]}, got {accelerator}")
 
@@ -357,20 +355,20 @@ def check_files(batch: int | None, max_accuracy_drop: float) -> None:
     """
     if not (isfinite(max_accuracy_drop) and max_accuracy_drop >= 0):
         raise ValueError(f"--max-accuracy-drop is in points of accuracy, at least 0, got {max_accuracy_drop:g}")
-    at_least("batch", batch, 1)
-    if batch is not None and batch > MOST_BATCH:
-        raise ValueError(f"batch must be at most {MOST_BATCH:,}, got {batch}")
+    check_range("batch", batch, 1, MOST_BATCH)
 
 
-def at_least(name: str, value: float | None, least: int) -> None:
-    """Refuse a smaller value.
+def check_range(name: str, value: float | None, least: int, most: int | None = None) -> None:
+    """Refuse a value below `least` or above `most`.
 
     Raises
     ------
-    ValueError : it is smaller.
+    ValueError : it is.
     """
     if value is not None and value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
+    if value is not None and most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value}")
 
 
 def latency_limits(typed: str | None, devices: Mapping[str, Collection[str]]) -> dict[str, str | None]:

@@ -178,6 +178,11 @@ def in_use(folder: Path, what: str, *, wait: bool = False, listener: Listener = 
             (folder / LOCK).unlink()
 
 
+def say_folder(folder: Path, listener: Listener) -> None:
+    """Name the folder before the long work, so that a run which is killed can be gone on with."""
+    listener.say(f"run folder {folder}")
+
+
 def remove_if_unused(folder: Path, above: Iterable[Path]) -> None:
     """Remove a run folder in which nothing was made, and those `above` it, made for it, that are empty then."""
     with suppress(OSError):

@@ -27,7 +27,7 @@ from nas.pipeline.expected_time import say_expected_time
 from nas.pipeline.given import space_of
 from nas.pipeline.images import why_anew
 from nas.pipeline.request import SearchRequest, latency_limits, where_images_are
-from nas.pipeline.run_folder import in_use
+from nas.pipeline.run_folder import in_use, say_folder
 from nas.pipeline.same_search import origin, refuse_other_search, settings_of, together
 from nas.progress import SILENT, Listener, counted
 from nas.search.active_learning import EvaluationPlan, learn_accuracy, learn_from
@@ -104,6 +104,7 @@ def search(request: SearchRequest, folder: Path, listener: Listener = SILENT, co
         say_expected_time(request, [devices], listener)
         task = prepare_task(request, devices, budget, listener)
         check_reachable(devices, folder)
+        say_folder(folder, listener)
         return run_task(request, task, get_supernet(request, listener), folder, elapsed, listener, command)
 
 
@@ -129,23 +130,8 @@ def prepare_task(
     InfeasibleBudget : no network of the space keeps it.
     ValueError : nothing is known of a device, or a setting cannot work.
     """
-    precisions = {device.spec.precision for device in devices}
-    if len(precisions) > 1:
-        each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
-        raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
-    space = space_of(request)
-    kinds = file_kinds_of(request, devices, space)
-    # A mistake in these should not wait until a device is measured or a supernet is trained.
-    settings_of(request)
-    check_formats(space, kinds)
-    EvaluationPlan(request.evaluations)
-    if space.size < MIN_OBSERVATIONS:
-        raise ValueError(
-            f"space {space.name} has {counted(space.size, 'network')} with these settings, and a "
-            f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
-        )
-    feasibility = check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
-    learnt, known = learnt or {}, {}
+    kinds, feasibility = check_task(request, devices, budget)
+    space, learnt, known = space_of(request), learnt or {}, {}
     for device in devices:
         known[device.name] = learnt.get(device.name) or learn_device(
             device, space, request.samples, request.seed, listener
@@ -160,6 +146,38 @@ def prepare_task(
     for sentence in too_wide(feasibility):
         listener.say(sentence)
     return Task(devices, known, space, budget, feasibility, kinds)
+
+
+def check_task(request: SearchRequest, devices: Sequence[Device], budget: Budget) -> tuple[list[FileKind], Feasibility]:
+    """Judge all that is known of a task before a device is measured or a supernet is trained.
+
+    Parameters
+    ----------
+    request, devices, budget : as of `prepare_task`.
+
+    Returns
+    -------
+    The kinds of files to export, and the feasibility of the limits on paper.
+
+    Raises
+    ------
+    InfeasibleBudget, ValueError : as of `prepare_task`.
+    """
+    precisions = {device.spec.precision for device in devices}
+    if len(precisions) > 1:
+        each = ", ".join(f"{device.name} {device.spec.precision}" for device in devices)
+        raise ValueError(f"devices share a network of one precision, these run several: {each}; leave some out")
+    space = space_of(request)
+    kinds = file_kinds_of(request, devices, space)
+    settings_of(request)
+    check_formats(space, kinds)
+    EvaluationPlan(request.evaluations)
+    if space.size < MIN_OBSERVATIONS:
+        raise ValueError(
+            f"space {space.name} has {counted(space.size, 'network')} with these settings, and a "
+            f"search needs at least {MIN_OBSERVATIONS}; allow more choices"
+        )
+    return kinds, check_feasibility(_costs(request, space, devices, {}), budget.on_paper, request.seed)
 
 
 def check_reachable(devices: Sequence[Device], folder: Path) -> None:

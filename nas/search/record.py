@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from latency_tables.files import InnerPath, PlainName, plain_name, read_json
 from nas.search.latency import latencies_of
+from nas.shipped import CARD
 
 FILE = "result.json"
 SESSIONS = 3
@@ -270,6 +271,11 @@ def read_record(folder: Path) -> SearchRecord:
     ValueError : `folder` is not that of one, or a field is missing or wrong.
     """
     path = folder / FILE
+    if not path.exists() and (folder / CARD).exists():
+        typed = shlex.join(["nas", "search", "--supernet", str(folder)])
+        raise ValueError(
+            f"{folder} is not the folder of a search, but a trained supernet; to search in it, type: {typed}"
+        )
     if not path.exists():
         begun = (folder / IDENTITY).exists()
         why = f"that search was stopped before its end; {how_to_finish(folder)}" if begun else f"it has no {FILE}"

@@ -7,6 +7,9 @@ torch, so that a name is checked at once.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from latency_tables.files import read_json, shown
 
 FOLDER = Path(__file__).parent
 CARD = "supernet.json"
@@ -42,9 +45,20 @@ def find_supernet(given: str | Path) -> Path:
     if str(given) in shipped_supernets():
         return FOLDER / given
     if not (Path(given) / CARD).is_file():
+        if (searched := supernet_of_search(Path(given))) is not None:
+            raise ValueError(f"{given} is no trained supernet, but a search; its supernet is {searched}")
         names = ", ".join(shipped_supernets())
         raise ValueError(
             f"{given} is no trained supernet; give the folder of a finished `nas train` run"
             + (f", or the name of a shipped one: {names}" if names else "")
         )
     return Path(given)
+
+
+def supernet_of_search(folder: Path) -> str | None:
+    """The supernet of the finished search in `folder`; None where there is none."""
+    try:
+        found = read_json(folder / "result.json", dict[str, Any]).get("supernet")
+    except ValueError:
+        return None
+    return None if found is None else shown(found, 1_000)

@@ -13,14 +13,11 @@ from nas.cli.console import output, remarks, table, track
 from nas.devices import get_device
 from nas.devices.importing import SAMPLES, import_table
 from nas.devices.learning import check_again, describe_need, measure_informative
-from nas.pipeline.request import MOST
 from nas.progress import Listener, counted
 
 
 def run(config: MeasureConfig, call: Call) -> int:
     """Measure, and show what the device's table now holds of the space."""
-    if not 1 <= config.samples <= MOST["samples"]:
-        raise ValueError(f"--samples must be 1 to {MOST['samples']:,}, got {config.samples}")
     if config.again and (config.suggest or config.source is not None):
         raise ValueError(
             f"--again measures networks that are known; leave {'--suggest' if config.suggest else '--import'} out"

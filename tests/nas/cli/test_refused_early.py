@@ -1,5 +1,6 @@
 """A wrong request is refused before anything is measured or trained, and leaves nothing behind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 from PIL import Image
 
 from nas.cli.main import main
+from nas.data.cifar10 import CLASSES as CIFAR10
+from nas.shipped import CARD, find_supernet
 
 
 def images(root: Path, classes: dict[str, int]) -> Path:
@@ -41,7 +44,35 @@ MISTAKES = [
         "search --init cifar10 --space fbnet --latency 60%",
         "mobilenet_v3_small_images; leave --space fbnet",
     ),
+    ("search --init ./ofa_mbv3_w1.2 --data digits --latency 60%", "ofa_mbv3_w1.2"),
+    ("train --init ./ofa_mbv3_w1.2 --data digits", "ofa_mbv3_w1.2"),
+    ("search --init ./unspaced --data digits --latency 60%", "space is missing"),
+    ("train --init ./unspaced --data digits", "space is missing"),
+    ("search --init ./weightless --data digits --latency 60%", "supernet.safetensors is missing"),
+    ("search --init cifar10 --data digits --latency 60% space.kernels=[3]", "do not fit the space"),
+    (
+        "search --supernet cifar10 --data ./few --latency 60%",
+        "its classes are a, b, those of the training were airplane, automobile, bird, cat, ... (10)",
+    ),
+    ("search --supernet cifar10 --data ./cifar --latency 60%", "it has 30 images, the training had 60,000"),
+    ("search --supernet cifar10 --data digits --latency 60%", "it is data=digits, the training had data=folder"),
+    (
+        "search --supernet cifar10 --data ./cifar --resolution 64 --latency 60%",
+        "--resolution 64 is not what cifar10 was trained with, 32; leave it out",
+    ),
+    (
+        "search --supernet cifar10 --data ./cifar data.seed=3 --latency 60% --precision auto",
+        "data.seed=3 is not what cifar10 was trained with, 0; leave it out",
+    ),
+    ("search --latency 60% accelerator=cuda", "finds no NVIDIA GPU"),
+    ("finetune RUN accelerator=cuda", "finds no NVIDIA GPU"),
     ("search --data ./rare --latency 60%", "class 'b' has 2 images; splitting needs at least 3"),
+    (
+        "search --data digits --latency 60% --train-time 1min recipe.epochs=3",
+        "--train-time and recipe.epochs= both say how long the training is; leave one of them out",
+    ),
+    ("train --data digits --train-time 1min recipe.epochs=3", "both say how long the training is"),
+    ("finetune RUN --train-time 1min epochs=3", "--train-time and epochs= both say how long the training is"),
     ("train --data ./rare", "class 'b' has 2 images; splitting needs at least 3"),
     (
         "search --macs 60% space.depths=[1] space.kernels=[3] space.expansions=[2] space.resolutions=[32]",
@@ -51,6 +82,8 @@ MISTAKES = [
     ("search --from file --latency 60% candidates=10", "leave candidates= out"),
     ("search --data digits --latency 60% --supernet nowhere", "nowhere is no trained supernet"),
     ("search --data digits --latency 60% --format foo", "unknown format 'foo'"),
+    ("search --data digits --latency 60% --precision auto --format foo", "unknown format 'foo'"),
+    ("search --data digits --latency 60% --precision auto --strategy foo", "strategy"),
     ("search --data digits --latency 60% --precision int4", "unknown precision 'int4'"),
     ("search --data ./few --latency 60% --precision int8", "int8 needs at least 16 training images"),
     ("search --data ./few --latency 60% --device cpu-int8", "int8 needs at least 16 training images"),
@@ -93,8 +126,28 @@ MISTAKES = [
     ("fit --device cpu --seed 1", "unknown flag --seed"),
     ("measure --device x --import few.csv --suggest", "leave one of them out"),
     ("measure --device x --import few.csv --samples 5", "a CSV file is taken whole; leave --samples out"),
+    ("search --data digits --latency 60% --threads 2", "type --device-threads N for the CPU threads of one inference"),
+    ("train --data digits --threads 2", "or threads=N for those of training"),
+    ("measure --device-threads 0", "device_threads must be at least 1"),
     ("train threads=0", "threads must be at least 1"),
     ("train threads=true", "threads"),
+    ("evaluate few random=20000", "random must be at most 10,000, got 20000"),
+    ("measure --device cpu --samples 20000", "samples must be at most 10,000, got 20000"),
+    ("measure --device cpu --batch 5000", "batch must be at most 4,096, got 5000"),
+    *((f"worker --storage sqlite:///x.db idle_s={wrong}", "idle_s") for wrong in ("inf", "nan", "-1", "1e9")),
+    *(
+        (f"{verb} --device {name}", "--device must be a plain name")
+        for verb in ("measure", "fit")
+        for name in ("devices/board.yaml", "192.168.1.20:5555")
+    ),
+    ("search --supernet ./searched --latency 60%", "but a search; its supernet is runs/train/photos"),
+    ("train --init ./searched", "the weights that it has are --init runs/train/photos"),
+    ("evaluate ./searched", "but a search; its supernet is runs/train/photos"),
+    ("export ./weightless", "but a trained supernet; to search in it, type: nas search --supernet weightless"),
+    ("finetune ./weightless", "but a trained supernet"),
+    ("report ./weightless", "but a trained supernet"),
+    ("search --macs 60% hydra.sweep.dir=x", "hydra.sweep.dir is for the runs of a sweep; add -m"),
+    ("train -m seed=1,2 hydra.sweep.dir=x --out y", "both name the folder of the sweep; leave one out"),
     ("train name=../../evil", "must be a plain name"),
     ("train hydra=null", "refused"),
     ("train +=1", "is not key=value"),
@@ -109,6 +162,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images(home / "few", {"a": 6, "b": 6})
     images(home / "one", {"a": 6})
     images(home / "rare", {"a": 6, "b": 2})
+    images(home / "cifar", dict.fromkeys(CIFAR10, 3))
+    (home / "ofa_mbv3_w1.2").write_text("<html>")
+    card = json.loads((find_supernet("cifar10") / CARD).read_text())
+    for name, left_out in (("weightless", ""), ("unspaced", "space")):
+        (home / name).mkdir()
+        (home / name / CARD).write_text(json.dumps({key: card[key] for key in card if key != left_out}))
+    (home / "searched").mkdir()
+    (home / "searched" / "result.json").write_text('{"supernet": "runs/train/photos"}')
     (home / "empty").mkdir()
     (home / "file").touch()
     rows = "r32-k3e2-k3e2-k3e2-k3e2-k3e2,0.8\n"
@@ -125,9 +186,11 @@ def test_refused(
 
     monkeypatch.chdir(home)
     monkeypatch.setattr("nas.pipeline.search.learn_device", never)
+    monkeypatch.setattr("nas.pipeline.precisions.learn_device", never)
     monkeypatch.setattr("nas.pipeline.search.get_supernet", never)
     monkeypatch.setattr("nas.devices.device.Device._measure", never)
     monkeypatch.setattr("nas.cli.verbs.fit.device_predictor", never)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setattr("sys.argv", ["nas"])
     before = sorted(home.rglob("*"))
     code = main(line.split())

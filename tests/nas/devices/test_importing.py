@@ -177,7 +177,7 @@ def test_batch_and_threads_are_those_of_rows_that_do_not_say_them(tmp_path: Path
     table = import_table([path], "mine", batch=8, threads=4, folder=folder)
     assert (set(table.rows["batch"]), table.card.threads) == ({8}, 4)
     assert len(get_device("mine", folder=folder, batch=8, threads=4).table.known(SPACE)[0]) == 12
-    with pytest.raises(ValueError, match="published for 4 threads; leave --threads out"):
+    with pytest.raises(ValueError, match="published for 4 threads; leave --device-threads out"):
         import_table([path], "mine", threads=2, folder=folder)
     with_column(path, "batch", 1)
     with pytest.raises(ValueError, match=r"mine.csv has rows of batch 1, --batch says 8; leave --batch out"):
@@ -198,7 +198,7 @@ def test_an_import_needs_the_name_of_a_device(
     assert main(["measure", "--import", str(path)]) == 2
     assert "--device NAME" in capsys.readouterr().err
     assert not (tmp_path / "runs/devices").exists()
-    assert main(["measure", "--import", str(path), "--device", "phone7", "--batch", "2", "--threads", "3"]) == 0
+    assert main(["measure", "--import", str(path), "--device", "phone7", "--batch", "2", "--device-threads", "3"]) == 0
     assert "next: nas fit --device phone7 --batch 2" in capsys.readouterr().err
     table = get_device("phone7").table.read()
     assert table is not None

@@ -176,7 +176,7 @@ def test_threads_and_batch_are_conditions_that_can_be_named(tmp_path: Path) -> N
     (tmp_path / "cpu-2threads").mkdir()
     (tmp_path / "cpu-2threads/cpu-2threads.csv").write_text("space,architecture,latency_ms\na,x,1\n")
     assert get_device("cpu-2threads", folder=tmp_path).can_measure
-    with pytest.raises(ValueError, match="leave --threads out"):
+    with pytest.raises(ValueError, match="leave --device-threads out"):
         get_device("pixel1", threads=2)
     for name in ("cpu-0threads", "cpu", "cpu-9999999threads"):
         with pytest.raises(ValueError, match=r"threads must be at least 1|unknown device"):

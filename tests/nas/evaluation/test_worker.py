@@ -310,12 +310,6 @@ def test_a_storage_that_no_search_has_used_is_said(folder, storage):
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("idle_s", [float("inf"), float("nan"), -1, 1e9])
-def test_a_worker_does_not_wait_for_ever(storage, idle_s):
-    with pytest.raises(ValueError, match=r"idle_s must be 0 to 2592000 seconds \(30 days\), got"):
-        work(storage, idle_s=idle_s)
-
-
 @pytest.mark.skipif(find_spec("MySQLdb") is not None, reason="mysqlclient is installed here")
 def test_a_driver_that_is_not_installed_is_named():
     with pytest.raises(Failure, match="needs the Python package mysqlclient, which is not installed") as caught:

@@ -80,7 +80,9 @@ def test_what_a_trained_supernet_cannot_heed_is_refused(asked: dict[str, str]) -
 def test_a_search_from_the_shipped_supernet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(api, "with_usual_start", lambda request, typed: (request, "how it starts"))
+    monkeypatch.setattr(
+        "nas.pipeline.completed.with_usual_start", lambda request, typed, recipe: (request, "how it starts")
+    )
     result = nas.search(device="pixel", latency="2ms", runs=tmp_path / "runs")
     folder = Path(result.about["folder"])
     assert folder.parent == tmp_path / "runs" / "search"
@@ -175,7 +177,9 @@ def test_a_missed_budget_says_where_its_measurements_are_and_threads_are_put_bac
 
 def test_the_command_line_keeps_how_a_search_starts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kept: list[SearchRequest] = []
-    monkeypatch.setattr("nas.cli.settled.with_usual_start", lambda request, typed, recipe: (request, "how it starts"))
+    monkeypatch.setattr(
+        "nas.pipeline.completed.with_usual_start", lambda request, typed, recipe: (request, "how it starts")
+    )
     monkeypatch.setattr("nas.cli.verbs.search.run", lambda config, call: kept.append(config) or 0)
     assert main(["search", "--device", "pixel", "--latency", "2ms", "--out", str(tmp_path / "run")]) == 0
     assert kept[0].usual_start == "how it starts"

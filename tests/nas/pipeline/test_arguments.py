@@ -91,7 +91,7 @@ def test_a_folder_named_like_shipped_images_is_a_folder(
     asked: Callable[..., tuple[SearchRequest, Path, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(api, "with_usual_start", lambda request, typed: (request, ""))
+    monkeypatch.setattr("nas.pipeline.completed.with_usual_start", lambda request, typed, recipe: (request, ""))
     named = DataSettings(name="digits", resolution=32)
 
     def images(data: object) -> tuple[str, str | None]:
@@ -127,7 +127,10 @@ def test_what_is_usual_for_the_images_is_told_and_kept(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(api, "with_usual_start", lambda request, typed: (request, "starts from random weights"))
+    monkeypatch.setattr(
+        "nas.pipeline.completed.with_usual_start",
+        lambda request, typed, recipe: (request, "starts from random weights"),
+    )
     assert asked(data="digits")[0].usual_start == "starts from random weights"
     assert isinstance(asked(api.train, data="digits")[0], TrainRequest)
     assert capsys.readouterr().err == "starts from random weights\n" * 2

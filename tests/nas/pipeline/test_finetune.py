@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from nas.data.settings import DataSettings
-from nas.errors import TooShort
+from nas.errors import MissingExtra, TooShort
+from nas.evaluation.trained import TrainedSupernet
 from nas.pipeline import finetune as module
 from nas.pipeline.check import check_search
-from nas.pipeline.finetune import finetune_chosen
+from nas.pipeline.finetune import finetune_chosen, specialise
 from nas.pipeline.request import SearchRequest
 from nas.progress import Listener
 from nas.shipped import CARD, find_supernet
-from nas.training import TrainingDiverged
+from nas.training import Finetuning, TrainingDiverged
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,17 @@ def test_a_training_that_fails_leaves_the_network_as_it_was(
     assert sentence == said[-1] == f"The chosen network was not trained alone: {error}."
 
 
+def test_an_extra_that_a_file_needs_is_asked_for_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exports = [{"format": "onnx", "precision": "float32"}, {"format": "tflite", "precision": "float32"}]
+    monkeypatch.setattr("nas.pipeline.finetune.search_record", lambda source: {"exports": exports})
+    monkeypatch.setattr("nas.export.network_file.find_spec", lambda name: None)
+    monkeypatch.setattr(TrainedSupernet, "of_search", lambda record: pytest.fail("images were read"))
+    with pytest.raises(MissingExtra, match="tflite"):
+        specialise(tmp_path / "search", tmp_path, Finetuning())
+
+
 @pytest.mark.parametrize(
     ("asked", "instead"),
     [({"finetune_time": "1s"}, "--finetune-time none"), ({"objective": "balanced_accuracy"}, "objective=accuracy")],
@@ -55,6 +67,7 @@ def test_what_needs_labels_is_refused_before_the_search(asked: dict[str, str], i
 def test_a_supernet_that_names_no_recipe_is_refused_before_the_search(tmp_path: Path) -> None:
     card = json.loads((find_supernet("cifar10") / CARD).read_text())
     del card["card"]["recipe"]
+    card["card"]["data_settings"] = {"name": "digits"}
     (tmp_path / CARD).write_text(json.dumps(card))
     check_search(SearchRequest(supernet=str(tmp_path)))
     with pytest.raises(ValueError, match="by which recipe it was trained, .* type --finetune-time none"):

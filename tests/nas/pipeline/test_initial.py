@@ -14,12 +14,15 @@ from pictures import photo, photos
 from PIL import Image
 
 from nas.data import DataSettings, ImageData, load_data
+from nas.errors import MissingExtra
+from nas.pipeline.check import check_request
 from nas.pipeline.given import space_to_train, supernet_to_train
 from nas.pipeline.initial import initial_digest, initial_normalisation, initial_space, initial_supernet
-from nas.pipeline.request import TrainRequest
+from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.pipeline.train import train_supernet
 from nas.progress import Listener
-from nas.shipped.pretrained import pretrained
+from nas.shipped import CARD
+from nas.shipped.pretrained import Pretrained, pretrained
 from nas.supernet import Supernet, load_supernet, save_supernet
 from nas.training.classifier import fit_classifier
 from search_spaces import get_space
@@ -156,6 +159,31 @@ def test_a_classifier_for_the_same_classes_is_kept(
     assert devices == ([] if kept else ["cpu"])
     said = "is for these classes and is kept" if kept else "a classifier for 2 classes was fitted"
     assert said in "\n".join(told)
+
+
+def test_weights_that_are_not_installed_are_refused_first_unless_the_supernet_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(card: Pretrained) -> Path:
+        raise MissingExtra("the weights", card.extra)
+
+    monkeypatch.setattr(Pretrained, "path", missing)
+    request = SearchRequest(init="efficientnet_lite0", runs=str(tmp_path))
+    for asked in (request, TrainRequest(init="efficientnet_lite0")):
+        with pytest.raises(MissingExtra):
+            check_request(asked)
+    request.training_folder.mkdir(parents=True)
+    (request.training_folder / CARD).touch()
+    check_request(request)
+
+
+def test_a_run_that_does_not_say_how_its_images_were_normalised_is_refused(tmp_path: Path) -> None:
+    space = get_space("mobilenet_v3_small_images", width_mult=0.5, depths=[1], resolutions=[16])
+    save_supernet(tmp_path, Supernet(space), {"mean": [0.1, 0.2, 0.3]})
+    request = TrainRequest(init=str(tmp_path))
+    with pytest.raises(ValueError, match=r"card.std is missing, .* give both: data.mean"):
+        check_request(request)
+    check_request(replace(request, data=DataSettings(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))))
 
 
 @pytest.mark.parametrize("typed", ["no/such/folder", "efficientnet_lite7"])

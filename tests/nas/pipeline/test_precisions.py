@@ -201,6 +201,21 @@ def test_percentages_are_of_one_max_net_for_both(steps: Steps, tmp_path: Path) -
     assert limits[0].typed.endswith("ms")
 
 
+def test_what_neither_can_keep_on_paper_is_refused_before_the_device_is_measured(
+    steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Device] = []
+    monkeypatch.setattr(precisions, "learn_device", lambda device, *_: measured.append(device))
+    with pytest.raises(InfeasibleBudget, match="in float32, .*; in int8, "):
+        search_precisions(replace(REQUEST, budget=Limits(latency="60%", macs="1K")), tmp_path)
+    assert not measured
+    monkeypatch.setattr(precisions, "learn_device", steps.learn)
+    steps.infeasible = {"float32"}
+    least = f"{2 * SPACE.costs(SPACE.min[None]).params[0] / 1e3:g}KB"  # int8 takes half of that, float32 twice as much
+    search_precisions(replace(REQUEST, budget=Limits(latency="60%", size=least)), tmp_path)
+    assert set(steps.budgets) == {"float32", "int8"}
+
+
 def test_a_search_goes_on_with_the_amounts_that_it_was_begun_with(
     steps: Steps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

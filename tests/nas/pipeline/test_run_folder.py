@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+import nas
 from nas.cli import interrupted
 from nas.cli.config import FitConfig
+from nas.cli.main import main
 from nas.cli.verb import VERBS
 from nas.data.settings import DataSettings
 from nas.errors import BudgetMissed, Failure, InfeasibleBudget, MissingExtra
-from nas.pipeline import run_folder
+from nas.pipeline import fleet, precisions, run_folder, search
 from nas.pipeline.request import SearchRequest, TrainRequest
 from nas.pipeline.run_folder import held_run_folder, in_use, new_run_folder
 from nas.pipeline.settings import RunSettings, read_settings
@@ -281,3 +283,34 @@ def test_several_processes_need_the_name_of_their_folder(
     assert not list(tmp_path.iterdir())
     with held_run_folder(run(), tmp_path / "x") as folder:
         assert folder == tmp_path / "x"
+
+
+def test_the_folder_is_named_before_the_long_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that is killed there can be gone on with."""
+
+    class LongWork(Exception):
+        pass
+
+    def long_work(*_: object) -> None:
+        raise LongWork
+
+    for module in (search, fleet, precisions):
+        monkeypatch.setattr(module, "prepare_task", lambda *_: None)
+        monkeypatch.setattr(module, "check_reachable", lambda *_: None)
+        monkeypatch.setattr(module, "get_supernet", long_work)
+    request = SearchRequest(supernet="cifar10", device="cpu", runs=str(tmp_path))
+    for find in (search.search, fleet.search_fleet, precisions.search_precisions):
+        said: list[str] = []
+        with pytest.raises(LongWork):
+            find(request, tmp_path / "run", Listener(said.append))
+        assert said[-1] == f"run folder {tmp_path / 'run'}"
+    monkeypatch.setattr("nas.pipeline.train.train_supernet", long_work)
+    monkeypatch.setattr("nas.cli.verbs.train.train_supernet", long_work)
+    said.clear()
+    with pytest.raises(LongWork):
+        nas.train(data="digits", out=tmp_path / "trained", runs=tmp_path, listener=Listener(said.append))
+    assert said == [f"run folder {tmp_path / 'trained'}"]
+    assert main(["train", "--data", "digits", "--out", str(tmp_path / "typed")]) == 1
+    assert f"run folder {tmp_path / 'typed'}" in capsys.readouterr().err
