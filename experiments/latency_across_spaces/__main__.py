@@ -130,7 +130,7 @@ def product_predictor(costs: OperatorCosts, space: SearchSpace, elsewhere: list[
 
 
 def left_out_devices(fleet: dict[str, list[Part]]) -> pd.DataFrame:
-    """Every device of the fleet as one that was measured on ten networks of the one space, and few of the other.
+    """Every device of the fleet as one measured on ten networks of the one space, or none, and few of the other.
 
     Prices and widths are learnt from the other devices.
     """
@@ -141,16 +141,17 @@ def left_out_devices(fleet: dict[str, list[Part]]) -> pd.DataFrame:
         for here, elsewhere in (parts, parts[::-1]):
             known = [Part(elsewhere.space, elsewhere.population[:10], elsewhere.latency_ms[:10])]
             test = Part(here.space, here.population[20:], here.latency_ms[20:])
-            for n in (0, 3, 5, 10):
+            for given, n in ((known, 0), (known, 3), (known, 5), (known, 10), ([], 3), ([], 5), ([], 10)):
                 if n == 0:
-                    learnt = others.adapt(known).for_space(here.space)
+                    learnt = others.adapt(given).for_space(here.space)
                     predicted, claimed = learnt.predict(test.population, return_std=True), learnt.expected_error
                 else:
-                    predictor = product_predictor(others, here.space, known)
+                    predictor = product_predictor(others, here.space, given)
                     predictor.adapt(here.population[:n], here.latency_ms[:n])
                     predicted, claimed = predictor.predict(test.population, return_std=True), None
                 found = judge(*predicted, test.latency_ms, claimed)
-                rows.append({"device": device, "space": here.space.name, "n": n} | found)
+                about = {"device": device, "space": here.space.name, "elsewhere": 10 if given else 0, "n": n}
+                rows.append(about | found)
     return pd.DataFrame(rows)
 
 
@@ -213,7 +214,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     summary = table.drop(columns="seed").groupby(["device", "target_networks", "n", "method"]).mean().round(4)
     left_out = left_out_devices(fleet)
-    kinds = left_out.drop(columns="device").groupby(["space", "n"])
+    kinds = left_out.drop(columns="device").groupby(["space", "elsewhere", "n"])
     kinds = kinds.mean().join(kinds["claimed_over_true"].median().rename("claimed_over_true_median")).round(4)
     frames = {"runs": table.round(5), "summary": summary.reset_index(), "left_out_devices": left_out.round(4)}
     for name, frame in (frames | {"left_out": kinds.reset_index()}).items():

@@ -235,6 +235,8 @@ def _take(words: list[str], flag: str) -> str:
 def _lookup(name: str, allowed: Sequence[str]) -> Flag:
     if name in allowed:
         return FLAGS[name]
+    if name == "threads" and "device-threads" in allowed and "train-time" not in allowed:
+        return FLAGS["device-threads"]  # as it was called; nothing is trained here, so it can mean nothing else
     if name == "threads":
         raise ValueError(
             "--threads may mean two things; type --device-threads N for the CPU threads of one inference, or threads=N "

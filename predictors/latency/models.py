@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.gaussian_process import GroupedGaussianProcess, LeftOut, Term
+from predictors.latency.mixture import mixture
 
 Floats = NDArray[np.float64]
 
@@ -37,14 +38,17 @@ class Model:
 
     Attributes
     ----------
-    start : the feature that latency is proportional to before anything is measured.
+    start : the feature that latency is proportional to before anything is measured; of ``mixture``, the known devices
+        in the shares that explain the measurements best.
     priors : median and spread of each group's scale, as fractions of the average network's latency.
     informed : knows of other devices, or of this one in other spaces.
+    measured_here : of use also where the known devices were measured in the space itself.
     """
 
     start: str
     priors: Mapping[str, tuple[float, float]]
     informed: bool = True
+    measured_here: bool = True
 
 
 # Priors were chosen by leaving devices out of training fleets. On NAS-Bench-201 none of these is a test device of
@@ -56,10 +60,12 @@ _LEVEL = {"level": (0.3, 0.5)}
 MODELS = {
     "fleet": Model("fleet", _LEVEL | {"fleet": (0.15, 0.5), "departures": (1.0, WIDE)} | _LITTLE),
     "own": Model("own", _LEVEL | {"own": (0.075, 0.5), "departures": (0.5, WIDE)} | _LESS),
+    "mixture": Model("mixture", _LEVEL | {"departures": (0.5, WIDE)} | _LESS, measured_here=False),
     "alone": Model("level", _LEVEL | _MUCH, informed=False),
 }
 """``fleet`` departs from the average of the known devices in the manner of one of them, or in what operators cost.
 ``own`` departs likewise from what operators cost this very device in other spaces.
+``mixture`` departs from the mixture of the known devices that explains the measurements best.
 ``alone`` knows of no device: all that operators cost is to be learnt."""
 
 
@@ -113,12 +119,27 @@ def model_columns(model: Model, groups: Mapping[str, slice]) -> NDArray[np.intp]
     return np.concatenate([np.arange(groups[name].start, groups[name].stop) for name in model.priors])
 
 
-def prior_mean(model: Model, features: NDArray[Any], groups: Mapping[str, slice]) -> Floats:
-    """Relative latency before anything is measured, shape ``(n,)``."""
-    mean = np.ones(len(features))
-    if model.start != "level":
-        mean += features[:, groups[model.start].start]
-    return mean
+def prior_weights(
+    model: Model, features: NDArray[Any], groups: Mapping[str, slice], latency_ms: Floats | None = None
+) -> Floats:
+    """Of the features in the relative latency from which the model departs, shape ``(width,)``.
+
+    Parameters
+    ----------
+    features : of the measured networks, shape (n, width); their latencies are `latency_ms`.
+    """
+    weights = np.zeros(features.shape[1])
+    weights[groups["level"]] = 1
+    if model.start == "mixture":
+        assert latency_ms is not None
+        root = np.sqrt(groups["departures"].stop - groups["departures"].start)
+        devices = 1 + features[:, groups["fleet"]] + root * features[:, groups["departures"]]
+        shares = mixture(np.maximum(devices, LEAST_RELATIVE), latency_ms)
+        weights[groups["fleet"]] = 1
+        weights[groups["departures"]] = root * shares / shares.sum()
+    elif model.start != "level":
+        weights[groups[model.start]] = 1
+    return weights
 
 
 def average_models(
@@ -161,7 +182,8 @@ def average_models(
 
 
 def _fit(model: Model, features: Floats, latency_ms: Floats, groups: Mapping[str, slice]) -> _Fitted:
-    mean = prior_mean(model, features, groups)
+    start = prior_weights(model, features, groups, latency_ms)
+    mean = features @ start
     least = np.maximum(mean, LEAST_RELATIVE)
     unit_ms = float(latency_ms.mean() / least.mean())
     columns = model_columns(model, groups)
@@ -176,9 +198,7 @@ def _fit(model: Model, features: Floats, latency_ms: Floats, groups: Mapping[str
     process.fit(features[:, columns], latency_ms / unit_ms - mean, relative)
     weights = np.zeros(features.shape[1])
     weights[columns] = process.posterior_.mean
-    weights[groups["level"]] += 1
-    if model.start != "level":
-        weights[groups[model.start]] += 1
+    weights += start
     covariance = np.zeros((features.shape[1], features.shape[1]))
     covariance[np.ix_(columns, columns)] = process.posterior_.covariance
     left_out = LeftOut(unit_ms * (mean + process.left_out_.mean), unit_ms * process.left_out_.std)

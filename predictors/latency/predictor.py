@@ -2,9 +2,9 @@
 
 Meta-fitted over a fleet: a device departs from the fleet's average device as the fleet's devices depart, and in what
 operators cost by kind, by place and by amount of work. Where no device was measured in the space, what operators
-cost the known devices plays the part of a fleet; what they cost this device in other spaces is one more start. Each
-is averaged with the model that knows of no other device (`predictors.latency.models`). All is linear in the features,
-so everything is in closed form.
+cost the known devices plays the part of a fleet; the mixture of them that explains the measurements best, and what
+operators cost this device in other spaces, are further starts. All are averaged with the model that knows of no other
+device (`predictors.latency.models`). All is linear in the features, so everything is in closed form.
 
 The problem: HELP, hardware-adaptive efficient latency prediction (NeurIPS 2021),
 https://arxiv.org/abs/2106.08630. Latencies are milliseconds.
@@ -29,7 +29,7 @@ from predictors.latency.models import (
     average_models,
     model_columns,
     model_terms,
-    prior_mean,
+    prior_weights,
 )
 from predictors.latency.profile import Arrays, checked_array, fingerprint, read_profile, write_profile
 from predictors.latency.sources import Measurements, SourceDevices
@@ -41,7 +41,7 @@ from search_spaces.recorded import recorded_space
 Floats = NDArray[np.float64]
 
 CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
-NARROWER = ((3, 5, 10, 20), (0.48, 0.64, 0.92, 1.0)), ((3, 5, 10), (0.7, 0.9, 1.0))
+NARROWER = ((3, 5, 10, 20), (0.48, 0.64, 0.92, 1.0)), ((3, 5, 10, 20), (0.9, 1.0, 1.1, 1.0))
 """Measurements, and how much narrower than the model's the intervals of left-out training devices should be: a device
 departs less from a fleet than the priors allow, and few measurements cannot tell. For a fleet that was measured in the
 space, and for one that is known by what operators cost."""
@@ -138,7 +138,11 @@ class LatencyPredictor:
     def _models(self) -> list[str]:
         """Names of the models that can be told from what is known."""
         groups = self._groups
-        return [name for name, model in MODELS.items() if all(group in groups for group in model.priors)]
+        return [
+            name
+            for name, model in MODELS.items()
+            if all(group in groups for group in model.priors) and (model.measured_here or not self.devices_)
+        ]
 
     def _features(self, rows: NDArray[Any]) -> Rows:
         """Feature rows, shape ``(n, width)``, in the order of `_groups`."""
@@ -283,7 +287,7 @@ class LatencyPredictor:
             terms = model_terms(model, groups)
             scales = np.repeat([term.scale for term in terms], [term.width for term in terms])
             spread = features[:, model_columns(model, groups)] * scales
-            noise, level = NOISE[0], prior_mean(model, features, groups)
+            noise, level = NOISE[0], features @ prior_weights(model, features, groups)
         spread = spread.astype(np.float64)
         noise_variance = np.square(noise * np.maximum(level, LEAST_RELATIVE))
         chosen = a_optimal(spread @ spread.T, noise_variance, n, np.zeros(len(candidates), dtype=bool))

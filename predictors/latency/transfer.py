@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from latency_tables.files import read_json, shown, write_text
+from predictors.latency.mixture import mixture, not_negative
 from predictors.latency.width import calibrated, relative_errors
 from predictors.operators import CLASSES, QUANTITIES, WIDTH, OperatorTotals
 from search_spaces import SearchSpace
@@ -30,8 +31,6 @@ NotNegative = Annotated[float, Ge(0)]
 
 UNITS = {"launches": 1.0, "macs": 1e6, "elements": 1e6, "weights": 1e6}
 """A price is milliseconds for so many: one launch, a million MACs, elements or weights."""
-NOISE = 0.05  # of a measured latency, relative
-EQUAL_SHARES = 1.0  # how strongly a mixture is drawn to equal shares: one device's worth of evidence
 LEAST_ERROR = 0.03  # no prediction from operators alone is more certain than this
 MIN_FOR_ERROR = 3  # networks whose error can be told from leaving them out
 MEAN_DISTANCE = float(np.sqrt(2 / np.pi))  # of a normal distribution, in standard deviations
@@ -209,16 +208,16 @@ class OperatorCosts:
         prices = {}
         for name, parts in fleet.items():
             latency = np.concatenate([part.latency_ms for part in parts])
-            prices[name] = _solve(np.concatenate(features[name]) / latency[:, None], np.ones(len(latency)))
+            prices[name] = not_negative(np.concatenate(features[name]) / latency[:, None], np.ones(len(latency)))
         errors: dict[bool, list[Floats]] = {False: [], True: []}  # of devices and of simulators
         for name, parts in fleet.items():
             others = np.stack([prices[other] for other in fleet if other != name] or [prices[name]], axis=1)
             for here, part in enumerate(parts):
                 rows = slice(0, n_across)
-                mixture = others @ _mixture(features[name][here][rows] @ others, part.latency_ms[rows])
+                mixed = others @ mixture(features[name][here][rows] @ others, part.latency_ms[rows])
                 elsewhere = [i for i in range(len(parts)) if i != here]
                 errors[name in simulated] += [
-                    relative_errors(features[name][i] @ mixture, parts[i].latency_ms) for i in elsewhere
+                    relative_errors(features[name][i] @ mixed, parts[i].latency_ms) for i in elsewhere
                 ]
         self.across_ = calibrated(errors[False]) if errors[False] else 0.25
         of_simulators = calibrated(errors[True]) if errors[True] else self.across_
@@ -250,11 +249,11 @@ class OperatorCosts:
         fleet = np.stack([costs.prices for costs in self.devices_.values()], axis=1)
         overheads = np.array([costs.overhead_ms for costs in self.devices_.values()])
         predicted = np.concatenate([_features(part) for part in parts]) @ fleet + overheads  # (n, devices)
-        mixture = _mixture(predicted, latency)
+        shares = mixture(predicted, latency)
         error = self.across_
         if len(latency) >= MIN_FOR_ERROR:
             left_out = [
-                predicted[i] @ _mixture(np.delete(predicted, i, axis=0), np.delete(latency, i))
+                predicted[i] @ mixture(np.delete(predicted, i, axis=0), np.delete(latency, i))
                 for i in range(len(latency))
             ]
             error = max(LEAST_ERROR, calibrated([relative_errors(np.array(left_out), latency)]))
@@ -262,12 +261,12 @@ class OperatorCosts:
         for part in parts:
             counts[part.name] += len(part.latency_ms)
         return DeviceCosts(
-            fleet @ mixture,
+            fleet @ shares,
             error,
             max(error, self.across_),
             tuple(counts),
             len(latency),
-            overhead_ms=float(overheads @ mixture),
+            overhead_ms=float(overheads @ shares),
             few=tuple(name for name, n in counts.items() if n < MIN_FOR_ERROR),
         )
 
@@ -362,25 +361,3 @@ def scaled(totals: NDArray[Any]) -> Floats:
 
 def _units() -> Floats:
     return np.repeat([UNITS[quantity] for quantity in QUANTITIES], len(CLASSES))
-
-
-def _solve(design: Floats, target: Floats) -> Floats:
-    """Non-negative least squares."""
-    from scipy.optimize import nnls
-
-    solution: Floats = nnls(design, target)[0]
-    return solution
-
-
-def _mixture(predicted: Floats, latency_ms: Floats) -> Floats:
-    """Weights of the fleet's devices, shape ``(devices,)``, from what each predicts of n networks ``(n, devices)``.
-
-    Each device is first brought to the scale of the measurements; the shares are drawn to equal ones.
-    """
-    relative = predicted / latency_ms[:, None]
-    scale = 1 / np.maximum(relative.mean(axis=0), 1e-12)
-    n_devices = predicted.shape[1]
-    design = np.concatenate([relative * scale / NOISE, EQUAL_SHARES * np.eye(n_devices)])
-    target = np.concatenate([np.full(len(latency_ms), 1 / NOISE), np.full(n_devices, EQUAL_SHARES / n_devices)])
-    mixture: Floats = scale * _solve(design, target)
-    return mixture

@@ -16,6 +16,12 @@ def test_named_flags_become_overrides_and_hydra_flags_come_apart():
     assert line.overrides == ["seed=3", "a.b=1", "device=cpu", "budget.latency=10ms,20ms"]
 
 
+def test_threads_are_those_of_an_inference_where_nothing_is_trained():
+    assert parse(["--threads", "2"], VERBS["measure"].flags).overrides == ["device_threads=2"]
+    with pytest.raises(ValueError, match="type --device-threads N"):
+        parse(["--threads", "2"], VERBS["search"].flags)
+
+
 def test_commas_sweep_only_with_m_and_only_where_values_stand_alone():
     assert parse(["--device", "a,b"], ALL).overrides == ["device='a,b'"]
     assert parse(["--device", "a,b", "-m"], ALL).overrides == ["device=a,b"]

@@ -1,13 +1,16 @@
 """The average over what may be assumed of a device."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import latency_tables
 from predictors.encoding import ArchitectureEncoding
 from predictors.latency import LatencyPredictor, Measurements
-from predictors.latency.models import PRIOR_WEIGHT, stacked_shares
+from predictors.latency.models import MODELS, PRIOR_WEIGHT, stacked_shares
 from predictors.latency.sources import SourceDevices
-from predictors.latency.transfer import DeviceCosts
+from predictors.latency.transfer import DeviceCosts, OperatorCosts
 from predictors.operators import WIDTH
 from search_spaces import SearchSpace, get_space
 
@@ -80,6 +83,38 @@ def test_shares_add_up_and_fewer_measurements_trust_the_fleet_more(space: Search
     for share in shares:
         assert sum(share.values()) == pytest.approx(1)
     assert shares[0]["fleet"] > 0.8
+
+
+def test_a_mixture_of_known_devices_is_one_more_start_where_none_was_measured(
+    space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third shipped device is told from what operators cost the others."""
+    rng = np.random.default_rng(7)
+    shipped = Path(latency_tables.__file__).with_name("operator_costs.json")
+    fleet = [costs.single_prices for costs in OperatorCosts.load(shipped).devices_.values()]
+    chosen, test = space.sample(5, rng), space.sample(100, rng)
+
+    def mean_errors() -> float:
+        errors = []
+        for device, prices in list(enumerate(fleet))[::3]:
+            others = np.stack([each for other, each in enumerate(fleet) if other != device], axis=1)
+            predictor = LatencyPredictor(space).know_costs(others)
+            true = [priced(space, prices[:-1] * units, part) + prices[-1] for part in (chosen, test)]
+            errors.append(mean_error(predictor.adapt(chosen, true[0]), test, true[1]))
+            assert ("mixture" in predictor.shares_) == ("mixture" in MODELS)
+        return float(np.mean(errors))
+
+    units = DeviceCosts(np.ones(WIDTH), 0.1, 0.1, (), 1).single_prices[:-1] ** -1
+    mixed = mean_errors()
+    monkeypatch.delitem(MODELS, "mixture")
+    assert mixed < 0.9 * mean_errors()
+
+
+def test_devices_measured_in_the_space_are_not_mixed(space: SearchSpace) -> None:
+    population = space.sample(60, np.random.default_rng(0))
+    macs = space.costs(population).macs / 1e6
+    fleet = [Measurements(f"d{i}", population, macs + i) for i in range(3)]
+    assert "mixture" not in LatencyPredictor(space).fit(fleet).adapt(population[:5], macs[:5]).shares_
 
 
 def test_stacked_shares_give_what_was_left_out_the_highest_density() -> None:
