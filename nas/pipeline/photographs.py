@@ -40,9 +40,9 @@ def with_usual_start(request: R, typed: Collection[str], recipe: Mapping[str, An
 
     Given weights get the recipe that adapts them, whatever the images, and on photographs the usual length of training.
     The chosen network is trained alone at the end, also that of a supernet which was trained so before: that brought 3
-    to 7 points of test accuracy
-    (experiments/photographs, experiments/adopted). A space that is named is kept; where it is the one that trained
-    weights are at hand for, photographs start from these, and for other images it is said how to.
+    to 7 points of test accuracy (experiments/photographs, experiments/adopted). A space that is named is kept; where it
+    is the one that trained weights are at hand for, photographs start from these, and for other images it is said how
+    to.
 
     Parameters
     ----------

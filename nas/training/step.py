@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nas.data import ImageData, prepare
 from nas.errors import Failure
 from nas.evaluation.accuracy import calibration_batches
+from nas.memory import give_back
 from nas.supernet import Subnet, Supernet, calibrate_batch_norm
 from nas.training.batches import STEP, Batches
 from nas.training.cuda_graphs import RecordedPasses
@@ -30,6 +31,9 @@ from nas.training.samplers import at_all_resolutions, check_space, is_widest, sa
 from nas.training.schedule import Schedule
 from nas.training.subnet_pass import Inputs, SubnetPass
 from search_spaces import Population, SearchSpace
+
+GIVE_BACK_STEPS = 20
+"""Steps after which freed memory is given back: images of many sizes leave pieces that grow to half a gigabyte."""
 
 
 class TrainingDiverged(Failure, ArithmeticError):
@@ -178,6 +182,8 @@ class Trainer:
         self.optimizer.step()
         if self.average is not None:
             self.average.update(self.schedule.ema_decay(step))
+        if (step + 1) % GIVE_BACK_STEPS == 0:
+            give_back()
         n = self.schedule.batch_size
         sums: dict[str, float] = {}
         for role, (loss, correct) in zip(roles, rows, strict=True):
