@@ -9,6 +9,7 @@ Lives in the lowest package because every other one reads and writes files.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -142,6 +143,12 @@ def read_text(path: Path, *, max_bytes: int = MAX_BYTES) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: byte {error.start} is 0x{content[error.start]:02x}") from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's contents."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_regular(path: Path) -> None:

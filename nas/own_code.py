@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from latency_tables.files import file_digest
+
 _INSTALLED = ("site-packages", "dist-packages")
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([\w., \t]+))", re.MULTILINE)
 
@@ -48,12 +50,6 @@ def code_digest(module: str) -> str:
     top = os.path.commonpath(files)
     whole = [(os.path.relpath(file, top), file_digest(file)) for file in files]
     return hashlib.sha256(repr(whole).encode()).hexdigest()
-
-
-def file_digest(file: Path) -> str:
-    """SHA-256 of its contents."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _spec(name: str) -> ModuleSpec | None:

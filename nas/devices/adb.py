@@ -217,7 +217,7 @@ def parse_benchmark(text: str, where: str) -> float:
     except ValueError:
         latency_ms = float("nan")
     if not 0 < latency_ms < float("inf"):
-        raise DeviceUnavailable(f"{where}: the benchmark printed a latency of {shown(number)}, which cannot be")
+        raise DeviceUnavailable(f"{where}: the benchmark printed a latency of {shown(number)}, which is impossible")
     return latency_ms
 
 

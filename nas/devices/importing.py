@@ -233,7 +233,7 @@ def _slowdowns(rows: pd.DataFrame, path: Path, find_space: Callable[[str], Searc
         if slow is not None:
             sentences.append(
                 f"the device seems to have slowed down while it was measured: from network {slow.after + 1} of "
-                f"{len(group)} on, networks of {label} took about {slow.factor:g} times as long as the others speak for"
+                f"{len(group)} on, networks of {label} took about {slow.factor:g} times as long as expected"
             )
     return sentences
 

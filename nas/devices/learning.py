@@ -199,7 +199,7 @@ def describe_errors(predictor: LatencyPredictor) -> str:
     errors = predictor.errors_
     fleet = f" and {len(predictor.devices_)} other devices" if predictor.devices_ else ""
     left_out = len(predictor.suspicious_) if hasattr(predictor, "suspicious_") else 0
-    doubted = f"; {left_out} left out, for the others speak against it" if left_out else ""
+    doubted = f"; {left_out} left out, not fitting the others" if left_out else ""
     return (
         f"expected error {errors.mape:.1%}, {errors.within_10:.0%} within 10 %, rank correlation (Spearman) "
         f"{errors.spearman:.2f}, learnt from {errors.n} networks{fleet}{doubted}"

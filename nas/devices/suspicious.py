@@ -1,4 +1,4 @@
-"""Measurements that the others speak against: measured again before they are doubted. Milliseconds."""
+"""Measurements that do not fit the others: measured again before they are left out. Milliseconds."""
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def measure_suspicious_again(
     ):
         result = "as before, so it counts" if kept else "which counts from now on"
         sentences.append(
-            f"{name} took {first:.3g} ms where the other networks speak for {expected:.3g} ms; "
+            f"{name} took {first:.3g} ms, and by the other networks {expected:.3g} ms were expected; "
             f"measured again: {second:.3g} ms, {result}"
         )
     return sentences

@@ -3,10 +3,10 @@
 What tells is one reference network, timed in every round or beside every network: its latency should not change.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
+
+from predictors.latency.slowdown import Slowdown
 
 Floats = NDArray[np.float64]
 
@@ -14,13 +14,6 @@ LEAST_FACTOR = 1.15
 """Two stretches whose references differ by less are taken to be equal: that is noise."""
 LEAST_STRETCH = 2
 CLEAR = 4.0  # the step, in robust standard deviations of the reference around it
-
-
-class Slowdown(NamedTuple):
-    """A device took `factor` times as long from the measurement numbered `after` (from 0) on."""
-
-    after: int
-    factor: float
 
 
 def find_slowdown(reference_ms: NDArray[np.float64]) -> Slowdown | None:

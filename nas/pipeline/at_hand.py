@@ -1,9 +1,9 @@
 """Trained networks whose weights are on this machine, by name; a search is compared with them. Imports no torch."""
 
-import hashlib
 import os
 from pathlib import Path
 
+from latency_tables.files import file_digest
 from nas.shipped.pretrained import pretrained, pretrained_names
 
 AUTO, NONE = "auto", "none"
@@ -64,6 +64,5 @@ def check_weights(path: Path) -> None:
     ------
     ValueError : it is damaged.
     """
-    with path.open("rb") as file:
-        if not hashlib.file_digest(file, "sha256").hexdigest().startswith(path.stem[-8:]):
-            raise ValueError(f"{path} is damaged: its SHA-256 is not the one in its name; delete it")
+    if not file_digest(path).startswith(path.stem[-8:]):
+        raise ValueError(f"{path} is damaged: its SHA-256 is not the one in its name; delete it")

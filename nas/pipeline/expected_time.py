@@ -82,7 +82,7 @@ def expected_time(request: SearchRequest, space: SearchSpace, searches: Sequence
     most = "up to" if trained or len(searches) > 1 else "about"
     return (
         f"this will take {most} {show_duration(total)}: {', '.join(parts)}; measuring the device and reading the "
-        "images come on top"
+        "images take more time"
     )
 
 

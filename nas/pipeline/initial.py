@@ -5,7 +5,6 @@ All of them are kept but the classifier's, where the classes differ.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NotRequired
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from latency_tables.files import read_json
+from latency_tables.files import file_digest, read_json
 from nas.shipped import CARD, find_supernet, shipped_supernets, supernet_of_search
 from nas.shipped.card import read_card
 from nas.shipped.pretrained import pretrained, pretrained_names
@@ -69,8 +68,7 @@ def initial_digest(init: str) -> str:
         return pretrained(init).sha256
     if kind == "run":
         return read_card(found)["sha256"]
-    with found.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(found)
 
 
 def initial_normalisation(init: str) -> Normalisation:

@@ -13,11 +13,11 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from latency_tables.files import last_part
+from latency_tables.files import file_digest, last_part
 from nas.data.contents import content_digest
 from nas.data.folder import read_layout
 from nas.data.settings import DataSettings
-from nas.own_code import code_digest, file_digest
+from nas.own_code import code_digest
 from nas.pipeline.at_hand import NONE
 from nas.pipeline.initial import initial_digest
 from nas.search.budget import Budget, Throughput

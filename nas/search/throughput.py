@@ -33,7 +33,9 @@ def as_latency(typed: str, batch: int, latency: str | None = None) -> str:
         )
     amount = 1e4 / number if relative else 1e3 * batch / number
     if not LEAST_MS <= amount <= MOST_MS:
-        raise ValueError(f"--throughput {typed[:60]} at batch {batch} is a latency of {amount:.3g} ms, which cannot be")
+        raise ValueError(
+            f"--throughput {typed[:60]} at batch {batch} is a latency of {amount:.3g} ms, which is impossible"
+        )
     text = f"{amount:.6g}{'%' if relative else 'ms'}"
     if latency is None:
         return text

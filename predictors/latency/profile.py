@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from typing_extensions import TypedDict
 
-from latency_tables.files import atomic_paths, check_regular, check_value, read_json, shown
+from latency_tables.files import atomic_paths, check_regular, check_value, file_digest, read_json, shown
 from predictors.encoding import ArchitectureEncoding
 from predictors.held_out import LatencyErrors
 
@@ -73,9 +73,7 @@ def read_profile(path: Path) -> tuple[Description, Arrays, LatencyErrors | None]
         raise ValueError(f"{path} is not a device profile of this version ({FORMAT})")
     document = check_value(found, Description, str(path))
     check_regular(_numbers(path))
-    with _numbers(path).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if document["sha256"] != digest:
+    if document["sha256"] != file_digest(_numbers(path)):
         raise ValueError(f"{_numbers(path)} does not belong to {path.name}, or is damaged; fit the device again")
     try:
         arrays = load_file(os.fspath(_numbers(path)))

@@ -76,7 +76,7 @@ def run(config: FitConfig, call: Call) -> int:
     shown.add_row("measured ones inside one sigma (68 % is honest)", f"{errors.within_one_sigma:.0%}")
     output.print(shown)
     for name in doubted:
-        remarks.print(f"left out, for the others speak against it: {name}")
+        remarks.print(f"left out, as it does not fit the other measurements: {name}")
 
     def more_networks(more: int) -> str:
         return measure_command(config, device, "--suggest", "--samples", str(more))

@@ -16,7 +16,7 @@ from nas.pipeline.search import get_supernet
 from nas.pipeline.train import train_supernet
 from nas.progress import Listener
 from nas.supernet import Supernet, save_supernet
-from nas.training import Recipe
+from nas.training import Recipe, TrainingResult
 
 
 def export(precision: str, ms: float | None, **others: Any) -> dict[str, Any]:
@@ -72,10 +72,13 @@ def test_unequal_classes_are_said_once_and_where_the_images_are_read(
     request = SearchRequest(objective=objective, **settings)
     said: list[str] = []
 
-    def no_training(supernet: Supernet, images: ImageData, *_: object, about: dict[str, Any], **more: object) -> None:
+    def no_training(
+        supernet: Supernet, images: ImageData, *_: object, about: dict[str, Any], **more: object
+    ) -> TrainingResult:
         said.append("training")
         card = {"recipe": recipe.as_dict(), "data": {"fingerprint": images.fingerprint}}
         save_supernet(request.training_folder, supernet, about | card)
+        return TrainingResult(request.training_folder, 1, 1, 1.0, {})
 
     monkeypatch.setattr("nas.pipeline.train.train", no_training)
     trained = get_supernet(request, Listener(say=said.append))

@@ -117,9 +117,9 @@ def test_reading_images_from_their_files_is_part_of_an_evaluation(
     data, read = tiny_data(), nas.data.streaming.read_square
     streamed = replace(data, **{name: in_files(getattr(data, name), tmp_path, 0) for name in ("train", "validation")})
 
-    def slowly(path: str, side: int) -> Any:
+    def slowly(path: str, *how: Any) -> Any:
         time.sleep(0.002)
-        return read(path, side)
+        return read(path, *how)
 
     monkeypatch.setattr(nas.data.streaming, "read_square", slowly)
     least = 0.002 * (80 + 2 * 40)  # calibrated on the images to train on; two networks are judged
