@@ -243,30 +243,27 @@ FOUND_OUT = ("moved_data", "usual_start")
 PATHS = ("data.root", "supernet", "weights", "init", "former", "source", "run", "out", "runs")
 
 
+def check_name(name: str, typed: str = "name", hint: str = "") -> None:
+    """Refuse a name, of a run where nothing else is said, that cannot be one.
+
+    Parameters
+    ----------
+    typed : how the name is typed.
+    hint : at the end of the sentence.
+
+    Raises
+    ------
+    ValueError : it is not plain.
+    """
+    try:
+        plain_name(name)
+    except ValueError as error:
+        raise ValueError(f"{typed} {error}{hint}") from None
+
+
 def check_device(name: str) -> None:
-    """Refuse a name of a device that is none.
-
-    Raises
-    ------
-    ValueError : it is not plain.
-    """
-    try:
-        plain_name(name)
-    except ValueError as error:
-        raise ValueError(f"--device {error}; `nas devices` lists the names that are known") from None
-
-
-def check_name(name: str) -> None:
-    """Refuse a name of a run that is none.
-
-    Raises
-    ------
-    ValueError : it is not plain.
-    """
-    try:
-        plain_name(name)
-    except ValueError as error:
-        raise ValueError(f"name {error}") from None
+    """Refuse a name of a device that cannot be one; see `check_name`."""
+    check_name(name, "--device", "; `nas devices` lists the names that are known")
 
 
 def defaults(kind: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from nas.cli.config import SETTINGS, FinetuneConfig, WorkerConfig
 from nas.cli.console import remarks
 from nas.cli.flags import flag_of
 from nas.cli.outcome import fail, outcome
-from nas.cli.overrides import parse_override
+from nas.cli.overrides import parse_override, typed_recipe
 from nas.cli.verb import VERBS
 from nas.errors import Failure
 from nas.pipeline.check import check_accelerator, check_length, check_request
@@ -119,7 +119,7 @@ class Job:
         check_length(given)
         if isinstance(settings, TrainRequest):
             images = call.given_data(plain["data"])
-            recipe = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
+            recipe = typed_recipe(plain["recipe"], typed)
             told = Listener(say=remarks.print)
             settings = completed(settings, given, images, recipe, told, recorded=self.recorded is not None)
         if isinstance(settings, FinetuneConfig):

@@ -7,7 +7,7 @@ by its name, its plain values, and the folders. ``NAS_ALLOW_HYDRA=1`` in the env
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -38,6 +38,11 @@ def parse_override(text: str) -> Override:
         return override
     except (HydraException, ValueError) as error:
         raise ValueError(f"{shown(text)} is not key=value as Hydra reads it; put quotes around the value") from error
+
+
+def typed_recipe(recipe: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """The fields of a recipe that were typed, with their values; `typed` are keys of overrides."""
+    return {key: value for key, value in recipe.items() if f"recipe.{key}" in typed}
 
 
 def text_of(value: Any) -> str:

@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nas.cli.config import SETTINGS
-from nas.cli.overrides import parse_override
+from nas.cli.overrides import parse_override, typed_recipe
 from nas.pipeline.photographs import with_usual_start
 from nas.pipeline.request import TrainRequest
 from nas.pipeline.settings import by_key, from_plain, to_plain
@@ -32,8 +32,7 @@ def what_follows(verb: str, overrides: Sequence[str]) -> str:
             return ""
         typed = [parse_override(text).key_or_group for text in overrides]
         given = [*typed, *(set_by_experiment(experiment) if "experiment" in typed else ())]
-        fields = {key: plain["recipe"][key] for key in plain["recipe"] if f"recipe.{key}" in typed}
-        made, sentence = with_usual_start(settings, given, fields)
+        made, sentence = with_usual_start(settings, given, typed_recipe(plain["recipe"], typed))
     except ValueError:  # that is said when it is run
         return ""
     before, after = (by_key(to_plain(each)) for each in (settings, made))

@@ -41,10 +41,10 @@ from search_spaces.recorded import recorded_space
 Floats = NDArray[np.float64]
 
 CALIBRATION_WEIGHT = 10.0  # measurements that the model's own intervals count for against what was left out
-NARROWER = ((3, 5, 10, 20), (0.48, 0.64, 0.92, 1.0)), ((3, 5, 10, 20), (0.9, 1.0, 1.1, 1.0))
-"""Measurements, and how much narrower than the model's the intervals of left-out training devices should be: a device
-departs less from a fleet than the priors allow, and few measurements cannot tell. For a fleet that was measured in the
-space, and for one that is known by what operators cost."""
+INTERVAL_FACTORS = ((3, 5, 10, 20), (0.48, 0.64, 0.92, 1.0)), ((3, 5, 10, 20), (0.9, 1.0, 1.1, 1.0))
+"""Measurements, and by what the widths of the model's intervals are multiplied, as left-out training devices need it.
+In a fleet that was measured in the space a device departs less than the priors allow, and few measurements cannot tell;
+in one that is known by what operators cost, the mixture was found from the measurements themselves."""
 REFERENCE_ROWS = 400  # networks that stand for the space
 MIN_MEASUREMENTS = 3
 MEASUREMENTS = {"measured", "latency_ms", "left_out_ms", "left_out_std_ms", "suspicious"}  # arrays of a profile
@@ -190,7 +190,7 @@ class LatencyPredictor:
         distances = (latency - left_out) / left_out_std
         stretch = _stretch(np.clip(distances, -DOUBTFUL, DOUBTFUL) if len(self.suspicious_) else distances)
         if self._sources is not None:
-            measured_here, priced = NARROWER
+            measured_here, priced = INTERVAL_FACTORS
             stretch *= float(np.interp(len(kept), *(measured_here if self.devices_ else priced)))
         jitter = 1e-9 * np.eye(features.shape[1])
         self._unit_ms = average.unit_ms
